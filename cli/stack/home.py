@@ -1,0 +1,132 @@
+"""The folder of one embedded stack (`TWOSTREAM_HOME`): who holds it, what runs in it, and what an earlier run left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cli.stack.process import StackError
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process as the state file remembers it; ``created`` (Unix time) tells it from a later one of the same id."""
+
+    name: str
+    pid: int
+    created: float
+
+
+@dataclass
+class State:
+    """What ``stack.json`` says.
+
+    Attributes:
+        pid: process that holds the home.
+        run: id of the run, see ``leftovers.MARK``.
+        addresses: URL of ``api``, ``mlflow``, ``database`` and ``redis``; passwords included, so the file is private.
+        ready: names of the parts that answer.
+        children: the processes that were started.
+    """
+
+    pid: int
+    run: str
+    addresses: dict[str, str] = field(default_factory=dict)
+    ready: list[str] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below ``TWOSTREAM_HOME`` and the lock on it."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """Folder of one log file for each part."""
+        return self.path / "logs"
+
+    @property
+    def state_file(self) -> Path:
+        """The state, a JSON file."""
+        return self.path / "stack.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked while a stack runs; holds the pid of its owner."""
+        return self.path / "stack.lock"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the home; the kernel lets go when this process ends in any way.
+
+        Raises:
+            StackError: another process holds it, or the folder cannot be made.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = self.lock_file.open("a+")
+        except OSError as error:
+            raise StackError(f"TWOSTREAM_HOME {self.path}: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                owner = self.lock_file.read_text().strip() or "unknown"
+                raise StackError(
+                    f"a stack is already up in {self.path} (process {owner}); "
+                    "hint: stop it first, or set TWOSTREAM_HOME to another folder"
+                ) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def is_up(self) -> bool:
+        """Say whether a stack holds this home now."""
+        if not self.lock_file.exists():
+            return False
+        with self.lock_file.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def read_state(self) -> State | None:
+        """Return the state of the present or the last run, if there was one."""
+        try:
+            content: dict[str, Any] = json.loads(self.state_file.read_text())
+        except (FileNotFoundError, PermissionError):
+            return None
+        children = [Child(**child) for child in content.pop("children")]
+        return State(**content, children=children)
+
+    def write_state(self, state: State) -> None:
+        """Replace the state file, readable by its owner alone."""
+        temporary = self.state_file.with_suffix(".tmp")
+        temporary.touch(mode=0o600)
+        temporary.write_text(json.dumps(asdict(state), indent=1))
+        temporary.replace(self.state_file)
+
+    def forget_state(self) -> None:
+        """Remove the state file: nothing runs any more."""
+        self.state_file.unlink(missing_ok=True)
+
+    def password(self) -> str:
+        """Return the password of the embedded servers, made at the first start."""
+        file = self.path / "password"
+        if not file.exists():
+            temporary = file.with_suffix(".tmp")
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_urlsafe(24))
+            temporary.replace(file)
+        return file.read_text()

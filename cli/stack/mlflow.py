@@ -1,0 +1,65 @@
+"""MLflow's tracking server as a child process, on our PostgreSQL, with artifacts through the server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.stack.http import status_of
+from cli.stack.ports import LOOPBACK
+from cli.stack.process import Command
+
+
+@dataclass(frozen=True)
+class Mlflow:
+    """One server process.
+
+    Attributes:
+        folder: holds the artifacts.
+        port: loopback port to listen on.
+        store: URL of its database; handed over in the environment, since it holds a password.
+        env: environment to start from.
+        log: its log file.
+    """
+
+    folder: Path
+    port: int
+    store: str
+    env: Mapping[str, str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Address of the tracking server and of its pages."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def prepare(self) -> None:
+        """Make the folder of artifacts."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> Command:
+        """Return the server's command.
+
+        One process in place of `mlflow server`, which is three (itself, uvicorn, a runner of jobs that nobody uses
+        here): 6 s to the first answer in place of 14 s on two cores, and a third of the memory.
+        """
+        env = {
+            **self.env,
+            "MLFLOW_BACKEND_STORE_URI": self.store,
+            "MLFLOW_ARTIFACTS_DESTINATION": str(self.folder),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+        }
+        # fmt: off
+        return Command("mlflow", (
+            sys.executable, "-m", "uvicorn", "cli.stack.mlflow_app:create_app", "--factory", "--host", LOOPBACK,
+            "--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "3",
+        ), self.log, env)
+        # fmt: on
+
+    def healthy(self, _pid: int) -> bool:
+        """Say whether the server answers; its tables are there before it listens."""
+        return status_of(f"{self.url}/health") == 200

@@ -1,0 +1,1 @@
+"""Datasets: annotation layouts read from their official lists, without a video library."""

@@ -1,0 +1,90 @@
+"""What a dataset's official lists say, whatever their layout: classes, and the clips of each split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.errors import DataError
+
+
+@dataclass(frozen=True)
+class Line:
+    """A place in a list, for messages.
+
+    Attributes:
+        file: the list.
+        number: of the line, from 1; 0 where the file as a whole is meant.
+    """
+
+    file: Path
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+@dataclass(frozen=True)
+class ListedClip:
+    """A clip as a list names it.
+
+    Attributes:
+        path: below the root, ``<Class>/<file>``.
+        label: place of its class in the class list, from 0.
+        line: where it stands.
+    """
+
+    path: str
+    label: int
+    line: Line
+
+
+@dataclass(frozen=True)
+class Split:
+    """The clips of one split, in the order of its lists."""
+
+    train: tuple[ListedClip, ...]
+    test: tuple[ListedClip, ...]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Classes by label, and splits by number (1 to 3)."""
+
+    classes: tuple[str, ...]
+    splits: Mapping[int, Split]
+
+    def clips(self) -> tuple[ListedClip, ...]:
+        """Return every listed clip once, where it is named first, sorted by path."""
+        first: dict[str, ListedClip] = {}
+        for split in self.splits.values():
+            for clip in (*split.train, *split.test):
+                first.setdefault(clip.path, clip)
+        return tuple(first[path] for path in sorted(first))
+
+
+def read_lines(file: Path) -> Iterator[tuple[Line, str]]:
+    """Yield the lines that are not blank, without line ends (LF or CRLF) and outer blanks, with their places.
+
+    Raises:
+        DataError: the file is missing, unreadable or not UTF-8.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such list") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: unreadable: {error}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield Line(file, number), line.strip()
+
+
+def refuse_repeats(clips: tuple[ListedClip, ...]) -> None:
+    """Raise DataError for a clip that a split names twice, be it once for training and once for testing."""
+    seen: dict[str, Line] = {}
+    for clip in clips:
+        if clip.path in seen:
+            raise DataError(f"{clip.line}: {clip.path} stands at {seen[clip.path]} already")
+        seen[clip.path] = clip.line

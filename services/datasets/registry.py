@@ -1,0 +1,93 @@
+"""The datasets that experiments may name; `motion_shapes` is there from the start."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.datasets.motion_shapes import MotionShapesParams
+from services.db.tables import DatasetRow
+from services.errors import Conflict, InvalidRequest, NotFound
+from services.plan import index_params
+from services.specs import ExperimentSpec
+from services.stages import IndexParams
+
+LAYOUTS = ("ucf101",)
+GENERATED = "motion_shapes"
+
+
+def add_generated(session: Session) -> None:
+    """Register `motion_shapes` where it is not yet."""
+    if session.get(DatasetRow, GENERATED) is None:
+        row = DatasetRow(name=GENERATED, generator=MotionShapesParams().model_dump(), num_classes=8)
+        session.merge(row)
+
+
+def add(
+    session: Session, *, name: str, root: str, annotations: str, layout: str = "ucf101", replace: bool = False
+) -> DatasetRow:
+    """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
+
+    Args:
+        session: a transaction of the caller.
+        name: what experiments call it.
+        root: folder of the clips, as the workers see it.
+        annotations: folder of the lists, as the workers see it.
+        layout: how both are laid out; ``ucf101``.
+        replace: registers a name anew, so that its files are read again.
+
+    Raises:
+        Conflict: the name is taken and ``replace`` is not set.
+        InvalidRequest: unknown layout, empty folder name, or a generated dataset's name.
+    """
+    if layout not in LAYOUTS:
+        raise InvalidRequest("layout", layout, ", ".join(LAYOUTS))
+    if name == GENERATED:
+        raise InvalidRequest("name", name, f"any name but {GENERATED!r}, which is generated")
+    for field, folder in (("root", root), ("annotations", annotations)):
+        if not folder.startswith("/"):
+            raise InvalidRequest(field, folder, "the absolute path of a folder")
+    row = session.scalar(select(DatasetRow).where(DatasetRow.name == name).with_for_update())
+    if row is None:
+        row = DatasetRow(name=name, root=root, annotations=annotations, layout=layout)
+        session.add(row)
+    elif not replace:
+        raise Conflict(
+            f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
+        )
+    else:
+        row.root, row.annotations, row.layout, row.revision = root, annotations, layout, row.revision + 1
+        row.num_classes = row.num_clips = None
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def get(session: Session, name: str) -> DatasetRow:
+    """Return a dataset, or raise ``NotFound``."""
+    row = session.get(DatasetRow, name)
+    if row is None:
+        raise NotFound("dataset", name, f"one of {', '.join(entry.name for entry in listing(session))}")
+    return row
+
+
+def listing(session: Session) -> list[DatasetRow]:
+    """Return all datasets by name."""
+    return list(session.scalars(select(DatasetRow).order_by(DatasetRow.name)))
+
+
+def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
+    """Return the parameters of the `index` stage of the dataset that a spec names.
+
+    Raises:
+        InvalidRequest: no dataset has that name, or it lacks a split.
+    """
+    row = session.get(DatasetRow, spec.dataset)
+    if row is None:
+        raise InvalidRequest("dataset", spec.dataset, ", ".join(entry.name for entry in listing(session)))
+    for place, split in enumerate(spec.splits):
+        if split not in row.splits:
+            raise InvalidRequest(f"splits.{place}", split, ", ".join(map(str, row.splits)))
+    return index_params(
+        row.name, root=row.root, annotations=row.annotations, revision=row.revision, generator=row.generator
+    )

@@ -1,0 +1,312 @@
+"""The tables; Postgres owns the truth about every experiment, stage and attempt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = dict[str, Any]
+
+EXPERIMENT_STATES = ("queued", "running", "cancelling", "cancelled", "succeeded", "failed")
+STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled")
+FINISHED = ("succeeded", "failed", "cancelled")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """Naming rules for constraints, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: DateTime(timezone=True),
+        Json: JSONB(none_as_null=True),
+        str: Text(),
+        float: Double(),
+    }
+
+
+class ApiKeyRow(Base):
+    """Who may submit; the key itself is kept as a SHA-256 only."""
+
+    __tablename__ = "api_key"
+
+    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DatasetRow(Base):
+    """A registered dataset; the manifest of its clips is the output of its `index` stage."""
+
+    __tablename__ = "dataset"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    layout: Mapped[str] = mapped_column(String(20), server_default="ucf101")
+    root: Mapped[str] = mapped_column(server_default="")
+    annotations: Mapped[str] = mapped_column(server_default="")
+    generator: Mapped[Json | None]
+    revision: Mapped[int] = mapped_column(server_default="1")
+    num_classes: Mapped[int | None]
+    num_clips: Mapped[int | None]
+    splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{1,2,3}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ExperimentRow(Base):
+    """What a user submitted, and how far it is."""
+
+    __tablename__ = "experiment"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    owner: Mapped[str] = mapped_column(String(100))
+    dataset: Mapped[str] = mapped_column(String(100), index=True)
+    spec: Mapped[Json]
+    recipe: Mapped[str | None] = mapped_column(String(100))
+    state: Mapped[str] = mapped_column(String(20), server_default="queued")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="50")
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    body_digest: Mapped[str] = mapped_column(String(64))
+    cause: Mapped[str | None] = mapped_column(String(40))
+    message: Mapped[str | None]
+    reused_stages: Mapped[int] = mapped_column(server_default="0")
+    total_stages: Mapped[int] = mapped_column(server_default="0")
+    mlflow_run_id: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(_one_of("state", EXPERIMENT_STATES), name="state"),
+        UniqueConstraint("owner", "idempotency_key"),
+        Index("ix_experiment_page", text("created_at DESC"), text("id DESC")),
+    )
+
+
+class StageRow(Base):
+    """A unit of work, shared by every experiment whose plan holds its key."""
+
+    __tablename__ = "stage"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    params: Mapped[Json]
+    label: Mapped[str]
+    queue: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20), server_default="waiting")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="50")
+    owner: Mapped[str] = mapped_column(String(100))
+    gpus: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    timeout_seconds: Mapped[float]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    attempts_forgiven: Mapped[int] = mapped_column(server_default="0")
+    cancel_requested: Mapped[bool] = mapped_column(server_default="false")
+    worker_id: Mapped[str | None] = mapped_column(String(60))
+    lease_expires_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    progress: Mapped[Json | None]
+    summary: Mapped[Json | None]
+    output: Mapped[str | None]
+    cause: Mapped[str | None] = mapped_column(String(40))
+    message: Mapped[str | None]
+    mlflow_run_id: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    ready_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(_one_of("state", STAGE_STATES), name="state"),
+        Index("ix_stage_claim", "queue", text("priority DESC"), "ready_at", postgresql_where=text("state = 'ready'")),
+        Index("ix_stage_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
+    )
+
+
+class ExperimentStageRow(Base):
+    """Which stages an experiment needs, and whether they were there before it."""
+
+    __tablename__ = "experiment_stage"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True)
+    stage_key: Mapped[str] = mapped_column(ForeignKey("stage.key"), primary_key=True, index=True)
+    position: Mapped[int]
+    reused: Mapped[bool] = mapped_column(server_default="false")
+
+
+class StageInputRow(Base):
+    """An edge of the graph: a stage and one of its inputs."""
+
+    __tablename__ = "stage_input"
+
+    stage_key: Mapped[str] = mapped_column(ForeignKey("stage.key"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    input_key: Mapped[str] = mapped_column(ForeignKey("stage.key"), index=True)
+    position: Mapped[int] = mapped_column(SmallInteger)
+
+
+class AttemptRow(Base):
+    """One execution of a stage; its number is the fencing token."""
+
+    __tablename__ = "attempt"
+
+    stage_key: Mapped[str] = mapped_column(ForeignKey("stage.key"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[str] = mapped_column(String(60))
+    device: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(20), server_default="running")
+    cause: Mapped[str | None] = mapped_column(String(40))
+    message: Mapped[str | None]
+    exit_code: Mapped[int | None]
+    log: Mapped[str | None]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    finished_at: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """What happened; the stream of an experiment is its own events and those of its stages.
+
+    Identity values are drawn before commit, so their order alone would hide a late committer from a reader that has
+    gone on. A reader takes events of finished transactions only, in the order (transaction, id).
+    """
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    stage_key: Mapped[str | None] = mapped_column(ForeignKey("stage.key"))
+    attempt: Mapped[int | None]
+    type: Mapped[str] = mapped_column(String(40))
+    data: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    transaction: Mapped[int] = mapped_column(BigInteger, server_default=text("pg_current_xact_id()::text::bigint"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (Index(None, "experiment_id", "transaction", "id"), Index(None, "stage_key", "transaction", "id"))
+
+
+class ResultRow(Base):
+    """One number set of the leaderboard: experiment x dataset x split x stream x seed.
+
+    A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
+    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there.
+    """
+
+    __tablename__ = "result"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    dataset: Mapped[str] = mapped_column(String(100))
+    stream: Mapped[str] = mapped_column(String(20))
+    split: Mapped[int | None] = mapped_column(SmallInteger)
+    seed: Mapped[int | None]
+    protocol: Mapped[str] = mapped_column(String(200))
+    model: Mapped[str] = mapped_column(String(40))
+    name: Mapped[str] = mapped_column(String(200))
+    top1: Mapped[float | None]
+    top5: Mapped[float | None]
+    mean_class: Mapped[float | None]
+    clips: Mapped[int | None]
+    spread: Mapped[float | None]
+    lower: Mapped[float | None]
+    upper: Mapped[float | None]
+    seeds: Mapped[int] = mapped_column(server_default="1")
+    missing_splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{}'"))
+    stage_key: Mapped[str | None] = mapped_column(ForeignKey("stage.key"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (
+        UniqueConstraint("experiment_id", "stream", "split", "seed", postgresql_nulls_not_distinct=True),
+        *(
+            Index(
+                f"ix_result_{metric}",
+                "dataset",
+                "stream",
+                "split",
+                "protocol",
+                text(f"{metric} DESC NULLS LAST"),
+                "id",
+                postgresql_where=text("seed IS NULL"),
+            )
+            for metric in ("top1", "top5", "mean_class")
+        ),
+    )
+
+
+class OutboxRow(Base):
+    """What MLflow has yet to hear, in order; delivered rows stay as the memory of what must not be sent twice."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    stage_key: Mapped[str | None] = mapped_column(ForeignKey("stage.key"))
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(250), server_default="")
+    step: Mapped[int] = mapped_column(server_default="0")
+    data: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    delivered_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        Index(
+            "uq_outbox_once",
+            "experiment_id",
+            "stage_key",
+            "kind",
+            "name",
+            "step",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=text("kind <> 'status'"),
+        ),
+        Index("ix_outbox_pending", "id", postgresql_where=text("delivered_at IS NULL")),
+    )
+
+
+class WorkerRow(Base):
+    """A Celery worker process that reports for work."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(String(60), primary_key=True)
+    host: Mapped[str] = mapped_column(String(200))
+    pid: Mapped[int]
+    queues: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    devices: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    concurrency: Mapped[int]
+    state: Mapped[str] = mapped_column(String(20), server_default="alive")
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint(_one_of("state", ("alive", "stopped", "lost")), name="state"),)

@@ -1,0 +1,86 @@
+"""Every error that a caller can answer for.
+
+TwostreamError
+├── InvalidRequest        a value that the caller can mend: names field, value and what is allowed
+├── NotFound              an id or name that nothing has
+├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
+├── Unavailable           a server is away: names its address
+├── StageError            a stage cannot go on; ``cause`` says why
+│   ├── DataError         a file, list or clip is wrong
+│   └── UserError         what the spec asks for cannot be done
+└── LeaseLost             the attempt no longer owns its stage: stop, touch nothing
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why an attempt ended without a result."""
+
+    USER_ERROR = "user_error"
+    DATA_ERROR = "data_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    CUDA_ERROR = "cuda_error"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    WORKER_LOST = "worker_lost"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+
+class TwostreamError(Exception):
+    """Base of every error below."""
+
+
+class InvalidRequest(TwostreamError):
+    """A request that its sender can mend.
+
+    Args:
+        field: dotted name of the field, such as ``model.segments``.
+        value: what was given.
+        allowed: what is allowed, in words or as a list.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: got {value!r}, allowed: {allowed}")
+        self.field, self.value, self.allowed = field, value, allowed
+
+
+class NotFound(TwostreamError):
+    """Nothing has this id or name."""
+
+    def __init__(self, kind: str, name: object, hint: str = "") -> None:
+        super().__init__(f"no {kind} named {name!r}" + (f"; hint: {hint}" if hint else ""))
+        self.kind, self.name = kind, name
+
+
+class Conflict(TwostreamError):
+    """The present state does not allow the request."""
+
+
+class Unavailable(TwostreamError):
+    """A server does not answer; the message names its address."""
+
+
+class StageError(TwostreamError):
+    """A stage that cannot go on; the subclass says why."""
+
+    cause: Cause = Cause.INTERNAL
+
+
+class DataError(StageError):
+    """A file, a list or a clip is missing or wrong; the message names the file, and the line where there is one."""
+
+    cause = Cause.DATA_ERROR
+
+
+class UserError(StageError):
+    """The spec asks for what cannot be done, such as weights of another architecture."""
+
+    cause = Cause.USER_ERROR
+
+
+class LeaseLost(TwostreamError):
+    """A fenced write changed no row: another attempt owns the stage, or it was cancelled."""

@@ -1,0 +1,373 @@
+"""The queue: claim with lease and attempt number, heartbeat, fenced endings, and why a stage waits.
+
+Every write after a claim says ``WHERE key = :key AND attempt = :attempt AND state = 'running'``; nought rows mean
+that the lease was lost, and the writer stops. All times are the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from services import events, graph, outbox
+from services.db.tables import (
+    AttemptRow,
+    EventRow,
+    ExperimentRow,
+    ExperimentStageRow,
+    StageInputRow,
+    StageRow,
+)
+from services.errors import Cause, LeaseLost
+
+LOG_BYTES = 64 * 1024
+"""How much of the end of an attempt's log is kept."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a cause is tried again, and how long later."""
+
+    attempts: int
+    delay_seconds: float = 0.0
+
+
+RETRIES: dict[Cause, Retry] = {
+    Cause.USER_ERROR: Retry(0),
+    Cause.DATA_ERROR: Retry(0),
+    Cause.TIMEOUT: Retry(0),
+    Cause.CANCELLED: Retry(0),
+    Cause.OUT_OF_MEMORY: Retry(1, 5),
+    Cause.INTERNAL: Retry(1),
+    Cause.CUDA_ERROR: Retry(2, 10),
+    Cause.WORKER_LOST: Retry(3),
+    Cause.PREEMPTED: Retry(1000),
+}
+"""Attempts beyond the first that each cause may cost a stage since it was last submitted or retried by hand."""
+
+
+@dataclass(frozen=True)
+class ClaimedInput:
+    """The finished output of an input stage, as the artifact store names it."""
+
+    name: str
+    kind: str
+    key: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A stage that this worker now owns, until its lease ends."""
+
+    key: str
+    kind: str
+    label: str
+    attempt: int
+    params: dict[str, Any]
+    inputs: tuple[ClaimedInput, ...]
+    gpus: int
+    timeout_seconds: float
+
+
+def claim(
+    session: Session, queue: str, *, worker_id: str, device: str, lease_seconds: float, gpus: int = 1
+) -> Claim | None:
+    """Take the best ready stage of a queue: by priority, then the owner with the least running, then age.
+
+    Args:
+        session: a transaction that the caller commits at once.
+        queue: ``cpu`` or ``gpu``.
+        worker_id: who claims.
+        device: where it will run.
+        lease_seconds: how long the claim holds without a heartbeat.
+        gpus: largest number of processes, one GPU each, that this worker can give a stage.
+    """
+    load = (
+        select(StageRow.owner, func.count().label("running"))
+        .where(StageRow.state == "running")
+        .group_by(StageRow.owner)
+        .subquery()
+    )
+    best = (
+        select(StageRow)
+        .outerjoin(load, load.c.owner == StageRow.owner)
+        .where(StageRow.state == "ready", StageRow.queue == queue, StageRow.gpus <= gpus)
+        .where(func.coalesce(StageRow.not_before, func.now()) <= func.now())
+        .order_by(StageRow.priority.desc(), func.coalesce(load.c.running, 0), StageRow.ready_at, StageRow.key)
+        .limit(1)
+        .with_for_update(of=StageRow, skip_locked=True)
+    )
+    row = session.scalar(best)
+    if row is None:
+        return None
+    row.state, row.worker_id, row.attempt = "running", worker_id, row.attempt + 1
+    row.lease_expires_at = func.clock_timestamp() + timedelta(seconds=lease_seconds)
+    row.started_at, row.finished_at, row.not_before = func.clock_timestamp(), None, None
+    row.progress, row.cause, row.message = None, None, None
+    session.add(AttemptRow(stage_key=row.key, number=row.attempt, worker_id=worker_id, device=device))
+    events.tell(
+        session,
+        "stage.running",
+        stage_key=row.key,
+        attempt=row.attempt,
+        worker=worker_id,
+        device=device,
+        label=row.label,
+    )
+    _start_experiments(session, row)
+    outbox.tag_attempt(session, row)
+    return Claim(
+        key=row.key,
+        kind=row.kind,
+        label=row.label,
+        attempt=row.attempt,
+        params=row.params,
+        inputs=_inputs(session, row.key),
+        gpus=row.gpus,
+        timeout_seconds=row.timeout_seconds,
+    )
+
+
+def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, log_tail: str | None = None) -> bool:
+    """Renew a lease and return whether the stage is to be cancelled.
+
+    Raises:
+        LeaseLost: the attempt no longer owns the stage.
+    """
+    query = (
+        _fenced(key, attempt)
+        .values(lease_expires_at=func.clock_timestamp() + timedelta(seconds=lease_seconds))
+        .returning(StageRow.cancel_requested)
+    )
+    cancel: bool | None = session.scalar(query)
+    if cancel is None:
+        raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
+    if log_tail is not None:
+        _keep_log(session, key, attempt, log_tail)
+    return cancel
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that a rank process reported: ``progress``, ``metrics``, ``checkpoint`` or ``warning``."""
+
+    type: Literal["progress", "metrics", "checkpoint", "warning"]
+    milliseconds: int
+    data: dict[str, Any]
+
+
+def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> None:
+    """Write what a running stage reported: progress, events, points for MLflow.
+
+    Raises:
+        LeaseLost: the attempt no longer owns the stage.
+    """
+    progress = next((fact.data for fact in reversed(facts) if fact.type == "progress"), None)
+    values = {"progress": progress} if progress is not None else {"attempt": attempt}
+    if session.scalar(_fenced(key, attempt).values(**values).returning(StageRow.key)) is None:
+        raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
+    for fact in facts:
+        if fact.type == "metrics":
+            outbox.add_metrics(session, key, fact.data["step"], fact.data["values"], fact.milliseconds)
+        if fact.type != "progress" or fact.data is progress:
+            events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **fact.data)
+
+
+def succeed(
+    session: Session,
+    key: str,
+    attempt: int,
+    *,
+    summary: dict[str, Any],
+    output: str,
+    log: str,
+    files: Sequence[str] = (),
+) -> dict[str, int]:
+    """Write a stage's result, make its dependants ready, and return how much new work each queue has.
+
+    Args:
+        session: a transaction of the caller, who rings the broker after its commit.
+        key: the stage.
+        attempt: the fencing token.
+        summary: small facts about the result.
+        output: where the artifact store holds the output.
+        log: end of the attempt's log.
+        files: names in the output that MLflow is to hold as artifacts.
+
+    Raises:
+        LeaseLost: the attempt no longer owns the stage.
+    """
+    experiments, row, rows = _lock_for_ending(session, key, attempt)
+    row.summary, row.output = summary, output
+    _end_attempt(session, row, "succeeded", None, None, 0, log)
+    for file in files:
+        outbox.add_artifact(session, key, file, f"{output}/{file}")
+    graph.end_stage(session, row, "succeeded", None, None)
+    session.flush()
+    queues = graph.make_ready(session, [other for other in rows if other != key])
+    graph.settle(session, experiments)
+    return queues
+
+
+def fail(
+    session: Session,
+    key: str,
+    attempt: int,
+    *,
+    cause: Cause,
+    message: str,
+    log: str | None = None,
+    exit_code: int | None = None,
+) -> dict[str, int]:
+    """End an attempt without a result: try again if its cause allows, else fail what depends on it.
+
+    Raises:
+        LeaseLost: the attempt no longer owns the stage.
+    """
+    experiments, row, _ = _lock_for_ending(session, key, attempt)
+    _end_attempt(session, row, "failed", cause, message, exit_code, log)
+    wanted = any(experiment.state in graph.LIVE for experiment in experiments)
+    if (cause is Cause.CANCELLED and wanted) or (not row.cancel_requested and _may_retry(session, row, cause)):
+        return {_requeue(session, row, cause, message): 1}
+    cancelled = cause is Cause.CANCELLED or row.cancel_requested
+    graph.end_stage(session, row, "cancelled" if cancelled else "failed", cause, message)
+    if not cancelled:
+        for experiment in experiments:
+            if experiment.cause is None:
+                experiment.cause, experiment.message = cause, f"{row.label}: {message}"
+        session.flush()
+        graph.cancel_descendants(session, key, cause, f"its input failed: {row.label}")
+    graph.settle(session, experiments)
+    return {}
+
+
+def _fenced(key: str, attempt: int) -> Any:
+    return (
+        update(StageRow)
+        .where(StageRow.key == key, StageRow.attempt == attempt, StageRow.state == "running")
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _lock_for_ending(
+    session: Session, key: str, attempt: int
+) -> tuple[list[ExperimentRow], StageRow, dict[str, StageRow]]:
+    """Lock experiments, then the stage and its dependants; the order that every transaction keeps."""
+    experiments = graph.experiments_of(session, key)
+    rows = graph.lock_stages(session, [key, *graph.dependants(session, key)])
+    row = rows.get(key)
+    if row is None or row.attempt != attempt or row.state != "running":
+        raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
+    return experiments, row, rows
+
+
+def _start_experiments(session: Session, row: StageRow) -> None:
+    """Mark the experiments for which this stage is the first to run; one that is just being cancelled is left."""
+    first = (
+        select(ExperimentRow.id)
+        .join(ExperimentStageRow, ExperimentStageRow.experiment_id == ExperimentRow.id)
+        .where(ExperimentStageRow.stage_key == row.key, ExperimentRow.state == "queued")
+        .with_for_update(of=ExperimentRow, skip_locked=True)
+    )
+    for experiment_id in list(session.scalars(first)):
+        values = {"state": "running", "started_at": func.clock_timestamp()}
+        session.execute(update(ExperimentRow).where(ExperimentRow.id == experiment_id).values(**values))
+        events.tell(session, "experiment.running", experiment_id=experiment_id)
+    owner = (
+        select(ExperimentStageRow.experiment_id)
+        .join(ExperimentRow, ExperimentRow.id == ExperimentStageRow.experiment_id)
+        .where(ExperimentStageRow.stage_key == row.key)
+        .order_by(ExperimentRow.created_at)
+        .limit(1)
+    )
+    first_owner = session.scalar(owner)
+    if first_owner is not None:
+        outbox.open_stage(session, row, first_owner)
+
+
+def _inputs(session: Session, key: str) -> tuple[ClaimedInput, ...]:
+    query = (
+        select(StageInputRow.name, StageRow.kind, StageRow.key, StageRow.output)
+        .join(StageRow, StageRow.key == StageInputRow.input_key)
+        .where(StageInputRow.stage_key == key)
+        .order_by(StageInputRow.position)
+    )
+    return tuple(ClaimedInput(name, kind, key, output or "") for name, kind, key, output in session.execute(query))
+
+
+def _end_attempt(
+    session: Session,
+    row: StageRow,
+    state: str,
+    cause: Cause | None,
+    message: str | None,
+    exit_code: int | None,
+    log: str | None,
+) -> None:
+    attempt = session.get_one(AttemptRow, (row.key, row.attempt))
+    attempt.state, attempt.cause, attempt.message, attempt.exit_code = state, cause, message, exit_code
+    attempt.finished_at = func.clock_timestamp()
+    if log is not None:
+        attempt.log = _storable(log)
+    session.execute(delete(EventRow).where(EventRow.stage_key == row.key, EventRow.type == "stage.progress"))
+
+
+def _may_retry(session: Session, row: StageRow, cause: Cause) -> bool:
+    query = select(func.count()).where(
+        AttemptRow.stage_key == row.key, AttemptRow.number > row.attempts_forgiven, AttemptRow.cause == cause
+    )
+    session.flush()
+    spent: int = session.scalar(query) or 0
+    return spent <= RETRIES[cause].attempts
+
+
+def _requeue(session: Session, row: StageRow, cause: Cause, message: str) -> str:
+    delay = timedelta(seconds=RETRIES[cause].delay_seconds)
+    row.state, row.worker_id, row.lease_expires_at, row.cancel_requested = "ready", None, None, False
+    row.ready_at, row.not_before = func.clock_timestamp(), func.clock_timestamp() + delay
+    events.tell(session, "stage.retried", stage_key=row.key, attempt=row.attempt, cause=cause, message=message)
+    return row.queue
+
+
+def _keep_log(session: Session, key: str, attempt: int, log: str) -> None:
+    query = update(AttemptRow).where(AttemptRow.stage_key == key, AttemptRow.number == attempt)
+    session.execute(query.values(log=_storable(log)))
+
+
+def _storable(log: str) -> str:
+    """Return the end of a log as Postgres can hold it: without NUL."""
+    return log[-LOG_BYTES:].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def expire(session: Session, limit: int = 100) -> None:
+    """End attempts whose lease has run out, by database time."""
+    query = (
+        select(StageRow.key, StageRow.attempt, StageRow.worker_id)
+        .where(StageRow.state == "running", StageRow.lease_expires_at < func.now())
+        .order_by(StageRow.key)
+        .limit(limit)
+    )
+    for key, attempt, worker_id in list(session.execute(query)):
+        fail(
+            session,
+            key,
+            attempt,
+            cause=Cause.WORKER_LOST,
+            message=f"no heartbeat from worker {worker_id} within its lease",
+        )
+
+
+def ready(session: Session) -> dict[str, int]:
+    """Return how many stages of each queue could be claimed now."""
+    query = (
+        select(StageRow.queue, func.count())
+        .where(StageRow.state == "ready", func.coalesce(StageRow.not_before, func.now()) <= func.now())
+        .group_by(StageRow.queue)
+    )
+    return {name: count for name, count in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy

@@ -1,0 +1,97 @@
+"""Every setting, from environment variables that begin with `TWOSTREAM_`, as one frozen object."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_HOME = Path.home() / ".twostream"
+
+
+class Settings(BaseSettings):
+    """Addresses, folders and periods; what is not given belongs to the embedded stack below ``home``.
+
+    Attributes:
+        home: folder of everything that the embedded stack keeps.
+        database_url: ``postgresql+psycopg://user@host:port/name``; `twostream up` starts a server when it is None.
+        redis_url: the broker; likewise.
+        mlflow_url: the tracking server; likewise.
+        artifact_root: folder or ``fsspec`` URL of stage outputs; ``home/artifacts`` when None.
+        data_root: folder of generated datasets; ``home/data`` when None.
+        work_root: local scratch folder of running stages; ``home/work`` when None.
+        api_url: where the command line finds the API; from host and port when None.
+        api_token: the administrator's bearer token; needed when the API listens beyond loopback.
+        lease_seconds: how long a silent worker keeps a stage.
+        heartbeat_seconds: period in which a worker renews its leases.
+        sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
+        grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TWOSTREAM_", frozen=True, extra="ignore")
+
+    home: Path = DEFAULT_HOME
+    database_url: str | None = None
+    redis_url: str | None = None
+    mlflow_url: str | None = None
+    artifact_root: str | None = None
+    data_root: Path | None = None
+    work_root: Path | None = None
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8080, ge=1, le=65535)
+    api_url: str | None = None
+    api_token: SecretStr | None = None
+    lease_seconds: float = Field(30, gt=0)
+    heartbeat_seconds: float = Field(5, gt=0)
+    sweep_seconds: float = Field(2, gt=0)
+    grace_seconds: float = Field(30, ge=0)
+
+    @model_validator(mode="after")
+    def _token_beyond_loopback(self) -> Self:
+        if not is_loopback(self.api_host) and self.api_token is None:
+            raise ValueError(
+                f"TWOSTREAM_API_TOKEN: not set, needed because TWOSTREAM_API_HOST is {self.api_host!r}, beyond loopback"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lease_outlasts_heartbeats(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"TWOSTREAM_LEASE_SECONDS: got {self.lease_seconds}, "
+                f"allowed: at least twice TWOSTREAM_HEARTBEAT_SECONDS = {self.heartbeat_seconds}"
+            )
+        return self
+
+    @property
+    def artifacts(self) -> str:
+        """Root of stage outputs, as a path or URL."""
+        return self.artifact_root or str(self.home / "artifacts")
+
+    @property
+    def data(self) -> Path:
+        """Folder of generated datasets."""
+        return self.data_root or self.home / "data"
+
+    @property
+    def work(self) -> Path:
+        """Scratch folder of running stages on this host."""
+        return self.work_root or self.home / "work"
+
+    @property
+    def api_address(self) -> str:
+        """Base URL of the API."""
+        return self.api_url or f"http://{self.api_host}:{self.api_port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address reaches this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,182 @@
+"""What each kind of stage takes: frozen parameters from which, with the inputs' keys, a stage's content key is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.datasets.motion_shapes import MotionShapesParams
+from services.specs import AugmentationSpec, FlowAlgorithm, ModelSpec, Stream, TrainingSpec
+
+StageKind = Literal["index", "flow", "finetune", "extract", "train", "score", "fuse"]
+Queue = Literal["cpu", "gpu"]
+
+
+class Params(BaseModel):
+    """Base of every stage's parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IndexParams(Params):
+    """The manifest of a dataset: every listed clip with its hash, frame count, size and label, and the splits.
+
+    Attributes:
+        root: folder of the clips, laid out ``<Class>/<clip>.avi``; empty for a generated dataset.
+        annotations: folder of ``classInd.txt``, ``trainlist0N.txt`` and ``testlist0N.txt``.
+        revision: rises when a user registers the dataset anew, so that changed files are read again.
+        generator: makes the clips where they do not exist yet.
+    """
+
+    dataset: str
+    layout: Literal["ucf101"] = "ucf101"
+    root: str = ""
+    annotations: str = ""
+    revision: int = 1
+    generator: MotionShapesParams | None = None
+
+
+class FlowParams(Params):
+    """Optical flow of the clips whose place in the manifest is ``shard`` modulo ``shards``."""
+
+    algorithm: FlowAlgorithm
+    bound: float
+    shard: int
+    shards: int
+
+
+class BackboneParams(Params):
+    """A ConvNet and where its first weights come from: ``none``, ``imagenet`` or a file.
+
+    ``digest`` is the file's SHA-256 where the planner could read it, so that another file under the same name is
+    other work.
+    """
+
+    name: str
+    weights: str = "none"
+    digest: str | None = None
+
+
+class FinetuneParams(Params):
+    """Training of a ConvNet on one stream of one split; ``flow_stack`` is L, the fields in a stack."""
+
+    split: int
+    stream: Stream
+    seed: int
+    backbone: BackboneParams
+    flow_stack: int
+    samples_per_clip: int
+    dropout: float
+    augmentation: AugmentationSpec | None
+    training: TrainingSpec
+
+
+class ExtractParams(Params):
+    """Features of ``frames`` equally spaced frames of every clip of the manifest.
+
+    ``seed`` fixes the weights of a backbone that is neither trained nor loaded, and is None otherwise.
+    """
+
+    stream: Stream
+    backbone: BackboneParams
+    frames: int
+    flow_stack: int
+    seed: int | None = None
+
+
+class TrainParams(Params):
+    """Training of a temporal network on the features of one or two streams, concatenated."""
+
+    split: int
+    streams: tuple[Stream, ...]
+    seed: int
+    model: ModelSpec
+    training: TrainingSpec
+
+
+class ScoreParams(Params):
+    """Class scores of every test clip of a split."""
+
+    split: int
+    streams: tuple[Stream, ...]
+    seed: int
+    model: ModelSpec
+    average: Literal["probabilities", "logits"]
+
+
+class FuseParams(Params):
+    """Score files of one split and seed, joined by clip id, into the numbers of the leaderboard."""
+
+    dataset: str
+    split: int
+    seed: int
+    method: Literal["features", "probabilities", "logits", "product"]
+    weights: dict[Stream, float]
+
+
+AnyParams = IndexParams | FlowParams | FinetuneParams | ExtractParams | TrainParams | ScoreParams | FuseParams
+
+PARAMS: dict[StageKind, type[AnyParams]] = {
+    "index": IndexParams,
+    "flow": FlowParams,
+    "finetune": FinetuneParams,
+    "extract": ExtractParams,
+    "train": TrainParams,
+    "score": ScoreParams,
+    "fuse": FuseParams,
+}
+QUEUES: dict[StageKind, Queue] = {
+    "index": "cpu",
+    "flow": "cpu",
+    "finetune": "gpu",
+    "extract": "gpu",
+    "train": "gpu",
+    "score": "gpu",
+    "fuse": "cpu",
+}
+VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1)
+"""Raised when the code of a kind changes what its output means."""
+
+
+class Edge(BaseModel):
+    """An input of a stage: its name there, and the key of the stage that makes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    key: str
+
+
+class StageSpec(BaseModel):
+    """One unit of work, found by its content key and shared by every experiment that needs it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: StageKind
+    params: Annotated[AnyParams, Field(union_mode="left_to_right")]
+    inputs: tuple[Edge, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of kind, version, parameters and input keys in canonical JSON."""
+        return content_key(self.kind, self.params, self.inputs)
+
+    @property
+    def queue(self) -> Queue:
+        """The resource class whose workers may run it."""
+        return QUEUES[self.kind]
+
+
+def content_key(kind: StageKind, params: AnyParams, inputs: Sequence[Edge]) -> str:
+    """Return the 64 hexadecimal digits by which equal work is found again."""
+    content = {
+        "kind": kind,
+        "version": VERSIONS[kind],
+        "params": params.model_dump(mode="json"),
+        "inputs": [[edge.name, edge.key] for edge in inputs],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

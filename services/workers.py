@@ -1,0 +1,112 @@
+"""The workers that report for work, and why a stage waits for one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+
+from services.db.tables import StageInputRow, StageRow, WorkerRow
+
+
+def report(
+    session: Session, worker_id: str, *, queues: Sequence[str], devices: Sequence[str], concurrency: int
+) -> None:
+    """Say that a worker of this process is alive."""
+    values = {
+        "id": worker_id,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "queues": list(queues),
+        "devices": list(devices),
+        "concurrency": concurrency,
+        "state": "alive",
+    }
+    seen = {"state": "alive", "last_seen_at": func.now()}
+    session.execute(insert(WorkerRow).values(values).on_conflict_do_update(index_elements=["id"], set_=seen))
+
+
+def leave(session: Session, worker_id: str) -> None:
+    """Say that a worker has stopped in good order."""
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(state="stopped"))
+
+
+def mark_lost(session: Session, silent_seconds: float) -> list[str]:
+    """Mark the workers that have been silent, by database time, and return their ids."""
+    silent = WorkerRow.last_seen_at < func.now() - timedelta(seconds=silent_seconds)
+    query = update(WorkerRow).where(WorkerRow.state == "alive", silent).values(state="lost").returning(WorkerRow.id)
+    return list(session.scalars(query))
+
+
+def listing(session: Session) -> list[WorkerRow]:
+    """Return the workers, those alive first, then the latest seen."""
+    order = ((WorkerRow.state == "alive").desc(), WorkerRow.last_seen_at.desc())
+    return list(session.scalars(select(WorkerRow).order_by(*order).limit(200)))
+
+
+@dataclass(frozen=True)
+class WaitingStage:
+    """A stage that does not run yet, its place in line (None before its inputs are there), and the reason."""
+
+    key: str
+    label: str
+    kind: str
+    queue: str
+    priority: int
+    owner: str
+    position: int | None
+    reason: str
+    ready_at: datetime | None
+
+
+def waiting(session: Session, limit: int = 500) -> list[WaitingStage]:
+    """Return the stages that wait, those next in line first, each with the reason."""
+    alive = [worker for worker in listing(session) if worker.state == "alive"]
+    order = (StageRow.state, StageRow.priority.desc(), StageRow.ready_at, StageRow.key)
+    query = select(StageRow).where(StageRow.state.in_(("ready", "waiting"))).order_by(*order).limit(limit)
+    rows = list(session.scalars(query))
+    owed = _unfinished_inputs(session, [row.key for row in rows if row.state == "waiting"])
+    places: dict[str, int] = {}
+    found = []
+    for row in rows:
+        place = None
+        if row.state == "ready":
+            place = places[row.queue] = places.get(row.queue, 0) + 1
+        reason = _why_ready(row, alive, place) if place else f"needs {', '.join(owed.get(row.key, []))}"
+        found.append(
+            WaitingStage(row.key, row.label, row.kind, row.queue, row.priority, row.owner, place, reason, row.ready_at)
+        )
+    return found
+
+
+def _unfinished_inputs(session: Session, keys: Sequence[str]) -> dict[str, list[str]]:
+    source = aliased(StageRow)
+    query = (
+        select(StageInputRow.stage_key, source.label, source.state)
+        .join(source, source.key == StageInputRow.input_key)
+        .where(StageInputRow.stage_key.in_(keys), or_(source.state != "succeeded"))
+        .order_by(StageInputRow.position)
+    )
+    owed: dict[str, list[str]] = {}
+    for key, label, state in session.execute(query):
+        owed.setdefault(key, []).append(f"{label} ({state})")
+    return owed
+
+
+def _why_ready(row: StageRow, alive: Sequence[WorkerRow], place: int) -> str:
+    serving = [worker for worker in alive if row.queue in worker.queues]
+    if not serving:
+        return f"no live worker serves queue {row.queue!r}; hint: twostream worker --queues {row.queue}"
+    if row.not_before is not None and row.not_before > datetime.now(UTC):
+        return f"tried again at {row.not_before.isoformat(timespec='seconds')}"
+    if all(row.gpus > len(worker.devices) for worker in serving):
+        most = max(len(worker.devices) for worker in serving)
+        return f"needs {row.gpus} devices in one worker; the largest has {most}"
+    slots = sum(worker.concurrency for worker in serving)
+    return f"number {place} in line for queue {row.queue!r}: {slots} slots in {len(serving)} workers are busy"

@@ -1,0 +1,104 @@
+"""Real servers for the tests: one PostgreSQL and one Redis for each pytest process, emptied between tests."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from cli.stack import ports
+from cli.stack.postgres import Postgres
+from cli.stack.process import Process
+from cli.stack.redis import Redis
+from services.db.migrate import upgrade
+
+PASSWORD = "test"
+TEMPLATE = "template_twostream"
+START_SECONDS = 60.0
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Path]:
+    """Folder of the session's servers. Not below pytest's own: that one is private, and as root PostgreSQL runs as
+    another user, who must pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="twostream-test-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Path) -> Iterator[str]:
+    """URL of the maintenance database of a real PostgreSQL server, shared by the tests of this process."""
+    server = Postgres(servers / "postgres", ports.unused(), PASSWORD, servers / "postgres.log", durable=False)
+    server.prepare()
+    process = Process.start(server.command())
+    process.wait_until(server.healthy, START_SECONDS)
+    yield server.url("postgres")
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgres: str) -> Iterator[Callable[[], str]]:
+    """A function that makes a database without tables and returns its URL."""
+    numbers = itertools.count()
+
+    def create() -> str:
+        name = f"empty_{next(numbers)}"
+        execute(postgres, f"CREATE DATABASE {name}")
+        return database_named(postgres, name)
+
+    yield create
+    for number in range(next(numbers)):
+        execute(postgres, f"DROP DATABASE empty_{number} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: str) -> str:
+    """Name of a database that went through every migration, from which others are copied."""
+    execute(postgres, f"CREATE DATABASE {TEMPLATE}")
+    upgrade(database_named(postgres, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: str, migrated_template: str) -> Iterator[str]:
+    """URL of a fresh, migrated database that this test has to itself."""
+    execute(postgres, f"CREATE DATABASE test TEMPLATE {migrated_template} STRATEGY file_copy")
+    yield database_named(postgres, "test")
+    execute(postgres, "DROP DATABASE test WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers: Path) -> Iterator[str]:
+    """URL of a real Redis server, shared by the tests of this process."""
+    server = Redis(servers / "redis", ports.unused(), PASSWORD, servers / "redis.log", durable=False)
+    server.prepare()
+    process = Process.start(server.command())
+    process.wait_until(server.healthy, START_SECONDS)
+    yield server.url
+    process.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """URL of an empty Redis."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+def database_named(url: str, name: str) -> str:
+    """Return the URL of another database of the same server."""
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+def execute(url: str, statement: str) -> None:
+    """Run one statement outside a transaction."""
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute(statement.encode())

@@ -1,0 +1,98 @@
+"""A database with sessions, and a worker that runs stages by decree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from services import experiments, queue
+from services.datasets import registry
+from services.db.engine import Database
+from services.errors import Cause
+from services.specs import BackboneSpec, ExperimentSpec
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An open database with the generated dataset registered."""
+    database = Database(database_url)
+    with database.transaction() as session:
+        registry.add_generated(session)
+    yield database
+    database.close()
+
+
+def small_spec(**changes: Any) -> ExperimentSpec:
+    """A spec with a short plan: one split, one stream, no fine-tuning: index, extract, train, score, fuse."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "dataset": "motion_shapes",
+        "splits": (1,),
+        "streams": ("rgb",),
+        "backbone": BackboneSpec(name="tiny", finetune=None),
+    }
+    return ExperimentSpec(**(values | changes))
+
+
+def submit(database: Database, spec: ExperimentSpec, **options: Any) -> experiments.Created:
+    """Create an experiment as the API does."""
+    with database.transaction() as session:
+        return experiments.create(session, spec, **({"owner": "local", "body_digest": "0" * 64} | options))
+
+
+class Decreed:
+    """A worker that claims real stages and ends them as it is told, without computing anything."""
+
+    def __init__(self, database: Database, worker_id: str = "decreed") -> None:
+        self.database, self.worker_id = database, worker_id
+
+    def claim(self, name: str, lease_seconds: float = 30) -> queue.Claim | None:
+        with self.database.transaction() as session:
+            return queue.claim(session, name, worker_id=self.worker_id, device="cpu", lease_seconds=lease_seconds)
+
+    def claim_any(self) -> queue.Claim | None:
+        return self.claim("cpu") or self.claim("gpu")
+
+    def succeed(self, claim: queue.Claim, **summary: Any) -> dict[str, int]:
+        with self.database.transaction() as session:
+            return queue.succeed(
+                session,
+                claim.key,
+                claim.attempt,
+                summary=summary or decreed_summary(claim),
+                output=f"stages/{claim.key}/{claim.attempt}/output",
+                log="done",
+            )
+
+    def fail(self, claim: queue.Claim, cause: Cause, message: str = "as decreed") -> dict[str, int]:
+        with self.database.transaction() as session:
+            return queue.fail(session, claim.key, claim.attempt, cause=cause, message=message)
+
+    def run_all(self, on: Callable[[queue.Claim], object] | None = None) -> list[str]:
+        """Run stages until none is ready; return the labels in order."""
+        labels = []
+        while (claim := self.claim_any()) is not None:
+            labels.append(claim.label)
+            if on is not None:
+                on(claim)
+            else:
+                self.succeed(claim)
+        return labels
+
+
+def decreed_summary(claim: queue.Claim) -> dict[str, Any]:
+    """The summary of a stage; that of `fuse` has results."""
+    if claim.kind != "fuse":
+        return {"made": claim.kind}
+    streams = list(claim.params["weights"])
+    if len(streams) > 1:
+        streams.append("two-stream")
+    return {"results": [result(stream, claim.params["split"], claim.params["seed"]) for stream in streams]}
+
+
+def result(stream: str, split: int, seed: int, top1: float = 0.5, clips: int = 100) -> dict[str, Any]:
+    """One entry of a `fuse` stage's results."""
+    metrics = {"top1": top1, "top5": 1.0, "mean_class": top1, "correct": int(top1 * clips), "clips": clips}
+    return {"stream": stream, "split": split, "seed": seed, "metrics": metrics}

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from services.datasets.hmdb51 import read_hmdb51
+from services.errors import DataError
+
+OFFICIAL = Path(__file__).parents[4] / "shared/data/annotations/hmdb51"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"no official lists at {OFFICIAL}")
+def test_official_lists() -> None:
+    annotations = read_hmdb51(OFFICIAL)
+    assert len(annotations.classes) == 51
+    assert annotations.classes == tuple(sorted(annotations.classes))
+    for split in annotations.splits.values():
+        assert (len(split.train), len(split.test)) == (3570, 1530)
+        for label in range(51):
+            assert sum(clip.label == label for clip in split.train) == 70
+            assert sum(clip.label == label for clip in split.test) == 30
+
+
+def write_lists(folder: Path, **rows: str) -> None:
+    for name, text in rows.items():
+        (folder / f"{name}.txt").write_text(text)
+
+
+def test_codes_and_odd_names(tmp_path: Path) -> None:
+    write_lists(
+        tmp_path,
+        wave_test_split1="a(b)!#[c]&+;~@.avi 1 \nx.avi 0 \ny.avi 2 \n",
+        brush_hair_test_split1="z.avi 2 \nw.avi 1 \n",
+    )
+    (tmp_path / "notes.txt").write_text("not a list")
+    annotations = read_hmdb51(tmp_path)
+    assert annotations.classes == ("brush_hair", "wave")
+    split = annotations.splits[1]
+    assert [(clip.path, clip.label) for clip in split.train] == [
+        ("brush_hair/w.avi", 0),
+        ("wave/a(b)!#[c]&+;~@.avi", 1),
+    ]
+    assert [(clip.path, clip.label) for clip in split.test] == [("brush_hair/z.avi", 0), ("wave/y.avi", 1)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"wave_test_split1": "a.avi 1\nb.avi 3\n"}, "wave_test_split1.txt:2: got 'b.avi 3'"),
+        ({"wave_test_split1": "a.avi 1\na.avi 2\n"}, "wave_test_split1.txt:1 already"),
+        ({"wave_test_split1": "a.avi 1\n"}, "split 1 has no clips to test"),
+        (
+            {"wave_test_split1": "a.avi 1\nb.avi 2\n", "run_test_split2": "c.avi 1\n"},
+            "run_test_split1.txt: no such list",
+        ),
+        ({}, "no list named like"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path: Path, rows: dict[str, str], message: str) -> None:
+    write_lists(tmp_path, **rows)
+    with pytest.raises(DataError) as caught:
+        read_hmdb51(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent: no such folder of lists"):
+        read_hmdb51(tmp_path / "absent")

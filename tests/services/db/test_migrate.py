@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+
+from services.db.migrate import downgrade, upgrade
+from services.db.tables import Base
+from services.errors import Unavailable
+
+
+def differences(url: str) -> list[object]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        found = list(compare_metadata(context, Base.metadata))
+    engine.dispose()
+    return found
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    names = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return names
+
+
+def test_up_down_up_leaves_no_difference(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
+    upgrade(url)
+    assert differences(url) == []
+    downgrade(url)
+    assert tables(url) == {"alembic_version"}
+    upgrade(url)
+    assert differences(url) == []
+
+
+def test_processes_that_start_together_migrate_once(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
+    threads = [threading.Thread(target=upgrade, args=(url,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert differences(url) == []
+
+
+def test_a_server_that_is_away_is_named() -> None:
+    with pytest.raises(Unavailable, match=r"Postgres at postgresql\+psycopg://u:\*\*\*@127\.0\.0\.1:1/none"):
+        upgrade("postgresql+psycopg://u:secret@127.0.0.1:1/none")

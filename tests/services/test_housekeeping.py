@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services import experiments, queue
+from services.broker import Broker
+from services.db.engine import Database
+from services.errors import Unavailable
+from services.housekeeping import Housekeeper, sweep
+from services.settings import Settings
+from tests.services.conftest import Decreed, small_spec, submit
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[Broker]:
+    broker = Broker(redis_url)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
+    return Settings(home=tmp_path, database_url=database_url, redis_url=redis_url, sweep_seconds=0.05)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_lost_doorbell_is_rung_again_and_only_as_often_as_needed(
+    database: Database, broker: Broker, settings: Settings
+) -> None:
+    submit(database, small_spec())
+    assert broker.pending("cpu") == 0
+    for _ in range(3):
+        sweep(database, broker, settings)
+    assert broker.pending("cpu") == 1
+
+
+def test_an_attempt_without_heartbeat_is_ended_and_rung_for(
+    database: Database, broker: Broker, settings: Settings
+) -> None:
+    row = submit(database, small_spec()).row
+    Decreed(database).claim("cpu", lease_seconds=-1)
+    sweep(database, broker, settings)
+    assert broker.pending("cpu") == 1
+    with database.transaction() as session:
+        (event,) = [e for e in experiments.events_after(session, row.id, 0, 99) if e.type == "stage.retried"]
+    assert event.data["cause"] == "worker_lost"
+
+
+def test_two_housekeepers_share_the_work_and_stop(database: Database, broker: Broker, settings: Settings) -> None:
+    submit(database, small_spec())
+    keepers = [Housekeeper(settings, database, broker) for _ in range(2)]
+    for keeper in keepers:
+        keeper.start()
+    eventually(lambda: broker.pending("cpu") == 1)
+    claim = Decreed(database).claim("cpu", lease_seconds=-1)
+    assert claim is not None
+
+    def requeued() -> bool:
+        with database.transaction() as session:
+            return queue.ready(session) == {"cpu": 1}
+
+    eventually(requeued)
+    for keeper in keepers:
+        keeper.stop()
+
+
+def test_an_experiment_left_over_is_settled(database: Database, broker: Broker, settings: Settings) -> None:
+    row = submit(database, small_spec()).row
+    Decreed(database).run_all()
+    with database.transaction() as session:
+        experiments.get(session, row.id).state = "running"
+    sweep(database, broker, settings)
+    with database.transaction() as session:
+        assert experiments.get(session, row.id).state == "succeeded"
+
+
+def test_a_broker_that_is_away_loses_nothing_and_is_named(database: Database) -> None:
+    broker = Broker("redis://:secret@127.0.0.1:1/0")
+    assert broker.ring({"cpu": 1}) is False
+    with pytest.raises(Unavailable, match=r"^Redis at 127\.0\.0\.1:1/0: "):
+        broker.ping()
+    with pytest.raises(Unavailable):
+        broker.pending("cpu")
+    broker.close()

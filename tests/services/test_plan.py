@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.plan import PlannedStage, index_params, plan, protocol
+from services.specs import BackboneSpec, EvaluationSpec, ExperimentSpec, FlowSpec, FusionSpec, MeanPooling, TrainingSpec
+from services.stages import IndexParams
+
+INDEX = index_params("ucf101", root="/data", annotations="/lists", revision=1, generator=None)
+
+
+def spec(**changes: object) -> ExperimentSpec:
+    return ExperimentSpec(**({"dataset": "ucf101", "backbone": {"name": "tiny"}} | changes))  # type: ignore[arg-type]
+
+
+def kinds(stages: tuple[PlannedStage, ...]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for stage in stages:
+        counts[stage.spec.kind] = counts.get(stage.spec.kind, 0) + 1
+    return counts
+
+
+def keys(stages: tuple[PlannedStage, ...], *wanted: str) -> set[str]:
+    return {stage.key for stage in stages if stage.spec.kind in wanted}
+
+
+def test_the_graph_of_a_two_stream_system_with_late_fusion() -> None:
+    counts = kinds(plan(spec(), INDEX))
+    assert counts == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 6, "score": 6, "fuse": 3}
+
+
+def test_features_of_both_streams_go_into_one_network() -> None:
+    stages = plan(spec(fusion=FusionSpec(method="features")), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
+    train = next(stage for stage in stages if stage.spec.kind == "train")
+    assert [edge.name for edge in train.spec.inputs] == ["index", "rgb", "flow"]
+
+
+def test_frozen_features_are_shared_by_all_splits() -> None:
+    counts = kinds(plan(spec(backbone=BackboneSpec(name="tiny", finetune=None)), INDEX))
+    assert (counts["extract"], "finetune" in counts) == (2, False)
+
+
+def test_inputs_come_before_what_needs_them_and_keys_are_unique() -> None:
+    stages = plan(spec(seeds=(0, 1)), INDEX)
+    seen: set[str] = set()
+    for stage in stages:
+        assert {edge.key for edge in stage.spec.inputs} <= seen
+        assert stage.key not in seen
+        seen.add(stage.key)
+    assert len({stage.label for stage in stages}) == len(stages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared", "other"),
+    [
+        ({"model": MeanPooling()}, ("index", "flow", "finetune", "extract"), ("train", "score", "fuse")),
+        ({"training": TrainingSpec(epochs=3)}, ("index", "flow", "finetune", "extract"), ("train",)),
+        ({"evaluation": EvaluationSpec(average="logits")}, ("extract", "train"), ("score", "fuse")),
+        ({"flow": FlowSpec(bound=15)}, ("index",), ("flow",)),
+        ({"name": "another", "priority": 3}, ("index", "flow", "finetune", "extract", "train", "score", "fuse"), ()),
+    ],
+)
+def test_what_a_change_shares_and_what_it_makes_anew(
+    changes: dict[str, object], shared: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    before, after = plan(spec(), INDEX), plan(spec(**changes), INDEX)
+    assert keys(before, *shared) == keys(after, *shared)
+    assert all(keys(before, kind).isdisjoint(keys(after, kind)) for kind in other)
+
+
+def test_a_flow_change_leaves_rgb_alone() -> None:
+    before, after = plan(spec(streams=("rgb",)), INDEX), plan(spec(streams=("rgb",), flow=FlowSpec(bound=1)), INDEX)
+    assert [stage.key for stage in before] == [stage.key for stage in after]
+
+
+def test_another_revision_of_a_dataset_is_other_work() -> None:
+    again = IndexParams(**(INDEX.model_dump() | {"revision": 2}))
+    assert keys(plan(spec(), INDEX), "index").isdisjoint(keys(plan(spec(), again), "index"))
+
+
+def test_another_weights_file_under_the_same_name_is_other_work(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    wanted = spec(backbone=BackboneSpec(name="tiny", weights=str(weights)))
+    weights.write_bytes(b"one")
+    before = plan(wanted, INDEX)
+    weights.write_bytes(b"two")
+    assert keys(before, "finetune").isdisjoint(keys(plan(wanted, INDEX), "finetune"))
+
+
+def test_the_protocol_says_how_a_number_was_measured() -> None:
+    assert protocol(spec(), "rgb") == "25 frames, centre crop, probabilities, last epoch"
+    assert protocol(spec(), "two-stream").endswith("; flow tvl1 +-20, stack 10")

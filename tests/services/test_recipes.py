@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from services.errors import InvalidRequest
+from services.recipes import RECIPES, resolve
+from services.specs import TSLSTM, ExperimentSpec, MeanPooling
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_spec_that_survives_its_own_json(name: str) -> None:
+    spec = RECIPES[name].spec
+    assert ExperimentSpec.model_validate(spec.model_dump(mode="json")) == spec
+    assert resolve({"recipe": name}) == (spec, name)
+
+
+def test_the_paper_system_has_the_paper_numbers() -> None:
+    spec = RECIPES["ts_lstm_ucf101"].spec
+    assert isinstance(spec.model, TSLSTM)
+    assert (spec.model.segments, spec.model.hidden) == (3, (512,))
+    assert spec.training.optimizer.learning_rate == 5e-5
+    assert (spec.flow.algorithm, spec.flow.bound, spec.flow.stack, spec.evaluation.frames) == ("tvl1", 20, 10, 25)
+
+
+def test_changes_are_laid_over_a_recipe() -> None:
+    body = {"recipe": "ts_lstm_ucf101", "splits": [2], "training": {"optimizer": {"learning_rate": 1e-4}}}
+    spec, name = resolve(body)
+    assert name == "ts_lstm_ucf101"
+    assert spec.splits == (2,)
+    assert spec.training.optimizer.learning_rate == 1e-4
+    assert spec.training.optimizer.clip_value == 5
+
+
+def test_another_kind_of_model_replaces_the_recipe_model() -> None:
+    spec, _ = resolve({"recipe": "ts_lstm_ucf101", "model": {"kind": "mean_pooling"}})
+    assert spec.model == MeanPooling()
+    spec, _ = resolve({"recipe": "ts_lstm_ucf101", "model": {"segments": 5}})
+    assert spec.model == TSLSTM(segments=5)
+
+
+@pytest.mark.parametrize("name", ["none", 3, None, ["ts_lstm_ucf101"]])
+def test_an_unknown_recipe_is_named_with_those_that_exist(name: object) -> None:
+    with pytest.raises(InvalidRequest, match=r"recipe: got .*, allowed: ts_lstm_ucf101, "):
+        resolve({"recipe": name})
+
+
+def test_without_a_recipe_the_body_is_the_spec() -> None:
+    assert resolve({"dataset": "motion_shapes"}) == (ExperimentSpec(dataset="motion_shapes"), None)
+    with pytest.raises(ValidationError):
+        resolve({"recipe": "demo_ts_lstm", "nonsense": 1})

@@ -1,0 +1,1 @@
+"""Runs stages: a Celery process that claims and supervises, and rank processes that compute."""
