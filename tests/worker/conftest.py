@@ -1,0 +1,93 @@
+"""Rank processes that do what a test tells them: a scripted stage in place of every kind."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.specs import TSLSTM, TrainingSpec
+from services.stages import IndexParams, TrainParams
+from worker.forkserver import ForkServer
+from worker.task import Task
+
+SCRIPTED = Path(__file__).parent / "scripted"
+STAGES = {"index": "scripted_stage", "train": "scripted_stage"}
+TRAIN = TrainParams(split=1, streams=("rgb",), seed=0, model=TSLSTM(), training=TrainingSpec())
+
+
+@pytest.fixture(scope="session")
+def scripted_path() -> Iterator[str]:
+    """PYTHONPATH with the scripted stages, set while the tests of this process run."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = os.pathsep.join([str(SCRIPTED), *filter(None, [os.environ.get("PYTHONPATH")])])
+        patch.setenv("PYTHONPATH", path)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def light(scripted_path: str) -> Iterator[ForkServer]:
+    """A fork server without torch that runs the scripted stage."""
+    server = ForkServer("light", STAGES)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def make_task(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes the task file of a script: a name for ``index``, none for ``train``."""
+
+    def make(script: str | None = None, **changes: Any) -> Path:
+        params = TRAIN if script is None else IndexParams(dataset=script)
+        folder = tmp_path / f"task{len(list(tmp_path.iterdir()))}"
+        for name in ("output", "state"):
+            (folder / name).mkdir(parents=True)
+        values: dict[str, Any] = {
+            "key": "0" * 64,
+            "kind": "train" if script is None else "index",
+            "attempt": 1,
+            "params": params.model_dump(mode="json"),
+            "inputs": (),
+            "output": folder / "output",
+            "state": folder / "state",
+            "events": folder / "events.jsonl",
+            "result": folder / "result.json",
+            "data_root": folder,
+        }
+        file = folder / "task.json"
+        file.write_text(Task(**(values | changes)).model_dump_json())
+        return file
+
+    return make
+
+
+@pytest.fixture
+def until() -> Callable[..., float]:
+    """A function that waits for a condition and returns the seconds that it took."""
+
+    def wait(condition: Callable[[], object], seconds: float = 10.0) -> float:
+        started = time.monotonic()
+        while not condition():
+            assert time.monotonic() - started < seconds, "waited in vain"
+            time.sleep(0.005)
+        return time.monotonic() - started
+
+    return wait
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """A function that says whether a process has ended (a zombie that nobody reaps has)."""
+
+    def has_ended(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    return has_ended

@@ -1,0 +1,119 @@
+"""A stage that does what its parameters say; imported by real rank processes, never by a test itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from services.errors import DataError, UserError
+from services.stages import AnyParams, IndexParams
+from worker.task import Reporter, Task
+from worker.training.interrupt import Interrupted, interrupt
+
+
+def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
+    report.progress(0, 2, message="began")
+    if isinstance(params, IndexParams):
+        return SCRIPTS[params.dataset](task, report) or {}
+    return train(task, report)
+
+
+def train(task: Task, report: Reporter) -> dict[str, Any]:
+    """Like a training loop: writes a checkpoint and stops when it is asked to."""
+    (task.state / f"pid{os.environ.get('RANK', '0')}").write_text(str(os.getpid()))
+    while not interrupt.requested:
+        time.sleep(0.01)
+    (task.state / "checkpoint.pt").write_text("weights")
+    report.checkpoint(3, 42)
+    raise Interrupted("asked to stop at step 42")
+
+
+def look(task: Task, report: Reporter) -> dict[str, Any]:
+    """Tell what a stage sees."""
+    return {
+        "torch": "torch" in sys.modules,
+        "environment": dict(os.environ),
+        "threads": threading.active_count(),
+        "leader": os.getpid() == os.getpgid(0) == os.getsid(0),
+        "oom_score": int(Path("/proc/self/oom_score_adj").read_text()),
+        "parent": os.getppid(),
+        "sockets": sum(file.is_socket() for file in Path("/proc/self/fd").iterdir()),
+    }
+
+
+def metrics(task: Task, report: Reporter) -> None:
+    for epoch in range(1, 6):
+        report.metrics(epoch, {"train_loss": 1 / epoch})
+    report.progress(2, 2)
+    print("said on standard output")
+
+
+def sleep(task: Task, report: Reporter) -> None:
+    time.sleep(60)
+
+
+def deaf(task: Task, report: Reporter) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    report.progress(1, 1, message="deaf")
+    time.sleep(60)
+
+
+def grandchild(task: Task, report: Reporter) -> None:
+    """Leave a process of its own running, as a data loader does."""
+    (task.state / "grandchild").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+    report.progress(1, 1, message="grandchild")
+    time.sleep(60)
+
+
+def forgetful(task: Task, report: Reporter) -> None:
+    (task.state / "grandchild").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+
+
+def raising(error: BaseException) -> Callable[[Task, Reporter], None]:
+    def script(task: Task, report: Reporter) -> None:
+        raise error
+
+    return script
+
+
+def signalled(number: signal.Signals) -> Callable[[Task, Reporter], None]:
+    def script(task: Task, report: Reporter) -> None:
+        print("last words", flush=True)
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    return script
+
+
+def second_rank_fails(task: Task, report: Reporter) -> dict[str, Any]:
+    if os.environ["RANK"] == "1":
+        raise MemoryError("rank 1 has no memory left")
+    time.sleep(60)
+    return {}
+
+
+SCRIPTS: dict[str, Callable[[Task, Reporter], Any]] = {
+    "look": look,
+    "metrics": metrics,
+    "sleep": sleep,
+    "deaf": deaf,
+    "grandchild": grandchild,
+    "forgetful": forgetful,
+    "second_rank_fails": second_rank_fails,
+    "data_error": raising(DataError("trainlist01.txt:3: no clip a/b.avi")),
+    "user_error": raising(UserError("weights of another architecture")),
+    "memory": raising(MemoryError("1 TiB")),
+    "cuda": raising(RuntimeError("CUDA error: an illegal memory access was encountered")),
+    "bug": raising(ZeroDivisionError("division\nby zero")),
+    "exit": raising(SystemExit(3)),
+    "killed": signalled(signal.SIGKILL),
+    "terminated": signalled(signal.SIGTERM),
+    "segfault": signalled(signal.SIGSEGV),
+}

@@ -1,0 +1,16 @@
+"""A stage that computes with torch on several threads, which would hang if its zygote had done so before the fork."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from services.stages import AnyParams
+from worker.task import Reporter, Task
+
+
+def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
+    report.progress(0, 1)
+    product = torch.ones(256, 256) @ torch.ones(256, 256)
+    return {"product": float(product[0, 0]), "threads": torch.get_num_threads()}

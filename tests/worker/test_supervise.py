@@ -1,0 +1,243 @@
+"""Supervision of real processes, ended in every way that an attempt can end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.errors import Cause, LeaseLost, Unavailable
+from worker.endings import Ending
+from worker.forkserver import Child, ForkServer
+from worker.heartbeat import Heartbeat
+from worker.supervise import EventTail, supervise
+from worker.task import Event, Task
+
+
+@dataclass
+class Ledger:
+    """Remembers what it is told; ``faults`` are raised, one a call, before anything is remembered."""
+
+    events: list[Event] = field(default_factory=list)
+    saved: list[list[str]] = field(default_factory=list)
+    faults: list[Exception] = field(default_factory=list)
+    cancel: bool = False
+    lost: bool = False
+
+    def heartbeat(self) -> bool:
+        if self.lost:
+            raise LeaseLost("attempt 2 owns it")
+        return self.cancel
+
+    def record(self, events: Sequence[Event]) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+        self.events.extend(events)
+
+    def save_state(self, state: Path) -> None:
+        self.saved.append(sorted(path.name for path in state.iterdir()))
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type for event in self.events]
+
+
+@dataclass
+class Watch:
+    """A supervision that runs in a thread, as in the worker, while the test does things to it."""
+
+    server: ForkServer
+    file: Path
+    ledger: Ledger
+    stop: threading.Event = field(default_factory=threading.Event)
+    child: Child = field(init=False)
+    ending: Ending = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.task = Task.model_validate_json(self.file.read_text())
+        self.log = self.file.with_name("log")
+
+    def begin(self, **limits: float) -> None:
+        self.child = self.server.run(self.file, self.log, {})
+        self.thread = threading.Thread(target=self.run, kwargs=limits)
+        self.thread.start()
+
+    def run(self, timeout_seconds: float = 60, grace_seconds: float = 20, lease_seconds: float = 30) -> None:
+        with Heartbeat(self.ledger, every_seconds=0.05, lease_seconds=lease_seconds) as heartbeat:
+            self.ending = supervise(
+                self.child,
+                self.task,
+                self.ledger,
+                heartbeat,
+                timeout_seconds=timeout_seconds,
+                grace_seconds=grace_seconds,
+                stop=self.stop,
+            )
+
+    def end(self) -> Ending:
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        assert self.child.wait(0) is not None
+        return self.ending
+
+
+@pytest.fixture
+def watch(light: ForkServer, make_task: Callable[..., Path], until: Callable[..., float]) -> Callable[..., Watch]:
+    """A function that starts a script under supervision and returns when the script has begun."""
+
+    def begin(script: str | None, ledger: Ledger | None = None, begun: int = 1, **limits: float) -> Watch:
+        found = Watch(light, make_task(script), ledger or Ledger())
+        found.begin(**limits)
+        until(lambda: found.task.events.exists() and found.task.events.read_text().count("\n") >= begun)
+        return found
+
+    return begin
+
+
+def test_success_is_quick_and_nothing_is_lost(watch: Callable[..., Watch]) -> None:
+    began = time.monotonic()
+    attempt = watch("metrics")
+    assert attempt.end() == Ending("succeeded", summary={}, exit_code=0, last_words="said on standard output")
+    assert time.monotonic() - began < 1
+    assert attempt.ledger.types == ["progress", *["metrics"] * 5, "progress"]
+    assert attempt.ledger.saved == []
+
+
+def test_a_failure_says_why(watch: Callable[..., Watch]) -> None:
+    ending = watch("data_error").end()
+    assert (ending.status, ending.cause, ending.exit_code) == ("failed", Cause.DATA_ERROR, 70)
+    assert ending.message == "trainlist01.txt:3: no clip a/b.avi"
+    assert "no clip a/b.avi" in ending.last_words
+
+
+def test_kill_9_of_the_rank_is_a_lost_worker_and_keeps_its_events(watch: Callable[..., Watch]) -> None:
+    attempt = watch(None)
+    os.kill(attempt.child.pid, signal.SIGKILL)
+    ending = attempt.end()
+    assert (ending.status, ending.cause, ending.signal) == ("failed", Cause.WORKER_LOST, signal.SIGKILL)
+    assert attempt.ledger.types == ["progress"]
+
+
+def test_kill_9_of_the_zygote_is_a_lost_worker(watch: Callable[..., Watch], light: ForkServer) -> None:
+    attempt = watch(None)
+    assert light.pid is not None
+    os.kill(light.pid, signal.SIGKILL)
+    ending = attempt.end()
+    assert (ending.status, ending.cause, ending.signal) == ("failed", Cause.WORKER_LOST, None)
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "cause"),
+    [("segfault", "failed", Cause.INTERNAL), ("terminated", "preempted", Cause.PREEMPTED)],
+)
+def test_death_by_another_signal(watch: Callable[..., Watch], script: str, status: str, cause: Cause) -> None:
+    ending = watch(script).end()
+    assert (ending.status, ending.cause) == (status, cause)
+    assert ending.last_words == "last words"
+
+
+def test_sigterm_from_elsewhere_is_a_preemption_with_a_checkpoint(watch: Callable[..., Watch]) -> None:
+    attempt = watch(None)
+    os.kill(attempt.child.pid, signal.SIGTERM)
+    ending = attempt.end()
+    assert (ending.status, ending.exit_code) == ("preempted", 75)
+    assert attempt.ledger.types == ["progress", "checkpoint"]
+
+
+def test_a_worker_that_shuts_down_keeps_the_checkpoint(watch: Callable[..., Watch]) -> None:
+    attempt = watch(None)
+    attempt.stop.set()
+    ending = attempt.end()
+    assert (ending.status, ending.cause, ending.exit_code) == ("preempted", Cause.PREEMPTED, 75)
+    assert attempt.ledger.types == ["progress", "checkpoint"]
+    assert attempt.ledger.saved == [["checkpoint.pt", "pid0"]]
+
+
+def test_cancel_ends_a_running_stage(watch: Callable[..., Watch]) -> None:
+    attempt = watch("sleep")
+    attempt.ledger.cancel = True
+    ending = attempt.end()
+    assert (ending.status, ending.cause, ending.signal) == ("cancelled", Cause.CANCELLED, signal.SIGTERM)
+
+
+def test_a_stage_deaf_to_sigterm_is_killed_after_its_grace(watch: Callable[..., Watch]) -> None:
+    attempt = watch("deaf", begun=2, grace_seconds=0.2)
+    attempt.ledger.cancel = True
+    ending = attempt.end()
+    assert (ending.status, ending.signal) == ("cancelled", signal.SIGKILL)
+
+
+def test_cancel_has_the_last_word_over_a_shutdown(watch: Callable[..., Watch]) -> None:
+    attempt = watch("deaf", begun=2, grace_seconds=0.5)
+    attempt.stop.set()
+    time.sleep(0.15)
+    attempt.ledger.cancel = True
+    assert attempt.end().status == "cancelled"
+
+
+def test_a_stage_that_takes_too_long_is_ended(watch: Callable[..., Watch]) -> None:
+    ending = watch(None, timeout_seconds=0.3).end()
+    assert (ending.status, ending.cause, ending.exit_code) == ("failed", Cause.TIMEOUT, 75)
+    assert ending.message == "ran longer than 0.3 s"
+
+
+@pytest.mark.parametrize("where", ["heartbeat", "record"])
+def test_a_lost_lease_kills_the_group_and_touches_nothing(watch: Callable[..., Watch], where: str) -> None:
+    ledger = Ledger(faults=[LeaseLost("attempt 2 owns it")] if where == "record" else [])
+    attempt = watch("deaf", ledger)
+    ledger.lost = where == "heartbeat"
+    ending = attempt.end()
+    assert (ending.status, ending.cause) == ("lost", Cause.WORKER_LOST)
+    assert ledger.events == [] or where == "heartbeat"
+
+
+def test_a_database_that_is_away_for_a_while_loses_no_event(
+    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.supervise.RETRY_SECONDS", 0.05)
+    attempt = watch("metrics", Ledger(faults=[Unavailable("db:5432")] * 3))
+    assert attempt.end().status == "succeeded"
+    assert attempt.ledger.types == ["progress", *["metrics"] * 5, "progress"]
+
+
+def test_a_database_that_stays_away_ends_the_stage_when_its_lease_is_over(watch: Callable[..., Watch]) -> None:
+    class Away(Ledger):
+        def heartbeat(self) -> bool:
+            raise Unavailable("db:5432")
+
+    assert watch("sleep", Away(), lease_seconds=0.3).end().status == "lost"
+    assert watch("metrics", Away(faults=[Unavailable("db:5432")] * 99), lease_seconds=0.3).end().status == "lost"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_unforeseen_error_leaves_no_stage_behind(watch: Callable[..., Watch]) -> None:
+    attempt = watch("deaf", Ledger(faults=[ZeroDivisionError()]))
+    attempt.thread.join(20)
+    assert attempt.child.wait(0) is not None
+
+
+def test_the_tail_gives_complete_lines_once_and_skips_what_is_no_event(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "events.jsonl"
+    tail = EventTail(path)
+    assert tail.read() == []
+    line = Event(time=1.0, type="warning", data={"message": "a clip was skipped"}).model_dump_json()
+
+    def append(text: str) -> list[Any]:
+        with path.open("a") as file:
+            file.write(text)
+        return tail.read()
+
+    assert append(line[:10]) == []
+    assert len(append(line[10:] + "\n" + line)) == 1
+    assert len(append("\nnonsense\n" + line + "\n")) == 2
+    assert tail.read() == []
+    assert "nonsense" in caplog.text

@@ -1,0 +1,1 @@
+"""Training in plain PyTorch: batches, optimisers, the loop, checkpoints, interrupts, several processes."""
