@@ -15,8 +15,7 @@ from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from services import events, graph, outbox
-from services.datasets import registry
+from services import events, graph, outbox, registry
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.plan import PlannedStage, plan

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from services import events, graph, outbox
+from services import events, graph, outbox, registry
 from services.db.tables import (
     AttemptRow,
     EventRow,
@@ -205,6 +205,8 @@ def succeed(
     """
     experiments, row, rows = _lock_for_ending(session, key, attempt)
     row.summary, row.output = summary, output
+    if row.kind == "index":
+        registry.note_index(session, row.params, summary)
     _end_attempt(session, row, "succeeded", None, None, 0, log)
     for file in files:
         outbox.add_artifact(session, key, file, f"{output}/{file}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from services.db.engine import Database
 from services.errors import Unavailable
+from services.settings import Settings
 
 ADVISORY_LOCK = 7_205_759_403_792_794
 """Held while migrations run; any fixed number that nothing else uses."""
@@ -53,3 +55,18 @@ def _run(database_url: str, revision: str, *, down: bool) -> None:
         reason = str(error.orig).strip().splitlines()[0]
         raise Unavailable(f"Postgres at {Database(database_url).address}: {reason}") from error
     log.info("database migrated", extra={"revision": revision})
+
+
+def main() -> None:
+    """Migrate the database that ``TWOSTREAM_DATABASE_URL`` names: `python -m services.db.migrate`."""
+    settings = Settings()
+    if settings.database_url is None:
+        sys.exit("TWOSTREAM_DATABASE_URL: not set")
+    try:
+        upgrade(settings.database_url)
+    except Unavailable as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

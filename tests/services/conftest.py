@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from services import experiments, queue
-from services.datasets import registry
+from services import experiments, queue, registry
 from services.db.engine import Database
 from services.errors import Cause
 from services.specs import BackboneSpec, ExperimentSpec

@@ -158,7 +158,9 @@ def test_a_failure_of_one_split_lets_the_others_finish(database: Database) -> No
 def test_retry_runs_what_failed_and_keeps_what_succeeded(database: Database) -> None:
     worker = Decreed(database)
     row = submit(database, small_spec()).row
-    worker.run_all(lambda claim: worker.fail(claim, Cause.USER_ERROR) if claim.kind == "train" else worker.succeed(claim))
+    worker.run_all(
+        lambda claim: worker.fail(claim, Cause.USER_ERROR) if claim.kind == "train" else worker.succeed(claim)
+    )
     with database.transaction() as session:
         retried = experiments.retry(session, row.id)
     assert retried.queues == {"gpu": 1}

@@ -124,5 +124,10 @@ def test_unknown_stream_or_metric(database: Database, field: str, value: str) ->
 
 def test_wilson_interval_against_published_values() -> None:
     # Newcombe, Statistics in Medicine 17 (1998), table I, method 3: 81/263, 15/148, 0/20, 1/29
-    for hits, clips, lower, upper in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
+    for hits, clips, lower, upper in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
         assert wilson(hits / clips, clips) == (pytest.approx(lower, abs=5e-5), pytest.approx(upper, abs=5e-5))

@@ -126,7 +126,10 @@ def test_points_of_a_resumed_epoch_are_told_once(database: Database) -> None:
     for attempt_epochs in ((1, 2), (2, 3)):
         claim = worker.claim("cpu")
         assert claim is not None
-        facts = [Fact("metrics", 1000 * epoch, {"step": epoch, "values": {"train_loss": 1 / epoch}}) for epoch in attempt_epochs]
+        facts = [
+            Fact("metrics", 1000 * epoch, {"step": epoch, "values": {"train_loss": 1 / epoch}})
+            for epoch in attempt_epochs
+        ]
         with database.transaction() as session:
             queue.record(session, claim.key, claim.attempt, facts)
         worker.fail(claim, Cause.PREEMPTED)

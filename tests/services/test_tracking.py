@@ -69,7 +69,9 @@ def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path) ->
         if claim.kind != "train":
             worker.succeed(claim)
             return
-        facts = [Fact("metrics", 1000 * epoch, {"step": epoch, "values": {"train_loss": 1 / epoch}}) for epoch in (1, 2, 3)]
+        facts = [
+            Fact("metrics", 1000 * epoch, {"step": epoch, "values": {"train_loss": 1 / epoch}}) for epoch in (1, 2, 3)
+        ]
         folder = tmp_path / claim.key
         folder.mkdir()
         (folder / "model.pt").write_bytes(b"weights")

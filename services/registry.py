@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.datasets.motion_shapes import MotionShapesParams
@@ -74,6 +77,12 @@ def get(session: Session, name: str) -> DatasetRow:
 def listing(session: Session) -> list[DatasetRow]:
     """Return all datasets by name."""
     return list(session.scalars(select(DatasetRow).order_by(DatasetRow.name)))
+
+
+def note_index(session: Session, params: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Remember what the `index` stage of a dataset's present revision found."""
+    query = update(DatasetRow).where(DatasetRow.name == params["dataset"], DatasetRow.revision == params["revision"])
+    session.execute(query.values(num_classes=summary.get("classes"), num_clips=summary.get("clips")))
 
 
 def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:

@@ -1,0 +1,176 @@
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.errors import DataError
+from services.stages import FlowParams
+from worker.stages import flow
+from worker.task import Reporter, StageInput, Task
+from worker.video.decode import DecodeFailed
+from worker.video.flow import dequantize
+from worker.video.manifest import Clip, Manifest
+from worker.video.motion_shapes import write_avi
+
+PARAMS = FlowParams(algorithm="farneback", bound=20.0, shard=0, shards=1)
+FRAMES = {"A/a": 5, "A/b": 4, "B/c": 6}
+
+
+def sliding(num_frames: int) -> np.ndarray:
+    """Return uint8 (T, 48, 64, 3), a texture that moves 2 pixels to the right in each frame."""
+    down, across = np.mgrid[0:48, 0:64].astype(np.float64)
+    places = across[None] - 2 * np.arange(num_frames)[:, None, None]
+    grey = 127 + 40 * (np.sin(places / 2.5) + np.sin(down / 3.1) + np.sin((places + down) / 4.3))
+    return np.rint(grey).astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """Output folder of an index stage with three clips."""
+    clips = []
+    for label, (clip_id, frames) in enumerate(FRAMES.items()):
+        path = tmp_path / "clips" / f"{clip_id}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_avi(path, sliding(frames))
+        clips.append(
+            Clip(
+                id=clip_id,
+                path=f"{clip_id}.avi",
+                label=label,
+                group=1,
+                sha256="",
+                frames=frames,
+                fps=25,
+                width=64,
+                height=48,
+            )
+        )
+    manifest = Manifest(dataset="x", root=tmp_path / "clips", classes=("A", "B", "C"), clips=tuple(clips), splits={})
+    write_manifest(tmp_path / "index", manifest)
+    return tmp_path / "index"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+
+
+@pytest.fixture
+def task(tmp_path: Path, index: Path) -> Task:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "output").mkdir()
+    return Task(
+        key="k",
+        kind="flow",
+        attempt=1,
+        params={},
+        inputs=(StageInput(name="index", kind="index", key="i", path=index),),
+        output=tmp_path / "output",
+        state=tmp_path / "state",
+        events=tmp_path / "events",
+        result=tmp_path / "result",
+        data_root=tmp_path / "data",
+        threads=2,
+    )
+
+
+@pytest.fixture
+def report(task: Task) -> Iterator[Reporter]:
+    reporter = Reporter(task.events)
+    yield reporter
+    reporter.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fields_are_quantised_and_show_the_motion(task: Task, report: Reporter) -> None:
+    summary = flow.run(task, PARAMS, report)
+    assert summary == {"clips": 3, "computed": 3, "found_finished": 0, "fields": 12}
+    assert json.loads((task.output / "clips.json").read_text()) == FRAMES
+    for clip_id, frames in FRAMES.items():
+        fields = np.load(task.output / f"{clip_id}.npy", mmap_mode="r")
+        assert fields.shape == (frames - 1, 2, 48, 64)
+        assert fields.dtype == np.uint8
+        x, y = dequantize(fields[:, :, 12:36, 16:48], 20.0).mean(axis=(0, 2, 3))
+        assert x == pytest.approx(2.0, abs=0.3)
+        assert y == pytest.approx(0.0, abs=0.3)
+
+
+def test_shards_have_each_clip_once(task: Task, report: Reporter, tmp_path: Path) -> None:
+    flow.run(task, PARAMS, report)
+    whole = contents(task.output)
+    found: dict[str, bytes] = {}
+    for shard in range(2):
+        part = task.model_copy(update={"output": tmp_path / f"part{shard}", "state": tmp_path / f"state{shard}"})
+        flow.run(part, PARAMS.model_copy(update={"shard": shard, "shards": 2}), report)
+        files = contents(part.output)
+        assert list(json.loads(files.pop("clips.json"))) == (["A/a", "B/c"], ["A/b"])[shard]
+        assert not files.keys() & found.keys()
+        found |= files
+    whole.pop("clips.json")
+    assert found == whole
+
+
+def test_finished_clips_are_not_computed_again(task: Task, report: Reporter, tmp_path: Path) -> None:
+    flow.run(task, PARAMS, report)
+    first = contents(task.output)
+    shutil.rmtree(task.output)
+    (task.state / "A/b.npy").unlink()
+    (tmp_path / "clips/A/a.avi").unlink()  # would fail if it were read
+    summary = flow.run(task, PARAMS, report)
+    assert summary == {"clips": 3, "computed": 1, "found_finished": 2, "fields": 12}
+    assert contents(task.output) == first
+
+
+def test_what_was_finished_before_a_failure_is_kept(task: Task, report: Reporter, tmp_path: Path) -> None:
+    path = tmp_path / "clips/B/c.avi"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4000])
+    with pytest.raises(DecodeFailed, match=r"B/c\.avi: frame "):
+        flow.run(task.model_copy(update={"threads": 1}), PARAMS, report)
+    assert set(contents(task.state)) == {"A/a.npy", "A/b.npy"}
+    assert contents(task.output) == {}
+    path.write_bytes(whole)
+    assert flow.run(task, PARAMS, report)["found_finished"] == 2
+
+
+def test_bytes_do_not_depend_on_threads(task: Task, report: Reporter, tmp_path: Path) -> None:
+    flow.run(task, PARAMS, report)
+    alone = task.model_copy(update={"threads": 1, "state": tmp_path / "state1", "output": tmp_path / "output1"})
+    flow.run(alone, PARAMS, report)
+    assert contents(alone.output) == contents(task.output)
+
+
+@pytest.mark.parametrize(("frames", "message"), [(9, "manifest has 9 frames, 5 decode"), (3, "3 frames, 5 decode")])
+def test_another_frame_count_than_the_manifests_is_refused(
+    task: Task, report: Reporter, index: Path, frames: int, message: str
+) -> None:
+    change_first_clip(index, frames)
+    with pytest.raises(DecodeFailed, match=message):
+        flow.run(task, PARAMS, report)
+
+
+def test_a_clip_of_one_frame_is_refused(task: Task, report: Reporter, index: Path) -> None:
+    change_first_clip(index, 1)
+    with pytest.raises(DataError, match=r"A/a\.avi: flow needs 2 frames, the clip has 1"):
+        flow.run(task, PARAMS, report)
+
+
+def change_first_clip(index: Path, frames: int) -> None:
+    manifest = Manifest.model_validate_json((index / "manifest.json").read_text())
+    first = manifest.clips[0].model_copy(update={"frames": frames})
+    write_manifest(index, manifest.model_copy(update={"clips": (first, *manifest.clips[1:])}))
+
+
+def test_output_on_another_disk_is_copied(task: Task, report: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    flow.run(task, PARAMS, report)
+    assert contents(task.output).keys() == {"clips.json", "A/a.npy", "A/b.npy", "B/c.npy"}

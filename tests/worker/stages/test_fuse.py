@@ -1,0 +1,147 @@
+"""Fusion joins by clip id, follows the papers' rules, and refuses what does not match."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.errors import DataError, UserError
+from worker.stages.scores import ScoreFile, read_scores, write_scores
+from worker.task import StageInput
+
+CLASSES = ("A", "B", "C")
+CLIPS = ("A/a", "B/b", "C/c")
+RGB = [[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.2, 0.5, 0.3]]
+FLOW = [[0.2, 0.5, 0.3], [0.1, 0.7, 0.2], [0.1, 0.1, 0.8]]
+
+
+def params(method: str, rgb: float = 1.0, flow: float = 1.0) -> dict[str, Any]:
+    return {"dataset": "d", "split": 2, "seed": 5, "method": method, "weights": {"rgb": rgb, "flow": flow}}
+
+
+@pytest.fixture
+def score_input(tmp_path: Path) -> Any:
+    def write(*streams: str, scores: Any, kind: str = "probabilities", **changes: Any) -> StageInput:
+        name = "+".join(streams)
+        values: dict[str, Any] = {
+            "dataset": "d", "split": 2, "streams": streams, "seed": 5, "classes": CLASSES, "clips": CLIPS,
+            "labels": (0, 1, 2), "scores": scores, "kind": kind,
+        }  # fmt: skip
+        folder = tmp_path / name
+        folder.mkdir()
+        write_scores(folder, ScoreFile(**(values | changes)))
+        return StageInput(name=name, kind="score", key="1" * 64, path=folder)
+
+    return write
+
+
+def fused(finished: Any) -> np.ndarray:
+    return read_scores(finished.output).values
+
+
+def results(finished: Any) -> dict[str, dict[str, Any]]:
+    return {entry["stream"]: entry for entry in json.loads((finished.output / "results.json").read_text())}
+
+
+def test_two_streams_give_three_results(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", scores=FLOW))
+    finished = stages.run("fuse", params("probabilities"), inputs)
+    entries = results(finished)
+    assert {stream: entry["metrics"]["top1"] for stream, entry in entries.items()} == pytest.approx(
+        {"rgb": 1 / 3, "flow": 2 / 3, "two-stream": 2 / 3}
+    )
+    assert entries["two-stream"]["per_class"] == {"A": 0.0, "B": 1.0, "C": 1.0} | {"A": 1.0, "C": 1.0} | {
+        "A": float(np.argmax(np.add(RGB[0], FLOW[0])) == 0)
+    }
+    assert entries["flow"]["split"] == 2
+    assert entries["flow"]["seed"] == 5
+    assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb", "flow", "two-stream"]
+    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics"}
+
+
+def test_probabilities_are_averaged_by_weight(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", scores=FLOW))
+    finished = stages.run("fuse", params("probabilities", rgb=1, flow=3), inputs)
+    np.testing.assert_allclose(fused(finished), (np.array(RGB) + 3 * np.array(FLOW)) / 4)
+    assert read_scores(finished.output).streams == ("rgb", "flow")
+
+
+def test_logits_are_averaged_by_weight(stages: Any, score_input: Any) -> None:
+    rgb, flow = np.array([[3.0, 1, 0]] * 3), np.array([[0.0, 2, -4]] * 3)
+    inputs = (score_input("rgb", scores=rgb, kind="logits"), score_input("flow", scores=flow, kind="logits"))
+    finished = stages.run("fuse", params("logits", rgb=1, flow=1.5), inputs)  # 1 : 1.5 as TSN
+    np.testing.assert_allclose(fused(finished), (rgb + 1.5 * flow) / 2.5)
+    assert read_scores(finished.output).kind == "logits"
+
+
+def test_the_product_multiplies_probabilities(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", scores=FLOW))
+    product = np.array(RGB) * np.array(FLOW) ** 2
+    finished = stages.run("fuse", params("product", flow=2), inputs)
+    np.testing.assert_allclose(fused(finished), product / product.sum(axis=1, keepdims=True))
+
+
+def test_logits_become_probabilities_where_those_are_fused(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", scores=np.log(RGB) + 7, kind="logits"), score_input("flow", scores=FLOW))
+    finished = stages.run("fuse", params("probabilities"), inputs)
+    np.testing.assert_allclose(fused(finished), (np.array(RGB) + np.array(FLOW)) / 2)
+
+
+def test_a_probability_of_zero_survives_the_product(stages: Any, score_input: Any) -> None:
+    sure = [[1.0, 0.0, 0.0]] * 3
+    inputs = (score_input("rgb", scores=sure), score_input("flow", scores=FLOW))
+    values = fused(stages.run("fuse", params("product"), inputs))
+    np.testing.assert_allclose(values, sure, atol=1e-12)
+
+
+def test_probabilities_have_no_logits(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", scores=FLOW))
+    with pytest.raises(UserError, match=r"got 'logits' for rgb scores that are probabilities.*hint: evaluation\.average"):
+        stages.run("fuse", params("logits"), inputs)
+
+
+def test_weights_of_zero_are_refused(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", scores=FLOW))
+    with pytest.raises(UserError, match="allowed: at least one above 0"):
+        stages.run("fuse", params("probabilities", rgb=0, flow=0), inputs)
+
+
+@pytest.mark.parametrize(("streams", "stream"), [(("rgb",), "rgb"), (("rgb", "flow"), "two-stream")])
+def test_one_score_file_passes_as_it_is(stages: Any, score_input: Any, streams: Any, stream: str) -> None:
+    entry = score_input(*streams, scores=RGB)
+    finished = stages.run("fuse", params("features"), (entry,))
+    assert list(results(finished)) == [stream]
+    assert read_scores(finished.output) == read_scores(entry.path)
+
+
+def test_rows_are_joined_by_clip_id(stages: Any, score_input: Any) -> None:
+    shuffled = {"clips": CLIPS[::-1], "labels": (2, 1, 0), "scores": FLOW[::-1]}
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", **shuffled))
+    finished = stages.run("fuse", params("probabilities"), inputs)
+    np.testing.assert_allclose(fused(finished), (np.array(RGB) + np.array(FLOW)) / 2)
+    assert read_scores(finished.output).clips == CLIPS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": (0, 2, 2)}, r"flow/scores\.json: clip B/b has label 2, .*rgb/scores\.json says 1"),
+        ({"clips": ("A/a", "B/b", "C/d")}, r"flow/scores\.json: no scores of clip C/c"),
+        ({"classes": ("A", "B", "X")}, "the classes differ"),
+    ],
+)
+def test_other_labels_clips_or_classes_are_refused(
+    stages: Any, score_input: Any, change: dict[str, Any], message: str
+) -> None:
+    inputs = (score_input("rgb", scores=RGB), score_input("flow", scores=FLOW, **change))
+    with pytest.raises(DataError, match=message):
+        stages.run("fuse", params("probabilities"), inputs)
+
+
+def test_it_imports_no_torch() -> None:
+    code = "import sys, worker.stages.fuse; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,157 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.datasets.motion_shapes import MotionShapesParams
+from services.errors import DataError
+from services.stages import IndexParams
+from worker.stages import index
+from worker.task import Reporter, Task
+from worker.video.manifest import read_manifest
+from worker.video.motion_shapes import write_avi
+
+SHARED = Path(__file__).parents[4] / "shared/data"
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    for name in ("output", "state"):
+        (tmp_path / name).mkdir()
+    return Task(
+        key="k",
+        kind="index",
+        attempt=1,
+        params={},
+        inputs=(),
+        output=tmp_path / "output",
+        state=tmp_path / "state",
+        events=tmp_path / "events",
+        result=tmp_path / "result",
+        data_root=tmp_path / "data",
+        threads=2,
+    )
+
+
+@pytest.fixture
+def report(task: Task) -> Iterator[Reporter]:
+    reporter = Reporter(task.events)
+    yield reporter
+    reporter.close()
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> IndexParams:
+    """Two classes in UCF101's layout, named against the alphabet, and a surplus clip."""
+    root, lists = tmp_path / "clips", tmp_path / "lists"
+    lists.mkdir()
+    for number, name in enumerate(
+        ("Run/v_Run_g01_c01.avi", "Run/v_Run_g02_c01.avi", "Hop/v_Hop_g01_c02.AVI", "Hop/new.avi")
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_avi(root / name, np.full((5 + number, 32, 48, 3), 99, np.uint8))
+    (lists / "classInd.txt").write_bytes(b"1 Run\r\n2 Hop\r\n")
+    (lists / "trainlist01.txt").write_bytes(b"Run/v_Run_g02_c01.avi 1\r\nHop/v_Hop_g01_c02.AVI 2\r\n")
+    (lists / "testlist01.txt").write_bytes(b"Run/v_Run_g01_c01.avi\r\n")
+    return IndexParams(dataset="runhop", root=str(root), annotations=str(lists))
+
+
+def events(task: Task, kind: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in task.events.read_text().splitlines()]
+    return [line["data"] for line in lines if line["type"] == kind]
+
+
+def test_manifest_holds_what_the_lists_name(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    summary = index.run(task, dataset, report)
+    assert summary == {"clips": 3, "classes": 2, "frames": 18, "surplus": 1}
+    manifest = read_manifest(task.output)
+    assert manifest.dataset == "runhop"
+    assert manifest.classes == ("Run", "Hop")
+    assert manifest.root == Path(dataset.root)
+    assert [(clip.id, clip.label, clip.group, clip.frames) for clip in manifest.clips] == [
+        ("Hop/v_Hop_g01_c02", 1, 1, 7),
+        ("Run/v_Run_g01_c01", 0, 1, 5),
+        ("Run/v_Run_g02_c01", 0, 2, 6),
+    ]
+    clip = manifest.clips[0]
+    assert (clip.path, clip.fps, clip.width, clip.height) == ("Hop/v_Hop_g01_c02.AVI", 25.0, 48, 32)
+    assert clip.sha256 == hashlib.sha256((manifest.root / clip.path).read_bytes()).hexdigest()
+    assert manifest.splits[1].train == ("Run/v_Run_g02_c01", "Hop/v_Hop_g01_c02")
+    assert manifest.splits[1].test == ("Run/v_Run_g01_c01",)
+
+
+def test_surplus_is_reported_and_no_error(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    index.run(task, dataset, report)
+    assert read_manifest(task.output).surplus == ("Hop/new.avi",)
+    (warning,) = events(task, "warning")
+    assert "1 clips in" in str(warning["message"])
+    assert "Hop/new.avi" in str(warning["message"])
+    assert events(task, "progress")[-1] == {"done": 3, "total": 3, "unit": "clips", "message": ""}
+
+
+def test_missing_clips_name_list_and_line(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    (Path(dataset.root) / "Run/v_Run_g02_c01.avi").unlink()
+    with pytest.raises(DataError) as caught:
+        index.run(task, dataset, report)
+    assert f"{dataset.annotations}/trainlist01.txt:1: " in str(caught.value)
+    assert "Run/v_Run_g02_c01.avi does not exist" in str(caught.value)
+    shutil.rmtree(Path(dataset.root) / "Hop")
+    with pytest.raises(DataError, match="1 more are missing"):
+        index.run(task, dataset, report)
+
+
+def test_a_clip_that_does_not_decode_names_list_line_and_clip(
+    task: Task, report: Reporter, dataset: IndexParams
+) -> None:
+    path = Path(dataset.root) / "Run/v_Run_g01_c01.avi"
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DataError) as caught:
+        index.run(task, dataset, report)
+    assert f"{dataset.annotations}/testlist01.txt:1: {path}: frame " in str(caught.value)
+    assert not (task.output / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("field", ["root", "annotations"])
+def test_missing_folders_are_named(task: Task, report: Reporter, dataset: IndexParams, field: str) -> None:
+    params = dataset.model_copy(update={field: "/nowhere/at/all"})
+    with pytest.raises(DataError, match="/nowhere/at/all: no such folder"):
+        index.run(task, params, report)
+
+
+def test_generated_dataset_is_made_first(task: Task, report: Reporter) -> None:
+    generator = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=29)
+    summary = index.run(task, IndexParams(dataset="motion_shapes", generator=generator), report)
+    manifest = read_manifest(task.output)
+    assert (summary["clips"], summary["classes"], summary["surplus"]) == (200, 8, 0)
+    assert manifest.root.is_relative_to(task.data_root)
+    assert {(clip.width, clip.height) for clip in manifest.clips} == {(32, 32)}
+    for split in manifest.splits.values():
+        assert (len(split.train), len(split.test)) == (144, 56)
+    assert events(task, "progress")[0]["message"] == "generating"
+
+
+def test_stages_without_networks_do_not_import_torch() -> None:
+    code = "import sys, worker.stages.index, worker.stages.flow; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no genuine clips at {SHARED}")
+def test_genuine_clips(task: Task, report: Reporter) -> None:
+    root, lists = SHARED / "clips/UCF-101", SHARED / "annotations/ucf101-mini"
+    summary = index.run(task, IndexParams(dataset="mini", root=str(root), annotations=str(lists)), report)
+    assert summary["clips"] == 68
+    assert summary["surplus"] == 4
+    manifest = read_manifest(task.output)
+    assert manifest.by_id["YoYo/v_YoYo_g11_c04"].frames == 194
+    assert {number: (len(s.train), len(s.test)) for number, s in manifest.splits.items()} == {
+        1: (47, 21),
+        2: (46, 22),
+        3: (43, 25),
+    }

@@ -1,0 +1,30 @@
+"""Accuracies by hand."""
+
+import numpy as np
+import pytest
+
+from worker.stages.metrics import measure
+
+
+def test_small_case() -> None:
+    scores = np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.5, 0.1, 0.4]])
+    metrics = measure(scores, np.array([0, 1, 1, 2]))
+    assert metrics.numbers() == pytest.approx(
+        {"top1": 0.5, "top5": 1.0, "mean_class": (1 + 0.5 + 0) / 3, "correct": 2, "clips": 4}
+    )
+    assert metrics.per_class == {0: 1.0, 1: 0.5, 2: 0.0}
+
+
+def test_top5_is_among_the_five_highest() -> None:
+    scores = np.tile(np.arange(7.0), (7, 1))
+    assert measure(scores, np.arange(7)).top5 == pytest.approx(5 / 7)
+
+
+def test_equal_scores_are_right_for_the_first_label_only() -> None:
+    metrics = measure(np.zeros((3, 8)), np.array([0, 4, 5]))
+    assert (metrics.correct, metrics.top5) == (1, pytest.approx(2 / 3))
+
+
+def test_classes_without_clips_do_not_count() -> None:
+    metrics = measure(np.array([[1.0, 0, 0, 0]]), np.array([0]))
+    assert metrics.mean_class == 1.0

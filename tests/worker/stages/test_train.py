@@ -1,0 +1,126 @@
+"""Temporal networks learn from features; a run that is really killed ends like one that is not."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import models
+from services.errors import DataError, UserError
+from worker.forkserver import Exit, ForkServer
+from worker.stages.features import read_features
+from worker.task import Outcome, Task
+from worker.training import checkpoint
+from worker.training.interrupt import Interrupted, interrupt
+
+TSLSTM = {"kind": "ts_lstm", "segments": 3, "hidden": [8], "dropout": 0.2}
+
+
+def params(**changes: Any) -> dict[str, Any]:
+    training = {"epochs": 10, "batch_size": 8, "optimizer": {"learning_rate": 0.02}}
+    return {"split": 1, "streams": ["rgb", "flow"], "seed": 2, "model": TSLSTM, "training": training, **changes}
+
+
+@pytest.fixture
+def train(stages: Any, features: Any) -> Any:
+    def run(name: str = "", **changes: Any) -> Any:
+        return stages.run("train", params(**changes), tuple(features[1].values()), name)
+
+    return run
+
+
+@pytest.mark.parametrize(("streams", "width"), [(["rgb"], 4), (["flow"], 4), (["rgb", "flow"], 8)])
+def test_streams_lie_side_by_side(train: Any, streams: list[str], width: int) -> None:
+    finished = train(streams=streams)
+    network = models.build("ts_lstm", num_classes=2, feature_dim=width, hidden=(8,))
+    network.load_state_dict(checkpoint.load(finished.output / "model.pt"))
+    assert finished.summary["train_clips"] == 36
+    assert finished.summary["parameters"] == sum(p.numel() for p in network.parameters())
+
+
+def test_order_is_learned_by_ts_lstm_and_not_by_pooling(train: Any) -> None:
+    training = {"epochs": 30, "batch_size": 8, "optimizer": {"learning_rate": 0.02}}
+    assert train(training=training).summary["train_accuracy"] > 0.95
+    assert train(training=training, model={"kind": "mean_pooling"}).summary["train_accuracy"] < 0.85
+
+
+def test_the_history_has_a_row_for_each_epoch(train: Any) -> None:
+    finished = train()
+    history = json.loads((finished.output / "history.json").read_text())
+    assert [row["epoch"] for row in history] == list(range(1, 11))
+    assert [event["values"] for event in finished.events("metrics")] == [
+        {name: value for name, value in row.items() if name != "epoch"} for row in history
+    ]
+
+
+def test_more_segments_than_frames_are_refused(train: Any) -> None:
+    with pytest.raises(UserError, match=r"model\.segments: got 7, allowed: 1 to the 6 frames"):
+        train(model={"kind": "ts_lstm", "segments": 7})
+
+
+def test_a_clip_without_features_is_named(features: Any) -> None:
+    manifest, inputs = features
+    stranger = manifest.clips[0].model_copy(update={"id": "Dark/stranger"})
+    with pytest.raises(DataError, match=r"clips\.json: no features of clip Dark/stranger"):
+        read_features(inputs["rgb"].path, [stranger])
+    relabelled = manifest.clips[0].model_copy(update={"label": 1})
+    with pytest.raises(DataError, match=r"has label 0, the manifest says 1"):
+        read_features(inputs["rgb"].path, [relabelled])
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(train: Any) -> None:
+    undisturbed = train()
+    interrupt.request()
+    with pytest.raises(Interrupted):
+        train(name="stopped")
+    interrupt.clear()
+    resumed = train(name="stopped")
+    assert (resumed.output / "model.pt").read_bytes() == (undisturbed.output / "model.pt").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    """The real fork server, with the real stage."""
+    server = ForkServer("torch", {"train": "worker.stages.train"})
+    server.start()
+    yield server
+    server.close()
+
+
+def start(server: ForkServer, task: Task) -> Any:
+    file = task.state.parent / "task.json"
+    file.write_text(task.model_dump_json())
+    return server.run(file, file.with_name("log"), {})
+
+
+def outcome(task: Task) -> Outcome:
+    return Outcome.model_validate_json(task.result.read_bytes())
+
+
+def test_sigkill_and_sigterm_in_mid_training_change_no_bit(
+    server: ForkServer, stages: Any, features: Any, until: Any
+) -> None:
+    training = {
+        "epochs": 40, "batch_size": 4, "optimizer": {"learning_rate": 0.02}, "checkpoint_epochs": 3,
+        "checkpoint_steps": 5,
+    }  # fmt: skip
+    inputs = tuple(features[1].values())
+    undisturbed = stages.task("train", params(training=training), inputs, "undisturbed")
+    assert start(server, undisturbed).wait(60) == Exit(code=0)
+    task = stages.task("train", params(training=training), inputs, "disturbed")
+    for number, ending in ((signal.SIGKILL, Exit(signal=9)), (signal.SIGTERM, Exit(code=75)), (signal.SIGKILL, None)):
+        before = size(task.events)
+        child = start(server, task)
+        until(lambda: size(task.events) > before + 2000, 60)  # noqa: B023
+        child.terminate(number)
+        assert child.wait(60) == (ending or Exit(signal=9))
+    assert start(server, task).wait(60) == Exit(code=0)
+    assert outcome(task).status == "succeeded"
+    assert (task.output / "model.pt").read_bytes() == (undisturbed.output / "model.pt").read_bytes()
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,178 @@
+"""A run that was stopped or killed anywhere and resumed ends bit for bit like one that was not."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import models
+from services.errors import UserError
+from services.specs import OptimizerSpec
+from worker.training.batches import Batch, Source
+from worker.training.interrupt import Interrupted
+from worker.training.loop import History, Loop
+
+EPOCHS, STEPS = 3, 4
+MakeLoop = Callable[..., Loop]
+
+
+class Killed(Exception):
+    pass
+
+
+class Dying:
+    """Batches that end with an exception, as a process ends that is killed: nothing is written."""
+
+    def __init__(self, source: Source, after: int) -> None:
+        self._source, self._left = source, after
+
+    @property
+    def steps(self) -> int:
+        return self._source.steps
+
+    def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        for batch in self._source.batches(epoch, first_step):
+            if self._left == 0:
+                raise Killed
+            self._left -= 1
+            yield batch
+
+
+def finish(loop: Loop) -> tuple[History, dict[str, Tensor]]:
+    history = loop.run()
+    return history, {name: value.clone() for name, value in loop._module.state_dict().items()}
+
+
+def assert_same(one: tuple[History, dict[str, Tensor]], other: tuple[History, dict[str, Tensor]]) -> None:
+    timings = {"epoch_seconds", "data_wait_ratio"}
+    trimmed = [[{k: v for k, v in row.items() if k not in timings} for row in run[0]] for run in (one, other)]
+    assert trimmed[0] == trimmed[1]
+    assert one[1].keys() == other[1].keys()
+    for name, value in one[1].items():
+        assert torch.equal(value, other[1][name]), name
+
+
+def events(tmp_path: Path, kind: str, name: str = "run") -> list[dict[str, object]]:
+    lines = (tmp_path / name / "events").read_text().splitlines()
+    return [event["data"] for event in map(json.loads, lines) if event["type"] == kind]
+
+
+def test_equal_runs_are_equal(make_loop: MakeLoop) -> None:
+    assert_same(finish(make_loop(name="one")), finish(make_loop(name="other")))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_stopped_at_any_step(make_loop: MakeLoop, optimizer: str) -> None:
+    changes = {"optimizer": OptimizerSpec(name=optimizer, learning_rate=1e-2), "milestones": (1,)}
+    undisturbed = finish(make_loop(name="undisturbed", **changes))
+    for asked in range(1, EPOCHS * STEPS):
+        calls = itertools.count(1)
+        with pytest.raises(Interrupted, match="stopped"):
+            make_loop(name=f"{asked}", should_stop=lambda: next(calls) >= asked, **changes).run()  # noqa: B023
+        assert_same(finish(make_loop(name=f"{asked}", **changes)), undisturbed)
+
+
+@pytest.mark.parametrize(("checkpoint_epochs", "checkpoint_steps"), [(1, None), (2, None), (1, 1), (5, 3)])
+def test_killed_at_any_step(make_loop: MakeLoop, checkpoint_epochs: int, checkpoint_steps: int | None) -> None:
+    undisturbed = finish(make_loop(name="undisturbed"))
+    changes = {"checkpoint_epochs": checkpoint_epochs, "checkpoint_steps": checkpoint_steps}
+    for after in range(EPOCHS * STEPS):
+        name = f"{after}"
+        with pytest.raises(Killed):
+            make_loop(name=name, source=lambda source: Dying(source, after), **changes).run()  # noqa: B023
+        assert_same(finish(make_loop(name=name, **changes)), undisturbed)
+
+
+def test_stopped_again_and_again(make_loop: MakeLoop) -> None:
+    undisturbed = finish(make_loop(name="undisturbed"))
+    for _ in range(EPOCHS * STEPS - 1):
+        with pytest.raises(Interrupted):
+            make_loop(should_stop=lambda: True).run()
+    assert_same(finish(make_loop()), undisturbed)
+
+
+def test_a_stop_at_the_last_step_changes_nothing(make_loop: MakeLoop) -> None:
+    calls = itertools.count(1)
+    loop = make_loop(should_stop=lambda: next(calls) >= EPOCHS * STEPS)
+    assert len(loop.run()) == EPOCHS
+
+
+def test_a_finished_run_resumes_to_the_same_end(make_loop: MakeLoop) -> None:
+    assert_same(finish(make_loop()), finish(make_loop()))
+
+
+def test_it_learns_and_says_so(make_loop: MakeLoop, tmp_path: Path) -> None:
+    history = make_loop(epochs=40).run()
+    assert history[-1]["train_loss"] < history[0]["train_loss"] / 2
+    assert history[-1]["train_accuracy"] > 0.6 > history[0]["train_accuracy"]
+    metrics = events(tmp_path, "metrics")
+    assert [entry["step"] for entry in metrics] == list(range(1, 41))
+    assert set(metrics[0]["values"]) == {
+        "train_loss", "train_accuracy", "learning_rate", "epoch_seconds", "data_wait_ratio",
+    }  # fmt: skip
+    last = events(tmp_path, "progress")[-1]
+    assert (last["done"], last["total"], last["unit"], last["message"]) == (160, 160, "steps", "epoch 40/40")
+    assert len(events(tmp_path, "checkpoint")) == 40
+
+
+def test_the_learning_rate_follows_the_milestones(make_loop: MakeLoop) -> None:
+    history = make_loop(milestones=(1, 2)).run()
+    assert [row["learning_rate"] for row in history] == pytest.approx([1e-2, 1e-3, 1e-4])
+
+
+def test_checkpoints_come_at_their_intervals(make_loop: MakeLoop, tmp_path: Path) -> None:
+    make_loop(checkpoint_epochs=2, checkpoint_steps=3).run()
+    expected = [{"epoch": 1, "step": 3}, {"epoch": 2, "step": 3}, {"epoch": 3, "step": 0}, {"epoch": 3, "step": 3}]
+    assert events(tmp_path, "checkpoint") == expected
+
+
+def test_bfloat16_trains_and_resumes(make_loop: MakeLoop) -> None:
+    undisturbed = finish(make_loop(name="undisturbed", precision="bfloat16"))
+    with pytest.raises(Interrupted):
+        make_loop(precision="bfloat16", should_stop=lambda: True).run()
+    assert_same(finish(make_loop(precision="bfloat16")), undisturbed)
+
+
+def test_a_loss_that_diverges_is_the_users_to_mend(make_loop: MakeLoop) -> None:
+    sgd = OptimizerSpec(name="sgd", learning_rate=10.0)
+    linear = nn.Linear(5, 3)
+    model = Exploding(linear)
+    with pytest.raises(UserError, match=r"the loss of epoch \d is (nan|inf); hint: lower optimizer.learning_rate"):
+        make_loop(optimizer=sgd, epochs=50, model=model).run()
+
+
+class Exploding(nn.Module):
+    """Logits that grow with the square of the weights."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> "Exploding.Out":
+        return Exploding.Out(self.linear(x[:, 0] * 1e20) ** 3)
+
+    class Out:
+        def __init__(self, logits: Tensor) -> None:
+            self.logits = logits
+
+
+def test_batch_norm_needs_two_samples(make_loop: MakeLoop) -> None:
+    with pytest.raises(UserError, match="batch_size: got 1, allowed: at least 2"):
+        make_loop(batch_size=1).run()
+
+
+def test_float16_needs_a_gpu(make_loop: MakeLoop) -> None:
+    with pytest.raises(UserError, match="got 'float16' without a GPU"):
+        make_loop(precision="float16").run()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_gpu_trains_in_every_precision(make_loop: MakeLoop, precision: str) -> None:
+    model = models.build("ts_lstm", num_classes=3, feature_dim=5).cuda()
+    assert make_loop(precision=precision, epochs=40, model=model).run()[-1]["train_accuracy"] > 0.9

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from worker.video.decode import ClipInfo, DecodeFailed, decode_clip, decode_frames, iterate_frames, probe_clip
+from worker.video.motion_shapes import write_avi
+
+SHARED = Path(__file__).parents[4] / "shared/data/clips"
+needs_clips = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no genuine clips at {SHARED}")
+
+
+def write_mpeg4(path: Path, images: np.ndarray) -> None:
+    """Write an AVI whose frames depend on one another, as UCF101's do."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"g": "12"})
+        stream.height, stream.width = images.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """A clip of 30 grey frames, of brightness 8 times their number."""
+    images = np.repeat(np.arange(30, dtype=np.uint8) * 8, 48 * 64 * 3).reshape(30, 48, 64, 3)
+    write_mpeg4(tmp_path / "numbered.avi", images)
+    return tmp_path / "numbered.avi"
+
+
+def test_every_frame_comes_once_and_in_order(numbered: Path) -> None:
+    assert probe_clip(numbered) == ClipInfo(frames=30, fps=25.0, width=64, height=48)
+    frames = decode_clip(numbered)
+    assert frames.shape == (30, 48, 64, 3)
+    assert frames.dtype == np.uint8
+    assert np.abs(frames.mean(axis=(1, 2, 3)) - np.arange(30) * 8).max() < 6
+
+
+def test_grey_has_full_range_and_one_channel(numbered: Path) -> None:
+    frames = list(iterate_frames(numbered, "grey"))
+    assert [frame.shape for frame in frames] == [(48, 64)] * 30
+    assert np.abs(np.stack(frames).mean(axis=(1, 2)) - np.arange(30) * 8).max() < 6
+
+
+def test_chosen_frames_are_those_of_the_whole_clip(numbered: Path) -> None:
+    frames = decode_clip(numbered)
+    chosen = [29, 0, 7, 7, 3]
+    np.testing.assert_array_equal(decode_frames(numbered, chosen), frames[chosen])
+
+
+def test_what_lies_behind_the_last_chosen_frame_is_not_decoded(numbered: Path) -> None:
+    content = numbered.read_bytes()
+    cut = numbered.with_name("cut.avi")
+    cut.write_bytes(content[: len(content) * 3 // 4])
+    np.testing.assert_array_equal(decode_frames(cut, [2]), decode_frames(numbered, [2]))
+
+
+def test_a_frame_that_is_not_there_is_refused(numbered: Path) -> None:
+    with pytest.raises(DecodeFailed, match=r"numbered\.avi: frame 30: the clip has 30 frames"):
+        decode_frames(numbered, [0, 30])
+    for frames in ([], [-1]):
+        with pytest.raises(ValueError, match="frames: got"):
+            decode_frames(numbered, frames)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 0.9])
+def test_a_clip_that_is_cut_short_is_refused(numbered: Path, share: float) -> None:
+    content = numbered.read_bytes()
+    cut = numbered.with_name("cut.avi")
+    cut.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DecodeFailed) as caught:
+        probe_clip(cut)
+    assert caught.value.clip == cut
+    assert 0 <= caught.value.frame < 30
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video", bytes(5000)])
+def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.avi").write_bytes(content)
+    with pytest.raises(DecodeFailed, match=r"x\.avi: frame 0: "):
+        decode_clip(tmp_path / "x.avi")
+
+
+def test_a_missing_clip_and_a_clip_without_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DecodeFailed, match="No such file"):
+        probe_clip(tmp_path / "absent.avi")
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        stream.layout = "mono"
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    with pytest.raises(DecodeFailed, match="no video stream"):
+        probe_clip(tmp_path / "sound.wav")
+
+
+def test_motion_jpeg_frames_are_close_to_what_was_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = np.kron(rng.integers(40, 216, (5, 4, 4, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    write_avi(tmp_path / "x.avi", images)
+    assert np.abs(decode_clip(tmp_path / "x.avi").astype(int) - images).max() <= 6
+
+
+def test_files_are_closed(numbered: Path) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    for _ in range(20):
+        decode_frames(numbered, [1])
+        next(iterate_frames(numbered))
+        with pytest.raises(DecodeFailed):
+            decode_frames(numbered, [99])
+    assert open_files() <= before + 1
+
+
+@pytest.mark.data
+@needs_clips
+def test_the_header_of_a_genuine_clip_is_not_believed() -> None:
+    path = SHARED / "UCF-101/YoYo/v_YoYo_g11_c04.avi"
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 195
+    assert probe_clip(path) == ClipInfo(frames=194, fps=25.0, width=320, height=240)
+
+
+@pytest.mark.data
+@needs_clips
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [
+        ("av1_video.mkv", 125),
+        ("h265_video.mp4", 10),
+        ("h264_10bits.mp4", 30),
+        ("unordered.mov", 4),
+        ("nasa_13013.mp4", 325),
+    ],
+)
+def test_edge_cases_decode_as_a_whole(name: str, frames: int) -> None:
+    assert probe_clip(SHARED / "edge-cases" / name).frames == frames
+
+
+@pytest.mark.data
+@needs_clips
+def test_the_corrupted_edge_case_is_refused() -> None:
+    with pytest.raises(DecodeFailed) as caught:
+        probe_clip(SHARED / "edge-cases/corrupted.mp4")
+    assert caught.value.frame == 28

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from worker.video.flow import dequantize, estimator, optical_flow, quantize
+
+
+def textured(shift: tuple[float, float]) -> np.ndarray:
+    """Return uint8 (64, 64), a soft texture moved by (x, y) pixels."""
+    down, across = np.mgrid[0:64, 0:64].astype(np.float64)
+    across, down = across - shift[0], down - shift[1]
+    waves = np.sin(across / 2.5) + np.sin(down / 3.1) + np.sin((across + down) / 4.3)
+    return np.rint(127 + 40 * waves).astype(np.uint8)
+
+
+@pytest.mark.parametrize("algorithm", ["tvl1", "farneback", "dis"])
+@pytest.mark.parametrize("motion", [(2.0, 0.0), (-1.0, 1.5)])
+def test_translation_is_found(algorithm: str, motion: tuple[float, float]) -> None:
+    field = estimator(algorithm)(textured((0, 0)), textured(motion))
+    assert field.shape == (2, 64, 64)
+    assert field.dtype == np.float32
+    middle = field[:, 16:48, 16:48]
+    error = np.hypot(middle[0] - motion[0], middle[1] - motion[1]).mean()
+    assert error < 0.2
+
+
+@pytest.mark.parametrize("algorithm", ["tvl1", "farneback", "dis"])
+def test_fields_of_a_clip_are_those_of_its_pairs(algorithm: str) -> None:
+    frames = [textured((x, 0)) for x in (0, 1, 3, 3)]
+    fields = list(optical_flow(iter(frames), algorithm))
+    assert len(fields) == 3
+    for first, second, field in zip(frames, frames[1:], fields, strict=False):
+        np.testing.assert_allclose(field, estimator(algorithm)(first, second), atol=1e-5)
+    assert np.abs(fields[2]).mean() < 0.05
+
+
+def test_one_frame_has_no_flow() -> None:
+    assert list(optical_flow([textured((0, 0))], "farneback")) == []
+
+
+def test_unknown_algorithm_is_refused() -> None:
+    with pytest.raises(ValueError, match="flow algorithm: got 'brox'"):
+        estimator("brox")
+
+
+def test_quantisation_is_linear_and_clips() -> None:
+    flow = np.array([-99, -20, -10, 0, 10, 20, 99], np.float32)
+    values = quantize(flow, 20.0)
+    assert values.dtype == np.uint8
+    assert values.tolist() == [0, 0, 64, 128, 191, 255, 255]
+
+
+@given(
+    flow=arrays.arrays(np.float32, (2, 3, 4), elements=st.floats(-128, 128, width=32)),
+    bound=st.floats(0.5, 128),
+)
+def test_quantised_flow_reads_back(flow: np.ndarray, bound: float) -> None:
+    back = dequantize(quantize(flow, bound), bound)
+    assert back.dtype == np.float32
+    assert np.abs(back - np.clip(flow, -bound, bound)).max() <= bound / 255 * 1.01
+    np.testing.assert_array_equal(quantize(back, bound), quantize(flow, bound))

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from worker.video import transforms
+from worker.video.transforms import TestTransform, TrainTransform
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def frames(num_frames: int = 2, channels: int = 3, height: int = 24, width: int = 32) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (num_frames, channels, height, width), dtype=torch.uint8, generator=generator)
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 300), min_area=st.floats(0.01, 1), seed=st.integers(0, 2**31))
+def test_random_boxes_lie_inside_the_frame(height: int, width: int, min_area: float, seed: int) -> None:
+    box = transforms.random_area_box(height, width, min_area, np.random.default_rng(seed))
+    assert box.top >= 0
+    assert box.left >= 0
+    assert 0 < box.height <= height - box.top
+    assert 0 < box.width <= width - box.left
+
+
+def test_random_boxes_have_the_areas_and_aspects_of_001() -> None:
+    rng = np.random.default_rng(0)
+    boxes = [transforms.random_area_box(240, 320, 0.08, rng) for _ in range(500)]
+    areas = np.array([box.height * box.width for box in boxes]) / (240 * 320)
+    aspects = np.array([box.width / box.height for box in boxes])
+    assert areas.min() >= 0.07
+    assert areas.max() > 0.8
+    assert aspects.min() > 0.73
+    assert aspects.max() < 1.37
+
+
+def test_center_box_is_centred_and_must_fit() -> None:
+    assert transforms.center_box(10, 20, 8) == (1, 6, 8, 8)
+    with pytest.raises(ValueError, match="size: got 11, allowed: 1 to 10"):
+        transforms.center_box(10, 20, 11)
+
+
+def test_flip_mirrors_and_turns_the_x_channels_only() -> None:
+    stack = frames(channels=4)
+    mirrored = transforms.flip(stack, invert_x=True)
+    torch.testing.assert_close(mirrored[:, 1::2], stack.flip(-1)[:, 1::2])
+    torch.testing.assert_close(mirrored[:, 0::2], 255 - stack.flip(-1)[:, 0::2])
+    torch.testing.assert_close(transforms.flip(mirrored, invert_x=True), stack)
+    torch.testing.assert_close(transforms.flip(stack, invert_x=False), stack.flip(-1))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"), [(240, 320, (256, 341)), (320, 240, (341, 256)), (9, 9, (256, 256))]
+)
+def test_short_side(height: int, width: int, expected: tuple[int, int]) -> None:
+    assert transforms.resize_short_side(torch.zeros(1, 1, height, width), 256).shape[-2:] == expected
+
+
+def test_resize_keeps_a_flat_frame_flat() -> None:
+    resized = transforms.resize(torch.full((1, 3, 50, 70), 0.3), 20, 30)
+    torch.testing.assert_close(resized, torch.full((1, 3, 20, 30), 0.3))
+
+
+def test_color_jitter_is_seeded_bounded_and_the_same_for_all_frames() -> None:
+    values = frames()[:1].repeat(3, 1, 1, 1) / 255
+    jittered = transforms.color_jitter(values, 0.4, np.random.default_rng(1))
+    assert jittered.min() >= 0
+    assert jittered.max() <= 1
+    assert not torch.equal(jittered, values)
+    torch.testing.assert_close(jittered[0], jittered[2])
+    torch.testing.assert_close(jittered, transforms.color_jitter(values, 0.4, np.random.default_rng(1)))
+    torch.testing.assert_close(transforms.color_jitter(values, 0.0, np.random.default_rng(1)), values)
+
+
+def test_normalize_takes_one_value_one_for_x_and_y_or_one_per_channel() -> None:
+    values = torch.ones(1, 4, 1, 1)
+    assert transforms.normalize(values, (0.5,), (0.25,)).flatten().tolist() == [2, 2, 2, 2]
+    assert transforms.normalize(values, (0.5, 0.0), (0.5, 1.0)).flatten().tolist() == [1, 1, 1, 1]
+    with pytest.raises(ValueError, match="mean: got 3 values, allowed: a divisor of 4 channels"):
+        transforms.normalize(values, MEAN, STD)
+
+
+@pytest.mark.parametrize("size", [(240, 320), (64, 64), (20, 90)])
+@pytest.mark.parametrize("side", [64, 224])
+def test_test_transform_gives_the_side_whatever_the_clip(size: tuple[int, int], side: int) -> None:
+    out = TestTransform(side, MEAN, STD)(frames(1, 3, *size))
+    assert out.shape == (1, 3, side, side)
+    assert out.dtype == torch.float32
+
+
+def test_test_transform_leaves_frames_of_the_side_whole() -> None:
+    clip = frames(2, 3, 64, 64)
+    out = TestTransform(64, (0.0,), (1.0,))(clip)
+    torch.testing.assert_close(out, clip / 255)
+
+
+def test_train_transform_is_seeded_and_shared_by_the_frames_of_a_call() -> None:
+    transform = train_transform(flow=False)
+    clip = frames(1).repeat(3, 1, 1, 1)
+    out = transform(clip, np.random.default_rng(3))
+    assert out.shape == (3, 3, 16, 16)
+    torch.testing.assert_close(out[0], out[2])
+    torch.testing.assert_close(out, transform(clip, np.random.default_rng(3)))
+    assert not torch.equal(out, transform(clip, np.random.default_rng(4)))
+
+
+def test_train_transform_of_flow_turns_x_when_it_mirrors() -> None:
+    stack = torch.full((1, 4, 16, 16), 128, dtype=torch.uint8)
+    stack[:, 0::2] = 200  # to the right
+    for invert, expected in ((True, 55 / 255), (False, 200 / 255)):
+        out = train_transform(flow=True, flip=1.0, invert=invert)(stack, np.random.default_rng(0))
+        torch.testing.assert_close(out[:, 0::2], torch.full((1, 2, 16, 16), expected))
+        torch.testing.assert_close(out[:, 1::2], torch.full((1, 2, 16, 16), 128 / 255))
+
+
+def train_transform(*, flow: bool, flip: float = 0.5, invert: bool = True) -> TrainTransform:
+    return TrainTransform(
+        16, (0.0,), (1.0,), flow=flow, min_area=0.08, flip=flip, invert_flow_on_flip=invert, jitter=0.4
+    )

@@ -1,0 +1,65 @@
+"""The backbone of a stage: its first weights, and where its frames or flow stacks come from."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from models import backbones
+from models.backbones import Backbone
+from services.errors import UserError
+from services.specs import Stream
+from services.stages import BackboneParams
+from worker.task import Task
+from worker.training import checkpoint
+from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
+from worker.video.manifest import Manifest
+
+
+def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> Backbone:
+    """Build the backbone of a spec with its first weights, on the processor.
+
+    Raises:
+        UserError: the weights cannot be read, or are another architecture's.
+    """
+    channels = 3 if stream == "rgb" else 2 * flow_stack
+    try:
+        return backbones.build(params.name, channels=channels, weights=_first_weights(params))
+    except ValueError as error:
+        raise UserError(f"backbone.weights: {params.weights}: {error}") from error
+
+
+def _first_weights(params: BackboneParams) -> Mapping[str, Tensor] | None:
+    if params.weights == "none":
+        return None
+    if params.weights == "imagenet":
+        try:
+            return backbones.pretrained_weights(params.name)
+        except OSError as error:  # urllib's URLError is one
+            raise UserError(
+                f"backbone.weights: imagenet weights of {params.name} cannot be fetched: {error}"
+            ) from error
+    return _read_weights(Path(params.weights))
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    try:
+        state = checkpoint.load(path)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"backbone.weights: {path} cannot be read as a state dict: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"backbone.weights: {path} holds no state dict, which maps names to tensors")
+    return state
+
+
+def frame_source(
+    task: Task, manifest: Manifest, stream: Stream, flow_stack: int, cache_bytes: int = CACHE_BYTES
+) -> Source:
+    """Return what reads the frames or flow stacks of a clip from the inputs of a task."""
+    if stream == "rgb":
+        return RgbSource(manifest.root, cache_bytes)
+    return FlowSource([entry.path for entry in task.inputs_of("flow")], flow_stack)

@@ -1,0 +1,113 @@
+"""Stage ``finetune``: a ConvNet of one stream learns the classes of a split from single frames or flow stacks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from models import ConvNet
+from models.backbones import Backbone
+from services.stages import FinetuneParams
+from worker.stages.backbone import build_backbone, frame_source
+from worker.stages.splits import clips_of
+from worker.task import Reporter, Task, write_atomically
+from worker.training import checkpoint
+from worker.training.batches import DatasetSource
+from worker.training.distributed import World, joined
+from worker.training.interrupt import interrupt
+from worker.training.loop import History, Loop, seed_everything
+from worker.video.dataset import CACHE_BYTES, FrameDataset
+from worker.video.manifest import Manifest, read_manifest
+from worker.video.transforms import TestTransform, TrainTransform, Transform
+
+MODEL_FILE, HISTORY_FILE = "model.pt", "history.json"
+
+
+def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
+    """Train the ConvNet of one stream and split; writes ``model.pt`` (a state dict) and ``history.json``.
+
+    Returns:
+        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``.
+
+    Raises:
+        Interrupted: asked to stop; a checkpoint lies in the state folder.
+        UserError: no such split, weights that do not fit, a loss that diverges.
+        DataError: a clip or its flow is missing or broken.
+    """
+    seed_everything(params.seed)
+    manifest = read_manifest(task.input("index").path)
+    device = torch.device(task.device)
+    backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
+    model = ConvNet(backbone, len(manifest.classes), params.dropout).to(device)
+    with joined(device) as world:
+        history = Loop(
+            model,
+            _source(task, params, manifest, backbone, world),
+            params.training,
+            seed=params.seed,
+            state=task.state,
+            report=report,
+            should_stop=lambda: interrupt.requested,
+            world=world,
+        ).run()
+        if world.leads:
+            write_model(task, model, history)
+    return summary(model, history, len(clips_of(manifest, params.split, "train")))
+
+
+def write_model(task: Task, model: nn.Module, history: History) -> None:
+    """Write the output of a training stage."""
+    checkpoint.save(task.output / MODEL_FILE, model.state_dict())
+    write_atomically(task.output / HISTORY_FILE, json.dumps(history).encode())
+
+
+def summary(model: nn.Module, history: History, clips: int) -> dict[str, Any]:
+    """Say in a few numbers what was trained."""
+    last = history[-1]
+    return {
+        "epochs": len(history),
+        "train_loss": last["train_loss"],
+        "train_accuracy": last["train_accuracy"],
+        "train_clips": clips,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World) -> DatasetSource:
+    # A processor that trains has no core to spare for loaders; beside a GPU all but one have nothing else to do.
+    num_workers = 0 if task.device == "cpu" else task.threads - 1
+    cache_bytes = CACHE_BYTES // max(1, num_workers)
+    dataset = FrameDataset(
+        clips_of(manifest, params.split, "train"),
+        frame_source(task, manifest, params.stream, params.flow_stack, cache_bytes),
+        _transform(params, backbone),
+        seed=params.seed,
+        samples_per_clip=params.samples_per_clip,
+    )
+    return DatasetSource(
+        dataset,
+        params.training.batch_size,
+        params.seed,
+        world,
+        num_workers=num_workers,
+        pin_memory=task.device != "cpu",
+    )
+
+
+def _transform(params: FinetuneParams, backbone: Backbone) -> Transform:
+    augmentation = params.augmentation
+    if augmentation is None:
+        return TestTransform(backbone.input_size, backbone.mean, backbone.std)
+    return TrainTransform(
+        backbone.input_size,
+        backbone.mean,
+        backbone.std,
+        flow=params.stream == "flow",
+        min_area=augmentation.min_area,
+        flip=augmentation.flip,
+        invert_flow_on_flip=augmentation.invert_flow_on_flip,
+        jitter=augmentation.jitter,
+    )

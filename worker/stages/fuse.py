@@ -1,0 +1,121 @@
+"""Stage ``fuse``: score files of one split and seed, joined by clip id, become the numbers of the leaderboard.
+
+Torch-free. Two streams are fused late, by one of three rules over classes k and streams s of weight w_s:
+
+    probabilities   sum_s w_s p_s(k) / sum_s w_s             (000)
+    logits          sum_s w_s z_s(k) / sum_s w_s             (003, TSN)
+    product         softmax over k of sum_s w_s log p_s(k)   (002)
+
+A single score file, of one stream or of a network that saw both (``features``, 001), passes as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.errors import DataError, UserError
+from services.stages import FuseParams
+from worker.stages.metrics import measure
+from worker.stages.scores import ScoreFile, ScoreKind, Scores, log_softmax, read_scores, write_scores
+from worker.task import Reporter, Task, write_atomically
+
+RESULTS_FILE = "results.json"
+RANKED = ("stream", "split", "seed", "metrics")  # what the leaderboard reads of a result
+SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
+
+
+def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
+    """Write ``results.json``, one entry for each stream and one for both, and ``scores.json`` of the whole system.
+
+    Returns:
+        ``results``: for each entry its stream, split, seed and metrics.
+
+    Raises:
+        DataError: score files of other clips, labels or classes.
+        UserError: logits are asked for where only probabilities are, or all weights are 0.
+    """
+    inputs = [(entry.path, read_scores(entry.path)) for entry in task.inputs_of("score")]
+    files = [file for _, file in inputs]
+    systems = list(files)
+    if len(files) > 1:
+        _require_same_clips(inputs)
+        systems.append(fuse(files, params))
+    report.progress(1, 1, "systems")
+    results = [_result(system) for system in systems]
+    write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
+    write_scores(task.output, systems[-1])
+    return {"results": [{name: result[name] for name in RANKED} for result in results]}
+
+
+def fuse(files: Sequence[ScoreFile], params: FuseParams) -> ScoreFile:
+    """Fuse the scores of several streams that hold the same clips in the same order."""
+    weights = np.array([_weight(file, params) for file in files])
+    if weights.sum() <= 0:
+        raise UserError(f"fusion: got weights {weights.tolist()}, allowed: at least one above 0")
+    kind: ScoreKind = "probabilities"
+    if params.method == "logits":
+        kind, values = "logits", _weighted([_logits(file) for file in files], weights / weights.sum())
+    elif params.method == "product":
+        values = np.exp(log_softmax(_weighted([_log_probabilities(file) for file in files], weights)))
+    else:
+        assert params.method == "probabilities", "the plan feeds `features` one score file of both streams"
+        values = _weighted([np.exp(_log_probabilities(file)) for file in files], weights / weights.sum())
+    streams = tuple(stream for file in files for stream in file.streams)
+    rows = tuple(map(tuple, values.tolist()))
+    return files[0].model_copy(update={"streams": streams, "scores": rows, "kind": kind})
+
+
+def _weight(file: ScoreFile, params: FuseParams) -> float:
+    (stream,) = file.streams  # the plan fuses networks of one stream each
+    return params.weights[stream]
+
+
+def _weighted(parts: Sequence[Scores], weights: Scores) -> Scores:
+    total: Scores = np.einsum("s,snk->nk", weights, np.stack(parts))
+    return total
+
+
+def _logits(file: ScoreFile) -> Scores:
+    if file.kind != "logits":
+        raise UserError(
+            f"fusion.method: got 'logits' for {file.streams[0]} scores that are probabilities, allowed: 'probabilities'"
+            " or 'product'; hint: evaluation.average: logits keeps logits"
+        )
+    return file.values
+
+
+def _log_probabilities(file: ScoreFile) -> Scores:
+    if file.kind == "logits":
+        return log_softmax(file.values)
+    logarithms: Scores = np.log(np.maximum(file.values, SMALLEST))
+    return logarithms
+
+
+def _require_same_clips(inputs: Sequence[tuple[Path, ScoreFile]]) -> None:
+    """Require that all files name the same clips in the same (sorted) order with the same labels and classes."""
+    (first_path, first), *others = inputs
+    for path, other in others:
+        if other.classes != first.classes:
+            raise DataError(f"{path} and {first_path}: the classes differ")
+        labels, expected = (dict(zip(file.clips, file.labels, strict=True)) for file in (other, first))
+        for clip in sorted(set(labels) ^ set(expected)):
+            raise DataError(f"{path if clip in expected else first_path}: no scores of clip {clip}")
+        for clip, label in labels.items():
+            if label != expected[clip]:
+                raise DataError(f"{path}: clip {clip} has label {label}, {first_path} says {expected[clip]}")
+
+
+def _result(system: ScoreFile) -> dict[str, Any]:
+    metrics = measure(system.values, system.truth)
+    return {
+        "stream": system.streams[0] if len(system.streams) == 1 else "two-stream",
+        "split": system.split,
+        "seed": system.seed,
+        "metrics": metrics.numbers(),
+        "per_class": {system.classes[label]: value for label, value in metrics.per_class.items()},
+    }

@@ -1,0 +1,51 @@
+"""Accuracies of class scores (torch-free)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.stages.scores import Labels, Scores
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How often the scores are right, each accuracy from 0 to 1.
+
+    Attributes:
+        top1: share of clips whose label has the highest score.
+        top5: share of clips whose label is among the five highest, or among all where there are fewer classes.
+        mean_class: mean over classes of each one's top-1 accuracy, as TSN reports it (systems.md, section 1.6).
+        correct: clips whose label has the highest score.
+        clips: number of clips.
+        per_class: top-1 accuracy by label, of the classes that have clips.
+    """
+
+    top1: float
+    top5: float
+    mean_class: float
+    correct: int
+    clips: int
+    per_class: dict[int, float]
+
+    def numbers(self) -> dict[str, float]:
+        """Return all but the accuracies per class."""
+        return {name: getattr(self, name) for name in ("top1", "top5", "mean_class", "correct", "clips")}
+
+
+def measure(scores: Scores, labels: Labels) -> Metrics:
+    """Compare ``scores (N, K)`` with ``labels (N,)``; of equal scores the lower label counts as the higher score."""
+    own = scores[np.arange(len(labels)), labels][:, None]
+    before = np.arange(scores.shape[1]) < labels[:, None]
+    ranks = ((scores > own) | ((scores == own) & before)).sum(axis=1)
+    hits = ranks == 0
+    per_class = {int(label): float(hits[labels == label].mean()) for label in np.unique(labels)}
+    return Metrics(
+        top1=float(hits.mean()),
+        top5=float((ranks < 5).mean()),
+        mean_class=float(np.mean(list(per_class.values()))),
+        correct=int(hits.sum()),
+        clips=len(labels),
+        per_class=per_class,
+    )

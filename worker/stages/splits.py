@@ -1,0 +1,26 @@
+"""The clips of a split, asked for by number."""
+
+from __future__ import annotations
+
+from services.errors import DataError, UserError
+from worker.video.manifest import Clip, Manifest, Part
+
+LEAST_TRAINING_CLIPS = 2  # batch norm needs two samples
+
+
+def clips_of(manifest: Manifest, split: int, part: Part) -> tuple[Clip, ...]:
+    """Return the clips of one part of a split, in the order of its list.
+
+    Raises:
+        UserError: the dataset has no such split.
+        DataError: the list is empty, or has a single clip to train on.
+    """
+    if split not in manifest.splits:
+        raise UserError(f"splits: got {split}, allowed: {sorted(manifest.splits)} of dataset {manifest.dataset}")
+    clips = manifest.clips_of(split, part)
+    least = LEAST_TRAINING_CLIPS if part == "train" else 1
+    if len(clips) < least:
+        raise DataError(
+            f"{part} list {split} of dataset {manifest.dataset}: {len(clips)} clips, allowed: {least} or more"
+        )
+    return clips

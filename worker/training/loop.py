@@ -1,0 +1,224 @@
+"""The training loop of ``finetune`` and ``train``: plain PyTorch, resumable at any step, equal bit for bit on a CPU.
+
+What a step does depends on the weights, the optimiser's state and (seed, epoch, step) alone: the order of samples is
+drawn from (seed, epoch), and dropout from a generator that each step seeds anew. So a checkpoint holds no generator's
+state, and a run that was killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from services.errors import UserError
+from services.specs import TrainingSpec
+from worker.task import Reporter
+from worker.training import checkpoint
+from worker.training.batches import Batch, Source
+from worker.training.distributed import World, wrap
+from worker.training.interrupt import Interrupted
+from worker.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+History = list[dict[str, float]]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed PyTorch before a model draws its first weights, and choose deterministic kernels where there are some."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+class Loop:
+    """Trains a classifier by cross-entropy.
+
+    Args:
+        model: maps a batch's inputs to an output with ``logits (n, K)``; on the device that trains.
+        source: the training samples.
+        spec: epochs, optimiser, precision, checkpoint intervals.
+        seed: of the experiment.
+        state: folder of ``checkpoint.pt``, from which the loop goes on if it is there.
+        report: takes progress, metrics and checkpoints of the leading process.
+        should_stop: read at every step; True has the loop write a checkpoint and raise ``Interrupted``.
+        world: this process among all that train the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: Source,
+        spec: TrainingSpec,
+        *,
+        seed: int,
+        state: Path,
+        report: Reporter,
+        should_stop: Callable[[], bool],
+        world: World,
+    ) -> None:
+        self._module, self._source, self._spec, self._seed = model, source, spec, seed
+        self._path, self._report = state / checkpoint.CHECKPOINT_FILE, report
+        self._should_stop, self._world = should_stop, world
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._device = self._parameters[0].device
+        self._optimizer = build_optimizer(self._parameters, spec.optimizer)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
+        self._epoch, self._step = 1, 0  # the epoch under way, and its steps done
+        self._totals = torch.zeros(3, dtype=torch.float64, device=self._device)  # loss, hits, samples of the epoch
+        self._seconds, self._waited = 0.0, 0.0
+        self._history: History = []
+
+    def run(self) -> History:
+        """Train to the last epoch.
+
+        Returns:
+            For each epoch ``epoch``, ``train_loss`` (mean over samples), ``train_accuracy`` (0 to 1, while training),
+            ``learning_rate``, ``epoch_seconds`` and ``data_wait_ratio`` (0 to 1, time spent waiting for batches).
+
+        Raises:
+            Interrupted: ``should_stop`` said so; a checkpoint lies in the state folder.
+            UserError: the loss is no longer a finite number, batch norm would see a single sample, or float16 is asked
+                of a processor.
+        """
+        self._require_two_samples()
+        if self._spec.precision == "float16" and self._device.type == "cpu":
+            raise UserError("precision: got 'float16' without a GPU, allowed there: 'float32', 'bfloat16'")
+        if self._path.exists():
+            self._resume()
+        self._module.train()
+        self._model = wrap(self._module, self._world, self._device)
+        while self._epoch <= self._spec.epochs:
+            self._run_epoch()
+        return self._history
+
+    def _require_two_samples(self) -> None:
+        least = 2 * self._world.size
+        has_batch_norm = any(name.endswith("running_mean") for name, _ in self._module.named_buffers())
+        if has_batch_norm and self._spec.batch_size < least:
+            raise UserError(
+                f"batch_size: got {self._spec.batch_size}, allowed: at least {least}, since batch norm needs two"
+                " samples in each process"
+            )
+
+    def _run_epoch(self) -> None:
+        rate = learning_rate(self._spec.optimizer, self._spec.milestones, self._epoch)
+        set_learning_rate(self._optimizer, rate)
+        started, before = time.perf_counter(), self._seconds
+        for batch in self._timed(self._source.batches(self._epoch, self._step)):
+            self._train_step(batch)
+            self._step += 1
+            self._seconds = before + time.perf_counter() - started
+            self._report_progress()
+            if self._step < self._source.steps:
+                self._pause()
+        self._finish_epoch(rate)
+
+    def _timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Pass batches on and add up the time spent waiting for them."""
+        iterator = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(iterator, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def _train_step(self, batch: Batch) -> None:
+        torch.manual_seed(_step_seed(self._seed, self._epoch, self._step, self._world.rank))
+        inputs = batch.inputs.to(self._device, non_blocking=True)
+        labels = batch.labels.to(self._device, non_blocking=True)
+        precision = PRECISIONS[self._spec.precision]
+        with torch.autocast(self._device.type, precision, enabled=precision is not torch.float32):
+            logits: Tensor = self._model(inputs).logits
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        self._optimizer.zero_grad(set_to_none=True)
+        # Gradients are averaged over processes: times their number, the sum over the whole batch by its size is left.
+        self._scaler.scale(loss * (self._world.size / batch.size)).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self._optimizer)
+        clip_gradients(self._parameters, self._spec.optimizer)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        self._totals += torch.stack([loss.detach().double(), hits.double(), hits.new_tensor(len(labels)).double()])
+
+    def _pause(self) -> None:
+        """Between two steps of an epoch: stop if asked to, write a checkpoint if one is due."""
+        interval = self._spec.checkpoint_steps
+        stop = self._world.agree(self._should_stop())
+        if stop or (interval is not None and self._step % interval == 0):
+            self._save()
+        if stop:
+            raise Interrupted(f"stopped in epoch {self._epoch} after step {self._step}")
+
+    def _finish_epoch(self, rate: float) -> None:
+        loss, hits, samples = self._world.sum(self._totals).tolist()
+        if not loss < float("inf"):
+            raise UserError(
+                f"training diverged: the loss of epoch {self._epoch} is {loss}; hint: lower optimizer.learning_rate"
+                " or set optimizer.clip_norm"
+            )
+        values = {
+            "train_loss": loss / samples,
+            "train_accuracy": hits / samples,
+            "learning_rate": rate,
+            "epoch_seconds": self._seconds,
+            "data_wait_ratio": self._waited / max(self._seconds, 1e-9),
+        }
+        self._history.append({"epoch": self._epoch, **values})
+        self._report.metrics(self._epoch, values)
+        stop = self._world.agree(self._should_stop())
+        due = self._epoch % self._spec.checkpoint_epochs == 0
+        self._epoch, self._step, self._seconds, self._waited = self._epoch + 1, 0, 0.0, 0.0
+        self._totals.zero_()
+        if stop or due:
+            self._save()
+        if stop and self._epoch <= self._spec.epochs:
+            raise Interrupted(f"stopped after epoch {self._epoch - 1}")
+
+    def _report_progress(self) -> None:
+        steps, epochs = self._source.steps, self._spec.epochs
+        done = (self._epoch - 1) * steps + self._step
+        self._report.progress(done, steps * epochs, "steps", f"epoch {self._epoch}/{epochs}")
+
+    def _save(self) -> None:
+        totals = self._world.sum(self._totals)
+        if not self._world.leads:
+            return
+        content = {
+            "model": self._module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "epoch": self._epoch,
+            "step": self._step,
+            "totals": totals,
+            "seconds": self._seconds,
+            "waited": self._waited,
+            "history": self._history,
+        }
+        checkpoint.save(self._path, content)
+        self._report.checkpoint(self._epoch, self._step)
+
+    def _resume(self) -> None:
+        content = checkpoint.load(self._path)
+        self._module.load_state_dict(content["model"])
+        self._optimizer.load_state_dict(content["optimizer"])
+        self._scaler.load_state_dict(content["scaler"])
+        self._epoch, self._step = content["epoch"], content["step"]
+        if self._world.leads:  # the sum over all processes, which one alone may go on with
+            self._totals.copy_(content["totals"])
+        self._seconds, self._waited = content["seconds"], content["waited"]
+        self._history = content["history"]
+
+
+def _step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
+    """Mix four numbers into the 64-bit seed of one step's random choices."""
+    digest = hashlib.blake2b(f"{seed} {epoch} {step} {rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -1,0 +1,189 @@
+"""Clips as PyTorch datasets: random samples for training a ConvNet, spaced frames for its features.
+
+    sources   `RgbSource` and `FlowSource` read frames or flow stacks of a clip, uint8
+    datasets  `FrameDataset` (training) and `ClipDataset` (features) choose, transform and label them
+
+Every random choice depends on (seed, epoch, clip, sample) alone, so that results do not change with the number of
+loader workers, their order, or the place of a clip in the list.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from services.errors import DataError
+from worker.video.decode import DecodeFailed, decode_clip, decode_frames
+from worker.video.manifest import Clip
+from worker.video.sampling import random_frame, spaced_frames, stack_fields
+from worker.video.transforms import Transform
+
+CACHE_BYTES = 2**30
+
+
+class Source(Protocol):
+    """Reads frames or flow stacks of a clip.
+
+    Attributes:
+        channels: C, 3 for rgb and 2L for flow.
+    """
+
+    channels: int
+
+    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+        """Return uint8 (N, C, H, W) for N frame numbers in [0, T - 1], in the given order, repeats allowed."""
+        ...
+
+
+class RgbSource:
+    """Decodes frames; clips are kept decoded in memory while they fit into a budget, the rest is decoded each time.
+
+    With loader workers each process has a cache of its own: divide the budget.
+
+    Args:
+        root: folder of the clips.
+        cache_bytes: budget of decoded frames in bytes.
+    """
+
+    channels = 3
+
+    def __init__(self, root: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        self._root = root
+        self._left_bytes = cache_bytes
+        self._clips: dict[str, NDArray[np.uint8]] = {}
+
+    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+        """Return uint8 (N, 3, H, W).
+
+        Raises:
+            DecodeFailed: the clip does not decode, or no longer has the frames of the manifest.
+        """
+        path = self._root / clip.path
+        num_bytes = clip.frames * clip.height * clip.width * 3
+        if clip.id not in self._clips and num_bytes <= self._left_bytes:
+            decoded = decode_clip(path)
+            if len(decoded) != clip.frames:
+                raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
+            self._clips[clip.id] = decoded
+            self._left_bytes -= num_bytes
+        cached = self._clips.get(clip.id)
+        images = decode_frames(path, frames) if cached is None else cached[list(frames)]
+        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+class FlowSource:
+    """Reads stacks of L flow fields from the memory-mapped files of the `flow` stages.
+
+    Args:
+        folders: output folders of all shards.
+        stack: L, fields in a stack.
+
+    Raises:
+        ValueError: no folder was given.
+    """
+
+    def __init__(self, folders: Sequence[Path], stack: int) -> None:
+        if not folders:
+            raise ValueError("folders: got none, allowed: one or more")
+        self._folders, self._stack = tuple(folders), stack
+        self.channels = 2 * stack
+        self._maps: dict[str, NDArray[np.uint8]] = {}
+
+    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+        """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
+
+        Raises:
+            DataError: no shard has the clip, or its field count is not the manifest's frames - 1.
+        """
+        fields = self._fields(clip)
+        chosen = np.stack([stack_fields(frame, self._stack, clip.frames) for frame in frames])
+        stacks = fields[chosen]  # (N, L, 2, H, W)
+        return torch.from_numpy(stacks.reshape(len(frames), self.channels, *fields.shape[2:]))
+
+    def _fields(self, clip: Clip) -> NDArray[np.uint8]:
+        if clip.id not in self._maps:
+            found = [path for folder in self._folders if (path := folder / f"{clip.id}.npy").is_file()]
+            if not found:
+                raise DataError(f"no flow of clip {clip.id}: looked in {len(self._folders)} shards")
+            fields = np.load(found[0], mmap_mode="r")
+            if len(fields) != clip.frames - 1:
+                raise DataError(f"{found[0]}: {len(fields)} flow fields, allowed: {clip.frames - 1}")
+            self._maps[clip.id] = fields
+        return self._maps[clip.id]
+
+
+class FrameDataset(Dataset[tuple[Tensor, int]]):
+    """Random frames (or stacks) of clips with their labels, for training a ConvNet.
+
+    Item ``i`` is sample ``i // len(clips)`` of clip ``i % len(clips)``: float32 (C, size, size) and the label. Call
+    `set_epoch` before each epoch; with persistent loader workers it reaches them too.
+
+    Args:
+        clips: the training clips.
+        source: `RgbSource` or `FlowSource`.
+        transform: `TrainTransform`, or `TestTransform` for training without augmentation.
+        seed: of all random choices.
+        samples_per_clip: items of each clip in an epoch.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], source: Source, transform: Transform, *, seed: int, samples_per_clip: int = 1
+    ) -> None:
+        self._clips, self._source, self._transform = tuple(clips), source, transform
+        self._seed, self._samples_per_clip = seed, samples_per_clip
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other frames and augmentations from now on."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        """Return clips x samples_per_clip."""
+        return len(self._clips) * self._samples_per_clip
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return float32 (C, size, size) and the label."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index: got {index}, allowed: 0 to {len(self) - 1}")
+        sample, place = divmod(index, len(self._clips))
+        clip = self._clips[place]
+        rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode()), sample])
+        frames = self._source.read(clip, [random_frame(clip.frames, rng)])
+        return self._transform(frames, rng)[0], clip.label
+
+
+class ClipDataset(Dataset[tuple[Tensor, int]]):
+    """The equally spaced frames (or stacks) of each clip, for features: item ``i`` belongs to ``clips[i]``.
+
+    Both streams of a clip use the same frames when ``stack`` is the same.
+
+    Args:
+        clips: clips in the order of the features.
+        source: `RgbSource` (give it ``cache_bytes=0``: each clip is read once) or `FlowSource`.
+        transform: `TestTransform`.
+        frames: T, frames of each clip.
+        stack: L of the flow stream, for both streams.
+    """
+
+    def __init__(self, clips: Sequence[Clip], source: Source, transform: Transform, *, frames: int, stack: int) -> None:
+        self._clips, self._source, self._transform = tuple(clips), source, transform
+        self._frames, self._stack = frames, stack
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return float32 (T, C, size, size) and the label."""
+        clip = self._clips[index]
+        chosen = spaced_frames(clip.frames, self._frames, self._stack)
+        rng = np.random.default_rng([0, 0, zlib.crc32(clip.id.encode()), 0])
+        return self._transform(self._source.read(clip, chosen.tolist()), rng), clip.label

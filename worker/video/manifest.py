@@ -1,0 +1,90 @@
+"""The manifest of a dataset: what the `index` stage writes and every later stage reads (torch-free)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Part = Literal["train", "test"]
+
+MANIFEST_FILE = "manifest.json"
+
+
+class Clip(BaseModel):
+    """One clip that a list names.
+
+    Attributes:
+        id: path below the root without its extension, such as ``YoYo/v_YoYo_g01_c01``.
+        path: path below the root.
+        label: place of its class in the class list, from 0.
+        group: number behind ``_g`` in its name, or None.
+        sha256: of the file's bytes.
+        frames: how many frames decode (never the header's claim).
+        fps: average rate by the container.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    path: str
+    label: int
+    group: int | None
+    sha256: str
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+class SplitIds(BaseModel):
+    """Clip ids of one split, in the order of its lists."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class Manifest(BaseModel):
+    """Every listed clip of a dataset, sorted by id, and its splits.
+
+    Attributes:
+        dataset: its name.
+        root: absolute folder of the clips.
+        classes: names by label.
+        clips: all clips that some list names, sorted by id.
+        splits: ids by split number.
+        surplus: paths below the root that no list names.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    root: Path
+    classes: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    splits: dict[int, SplitIds]
+    surplus: tuple[str, ...] = ()
+
+    @cached_property
+    def by_id(self) -> dict[str, Clip]:
+        """Clips by id."""
+        return {clip.id: clip for clip in self.clips}
+
+    def clips_of(self, split: int, part: Part) -> tuple[Clip, ...]:
+        """Return the clips of one part of a split, in the order of its list.
+
+        Raises:
+            KeyError: the dataset has no such split.
+        """
+        return tuple(self.by_id[clip_id] for clip_id in getattr(self.splits[split], part))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest in the output folder of an `index` stage."""
+    return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())

@@ -1,0 +1,181 @@
+"""Changes of frames on their way into a ConvNet: tensors in, tensors out, pure functions first.
+
+Frames are ``(N, C, H, W)``: C is 3 for rgb and 2L for a flow stack (x1, y1, x2, y2, ...), uint8 in [0, 255]. All N
+frames of a call get the same crop, flip and jitter. Random choices come from a numpy generator only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MARGIN = 256 / 224  # 001's code: short side to 256, centre crop of 224
+ASPECT = (3 / 4, 4 / 3)  # 001, sec. 4.1
+CROP_TRIES = 10  # as fb.resnet.torch, on which 001's code is built
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+Transform = Callable[[Tensor, np.random.Generator], Tensor]
+
+
+class Box(NamedTuple):
+    """A crop in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def random_area_box(height: int, width: int, min_area: float, rng: np.random.Generator) -> Box:
+    """Draw a crop of area ``min_area`` to 1 of the frame and aspect 3/4 to 4/3 (001, sec. 4.1).
+
+    After ten draws that do not fit, the largest centred square is taken, as in 001's code.
+    """
+    for _ in range(CROP_TRIES):
+        area = rng.uniform(min_area, 1.0) * height * width
+        aspect = rng.uniform(*ASPECT)
+        box_height, box_width = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if rng.random() < 0.5:
+            box_height, box_width = box_width, box_height
+        if 0 < box_height <= height and 0 < box_width <= width:
+            top = int(rng.integers(height - box_height + 1))
+            left = int(rng.integers(width - box_width + 1))
+            return Box(top, left, box_height, box_width)
+    side = min(height, width)
+    return center_box(height, width, side)
+
+
+def center_box(height: int, width: int, size: int) -> Box:
+    """Return the centred square crop of side ``size``, which must fit."""
+    if size > min(height, width):
+        raise ValueError(f"size: got {size}, allowed: 1 to {min(height, width)}")
+    return Box((height - size) // 2, (width - size) // 2, size, size)
+
+
+def crop(frames: Tensor, box: Box) -> Tensor:
+    """Cut a box out of (N, C, H, W); a view."""
+    return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def resize(frames: Tensor, height: int, width: int) -> Tensor:
+    """Resize float (N, C, H, W) bilinearly with antialiasing; frames of that size already are returned as they are."""
+    if frames.shape[-2:] == (height, width):
+        return frames
+    return functional.interpolate(frames, (height, width), mode="bilinear", antialias=True, align_corners=False)
+
+
+def resize_short_side(frames: Tensor, size: int) -> Tensor:
+    """Resize float (N, C, H, W) so that the shorter side is ``size``, aspect kept."""
+    height, width = frames.shape[-2:]
+    scale = size / min(height, width)
+    return resize(frames, max(size, round(height * scale)), max(size, round(width * scale)))
+
+
+def flip(frames: Tensor, invert_x: bool) -> Tensor:
+    """Mirror (N, C, H, W) left to right; ``invert_x`` turns the x channels of flow, v to 255 - v (TSN)."""
+    flipped = frames.flip(-1)
+    if invert_x:
+        flipped[:, 0::2] = 255 - flipped[:, 0::2]
+    return flipped
+
+
+def color_jitter(frames: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
+    """Change brightness, contrast and saturation in random order, each by a factor of 1 +- ``amount`` (001's code).
+
+    Args:
+        frames: float (N, 3, H, W) in [0, 1].
+        amount: 0.4 in 001's code; 0 changes nothing.
+        rng: source of the order and the factors.
+
+    Returns:
+        Frames of the same shape, clamped to [0, 1].
+    """
+    references = (lambda _: torch.zeros(()), lambda grey: grey.mean(dim=(-2, -1), keepdim=True), lambda grey: grey)
+    luma = frames.new_tensor(LUMA).view(1, 3, 1, 1)
+    for which in rng.permutation(3):
+        factor = 1.0 + rng.uniform(-amount, amount)
+        reference = references[which]((frames * luma).sum(dim=1, keepdim=True))
+        frames = (frames * factor + reference * (1.0 - factor)).clamp(0.0, 1.0)
+    return frames
+
+
+def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return ``(frames - mean) / std`` per channel; one value serves all, two values alternate over x and y."""
+    channels = frames.shape[1]
+    for name, values in (("mean", mean), ("std", std)):
+        if channels % len(values):
+            raise ValueError(f"{name}: got {len(values)} values, allowed: a divisor of {channels} channels")
+    means, stds = (frames.new_tensor(list(v)).repeat(channels // len(v)).view(1, -1, 1, 1) for v in (mean, std))
+    return (frames - means) / stds
+
+
+class TestTransform:
+    """Short side to 256/224 of ``size``, centre crop, normalisation (001's test protocol); nothing random.
+
+    Clips whose short side is ``size`` or less are scaled to it and lose no margin.
+
+    Args:
+        size: side of the ConvNet's input in pixels.
+        mean: per channel, of values in [0, 1]; one value, one per channel, or two for flow (x, y).
+        std: likewise.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+
+    def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
+        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
+        values = frames.to(torch.float32) / 255.0
+        margin = min(frames.shape[-2:]) > self.size
+        values = resize_short_side(values, round(self.size * MARGIN) if margin else self.size)
+        values = crop(values, center_box(values.shape[-2], values.shape[-1], self.size))
+        return normalize(values, self.mean, self.std)
+
+
+class TrainTransform:
+    """Random area and aspect crop, flip, colour jitter, normalisation (001, sec. 4.1).
+
+    Args:
+        size: side of the ConvNet's input in pixels.
+        mean: per channel, of values in [0, 1]; one value, one per channel, or two for flow (x, y).
+        std: likewise.
+        flow: frames are flow stacks: no colour jitter.
+        min_area: smallest crop as a part of the frame; 0.08 in 001.
+        flip: probability of a mirror image.
+        invert_flow_on_flip: turn the x channels of a mirrored stack.
+        jitter: amount of colour jitter.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        flow: bool,
+        min_area: float,
+        flip: float,
+        invert_flow_on_flip: bool,
+        jitter: float,
+    ) -> None:
+        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+        self.flow, self.min_area, self.flip = flow, min_area, flip
+        self.invert_flow_on_flip, self.jitter = invert_flow_on_flip, jitter
+
+    def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
+        frames = crop(frames, random_area_box(frames.shape[-2], frames.shape[-1], self.min_area, rng))
+        if rng.random() < self.flip:
+            frames = flip(frames, invert_x=self.flow and self.invert_flow_on_flip)
+        values = resize(frames.to(torch.float32) / 255.0, self.size, self.size)
+        if self.jitter and not self.flow:
+            values = color_jitter(values, self.jitter, rng)
+        return normalize(values, self.mean, self.std)
