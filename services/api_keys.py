@@ -6,6 +6,7 @@ import hashlib
 import secrets
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services.db.tables import ApiKeyRow
@@ -14,10 +15,10 @@ from services.errors import Conflict
 
 def issue(session: Session, owner: str) -> str:
     """Return a new key of ``owner``, or raise ``Conflict`` where there is one."""
-    if session.get(ApiKeyRow, owner) is not None:
-        raise Conflict(f"{owner!r} has a key already")
     key = f"ts_{secrets.token_urlsafe(32)}"
-    session.add(ApiKeyRow(owner=owner, digest=_digest(key)))
+    query = insert(ApiKeyRow).values(owner=owner, digest=_digest(key)).on_conflict_do_nothing()
+    if session.scalar(query.returning(ApiKeyRow.owner)) is None:
+        raise Conflict(f"{owner!r} has a key already")
     return key
 
 

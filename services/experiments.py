@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -107,7 +107,8 @@ def create(
     outbox.open_experiment(session, row)
     events.tell(session, "experiment.queued", experiment_id=row.id)
     queues = _store_plan(session, row, spec, plan(spec, index))
-    graph.settle(session, [row])
+    if not queues:  # all of it may be there already
+        graph.settle(session, [row])
     return Created(row, created=True, queues=queues)
 
 
@@ -256,7 +257,7 @@ def _store_plan(
 ) -> dict[str, int]:
     """Write the stages that are new, link all, and return how much new work each queue has."""
     keys = [stage.key for stage in planned]
-    fresh = set(_insert_stages(session, experiment, spec, planned))
+    fresh = _insert_stages(session, experiment, spec, planned)
     reused = len(keys) - len(fresh)
     experiment.total_stages, experiment.reused_stages = len(keys), reused
     session.execute(
@@ -267,15 +268,13 @@ def _store_plan(
         ],
     )
     rows = _revive(session, keys, experiment)
-    for place, key in enumerate(keys):
-        if key not in fresh:
-            outbox.tag_reused(session, experiment.id, rows[key], place)
+    outbox.tag_reused(session, experiment.id, {place: rows[key] for place, key in enumerate(keys) if key not in fresh})
     return graph.make_ready(session, keys)
 
 
 def _insert_stages(
     session: Session, experiment: ExperimentRow, spec: ExperimentSpec, planned: Sequence[PlannedStage]
-) -> list[str]:
+) -> set[str]:
     """Insert the stages that nobody planned before, with their edges; return their keys."""
     values = [
         {
@@ -291,16 +290,16 @@ def _insert_stages(
         }
         for stage in sorted(planned, key=lambda stage: stage.key)
     ]
-    query = insert(StageRow).values(values).on_conflict_do_nothing().returning(StageRow.key)
-    fresh = list(session.scalars(query))
+    query = insert(StageRow).on_conflict_do_nothing().returning(StageRow.key)
+    fresh = set(session.scalars(query, values))
     edges = [
         {"stage_key": stage.key, "name": edge.name, "input_key": edge.key, "position": place}
         for stage in planned
-        if stage.key in set(fresh)
+        if stage.key in fresh
         for place, edge in enumerate(stage.spec.inputs)
     ]
     if edges:
-        session.execute(insert(StageInputRow).values(edges))
+        session.execute(insert(StageInputRow), edges)
     return fresh
 
 
@@ -322,8 +321,13 @@ def _make_cursor(row: ExperimentRow) -> str:
 
 
 def _open_cursor(cursor: str) -> tuple[datetime, str]:
+    refused = InvalidRequest("cursor", cursor, "the `next_cursor` of the page before")
     try:
         created_at, experiment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return datetime.fromisoformat(created_at), str(experiment_id)
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise InvalidRequest("cursor", cursor, "the `next_cursor` of the page before") from error
+        known = re.fullmatch(r"exp_[0-9a-f]+", experiment_id)
+        position = datetime.fromisoformat(created_at), experiment_id
+    except (ValueError, TypeError, RecursionError) as error:
+        raise refused from error
+    if known is None:
+        raise refused
+    return position

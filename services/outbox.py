@@ -63,10 +63,17 @@ def add_artifact(session: Session, key: str, file: str, uri: str) -> None:
     _add(session, "artifact", stage_key=key, name=file, data={"uri": uri})
 
 
-def tag_reused(session: Session, experiment_id: str, row: StageRow, position: int) -> None:
-    """Name a stage that was there before in the parent run, since its child run hangs below another experiment."""
-    data = {"tags": {f"reused.{position:03d}": f"{row.label} ({row.key[:12]})"}}
-    _add(session, "status", experiment_id=experiment_id, data=data)
+def tag_reused(session: Session, experiment_id: str, rows: Mapping[int, StageRow]) -> None:
+    """Name the stages that were there before in the parent run, since their child runs hang below another experiment.
+
+    Args:
+        session: a transaction of the caller.
+        experiment_id: the parent.
+        rows: reused stages by their place in its plan.
+    """
+    if rows:
+        tags = {f"reused.{place:03d}": f"{row.label} ({row.key[:12]})" for place, row in rows.items()}
+        _add(session, "status", experiment_id=experiment_id, data={"tags": tags})
 
 
 def finish_stage(session: Session, row: StageRow, state: str) -> None:

@@ -176,7 +176,8 @@ def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> N
         if fact.type == "metrics":
             outbox.add_metrics(session, key, fact.data["step"], fact.data["values"], fact.milliseconds)
         if fact.type != "progress" or fact.data is progress:
-            events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **fact.data)
+            reported = {**fact.data, "reported_at": fact.milliseconds / 1000}
+            events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **reported)
 
 
 def succeed(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services.datasets.motion_shapes import MotionShapesParams
@@ -21,9 +22,8 @@ GENERATED = "motion_shapes"
 
 def add_generated(session: Session) -> None:
     """Register `motion_shapes` where it is not yet."""
-    if session.get(DatasetRow, GENERATED) is None:
-        row = DatasetRow(name=GENERATED, generator=MotionShapesParams().model_dump(), num_classes=8)
-        session.merge(row)
+    values = {"name": GENERATED, "generator": MotionShapesParams().model_dump(), "num_classes": 8}
+    session.execute(insert(DatasetRow).values(values).on_conflict_do_nothing())
 
 
 def add(
@@ -50,19 +50,18 @@ def add(
     for field, folder in (("root", root), ("annotations", annotations)):
         if not folder.startswith("/"):
             raise InvalidRequest(field, folder, "the absolute path of a folder")
-    row = session.scalar(select(DatasetRow).where(DatasetRow.name == name).with_for_update())
-    if row is None:
-        row = DatasetRow(name=name, root=root, annotations=annotations, layout=layout)
-        session.add(row)
-    elif not replace:
+    values = {"name": name, "root": root, "annotations": annotations, "layout": layout}
+    query = insert(DatasetRow).values(values).on_conflict_do_nothing().returning(DatasetRow.name)
+    added = session.scalar(query) is not None
+    row = session.scalars(select(DatasetRow).where(DatasetRow.name == name).with_for_update()).one()
+    if added:
+        return row
+    if not replace:
         raise Conflict(
             f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
         )
-    else:
-        row.root, row.annotations, row.layout, row.revision = root, annotations, layout, row.revision + 1
-        row.num_classes = row.num_clips = None
-    session.flush()
-    session.refresh(row)
+    row.root, row.annotations, row.layout, row.revision = root, annotations, layout, row.revision + 1
+    row.num_classes = row.num_clips = None
     return row
 
 

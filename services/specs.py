@@ -28,9 +28,9 @@ class OptimizerSpec(Spec):
     """`sgd` with momentum 0.9, `adam` with L2 in the gradient (not AdamW), `rmsprop` with decay 0.9."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest gradient norm; none leaves gradients as they are."""
-    clip_value: Annotated[float, Field(gt=0)] | None = None
+    clip_value: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest absolute value of a gradient's element."""
 
 
@@ -40,7 +40,7 @@ class TrainingSpec(Spec):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 100
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     optimizer: OptimizerSpec = OptimizerSpec()
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=100)] = ()
     """Epochs after which the learning rate is divided by 10."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     checkpoint_epochs: Annotated[int, Field(ge=1)] = 1
@@ -74,7 +74,7 @@ class BackboneSpec(Spec):
     """The ConvNet that turns a frame or a flow stack into a feature vector."""
 
     name: BackboneName = "resnet101"
-    weights: str = "none"
+    weights: Annotated[str, Field(min_length=1, max_length=1000)] = "none"
     """`none`, `imagenet` (torchvision's), or the path of a local state-dict file."""
     finetune: FinetuneSpec | None = FinetuneSpec()
     """None extracts features with the initial weights."""
@@ -138,8 +138,8 @@ class FusionSpec(Spec):
     method: FusionMethod = "probabilities"
     """`features` feeds the temporal network the concatenated features (001); the others fuse the scores of two
     networks: mean of probabilities (000), mean of logits (003, TSN), product of probabilities (002)."""
-    rgb: Annotated[float, Field(ge=0)] = 1.0
-    flow: Annotated[float, Field(ge=0)] = 1.0
+    rgb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    flow: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
 
 class ResourceSpec(Spec):
@@ -155,8 +155,8 @@ class ExperimentSpec(Spec):
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = "untitled"
     dataset: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    splits: Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], Field(min_length=1)] = (1, 2, 3)
-    streams: Annotated[tuple[Stream, ...], Field(min_length=1)] = ("rgb", "flow")
+    splits: Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], Field(min_length=1, max_length=3)] = (1, 2, 3)
+    streams: Annotated[tuple[Stream, ...], Field(min_length=1, max_length=2)] = ("rgb", "flow")
     model: ModelSpec = TSLSTM()
     backbone: BackboneSpec = BackboneSpec()
     flow: FlowSpec = FlowSpec()

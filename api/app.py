@@ -1,0 +1,95 @@
+"""The application: `create_app` is the factory that uvicorn calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api import catalogue, datasets, experiments, health, keys, leaderboard, problems, queue, stream
+from api.deps import Backend
+from api.limits import BodyLimit
+from api.startup import PlainStartup
+from api.web import pages
+from services import registry
+from services.broker import Broker
+from services.db.engine import Database
+from services.errors import Unavailable
+from services.housekeeping import Housekeeper
+from services.settings import Settings
+
+ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, queue, keys, health, pages)
+THREADS = 16
+"""Requests that work at once; each needs one connection of the database."""
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        settings: from the environment when None; needs addresses of Postgres and Redis.
+    """
+    app = FastAPI(
+        title="twostream",
+        summary="Distributed training of two-stream temporal action-recognition networks",
+        lifespan=_lifespan(settings or Settings()),
+        docs_url="/docs",
+        redoc_url=None,
+        responses=problems.RESPONSES,
+    )
+    problems.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.mount("/static", pages.static_files(), name="static")
+    app.add_middleware(BodyLimit)
+    app.add_middleware(PlainStartup)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
+        backend = await run_in_threadpool(connect, settings)
+        housekeeper = Housekeeper(settings, backend.database, backend.broker)
+        app.state.backend = backend
+        housekeeper.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(housekeeper.stop)
+            await run_in_threadpool(disconnect, backend)
+
+    return lifespan
+
+
+def connect(settings: Settings) -> Backend:
+    """Open the stores.
+
+    Raises:
+        Unavailable: Postgres or Redis is away, or its address is not set.
+    """
+    if settings.database_url is None or settings.redis_url is None:
+        raise Unavailable("TWOSTREAM_DATABASE_URL and TWOSTREAM_REDIS_URL: not set; hint: `twostream up` sets both")
+    backend = Backend(settings, Database(settings.database_url, pool_size=THREADS), Broker(settings.redis_url))
+    try:
+        backend.broker.ping()
+        with backend.database.transaction() as session:
+            registry.add_generated(session)
+    except Unavailable:
+        disconnect(backend)
+        raise
+    log.info("stores answer", extra={"postgres": backend.database.address, "redis": backend.broker.address})
+    return backend
+
+
+def disconnect(backend: Backend) -> None:
+    """Close the stores."""
+    backend.broker.close()
+    backend.database.close()

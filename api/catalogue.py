@@ -1,0 +1,108 @@
+"""What an experiment may be made of: recipes, models, backbones, with defaults and JSON schemas."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, get_args
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from api.deps import Id
+from api.field_errors import schema_of
+from services.errors import NotFound
+from services.recipes import RECIPES
+from services.specs import BackboneName, BackboneSpec, ExperimentSpec, ModelSpec, Spec
+
+router = APIRouter(tags=["catalogue"])
+
+Json = dict[str, Any]
+
+
+class Recipe(BaseModel):
+    """A paper's system; submit it with `recipe: NAME` and the fields that are to differ."""
+
+    name: str
+    title: str
+    source: str
+    spec: ExperimentSpec
+
+
+class Recipes(BaseModel):
+    """All recipes, and the schema of the spec that each fills in."""
+
+    items: list[Recipe]
+    spec_schema: Json = Field(serialization_alias="schema")
+
+
+class Model(BaseModel):
+    """A temporal network: its options with their defaults, and their JSON schema."""
+
+    kind: str
+    description: str
+    defaults: Json
+    options_schema: Json = Field(serialization_alias="schema")
+
+
+class Backbones(BaseModel):
+    """ConvNets by name, and the options of any of them."""
+
+    names: list[str]
+    defaults: Json
+    options_schema: Json = Field(serialization_alias="schema")
+
+
+class Models(BaseModel):
+    """All that `model` and `backbone` of an experiment may be."""
+
+    items: list[Model]
+    backbones: Backbones
+
+
+@router.get("/recipes")
+def recipes() -> Recipes:
+    """List the recipes with all their defaults."""
+    return Recipes(items=[_recipe(name) for name in RECIPES], spec_schema=schema_of(ExperimentSpec))
+
+
+@router.get("/recipes/{name}")
+def recipe(name: Id) -> Recipe:
+    """Return one recipe."""
+    if name not in RECIPES:
+        raise NotFound("recipe", name, f"one of {', '.join(RECIPES)}")
+    return _recipe(name)
+
+
+@router.get("/models")
+def models() -> Models:
+    """List the models and backbones with their defaults."""
+    return _models()
+
+
+def _recipe(name: str) -> Recipe:
+    found = RECIPES[name]
+    return Recipe(name=found.name, title=found.title, source=found.source, spec=found.spec)
+
+
+@cache
+def _models() -> Models:
+    kinds: tuple[type[Spec], ...] = get_args(get_args(ModelSpec)[0])
+    return Models(
+        items=[_model(kind) for kind in kinds],
+        backbones=Backbones(
+            names=list(get_args(BackboneName)),
+            defaults=BackboneSpec().model_dump(mode="json"),
+            options_schema=schema_of(BackboneSpec),
+        ),
+    )
+
+
+def _model(kind: type[Spec]) -> Model:
+    defaults = kind().model_dump(mode="json")
+    return Model(
+        kind=defaults["kind"],
+        description=inspect.cleandoc(kind.__doc__ or ""),
+        defaults=defaults,
+        options_schema=schema_of(kind),
+    )

@@ -1,0 +1,65 @@
+"""What routes take: the stores, the caller's name, and values that Postgres can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, Header, Path, Query, Request
+from pydantic import AfterValidator, StringConstraints
+
+from api.storable import require_storable
+from services.broker import Broker
+from services.db.engine import Database
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The stores behind one application; ``app.state.backend`` while it runs."""
+
+    settings: Settings
+    database: Database
+    broker: Broker
+
+
+async def _backend(request: Request) -> Backend:
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+BackendDep = Annotated[Backend, Depends(_backend)]
+
+
+async def _database(backend: BackendDep) -> Database:
+    return backend.database
+
+
+async def _broker(backend: BackendDep) -> Broker:
+    return backend.broker
+
+
+async def _settings(backend: BackendDep) -> Settings:
+    return backend.settings
+
+
+DatabaseDep = Annotated[Database, Depends(_database)]
+BrokerDep = Annotated[Broker, Depends(_broker)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+
+
+def _storable_body(body: dict[str, Any]) -> dict[str, Any]:
+    require_storable(body)
+    return body
+
+
+JsonBody = Annotated[dict[str, Any], Body(), AfterValidator(_storable_body)]
+"""A JSON object as it came, for models that are checked in the route."""
+
+Printable = StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+"""No control characters: Postgres holds no NUL, and names are printed."""
+
+Id = Annotated[str, Printable, Path()]
+Name = Annotated[str, Printable]
+Limit = Annotated[int, Query(ge=1, le=200)]
+IdempotencyKey = Annotated[str | None, Printable, Header(alias="Idempotency-Key")]

@@ -1,0 +1,130 @@
+"""Experiments: submit, list, look at, cancel, try again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Query, Response
+from fastapi.responses import PlainTextResponse
+
+from api.authentication import Owner
+from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
+from api.field_errors import checked_as, schema_of
+from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
+from services import experiments, recipes
+from services.specs import ExperimentSpec
+
+router = APIRouter(prefix="/experiments", tags=["experiments"])
+
+_SPEC = schema_of(ExperimentSpec)
+SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": {"type": "string"}, **_SPEC["properties"]}}
+_NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": {"type": "string"}}}
+_SUBMISSION = {
+    "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's",
+    "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED],
+}
+SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION}}}}
+
+
+@router.post("", status_code=202, openapi_extra=SUBMISSION)
+def submit(
+    *,
+    body: JsonBody,
+    owner: Owner,
+    database: DatabaseDep,
+    broker: BrokerDep,
+    response: Response,
+    after: BackgroundTasks,
+    idempotency_key: IdempotencyKey = None,
+) -> Experiment:
+    """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again."""
+    with checked_as(SUBMISSION_FIELDS):
+        spec, recipe = recipes.resolve(body)
+    with database.transaction() as session:
+        made = experiments.create(
+            session,
+            spec,
+            owner=owner,
+            recipe=recipe,
+            idempotency_key=idempotency_key,
+            body_digest=_digest(body),
+        )
+        answer = Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id])
+    after.add_task(broker.ring, made.queues)
+    response.headers["Location"] = f"/experiments/{answer.id}"
+    if not made.created:
+        response.headers["Idempotency-Replayed"] = "true"
+    return answer
+
+
+@router.get("")
+def listing(
+    database: DatabaseDep,
+    state: ExperimentState | None = None,
+    dataset: Name | None = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+) -> ExperimentPage:
+    """List experiments, newest first."""
+    with database.transaction() as session:
+        page = experiments.page(session, state=state, dataset=dataset, limit=limit, cursor=cursor)
+        counts = experiments.counts(session, [row.id for row in page.items])
+    items = [Experiment.of(row, counts[row.id]) for row in page.items]
+    return ExperimentPage(items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/{experiment_id}")
+def detail(experiment_id: Id, database: DatabaseDep) -> ExperimentDetail:
+    """Return an experiment with its whole spec."""
+    with database.transaction() as session:
+        row = experiments.get(session, experiment_id)
+        counts = experiments.counts(session, [row.id])[row.id]
+    return ExperimentDetail.of(row, counts, spec=row.spec)
+
+
+@router.get("/{experiment_id}/stages")
+def stages(experiment_id: Id, database: DatabaseDep) -> list[Stage]:
+    """Return the plan of an experiment: its stages in order, and which of them were there before it."""
+    with database.transaction() as session:
+        found = experiments.stages(session, experiment_id)
+    return [Stage.of(view) for view in found]
+
+
+@router.get("/{experiment_id}/logs", response_class=PlainTextResponse)
+def logs(experiment_id: Id, database: DatabaseDep, stage: Name | None = None) -> str:
+    """Return the end of each attempt's log; `stage` selects by name or by the beginning of the key."""
+    with database.transaction() as session:
+        found = experiments.logs(session, experiment_id)
+    chosen = [log for log in found if stage is None or log.label == stage or log.stage_key.startswith(stage)]
+    return "\n".join(f"==> {log.label}, attempt {log.number}, {log.state} <==\n{log.text}" for log in chosen)
+
+
+@router.post("/{experiment_id}/cancel", status_code=202)
+def cancel(experiment_id: Id, owner: Owner, database: DatabaseDep) -> Experiment:  # noqa: ARG001 - it authenticates
+    """Cancel an experiment; stages that others need go on."""
+    with database.transaction() as session:
+        row = experiments.cancel(session, experiment_id)
+        return Experiment.of(row, experiments.counts(session, [row.id])[row.id])
+
+
+@router.post("/{experiment_id}/retry", status_code=202)
+def retry(
+    experiment_id: Id,
+    owner: Owner,  # noqa: ARG001 - it authenticates
+    database: DatabaseDep,
+    broker: BrokerDep,
+    after: BackgroundTasks,
+) -> Experiment:
+    """Run the failed and cancelled stages again; finished ones are kept."""
+    with database.transaction() as session:
+        made = experiments.retry(session, experiment_id)
+        answer = Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id])
+    after.add_task(broker.ring, made.queues)
+    return answer
+
+
+def _digest(body: dict[str, Any]) -> str:
+    """Return the SHA-256 of a body, whatever the order of its fields."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,41 @@
+"""The leaderboard: measured results only, one protocol at a time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.board import Leaderboard, Metric, Split, Stream
+from api.deps import DatabaseDep, Name
+from services import leaderboard
+
+router = APIRouter(tags=["leaderboard"])
+
+
+@router.get("/leaderboard")
+def board(
+    *,
+    database: DatabaseDep,
+    dataset: Name,
+    split: Split = "mean",
+    stream: Stream = "two-stream",
+    metric: Metric = "top1",
+    protocol: Name | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Leaderboard:
+    """Rank a dataset's results; without `protocol`, those of the protocol with the most entries.
+
+    `split=mean` ranks the means over all splits of the dataset; entries that lack one are listed as incomplete.
+    """
+    with database.transaction() as session:
+        found = leaderboard.rank(
+            session,
+            dataset=dataset,
+            split=None if split == "mean" else int(split),
+            stream=stream,
+            metric=metric,
+            protocol=protocol,
+            limit=limit,
+        )
+    return Leaderboard.of(found)

@@ -1,0 +1,60 @@
+"""What waits and why, and who works."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from api.deps import DatabaseDep
+from services import workers
+
+router = APIRouter(tags=["queue"])
+
+
+class Waiting(BaseModel):
+    """A stage that does not run yet; `position` is its place in line once its inputs are there."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    key: str
+    label: str
+    kind: str
+    queue: str
+    priority: int
+    owner: str
+    position: int | None
+    reason: str
+    ready_at: datetime | None
+
+
+class Worker(BaseModel):
+    """A process that runs stages."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    host: str
+    pid: int
+    queues: list[str]
+    devices: list[str]
+    concurrency: int
+    state: Literal["alive", "stopped", "lost"]
+    started_at: datetime
+    last_seen_at: datetime
+
+
+@router.get("/queue")
+def queue(database: DatabaseDep) -> list[Waiting]:
+    """List the stages that wait, those next in line first, each with the reason."""
+    with database.transaction() as session:
+        return [Waiting.model_validate(stage) for stage in workers.waiting(session)]
+
+
+@router.get("/workers")
+def listing(database: DatabaseDep) -> list[Worker]:
+    """List the workers, those alive first."""
+    with database.transaction() as session:
+        return [Worker.model_validate(row) for row in workers.listing(session)]

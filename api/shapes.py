@@ -1,0 +1,200 @@
+"""Every answer of the API as a pydantic model; the command line and the OpenAPI document rely on these names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel
+
+from services.db.tables import ExperimentRow
+from services.events import EventView
+from services.experiments import StageView
+
+ExperimentState = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed"]
+StageState = Literal["waiting", "ready", "running", "succeeded", "failed", "cancelled"]
+Json = dict[str, Any]
+
+MAX_SHOWN = 200
+"""Characters of a refused value that an error repeats."""
+
+
+class FieldError(BaseModel):
+    """One wrong field: where it is, what was given, what is allowed."""
+
+    field: str
+    value: Any
+    allowed: str
+
+    @classmethod
+    def of(cls, field: str, value: object, allowed: str) -> Self:
+        """Shorten a long value, and word one that JSON lacks."""
+        return cls(field=field[:MAX_SHOWN], value=_shown(value), allowed=allowed)
+
+    @property
+    def sentence(self) -> str:
+        """The error in words."""
+        given = "nothing" if self.value is None else f"got {self.value!r}"
+        return f"{self.field}: {given}, allowed: {self.allowed}"
+
+
+def _shown(value: object) -> object:
+    """Return a value as a problem document can repeat it."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        text = value = repr(value)
+    return value if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldError] = []
+
+
+class Progress(BaseModel):
+    """How many stages of an experiment are in which state."""
+
+    stages: dict[StageState, int]
+    total: int
+
+
+class Experiment(BaseModel):
+    """What a user submitted, and how far it is."""
+
+    id: str
+    name: str
+    state: ExperimentState
+    owner: str
+    dataset: str
+    recipe: str | None
+    priority: int
+    cause: str | None
+    message: str | None
+    mlflow_run_id: str | None
+    progress: Progress
+    reused: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: ExperimentRow, counts: Mapping[str, int], **more: Any) -> Self:
+        """Shape a row and the counts of its stages by state."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            state=row.state,
+            owner=row.owner,
+            dataset=row.dataset,
+            recipe=row.recipe,
+            priority=row.priority,
+            cause=row.cause,
+            message=row.message,
+            mlflow_run_id=row.mlflow_run_id,
+            progress=Progress(stages=counts, total=row.total_stages),
+            reused=row.reused_stages,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            **more,
+        )
+
+
+class ExperimentDetail(Experiment):
+    """An experiment with its whole spec, defaults filled in."""
+
+    spec: Json
+
+
+class ExperimentPage(BaseModel):
+    """Some experiments, newest first; ``next_cursor`` asks for the next ones."""
+
+    items: list[Experiment]
+    next_cursor: str | None
+
+
+class StageProgress(BaseModel):
+    """How far a running stage is, in its own units."""
+
+    done: int
+    total: int
+    unit: str
+    message: str
+
+
+class Stage(BaseModel):
+    """A stage in the plan of an experiment."""
+
+    key: str
+    kind: str
+    name: str
+    state: StageState
+    split: int | None
+    stream: str | None
+    seed: int | None
+    attempt: int
+    progress: StageProgress | None
+    reused: bool
+    inputs: list[str]
+    mlflow_run_id: str | None
+    cause: str | None
+    message: str | None
+    summary: Json | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, view: StageView) -> Self:
+        """Shape a row of the stage table as one experiment sees it."""
+        row, params = view.row, view.row.params
+        return cls(
+            key=row.key,
+            kind=row.kind,
+            name=row.label,
+            state=row.state,
+            split=params.get("split"),
+            stream=params.get("stream") or "+".join(params.get("streams", ())) or None,
+            seed=params.get("seed"),
+            attempt=row.attempt,
+            progress=StageProgress.model_validate(row.progress) if row.progress else None,
+            reused=view.reused,
+            inputs=list(view.inputs),
+            mlflow_run_id=row.mlflow_run_id,
+            cause=row.cause,
+            message=row.message,
+            summary=row.summary,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+
+
+class Event(BaseModel):
+    """One thing that happened; its number travels as the id of the server-sent event."""
+
+    type: str
+    stage_key: str | None
+    attempt: int | None
+    data: Json
+    created_at: datetime
+
+    @classmethod
+    def of(cls, view: EventView) -> Self:
+        """Shape an event of an experiment or of one of its stages."""
+        return cls(
+            type=view.type,
+            stage_key=view.stage_key,
+            attempt=view.attempt,
+            data=view.data,
+            created_at=view.created_at,
+        )

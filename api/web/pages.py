@@ -1,0 +1,100 @@
+"""The front page: the leaderboard, chosen by a plain form, and the latest experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from api.board import Leaderboard, Metric, Split, Stream
+from api.deps import DatabaseDep
+from api.shapes import Experiment
+from services import experiments, leaderboard, registry
+
+FOLDER = Path(__file__).parent
+RECENT = 10
+SHOWN = 200
+METRIC_NAMES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "mean_class": "Mean class accuracy"}
+SPLIT_NAMES = {"mean": "mean over splits", "1": "split 1", "2": "split 2", "3": "split 3"}
+STREAM_NAMES = {"two-stream": "two-stream", "rgb": "RGB", "flow": "optical flow"}
+
+router = APIRouter(include_in_schema=False)
+templates = Jinja2Templates(FOLDER / "templates")
+
+Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+def percent(rate: float | None) -> str:
+    """Write a rate between 0 and 1 as a percentage with one decimal."""
+    return "–" if rate is None else f"{100 * rate:.1f}"  # noqa: RUF001 - a dash for what is not there
+
+
+templates.env.filters["percent"] = percent
+
+
+def static_files() -> StaticFiles:
+    """Return the application that serves the style sheet."""
+    return StaticFiles(directory=FOLDER / "static")
+
+
+@router.get("/", response_class=HTMLResponse)
+def front(
+    *,
+    request: Request,
+    database: DatabaseDep,
+    dataset: Text = "",
+    split: Split = "mean",
+    stream: Stream = "two-stream",
+    metric: Metric = "top1",
+    protocol: Text = "",
+) -> HTMLResponse:
+    """Render the leaderboard; without a dataset, that of the latest experiment."""
+    with database.transaction() as session:
+        names = [row.name for row in registry.listing(session)]
+        recent = experiments.page(session, limit=RECENT).items
+        counts = experiments.counts(session, [row.id for row in recent])
+        board = leaderboard.rank(
+            session,
+            dataset=dataset or _default_dataset(names, [row.dataset for row in recent]),
+            split=None if split == "mean" else int(split),
+            stream=stream,
+            metric=metric,
+            protocol=protocol or None,
+            limit=SHOWN,
+        )
+    shaped = Leaderboard.of(board)
+    context = {
+        "board": shaped,
+        "recent": [Experiment.of(row, counts[row.id]) for row in recent],
+        "splits": sorted({name for entry in (*shaped.rows, *shaped.incomplete) for name in entry.splits}),
+        "choices": _choices(shaped, names, protocol),
+        "metric_name": METRIC_NAMES[metric],
+        "split_name": SPLIT_NAMES[split],
+        "stream_name": STREAM_NAMES[stream],
+    }
+    return templates.TemplateResponse(request, "leaderboard.html", context)
+
+
+def _default_dataset(names: Sequence[str], recent: Sequence[str]) -> str:
+    return next(iter((*recent, *names)), "")
+
+
+def _choices(board: Leaderboard, datasets: Sequence[str], protocol: str) -> list[dict[str, Any]]:
+    """Return the selectors of the form: label, name, chosen value, and options as value and words."""
+    protocols = {"": "the most used", **{name: name for name in (board.protocol, *board.other_protocols) if name}}
+    return [
+        _choice("Dataset", "dataset", board.dataset, {name: name for name in (*datasets, board.dataset) if name}),
+        _choice("Split", "split", board.split, {name: SPLIT_NAMES[name] for name in get_args(Split)}),
+        _choice("Stream", "stream", board.stream, STREAM_NAMES),
+        _choice("Metric", "metric", board.metric, METRIC_NAMES),
+        _choice("Protocol", "protocol", protocol, protocols),
+    ]
+
+
+def _choice(label: str, name: str, chosen: str, options: dict[str, str]) -> dict[str, Any]:
+    return {"label": label, "name": name, "chosen": chosen, "options": options}

@@ -1,0 +1,129 @@
+"""The application over real servers, and a worker that ends stages by decree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from services import queue
+from services.db.engine import Database
+from services.db.migrate import upgrade
+from services.errors import Cause
+from services.settings import Settings
+
+SPEC: dict[str, Any] = {
+    "name": "small",
+    "dataset": "motion_shapes",
+    "splits": [1],
+    "streams": ["rgb"],
+    "backbone": {"name": "tiny", "finetune": None},
+}
+"""A short plan: index, extract, train, score, fuse."""
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str) -> Settings:
+    return Settings(database_url=database_url, redis_url=redis_url, sweep_seconds=3600)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """A client of a running application without a token, as on loopback."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def database(client: TestClient) -> Database:
+    found: Database = client.app.state.backend.database  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.fixture
+def submit(client: TestClient) -> Callable[..., dict[str, Any]]:
+    """Submit the small spec with changes, and return the answer."""
+
+    def send(**changes: Any) -> dict[str, Any]:
+        answer = client.post("/experiments", json=SPEC | changes)
+        assert answer.status_code == 202, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def shared_settings(empty_database: Callable[[], str], redis_server: str) -> Settings:
+    """Settings over a database that tests share, in which no experiment is ever finished."""
+    url = empty_database()
+    upgrade(url)
+    return Settings(database_url=url, redis_url=redis_server, sweep_seconds=3600)
+
+
+@pytest.fixture(scope="session")
+def shared(shared_settings: Settings) -> Iterator[TestClient]:
+    """A client for requests that are refused or only read."""
+    with TestClient(create_app(shared_settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+class Worker:
+    """Claims real stages and ends them without computing anything."""
+
+    def __init__(self, database: Database, top1: float) -> None:
+        self.database, self.top1 = database, top1
+
+    def claim(self) -> queue.Claim | None:
+        for name in ("cpu", "gpu"):
+            with self.database.transaction() as session:
+                found = queue.claim(session, name, worker_id="decreed", device="cpu", lease_seconds=60)
+            if found is not None:
+                return found
+        return None
+
+    def succeed(self, claim: queue.Claim) -> None:
+        summary = {"results": self.results(claim)} if claim.kind == "fuse" else {"made": claim.kind}
+        with self.database.transaction() as session:
+            queue.succeed(
+                session,
+                claim.key,
+                claim.attempt,
+                summary=summary,
+                output=f"stages/{claim.key}",
+                log=f"made {claim.kind}\n",
+            )
+
+    def fail(self, claim: queue.Claim, message: str) -> None:
+        with self.database.transaction() as session:
+            queue.fail(session, claim.key, claim.attempt, cause=Cause.DATA_ERROR, message=message, log="oh no\n")
+
+    def report(self, claim: queue.Claim, **progress: Any) -> None:
+        with self.database.transaction() as session:
+            queue.record(session, claim.key, claim.attempt, [queue.Fact("progress", 0, progress)])
+
+    def finish_all(self) -> None:
+        while (claim := self.claim()) is not None:
+            self.succeed(claim)
+
+    def results(self, claim: queue.Claim) -> list[dict[str, Any]]:
+        streams = list(claim.params["weights"])
+        streams += ["two-stream"] if len(streams) > 1 else []
+        metrics = {"top1": self.top1, "top5": 1.0, "mean_class": self.top1, "correct": 50, "clips": 100}
+        return [
+            {"stream": stream, "split": claim.params["split"], "seed": claim.params["seed"], "metrics": metrics}
+            for stream in streams
+        ]
+
+
+@pytest.fixture
+def worker(database: Database) -> Callable[..., Worker]:
+    """Return a worker whose results have a given top-1 rate."""
+
+    def make(top1: float = 0.5) -> Worker:
+        return Worker(database, top1)
+
+    return make

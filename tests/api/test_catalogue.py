@@ -1,0 +1,63 @@
+"""Recipes and models: names, defaults, JSON schemas."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.recipes import RECIPES
+
+
+def test_recipes_with_defaults_and_schema(shared):
+    body = shared.get("/recipes").json()
+    assert {entry["name"] for entry in body["items"]} == set(RECIPES)
+    assert body["schema"]["properties"]["splits"]
+    for entry in body["items"]:
+        assert entry["source"]
+        assert entry["spec"]["training"]["optimizer"]["learning_rate"] > 0
+        assert shared.get(f"/recipes/{entry['name']}").json() == entry
+
+
+def test_unknown_recipe_is_404_and_names_the_known(shared):
+    answer = shared.get("/recipes/tsn")
+    assert answer.status_code == 404
+    assert "demo_ts_lstm" in answer.json()["detail"]
+
+
+def test_every_recipe_can_be_submitted_by_what_it_publishes(client):
+    for entry in client.get("/recipes").json()["items"]:
+        answer = client.post("/experiments", json=entry["spec"] | {"dataset": "motion_shapes"})
+        assert answer.status_code == 202, answer.text
+
+
+def test_models_by_kind_with_options(shared):
+    body = shared.get("/models").json()
+    kinds = {entry["kind"]: entry for entry in body["items"]}
+    assert {"mean_pooling", "max_pooling", "ts_lstm"} <= kinds.keys()
+    assert kinds["ts_lstm"]["defaults"]["segments"] == 3
+    assert kinds["ts_lstm"]["schema"]["properties"]["segments"]["maximum"] == 25
+    assert kinds["ts_lstm"]["description"].startswith("Temporal Segment LSTM")
+    assert {"tiny", "resnet18", "resnet101", "vgg16"} <= set(body["backbones"]["names"])
+    assert body["backbones"]["schema"]["properties"]["weights"]["description"]
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+def test_the_api_documents_itself(shared, path):
+    assert shared.get(path).status_code == 200
+
+
+def test_openapi_references_resolve(shared):
+    document = shared.get("/openapi.json").json()
+
+    def references(node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key == "$ref":
+                    yield value
+                else:
+                    yield from references(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from references(value)
+
+    for reference in references(document["paths"]):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]

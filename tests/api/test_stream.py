@@ -1,0 +1,147 @@
+"""Server-sent events: the whole story, resuming, waiting without holding anything, ending."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fastapi import sse
+from starlette.concurrency import run_in_threadpool
+
+from api import stream
+
+
+@dataclass
+class Sent:
+    """One server-sent event as a client reads it."""
+
+    id: str | None
+    event: str | None
+    data: dict[str, Any]
+
+
+def parse(text: str) -> Iterator[Sent]:
+    for block in text.split("\n\n"):
+        lines = [line.partition(": ") for line in block.splitlines() if not line.startswith(":")]
+        fields = {name: value for name, _, value in lines}
+        if fields:
+            yield Sent(fields.get("id"), fields.get("event"), json.loads(fields["data"]))
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(stream, "POLL_SECONDS", 0.05)
+
+
+def read(client, experiment_id, **headers) -> list[Sent]:
+    answer = client.get(f"/experiments/{experiment_id}/events", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-cache"
+    return list(parse(answer.text))
+
+
+def test_a_finished_experiment_is_told_whole_and_ends(client, submit, worker):
+    made = submit()
+    worker().finish_all()
+    told = read(client, made["id"])
+    types = [event.event for event in told]
+    assert types[0] == "experiment.queued"
+    assert types.count("stage.succeeded") == 5
+    assert types[-2:] == ["experiment.succeeded", "end"]
+    assert told[-1].data == {"state": "succeeded", "cause": None, "message": None}
+    assert told[1].data.keys() == {"type", "stage_key", "attempt", "data", "created_at"}
+    ids = [int(event.id) for event in told if event.id]
+    assert ids == sorted(set(ids))
+
+
+def test_resumes_after_the_last_event_seen(client, submit, worker):
+    made = submit()
+    worker().finish_all()
+    told = read(client, made["id"])
+    rest = read(client, made["id"], **{"Last-Event-ID": told[3].id})
+    assert [(event.id, event.event) for event in rest] == [(event.id, event.event) for event in told[4:]]
+    only_end = read(client, made["id"], **{"Last-Event-ID": told[-2].id})
+    assert [event.event for event in only_end] == ["end"]
+
+
+def test_more_events_than_one_look_takes(client, submit, worker, monkeypatch):
+    made = submit()
+    worker().finish_all()
+    whole = read(client, made["id"])
+    monkeypatch.setattr(stream, "BATCH", 2)
+    assert read(client, made["id"]) == whole
+
+
+def test_waits_for_what_comes(client, submit, worker):
+    made = submit()
+
+    def later() -> None:
+        time.sleep(0.3)
+        worker().finish_all()
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    told = read(client, made["id"])
+    thread.join()
+    assert told[0].event == "experiment.queued"
+    assert told[-1].data["state"] == "succeeded"
+
+
+def test_failure_ends_with_its_cause(client, submit, worker):
+    made = submit()
+    someone = worker()
+    someone.fail(someone.claim(), "list names a clip that is not there")
+    end = read(client, made["id"])[-1]
+    assert end.event == "end"
+    assert (end.data["state"], end.data["cause"]) == ("failed", "data_error")
+    assert "not there" in end.data["message"]
+
+
+def test_silence_is_filled_with_comments(client, submit, worker, monkeypatch):
+    monkeypatch.setattr(sse, "_PING_INTERVAL", 0.1)
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
+    made = submit()
+    thread = threading.Timer(0.6, worker().finish_all)
+    thread.start()
+    text = client.get(f"/experiments/{made['id']}/events").text
+    thread.join()
+    assert ": ping\n\n" in text
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "1" * 40, ""])
+def test_weird_last_event_id_is_422(client, submit, value):
+    made = submit()
+    answer = client.get(f"/experiments/{made['id']}/events", headers={"Last-Event-ID": value})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "Last-Event-ID"
+
+
+def test_largest_last_event_id_is_harmless(client, submit):
+    made = submit()
+    client.post(f"/experiments/{made['id']}/cancel")
+    told = read(client, made["id"], **{"Last-Event-ID": str(stream.MAX_POSITION)})
+    assert [event.event for event in told] == ["end"]
+
+
+def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit):
+    made = submit()
+
+    async def watch() -> tuple[int, int]:
+        events = stream.events(made["id"], database)
+        await anext(events)
+        waiting = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.12)  # in the pause between two looks, most of the time
+        held = [database.engine.pool.checkedout() for _ in range(20) if not await asyncio.sleep(0.005)]
+        idle_thread = await run_in_threadpool(threading.active_count)
+        waiting.cancel()
+        return min(held), idle_thread
+
+    held, _ = asyncio.run(watch())
+    assert held == 0

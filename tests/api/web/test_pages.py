@@ -1,0 +1,89 @@
+"""The front page: plain HTML that a reader without scripts can use."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+
+class Outline(HTMLParser):
+    """Collects what a page has, and refuses tags that do not close in order."""
+
+    VOID = frozenset({"meta", "link", "input", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.selected: list[str | None] = []
+        self.names: list[str | None] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "select":
+            self.names.append(found["name"])
+        if tag == "option" and "selected" in found:
+            self.selected.append(found["value"])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_empty_page_tells_what_to_do(client):
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    outline = Outline(answer.text)
+    assert "script" not in outline.tags
+    assert outline.names == ["dataset", "split", "stream", "metric", "protocol"]
+    assert outline.selected == ["motion_shapes", "mean", "two-stream", "top1", ""]
+    assert "No complete result here yet" in answer.text
+    assert "twostream demo" in answer.text
+
+
+def test_page_ranks_and_states_the_protocol(client, submit, worker):
+    submit(name="<b>better</b>", splits=[1, 2, 3], seeds=[0, 1])
+    worker(0.75).finish_all()
+    submit(name="part", splits=[2], model={"kind": "max_pooling"})
+    submit(name="elsewhere", splits=[1, 2, 3], evaluation={"frames": 10})
+    worker(0.5).finish_all()
+    text = client.get("/?dataset=motion_shapes&stream=rgb&protocol=").text
+    Outline(text)
+    assert "&lt;b&gt;better&lt;/b&gt;" in text
+    assert "<b>better" not in text
+    assert "75.0" in text
+    assert "95 % interval" in text
+    assert "25 frames, centre crop" in text
+    assert "missing splits 1, 3" in text
+    assert "Other protocols" in text
+    assert "protocol=10+frames" in text
+    assert "Split 3" in text
+    assert "succeeded" in text
+
+
+def test_choice_is_kept(client, submit, worker):
+    submit()
+    worker().finish_all()
+    answer = client.get("/", params={"dataset": "motion_shapes", "split": "1", "stream": "rgb", "metric": "mean_class"})
+    assert Outline(answer.text).selected == ["motion_shapes", "1", "rgb", "mean_class", ""]
+    assert "Mean class accuracy" in answer.text
+
+
+@pytest.mark.parametrize("query", ["split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00"])
+def test_weird_choices_are_422(shared, query):
+    assert shared.get(f"/?{query}").status_code == 422
+
+
+def test_style_sheet(shared):
+    answer = shared.get("/static/style.css")
+    assert answer.status_code == 200
+    assert "prefers-color-scheme: dark" in answer.text
+    missing = shared.get("/static/nothing.css")
+    assert missing.status_code == 404
+    assert missing.headers["content-type"] == "application/problem+json"
