@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
+import tempfile
 from pathlib import Path
 
 import fsspec
@@ -59,16 +60,16 @@ class ArtifactStore:
         target = self._cache / place
         if target.is_dir():
             return target
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            self._files.get(f"{source}/", f"{partial}/", recursive=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial.rename(target)
-        except FileExistsError:
-            shutil.rmtree(partial)
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {place}: {error}") from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as partial:
+            try:
+                self._files.get(f"{source}/", f"{partial}/fetched/", recursive=True)
+            except OSError as error:
+                raise Unavailable(f"artifact store at {self._root}: {place}: {error}") from error
+            with contextlib.suppress(OSError):  # another thread or process has just put the same there
+                Path(partial, "fetched").rename(target)
+        if not target.is_dir():
+            raise Unavailable(f"artifact cache at {self._cache}: cannot keep {place}")
         return target
 
     def find(self, key: str, attempt: int, name: str) -> str | None:

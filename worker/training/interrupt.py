@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Interrupted(Exception):  # noqa: N818  # no error: the stage goes on from its checkpoint in another attempt
+class Interrupted(Exception):  # no error: the stage goes on from its checkpoint in another attempt
     """A training loop stopped because it was asked to, after it wrote a checkpoint."""
 
 
