@@ -101,11 +101,6 @@ def create(
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:
             return Created(earlier, created=False, queues={})
-    session.add(row)
-    session.flush()
-    session.refresh(row)
-    outbox.open_experiment(session, row)
-    events.tell(session, "experiment.queued", experiment_id=row.id)
     queues = _store_plan(session, row, spec, plan(spec, index))
     if not queues:  # all of it may be there already
         graph.settle(session, [row])
@@ -258,8 +253,11 @@ def _store_plan(
     """Write the stages that are new, link all, and return how much new work each queue has."""
     keys = [stage.key for stage in planned]
     fresh = _insert_stages(session, experiment, spec, planned)
-    reused = len(keys) - len(fresh)
-    experiment.total_stages, experiment.reused_stages = len(keys), reused
+    experiment.total_stages, experiment.reused_stages = len(keys), len(keys) - len(fresh)
+    session.add(experiment)
+    session.flush()
+    outbox.open_experiment(session, experiment)
+    events.tell(session, "experiment.queued", experiment_id=experiment.id)
     session.execute(
         insert(ExperimentStageRow),
         [
@@ -267,8 +265,8 @@ def _store_plan(
             for place, key in enumerate(keys)
         ],
     )
-    rows = _revive(session, keys, experiment)
-    outbox.tag_reused(session, experiment.id, {place: rows[key] for place, key in enumerate(keys) if key not in fresh})
+    rows = _revive(session, [key for key in keys if key not in fresh], experiment)
+    outbox.tag_reused(session, experiment.id, {place: rows[key] for place, key in enumerate(keys) if key in rows})
     return graph.make_ready(session, keys)
 
 

@@ -15,28 +15,8 @@ STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 
 
 def open_experiment(session: Session, row: ExperimentRow) -> None:
-    """Open an experiment's parent run; its spec becomes parameters."""
-    data = {"name": row.name, "params": flatten(row.spec), "tags": {"owner": row.owner, "recipe": row.recipe or ""}}
-    _add(session, "open", experiment_id=row.id, data=data)
-
-
-def open_stage(session: Session, row: StageRow, experiment_id: str) -> None:
-    """Open a stage's child run below the experiment for which it first runs; its parameters are the run's."""
-    params = row.params
-    tags = {
-        "kind": row.kind,
-        "split": str(params.get("split") or ""),
-        "stream": "+".join(params.get("streams") or [params.get("stream") or ""]),
-        "seed": "" if params.get("seed") is None else str(params["seed"]),
-    }
-    data = {"name": row.label, "params": flatten(params), "tags": tags, "parent": experiment_id}
-    _add(session, "open", stage_key=row.key, data=data)
-
-
-def tag_attempt(session: Session, row: StageRow) -> None:
-    """Say in a stage's run which attempt now runs, and where."""
-    tags = {"attempt": str(row.attempt), "worker": row.worker_id or ""}
-    _add(session, "status", stage_key=row.key, data={"status": "RUNNING", "tags": tags})
+    """Open an experiment's parent run; the claim opens those of stages, below their first experiment."""
+    _add(session, "open", experiment_id=row.id, data={})
 
 
 def reopen_experiment(session: Session, row: ExperimentRow) -> None:
@@ -84,18 +64,6 @@ def finish_stage(session: Session, row: StageRow, state: str) -> None:
 def finish_experiment(session: Session, row: ExperimentRow, state: str) -> None:
     """Close an experiment's parent run."""
     _add(session, "status", experiment_id=row.id, data={"status": STATUS[state]})
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as flat ``a.b.c`` names with text values, the same names for every model."""
-    flat: dict[str, str] = {}
-    for name, entry in value.items():
-        if isinstance(entry, Mapping):
-            flat |= flatten(entry, f"{prefix}{name}.")
-        else:
-            text = ",".join(map(str, entry)) if isinstance(entry, list | tuple) else str(entry)
-            flat[f"{prefix}{name}"] = text[:6000]
-    return flat
 
 
 def _add(

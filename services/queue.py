@@ -1,4 +1,4 @@
-"""The queue: claim with lease and attempt number, heartbeat, fenced endings, and why a stage waits.
+"""The queue after a claim: heartbeat, reports, fenced endings, retries.
 
 Every write after a claim says ``WHERE key = :key AND attempt = :attempt AND state = 'running'``; nought rows mean
 that the lease was lost, and the writer stops. All times are the database's.
@@ -19,8 +19,6 @@ from services.db.tables import (
     AttemptRow,
     EventRow,
     ExperimentRow,
-    ExperimentStageRow,
-    StageInputRow,
     StageRow,
 )
 from services.errors import Cause, LeaseLost
@@ -49,89 +47,6 @@ RETRIES: dict[Cause, Retry] = {
     Cause.PREEMPTED: Retry(1000),
 }
 """Attempts beyond the first that each cause may cost a stage since it was last submitted or retried by hand."""
-
-
-@dataclass(frozen=True)
-class ClaimedInput:
-    """The finished output of an input stage, as the artifact store names it."""
-
-    name: str
-    kind: str
-    key: str
-    output: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A stage that this worker now owns, until its lease ends."""
-
-    key: str
-    kind: str
-    label: str
-    attempt: int
-    params: dict[str, Any]
-    inputs: tuple[ClaimedInput, ...]
-    gpus: int
-    timeout_seconds: float
-
-
-def claim(
-    session: Session, queue: str, *, worker_id: str, device: str, lease_seconds: float, gpus: int = 1
-) -> Claim | None:
-    """Take the best ready stage of a queue: by priority, then the owner with the least running, then age.
-
-    Args:
-        session: a transaction that the caller commits at once.
-        queue: ``cpu`` or ``gpu``.
-        worker_id: who claims.
-        device: where it will run.
-        lease_seconds: how long the claim holds without a heartbeat.
-        gpus: largest number of processes, one GPU each, that this worker can give a stage.
-    """
-    load = (
-        select(StageRow.owner, func.count().label("running"))
-        .where(StageRow.state == "running")
-        .group_by(StageRow.owner)
-        .subquery()
-    )
-    best = (
-        select(StageRow)
-        .outerjoin(load, load.c.owner == StageRow.owner)
-        .where(StageRow.state == "ready", StageRow.queue == queue, StageRow.gpus <= gpus)
-        .where(func.coalesce(StageRow.not_before, func.now()) <= func.now())
-        .order_by(StageRow.priority.desc(), func.coalesce(load.c.running, 0), StageRow.ready_at, StageRow.key)
-        .limit(1)
-        .with_for_update(of=StageRow, skip_locked=True)
-    )
-    row = session.scalar(best)
-    if row is None:
-        return None
-    row.state, row.worker_id, row.attempt = "running", worker_id, row.attempt + 1
-    row.lease_expires_at = func.clock_timestamp() + timedelta(seconds=lease_seconds)
-    row.started_at, row.finished_at, row.not_before = func.clock_timestamp(), None, None
-    row.progress, row.cause, row.message = None, None, None
-    session.add(AttemptRow(stage_key=row.key, number=row.attempt, worker_id=worker_id, device=device))
-    events.tell(
-        session,
-        "stage.running",
-        stage_key=row.key,
-        attempt=row.attempt,
-        worker=worker_id,
-        device=device,
-        label=row.label,
-    )
-    _start_experiments(session, row)
-    outbox.tag_attempt(session, row)
-    return Claim(
-        key=row.key,
-        kind=row.kind,
-        label=row.label,
-        attempt=row.attempt,
-        params=row.params,
-        inputs=_inputs(session, row.key),
-        gpus=row.gpus,
-        timeout_seconds=row.timeout_seconds,
-    )
 
 
 def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, log_tail: str | None = None) -> bool:
@@ -268,40 +183,6 @@ def _lock_for_ending(
     if row is None or row.attempt != attempt or row.state != "running":
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
     return experiments, row, rows
-
-
-def _start_experiments(session: Session, row: StageRow) -> None:
-    """Mark the experiments for which this stage is the first to run; one that is just being cancelled is left."""
-    first = (
-        select(ExperimentRow.id)
-        .join(ExperimentStageRow, ExperimentStageRow.experiment_id == ExperimentRow.id)
-        .where(ExperimentStageRow.stage_key == row.key, ExperimentRow.state == "queued")
-        .with_for_update(of=ExperimentRow, skip_locked=True)
-    )
-    for experiment_id in list(session.scalars(first)):
-        values = {"state": "running", "started_at": func.clock_timestamp()}
-        session.execute(update(ExperimentRow).where(ExperimentRow.id == experiment_id).values(**values))
-        events.tell(session, "experiment.running", experiment_id=experiment_id)
-    owner = (
-        select(ExperimentStageRow.experiment_id)
-        .join(ExperimentRow, ExperimentRow.id == ExperimentStageRow.experiment_id)
-        .where(ExperimentStageRow.stage_key == row.key)
-        .order_by(ExperimentRow.created_at)
-        .limit(1)
-    )
-    first_owner = session.scalar(owner)
-    if first_owner is not None:
-        outbox.open_stage(session, row, first_owner)
-
-
-def _inputs(session: Session, key: str) -> tuple[ClaimedInput, ...]:
-    query = (
-        select(StageInputRow.name, StageRow.kind, StageRow.key, StageRow.output)
-        .join(StageRow, StageRow.key == StageInputRow.input_key)
-        .where(StageInputRow.stage_key == key)
-        .order_by(StageInputRow.position)
-    )
-    return tuple(ClaimedInput(name, kind, key, output or "") for name, kind, key, output in session.execute(query))
 
 
 def _end_attempt(

@@ -7,13 +7,13 @@ store keeps once; a run is looked for by its ``twostream.id`` tag before it is m
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -27,6 +27,7 @@ BATCH = 500
 """Rows of the outbox read at once; MLflow takes up to 1000 items in a batch."""
 GIVE_UP_FAILURES = 5
 """A row that MLflow refuses, though it answers, is set aside after this many tries."""
+PARAMS_IN_A_BATCH = 100
 SERVER_ERROR = 500
 ID_TAG = "twostream.id"
 EXPERIMENT_NAME = "twostream"
@@ -40,6 +41,15 @@ class Subject:
 
     experiment_id: str | None
     stage_key: str | None
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What a run shows of its subject from the start."""
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
 
 
 class Tracker:
@@ -122,22 +132,28 @@ class Tracker:
     def _open(self, subject: Subject, row: OutboxRow) -> None:
         """Make the run unless an earlier try did, and remember its id in Postgres."""
         folder, parent = self._folder(), row.data.get("parent")
+        portrait = self._portrait(subject)
         name = subject.experiment_id or f"{parent}/{subject.stage_key}"
         found = self._client.search_runs([folder], f"tags.`{ID_TAG}` = '{name}'", max_results=1)
         if found:
             run_id = found[0].info.run_id
         else:
-            tags = {ID_TAG: name} | {f"twostream.{name}": value for name, value in row.data["tags"].items()}
+            tags = {ID_TAG: name} | {f"twostream.{tag}": value for tag, value in portrait.tags.items()}
             if parent is not None:
                 tags["mlflow.parentRunId"] = self._run_id(Subject(parent, None)) or ""
-            run = self._client.create_run(folder, run_name=row.data["name"], tags=tags)
+            run = self._client.create_run(folder, run_name=portrait.name, tags=tags)
             run_id = run.info.run_id
-        params = [Param(name, value) for name, value in row.data["params"].items()]
-        for start in range(0, len(params), 100):
-            self._client.log_batch(run_id, params=params[start : start + 100])
-        self._client.log_batch(run_id, tags=[RunTag("twostream.opened", "true")])
+        params = [Param(key, value) for key, value in portrait.params.items()]
+        for start in range(0, len(params), PARAMS_IN_A_BATCH):
+            self._client.log_batch(run_id, params=params[start : start + PARAMS_IN_A_BATCH])
         with self._database.transaction() as session:
             _remember(session, subject, run_id)
+
+    def _portrait(self, subject: Subject) -> Portrait:
+        with self._database.transaction() as session:
+            if subject.stage_key is None:
+                return _portrait_of_experiment(session.get_one(ExperimentRow, subject.experiment_id))
+            return _portrait_of_stage(session.get_one(StageRow, subject.stage_key))
 
     def _folder(self) -> str:
         """Return the id of the MLflow experiment in which all runs lie, so that they can be compared."""
@@ -166,6 +182,33 @@ class Tracker:
             values["delivered_at"] = func.clock_timestamp()
         with self._database.transaction() as session:
             session.execute(update(OutboxRow).where(OutboxRow.id == row.id).values(values))
+
+
+def _portrait_of_experiment(row: ExperimentRow) -> Portrait:
+    return Portrait(row.name, flatten(row.spec), {"owner": row.owner, "recipe": row.recipe or ""})
+
+
+def _portrait_of_stage(row: StageRow) -> Portrait:
+    params = row.params
+    tags = {
+        "kind": row.kind,
+        "split": str(params.get("split") or ""),
+        "stream": "+".join(params.get("streams") or [params.get("stream") or ""]),
+        "seed": "" if params.get("seed") is None else str(params["seed"]),
+    }
+    return Portrait(row.label, flatten(params), tags)
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as flat ``a.b.c`` names with text values, the same names for every model."""
+    flat: dict[str, str] = {}
+    for name, entry in value.items():
+        if isinstance(entry, Mapping):
+            flat |= flatten(entry, f"{prefix}{name}.")
+        else:
+            text = ",".join(map(str, entry)) if isinstance(entry, list | tuple) else str(entry)
+            flat[f"{prefix}{name}"] = text[:6000]
+    return flat
 
 
 def _remember(session: Session, subject: Subject, run_id: str) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from services import queue
 from services.artifacts import ArtifactStore, link_tree
 from services.broker import Broker
+from services.claim import Claim
 from services.db.engine import Database
 from services.errors import Cause, LeaseLost, Unavailable
-from services.queue import Claim, Fact
+from services.queue import Fact
 from services.settings import Settings
 from worker.devices import Grant
 from worker.endings import Ending

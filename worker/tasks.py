@@ -15,7 +15,7 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
-from services import queue, workers
+from services import claim, queue, workers
 from services.artifacts import ArtifactStore
 from services.broker import QUEUES, TASK, Broker, celery_app
 from services.db.engine import Database
@@ -76,17 +76,17 @@ class Station:
         if self.worker.stopping.is_set():
             return False
         self.devices.lock.acquire()
-        claim = None
+        found = None
         try:
             if name == "cpu" or self.devices.available:
-                claim = self._claim(name)
+                found = self._claim(name)
         finally:
-            if claim is None:
+            if found is None:
                 self.devices.lock.release()
-        if claim is None:
+        if found is None:
             return False
-        with self.devices.granted(name, claim.gpus) as grant:
-            queues = Attempt(self.worker, claim, grant).run()
+        with self.devices.granted(name, found.gpus) as grant:
+            queues = Attempt(self.worker, found, grant).run()
         self.worker.broker.ring(queues)
         self.ring_for_ready()
         return True
@@ -101,10 +101,10 @@ class Station:
             return
         self.worker.broker.ring({name: 1 for name in self.queues if ready.get(name)})
 
-    def _claim(self, name: str) -> queue.Claim | None:
+    def _claim(self, name: str) -> claim.Claim | None:
         device = "cpu" if name == "cpu" else ",".join(self.devices.names)
         with self.worker.database.transaction() as session:
-            return queue.claim(
+            return claim.claim(
                 session,
                 name,
                 worker_id=self.worker.id,

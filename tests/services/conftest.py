@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from services import experiments, queue, registry
+from services.claim import Claim
+from services.claim import claim as take
 from services.db.engine import Database
 from services.errors import Cause
 from services.specs import BackboneSpec, ExperimentSpec
@@ -47,14 +49,14 @@ class Decreed:
     def __init__(self, database: Database, worker_id: str = "decreed") -> None:
         self.database, self.worker_id = database, worker_id
 
-    def claim(self, name: str, lease_seconds: float = 30) -> queue.Claim | None:
+    def claim(self, name: str, lease_seconds: float = 30) -> Claim | None:
         with self.database.transaction() as session:
-            return queue.claim(session, name, worker_id=self.worker_id, device="cpu", lease_seconds=lease_seconds)
+            return take(session, name, worker_id=self.worker_id, device="cpu", lease_seconds=lease_seconds)
 
-    def claim_any(self) -> queue.Claim | None:
+    def claim_any(self) -> Claim | None:
         return self.claim("cpu") or self.claim("gpu")
 
-    def succeed(self, claim: queue.Claim, **summary: Any) -> dict[str, int]:
+    def succeed(self, claim: Claim, **summary: Any) -> dict[str, int]:
         with self.database.transaction() as session:
             return queue.succeed(
                 session,
@@ -65,11 +67,11 @@ class Decreed:
                 log="done",
             )
 
-    def fail(self, claim: queue.Claim, cause: Cause, message: str = "as decreed") -> dict[str, int]:
+    def fail(self, claim: Claim, cause: Cause, message: str = "as decreed") -> dict[str, int]:
         with self.database.transaction() as session:
             return queue.fail(session, claim.key, claim.attempt, cause=cause, message=message)
 
-    def run_all(self, on: Callable[[queue.Claim], object] | None = None) -> list[str]:
+    def run_all(self, on: Callable[[Claim], object] | None = None) -> list[str]:
         """Run stages until none is ready; return the labels in order."""
         labels = []
         while (claim := self.claim_any()) is not None:
@@ -81,7 +83,7 @@ class Decreed:
         return labels
 
 
-def decreed_summary(claim: queue.Claim) -> dict[str, Any]:
+def decreed_summary(claim: Claim) -> dict[str, Any]:
     """The summary of a stage; that of `fuse` has results."""
     if claim.kind != "fuse":
         return {"made": claim.kind}

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from services import experiments
+from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import OutboxRow, StageRow
 from services.errors import Cause, Conflict, InvalidRequest, NotFound
-from services.queue import Claim
 from tests.services.conftest import Decreed, small_spec, submit
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from services import leaderboard
+from services.claim import Claim
 from services.db.engine import Database
 from services.errors import Cause, InvalidRequest
 from services.leaderboard import Board
-from services.queue import Claim
 from services.results import wilson
 from services.specs import EvaluationSpec
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit

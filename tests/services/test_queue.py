@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select, text
 
 from services import experiments, queue, workers
+from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import AttemptRow, EventRow, OutboxRow, StageRow
 from services.errors import Cause, LeaseLost
@@ -17,7 +18,7 @@ def test_many_claims_at_once_give_each_stage_to_one(database: Database) -> None:
     for number in range(8):
         submit(database, small_spec(name=f"e{number}", seeds=(number,)))
     Decreed(database).succeed(Decreed(database).claim("cpu"))  # type: ignore[arg-type]  # the shared index is there
-    claims: list[queue.Claim] = []
+    claims: list[Claim] = []
 
     def run() -> None:
         while (claim := Decreed(database).claim("gpu")) is not None:

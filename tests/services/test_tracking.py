@@ -13,6 +13,7 @@ from cli.stack.mlflow import Mlflow
 from cli.stack.process import Process
 from services import experiments, outbox, queue
 from services.artifacts import ArtifactStore
+from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import OutboxRow
 from services.errors import Cause, Unavailable
@@ -65,7 +66,7 @@ def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path) ->
     row = submit(database, small_spec()).row
     worker = Decreed(database)
 
-    def end(claim: queue.Claim) -> None:
+    def end(claim: Claim) -> None:
         if claim.kind != "train":
             worker.succeed(claim)
             return

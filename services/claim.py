@@ -1,0 +1,113 @@
+"""Claiming: one statement takes the best ready stage, and writes down everything that follows from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+CLAIM = text("""
+WITH load AS MATERIALIZED (
+    SELECT owner, count(*) AS running FROM stage WHERE state = 'running' GROUP BY owner
+), best AS (
+    SELECT stage.key FROM stage LEFT JOIN load USING (owner)
+    WHERE state = 'ready' AND queue = :queue AND gpus <= :gpus AND coalesce(not_before, now()) <= now()
+    ORDER BY priority DESC, coalesce(load.running, 0), ready_at, stage.key
+    LIMIT 1 FOR UPDATE OF stage SKIP LOCKED
+), claimed AS (
+    UPDATE stage SET
+        state = 'running', worker_id = :worker_id, attempt = attempt + 1, progress = NULL, cause = NULL, message = NULL,
+        lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
+        started_at = clock_timestamp(), finished_at = NULL, not_before = NULL
+    FROM best WHERE stage.key = best.key RETURNING stage.*
+), needing AS (
+    SELECT experiment.id, experiment.state, experiment.created_at
+    FROM experiment JOIN experiment_stage ON experiment_id = experiment.id JOIN claimed ON stage_key = claimed.key
+), waiting AS (  -- one that is just being cancelled is left to its canceller
+    SELECT id FROM experiment WHERE id IN (SELECT id FROM needing WHERE state = 'queued') FOR UPDATE SKIP LOCKED
+), started AS (
+    UPDATE experiment SET state = 'running', started_at = clock_timestamp()
+    FROM waiting WHERE experiment.id = waiting.id AND state = 'queued' RETURNING experiment.id
+), attempted AS (
+    INSERT INTO attempt (stage_key, number, worker_id, device)
+    SELECT key, attempt, :worker_id, :device FROM claimed
+), told AS (
+    INSERT INTO event (experiment_id, stage_key, attempt, type, data)
+    SELECT id, NULL, NULL, 'experiment.running', '{}'::jsonb FROM started
+    UNION ALL
+    SELECT NULL, key, attempt, 'stage.running',
+        jsonb_build_object('worker', :worker_id, 'device', :device, 'label', label) FROM claimed
+), outboxed AS (  -- in this order: a run is opened before anything is said of it
+    INSERT INTO outbox (stage_key, kind, data)
+    SELECT key, 'open', jsonb_build_object('parent', (SELECT id FROM needing ORDER BY created_at LIMIT 1)) FROM claimed
+    UNION ALL
+    SELECT key, 'status', jsonb_build_object(
+        'status', 'RUNNING', 'tags', jsonb_build_object('attempt', attempt::text, 'worker', :worker_id)) FROM claimed
+    ON CONFLICT DO NOTHING
+)
+SELECT claimed.key, claimed.kind, claimed.label, claimed.attempt, claimed.params, claimed.gpus, claimed.timeout_seconds,
+    (SELECT coalesce(jsonb_agg(jsonb_build_array(name, source.kind, source.key, source.output) ORDER BY position), '[]')
+     FROM stage_input JOIN stage AS source ON source.key = input_key WHERE stage_key = claimed.key) AS inputs
+FROM claimed
+""")
+
+
+@dataclass(frozen=True)
+class ClaimedInput:
+    """The finished output of an input stage, as the artifact store names it."""
+
+    name: str
+    kind: str
+    key: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A stage that this worker now owns, until its lease ends."""
+
+    key: str
+    kind: str
+    label: str
+    attempt: int
+    params: dict[str, Any]
+    inputs: tuple[ClaimedInput, ...]
+    gpus: int
+    timeout_seconds: float
+
+
+def claim(
+    session: Session, queue: str, *, worker_id: str, device: str, lease_seconds: float, gpus: int = 1
+) -> Claim | None:
+    """Take the best ready stage of a queue: by priority, then the owner with the least running, then age.
+
+    Args:
+        session: a transaction that the caller commits at once.
+        queue: ``cpu`` or ``gpu``.
+        worker_id: who claims.
+        device: where it will run.
+        lease_seconds: how long the claim holds without a heartbeat.
+        gpus: largest number of processes, one GPU each, that this worker can give a stage.
+    """
+    values = {
+        "queue": queue,
+        "worker_id": worker_id,
+        "device": device,
+        "lease_seconds": lease_seconds,
+        "gpus": gpus,
+    }
+    row = session.execute(CLAIM, values).one_or_none()
+    if row is None:
+        return None
+    return Claim(
+        key=row.key,
+        kind=row.kind,
+        label=row.label,
+        attempt=row.attempt,
+        params=row.params,
+        inputs=tuple(ClaimedInput(*entry) for entry in row.inputs),
+        gpus=row.gpus,
+        timeout_seconds=row.timeout_seconds,
+    )
