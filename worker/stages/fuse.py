@@ -21,7 +21,15 @@ import numpy as np
 from services.errors import DataError, UserError
 from services.stages import FuseParams
 from worker.stages.metrics import measure
-from worker.stages.scores import ScoreFile, ScoreKind, Scores, log_softmax, read_scores, write_scores
+from worker.stages.scores import (
+    SCORES_FILE,
+    ScoreFile,
+    ScoreKind,
+    Scores,
+    log_softmax,
+    read_scores,
+    write_scores,
+)
 from worker.task import Reporter, Task, write_atomically
 
 RESULTS_FILE = "results.json"
@@ -39,12 +47,9 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
         DataError: score files of other clips, labels or classes.
         UserError: logits are asked for where only probabilities are, or all weights are 0.
     """
-    inputs = [(entry.path, read_scores(entry.path)) for entry in task.inputs_of("score")]
-    files = [file for _, file in inputs]
-    systems = list(files)
-    if len(files) > 1:
-        _require_same_clips(inputs)
-        systems.append(fuse(files, params))
+    systems = _aligned([(entry.path, read_scores(entry.path)) for entry in task.inputs_of("score")])
+    if len(systems) > 1:
+        systems.append(fuse(systems, params))
     report.progress(1, 1, "systems")
     results = [_result(system) for system in systems]
     write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
@@ -96,18 +101,25 @@ def _log_probabilities(file: ScoreFile) -> Scores:
     return logarithms
 
 
-def _require_same_clips(inputs: Sequence[tuple[Path, ScoreFile]]) -> None:
-    """Require that all files name the same clips in the same (sorted) order with the same labels and classes."""
+def _aligned(inputs: Sequence[tuple[Path, ScoreFile]]) -> list[ScoreFile]:
+    """Return the files with the rows of all in the first one's order of clips, which, like labels, must be the same."""
     (first_path, first), *others = inputs
+    files = [first]
     for path, other in others:
         if other.classes != first.classes:
-            raise DataError(f"{path} and {first_path}: the classes differ")
-        labels, expected = (dict(zip(file.clips, file.labels, strict=True)) for file in (other, first))
-        for clip in sorted(set(labels) ^ set(expected)):
-            raise DataError(f"{path if clip in expected else first_path}: no scores of clip {clip}")
-        for clip, label in labels.items():
-            if label != expected[clip]:
-                raise DataError(f"{path}: clip {clip} has label {label}, {first_path} says {expected[clip]}")
+            raise DataError(f"{path / SCORES_FILE} and {first_path / SCORES_FILE}: the classes differ")
+        rows = {clip: row for row, clip in enumerate(other.clips)}
+        for clip in sorted(rows.keys() ^ set(first.clips)):
+            raise DataError(f"{(first_path if clip in rows else path) / SCORES_FILE}: no scores of clip {clip}")
+        for clip, label in zip(first.clips, first.labels, strict=True):
+            if other.labels[rows[clip]] != label:
+                raise DataError(
+                    f"{path / SCORES_FILE}: clip {clip} has label {other.labels[rows[clip]]},"
+                    f" {first_path / SCORES_FILE} says {label}"
+                )
+        scores = tuple(other.scores[rows[clip]] for clip in first.clips)
+        files.append(other.model_copy(update={"clips": first.clips, "labels": first.labels, "scores": scores}))
+    return files
 
 
 def _result(system: ScoreFile) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Stages in this process: a small dataset of real clips, features that order alone tells apart, and what runs a stage."""
+"""Runs stages in this process, on a small dataset of real clips or on features that order alone tells apart."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ from worker.video.motion_shapes import write_avi
 
 FRAMES, SIDE = 10, 64
 CLASSES = ("Dark", "Light")
-TRAINING = {"epochs": 3, "batch_size": 4, "optimizer": {"name": "adam", "learning_rate": 0.01}}
 
 
 class Finished(NamedTuple):
@@ -68,6 +68,8 @@ class Stages:
     def run(self, kind: str, params: Mapping[str, Any], inputs: tuple[StageInput, ...], name: str = "") -> Finished:
         task = self.task(kind, params, inputs, name)
         module = importlib.import_module(f"worker.stages.{kind}")
+        if "torch" in sys.modules:  # tests share the cores; OpenMP's threads would spin and wait for one another
+            sys.modules["torch"].set_num_threads(1)
         report = Reporter(task.events)
         try:
             return Finished(task, module.run(task, PARAMS[kind].model_validate(params), report))
@@ -76,10 +78,8 @@ class Stages:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """One thread for each test process, and no request to stop left over."""
-    torch = importlib.import_module("torch")
-    torch.set_num_threads(1)
+def _no_interrupt() -> Iterator[None]:
+    """No request to stop is left over."""
     yield
     interrupt.clear()
 
@@ -93,9 +93,8 @@ def stages(tmp_path: Path) -> Stages:
 
 def clip(label: int, number: int) -> Clip:
     name = f"{CLASSES[label]}/v_{CLASSES[label]}_g{number:02d}_c01"
-    return Clip(
-        id=name, path=f"{name}.avi", label=label, group=number, sha256="", frames=FRAMES, fps=25.0, width=SIDE, height=SIDE
-    )  # fmt: skip
+    size = {"width": SIDE, "height": SIDE}
+    return Clip(id=name, path=f"{name}.avi", label=label, group=number, sha256="", frames=FRAMES, fps=25.0, **size)
 
 
 def manifest_of(root: Path, per_class: int) -> Manifest:

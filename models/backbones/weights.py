@@ -1,0 +1,47 @@
+"""State dicts of published formats, carried into a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from models.backbones.base import Backbone
+
+SHOWN = 3  # differing keys that a message names
+
+
+def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
+    """Copy a library's state dict into a backbone, first convolution and classifier seen to.
+
+    Raises:
+        ValueError: if names or shapes differ; the message holds the first that do.
+    """
+    state = {name: value for name, value in state.items() if not name.startswith(backbone.head)}
+    own = backbone.network.state_dict()
+    kernel = state.get(backbone.first_conv)
+    if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3 and backbone.channels != 3:
+        state[backbone.first_conv] = cross_modality(kernel, backbone.channels)
+    differing = _differences(own, state)
+    if differing:
+        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise ValueError(f"weights of another architecture: {'; '.join(differing[:SHOWN])}{more}")
+    backbone.network.load_state_dict(state)
+
+
+def cross_modality(kernel: Tensor, channels: int) -> Tensor:
+    """Average an rgb kernel ``(O, 3, h, w)`` over colour and repeat it, unscaled: ``(O, channels, h, w)`` (TSN)."""
+    return kernel.mean(1, keepdim=True).repeat(1, channels, 1, 1)
+
+
+def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """Say which names are missing, unknown or of another shape, in the network's order."""
+    # Older files lack the batch counters of batch norm, which no forward pass with a momentum reads.
+    missing = [f"{name} is missing" for name in own if name not in given and not name.endswith("num_batches_tracked")]
+    shapes = [
+        f"{name} has shape {list(given[name].shape)}, expected {list(value.shape)}"
+        for name, value in own.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    unknown = [f"{name} is unknown" for name in given if name not in own]
+    return missing + shapes + unknown

@@ -1,0 +1,109 @@
+"""Temporal Segment LSTM (001, section 3.2; details from the authors' ``RNN/model.lua``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from models.batch_norm import StepBatchNorm
+from models.masking import Pooling, lengths_of, pool
+from models.output import Output
+
+
+class TSLSTM(nn.Module):
+    """Batch norm per segment, pooling over each segment, LSTM over segments, batch norm, linear.
+
+    T steps are cut into S segments of floor(T / S) steps; the remainder is dropped (of 25 frames and 3 segments the
+    25th is unused). Deviations from the Torch7 code: PyTorch's LSTM has no peepholes and two biases a gate, and the
+    state starts at zero for every video, whereas the code carries it from one mini-batch to the next. Weights start as
+    PyTorch's do; the code draws all from uniform(-0.1, 0.1).
+
+    Args:
+        num_classes: K.
+        feature_dim: D.
+        segments: S.
+        hidden: width of each stacked LSTM layer; the last step of the top layer is classified.
+        pooling: ``max`` or ``mean`` over the steps of a segment.
+        batch_norm: the batch norms before pooling and after the LSTM, or neither ("ConvNet + LSTM" in Table 3).
+        shared_batch_norm: one input batch norm for all segments in place of one for each.
+        dropout: share of LSTM outputs dropped before the linear layer, 0 to 1; 0 in the paper.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_dim: int,
+        segments: int = 3,
+        hidden: Sequence[int] = (512,),
+        pooling: Pooling = "max",
+        batch_norm: bool = True,
+        shared_batch_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.segments, self.pooling = segments, pooling
+        self.input_norm = StepBatchNorm(feature_dim, 1 if shared_batch_norm else segments) if batch_norm else None
+        widths = [feature_dim, *hidden]
+        self.layers = nn.ModuleList(
+            nn.LSTM(width, following, batch_first=True) for width, following in pairwise(widths)
+        )
+        self.norm = nn.BatchNorm1d(widths[-1]) if batch_norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify videos.
+
+        Args:
+            features: ``(N, T, D)``.
+            mask: ``(N, T)`` bool, valid steps first; a clip is cut into segments by its own length.
+
+        Returns:
+            Logits ``(N, K)``.
+
+        Raises:
+            ValueError: if a clip has fewer than S valid steps.
+        """
+        x, valid = cut(features, self.segments, mask)  # (N, S, T // S, D)
+        if self.input_norm is not None:
+            x = self.input_norm(x, valid)
+        x = pool(x, self.pooling, valid)  # (N, S, D)
+        for layer in self.layers:
+            x, _ = layer(x)
+        return Output(self.classifier(self.dropout(self.norm(x[:, -1]))))
+
+
+def cut(features: Tensor, segments: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Cut each clip into S segments of floor(length / S) steps and drop the remainder.
+
+    Args:
+        features: ``(N, T, D)``.
+        segments: S.
+        mask: ``(N, T)`` bool prefix mask, or None where all clips have T steps.
+
+    Returns:
+        Segments ``(N, S, M, D)``, M steps in the longest, and their mask ``(N, S, M)``, None where ``mask`` is.
+
+    Raises:
+        ValueError: if a clip has fewer than S steps.
+    """
+    if mask is None:
+        lengths, shortest = None, features.shape[1]
+    else:
+        lengths = lengths_of(mask)
+        shortest = int(lengths.min())
+    if shortest < segments:
+        raise ValueError(f"features: got a clip of {shortest} steps, allowed: at least {segments}, one a segment")
+    if lengths is None:
+        steps = shortest // segments
+        return features[:, : segments * steps].reshape(len(features), segments, steps, -1), None
+    sizes = (lengths // segments)[:, None, None]  # steps in a segment of each clip
+    step = torch.arange(int(sizes.max()), device=features.device)
+    segment = torch.arange(segments, device=features.device)[None, :, None]
+    valid = (step < sizes).expand(-1, segments, -1)
+    index = (segment * sizes + step).clamp(max=features.shape[1] - 1)
+    return features[torch.arange(len(features), device=features.device)[:, None, None], index], valid

@@ -1,0 +1,137 @@
+"""Published figures of every backbone, flow input, and weights in their libraries' own formats."""
+
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models as library
+
+from models import ConvNet, backbones
+from models.backbones.weights import cross_modality
+
+SMALL = ["tiny", "resnet18"]
+FIRST_CONV = {"tiny": "0.weight", "resnet18": "conv1.weight", "resnet101": "conv1.weight", "vgg16": "features.0.weight"}
+
+
+def on_meta(name: str, channels: int) -> ConvNet:
+    with torch.device("meta"):
+        return ConvNet(backbones.build(name, channels=channels), 101)
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", backbones.BACKBONES)
+def test_published_figures_are_true(name: str) -> None:
+    info, network = backbones.BACKBONES[name], on_meta(name, 3)
+    assert count(network.backbone) == info.params
+    assert network.backbone.feature_dim == info.feature_dim
+    assert network.backbone.input_size == info.input_size
+    features = network.backbone(torch.empty(2, 3, info.input_size, info.input_size, device="meta"))
+    assert features.shape == (2, info.feature_dim)
+    assert FIRST_CONV[name] == network.backbone.first_conv
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "expected"),
+    [
+        ("resnet101", 3, 42_707_109),
+        ("resnet101", 10, 42_729_061),
+        ("resnet101", 20, 42_760_421),
+        ("vgg16", 3, 134_674_341),
+        ("vgg16", 2, 134_673_765),
+        ("vgg16", 10, 134_678_373),
+        ("vgg16", 20, 134_684_133),
+    ],
+)
+def test_parameters_with_101_classes(name: str, channels: int, expected: int) -> None:
+    assert count(on_meta(name, channels)) == expected  # systems.md, section 2
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(3, 42_500_160), (20, 42_553_472)])
+def test_parameters_of_the_resnet_trunk(channels: int, expected: int) -> None:
+    assert count(on_meta("resnet101", channels).backbone) == expected
+
+
+def test_tiny_with_ten_flow_fields_has_the_documented_size() -> None:
+    assert count(backbones.build("tiny", channels=20)) == 63_136
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_flow_stacks_go_through(name: str) -> None:
+    backbone = backbones.build(name, channels=20).eval()
+    features = backbone(torch.randn(2, 20, 64, 64))
+    assert features.shape == (2, backbone.feature_dim)
+    assert features.isfinite().all()
+    assert len(backbone.mean) == len(backbone.std) == 20
+
+
+def test_an_rgb_kernel_is_averaged_and_repeated() -> None:
+    kernel = torch.randn(4, 3, 7, 7)
+    wide = cross_modality(kernel, 20)
+    assert wide.shape == (4, 20, 7, 7)
+    assert all(torch.equal(wide[:, c], kernel.mean(1)) for c in range(20))
+
+
+def official_state(name: str) -> dict[str, torch.Tensor]:
+    """Weights as torchvision publishes them: with the classifier of 1,000 classes."""
+    return dict(library.get_model(name, weights=None).state_dict())
+
+
+@pytest.mark.parametrize("channels", [3, 20])
+def test_torchvision_weights_fit(channels: int) -> None:
+    state = official_state("resnet18")
+    backbone = backbones.build("resnet18", channels=channels, weights=state)
+    own = backbone.network.state_dict()
+    assert torch.equal(own["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+    expected = state["conv1.weight"] if channels == 3 else cross_modality(state["conv1.weight"], channels)
+    assert torch.equal(own["conv1.weight"], expected)
+
+
+def test_older_files_without_batch_counters_fit() -> None:
+    state = {name: value for name, value in official_state("resnet18").items() if "num_batches" not in name}
+    backbones.build("resnet18", weights=state)
+
+
+def test_flow_weights_of_the_same_width_are_taken_as_they_are() -> None:
+    source = backbones.build("tiny", channels=6)
+    copy = backbones.build("tiny", channels=6, weights=source.network.state_dict())
+    assert torch.equal(copy.network.state_dict()["0.weight"], source.network.state_dict()["0.weight"])
+
+
+def test_weights_of_another_architecture_name_the_first_keys_that_differ() -> None:
+    with pytest.raises(ValueError, match=r"^weights of another architecture: 0\.weight is missing; .* and \d+ more$"):
+        backbones.build("tiny", weights=official_state("resnet18"))
+
+
+def test_weights_of_another_shape_name_both_shapes() -> None:
+    state = backbones.build("tiny", channels=6).network.state_dict()
+    with pytest.raises(ValueError, match=r"0\.weight has shape \[16, 6, 3, 3\], expected \[16, 20, 3, 3\]"):
+        backbones.build("tiny", channels=20, weights=state)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="got 'resnet50', allowed: resnet101, resnet18, tiny, vgg16"):
+        backbones.build("resnet50")
+
+
+def test_tiny_has_no_published_weights() -> None:
+    with pytest.raises(ValueError, match="got 'imagenet' for 'tiny'"):
+        backbones.pretrained_weights("tiny")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet101", "vgg16"])
+def test_published_weights_come_from_torchvisions_own_loader(name: str) -> None:
+    """The download itself is torchvision's; here it is cut off, as there is no network."""
+    with mock.patch("torchvision.models._api.load_state_dict_from_url", return_value={"a": torch.ones(1)}) as load:
+        assert backbones.pretrained_weights(name) == {"a": torch.ones(1)}
+    assert load.call_args.args[0].startswith(f"https://download.pytorch.org/models/{name}-")
+
+
+def test_models_import_no_torchvision() -> None:
+    code = "import sys, models, models.backbones.tiny; sys.exit('torchvision' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

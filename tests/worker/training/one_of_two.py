@@ -1,0 +1,54 @@
+"""One of two processes that train together, as `torchrun` would start it: ``python one_of_two.py FOLDER MODE``."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+import models
+from services.specs import OptimizerSpec, TrainingSpec
+from worker.task import Reporter
+from worker.training import checkpoint
+from worker.training.batches import TensorSource
+from worker.training.distributed import World, joined
+from worker.training.interrupt import Interrupted
+from worker.training.loop import Loop, seed_everything
+
+SPEC = TrainingSpec(epochs=2, batch_size=6, optimizer=OptimizerSpec(name="sgd", learning_rate=0.1))
+
+
+def train(folder: Path, world: World, *, stop: bool = False, batch_norm: bool = False) -> list[dict[str, float]]:
+    """Train from the folder's checkpoint on; ``stop`` has the last process alone ask for a stop."""
+    seed_everything(1)
+    model = models.build("ts_lstm", num_classes=3, feature_dim=4, hidden=(5,), batch_norm=batch_norm)
+    features = torch.randn(16, 6, 4, generator=torch.Generator().manual_seed(2))
+    source = TensorSource(features, torch.arange(16) % 3, SPEC.batch_size, 1, world)
+    report = Reporter(folder / f"events{world.rank}")
+    loop = Loop(
+        model, source, SPEC, seed=1, state=folder, report=report, world=world,
+        should_stop=lambda: stop and world.rank == world.size - 1,
+    )  # fmt: skip
+    try:
+        return loop.run()
+    finally:
+        report.close()
+        checkpoint.save(folder / f"model{world.rank}.pt", model.state_dict())
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with joined(torch.device("cpu")) as world:
+        for name in ("undisturbed", "stopped", "normalised"):
+            (folder / name).mkdir(exist_ok=True)
+        history = train(folder / "undisturbed", world)
+        try:
+            train(folder / "stopped", world, stop=True)
+        except Interrupted as interrupted:
+            (folder / f"interrupted{world.rank}").write_text(str(interrupted))
+        train(folder / "stopped", world)
+        train(folder / "normalised", world, batch_norm=True)
+        checkpoint.save(folder / f"history{world.rank}.pt", {"history": history})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
