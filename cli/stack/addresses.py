@@ -42,14 +42,6 @@ def without_password(url: str) -> str:
     return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@", 1)).geturl()
 
 
-def api_port(settings: Settings) -> int:
-    """Return the API's port: the default may give way to a neighbour, one that was asked for may not."""
-    chosen = ports.choose(settings.api_port, settings.api_host)
-    if chosen != settings.api_port and "api_port" in settings.model_fields_set:
-        raise StackError(f"api: port {settings.api_port} is taken; hint: it is set by TWOSTREAM_API_PORT")
-    return chosen
-
-
 def environment(settings: Settings, home: Path, run: str, addresses: dict[str, str]) -> dict[str, str]:
     """Return the environment of the API and the worker: absolute paths, and every address.
 

@@ -40,8 +40,7 @@ class Api:
         """Return the server's command."""
         # fmt: off
         return Command("api", (
-            sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--host", self.host,
-            "--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "3",
+            sys.executable, "-m", "cli.stack.serve", "api.app:create_app", self.host, str(self.port),
         ), self.log, self.env)
         # fmt: on
 

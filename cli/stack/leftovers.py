@@ -5,6 +5,7 @@ The kernel ends the direct children of a killed `up`; here go those that escaped
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -34,18 +35,30 @@ def end_leftovers(home: Home) -> None:
     state = home.read_state()
     if state is None:
         return
-    end([process for process in psutil.process_iter() if _belongs(process, state)], signal.SIGTERM)
+    left = [process for process in psutil.process_iter() if _belongs(process, state)]
+    if left:
+        logger.warning("ending processes of an earlier run: %s", ", ".join(str(process.pid) for process in left))
+    end(left, signal.SIGTERM)
     home.forget_state()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return the descendants of a process."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def end(processes: list[psutil.Process], wish: signal.Signals) -> None:
     """Ask processes to end, wait, and kill those that do not."""
     for process in processes:
-        logger.warning("ending process %d of an earlier run", process.pid)
-        process.send_signal(wish)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            process.send_signal(wish)
     _, alive = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
     for process in alive:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(alive, timeout=GRACE_SECONDS)
 
 

@@ -55,8 +55,7 @@ class Mlflow:
         }
         # fmt: off
         return Command("mlflow", (
-            sys.executable, "-m", "uvicorn", "cli.stack.mlflow_app:create_app", "--factory", "--host", LOOPBACK,
-            "--port", str(self.port), "--no-access-log", "--timeout-graceful-shutdown", "3",
+            sys.executable, "-m", "cli.stack.serve", "cli.stack.mlflow_app:create_app", LOOPBACK, str(self.port),
         ), self.log, env)
         # fmt: on
 

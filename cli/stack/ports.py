@@ -1,40 +1,53 @@
-"""Loopback ports: the documented ones where they are free, others where they are taken."""
+"""Ports: the documented ones where they are free, others where they are taken."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
 
 LOOPBACK = "127.0.0.1"
 NEIGHBOURS = 20
 """Ports tried after the preferred one before the system chooses."""
 
 
-def choose(preferred: int, host: str = LOOPBACK, taken: Collection[int] = ()) -> int:
-    """Return the preferred port if it is free, else the next free one; 0 lets the system choose."""
-    candidates = range(preferred, min(preferred + NEIGHBOURS, 65536)) if preferred else ()
-    for port in candidates:
-        if port not in taken and is_free(port, host):
-            return port
-    return unused(host)
+def reserve(preferred: int, host: str = LOOPBACK) -> socket.socket:
+    """Return a socket that listens on the preferred port if it is free, else on the next free one.
 
-
-def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Say whether a server could listen there now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    It keeps the port from others until the server is started that is meant to have it; close it then.
+    """
+    for port in range(preferred, min(preferred + NEIGHBOURS, 65536)):
         try:
-            probe.bind((host, port))
+            return listen(host, port)
         except OSError:
-            return False
-    return True
+            continue
+    return listen(host, 0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 lets the system choose.
+
+    Raises:
+        OSError: the port is taken, or the host is not ours.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def port_of(listener: socket.socket) -> int:
+    """Return the port on which a socket listens."""
+    return int(listener.getsockname()[1])
 
 
 def unused(host: str = LOOPBACK) -> int:
     """Return a port that nobody listens on, chosen by the system."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    with listen(host, 0) as listener:
+        return port_of(listener)
 
 
 def answers(host: str, port: int, timeout_seconds: float = 0.5) -> bool:

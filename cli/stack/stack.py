@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import time
 import uuid
 from collections import deque
@@ -15,7 +17,7 @@ from urllib.parse import urlsplit
 from cli.stack import addresses, ports
 from cli.stack.api import Api
 from cli.stack.home import Home, State
-from cli.stack.leftovers import MARK, end_leftovers, remember
+from cli.stack.leftovers import MARK, end, end_leftovers, family, remember
 from cli.stack.mlflow import Mlflow
 from cli.stack.postgres import Postgres, create_database
 from cli.stack.process import Command, Process, StackError, describe_exit
@@ -28,8 +30,8 @@ from services.settings import Settings
 START_SECONDS = 120.0
 WATCH_SECONDS = 0.2
 STOP_ORDER = ("worker", "api", "mlflow", "redis", "postgres")
-RESTARTS = 3
-RESTART_WINDOW_SECONDS = 60.0
+RESTARTS = 5
+RESTART_WINDOW_SECONDS = 600.0
 
 
 class Part(Protocol):
@@ -75,6 +77,7 @@ class Stack:
         self._settings, self._home, self._worker_options = settings, home, worker
         self._say, self._signals = say, signals
         self._running: dict[str, Running] = {}
+        self._reserved: dict[str, socket.socket] = {}
         self._state = State(pid=os.getpid(), run=uuid.uuid4().hex)
 
     @property
@@ -124,8 +127,16 @@ class Stack:
         for name in STOP_ORDER:
             if name in self._running:
                 self._say(f"stopping {name}")
-                self._running[name].process.stop(self._signals.hurry)
+                self._stop(self._running[name].process)
+        for listener in self._reserved.values():
+            listener.close()
         self._home.forget_state()
+
+    def _stop(self, process: Process) -> None:
+        """Stop a part and whatever it started; what is left when the part has ended has nobody to end for."""
+        descendants = family(process.pid)
+        process.stop(self._signals.hurry)
+        end(descendants, signal.SIGKILL)
 
     def _servers(self) -> dict[str, str]:
         """Bring up PostgreSQL and Redis side by side and return both addresses."""
@@ -164,9 +175,10 @@ class Stack:
         return Mlflow(self._home.path / "mlflow", port, store, environment, self._log("mlflow"))
 
     def _start_api(self, environment: Mapping[str, str]) -> None:
-        host, port = self._settings.api_host, addresses.api_port(self._settings)
-        if port != self._settings.api_port:
-            self._say(f"api: port {self._settings.api_port} is taken, using {port}")
+        host, preferred = self._settings.api_host, self._settings.api_port
+        port = self._port("api", preferred, host)
+        if port != preferred and "api_port" in self._settings.model_fields_set:
+            raise StackError(f"api: port {preferred} is taken; hint: it is set by TWOSTREAM_API_PORT")
         listens = {"TWOSTREAM_API_HOST": host, "TWOSTREAM_API_PORT": str(port)}
         server = Api(host, port, {**environment, **listens}, self._log("api"))
         self._state.addresses["api"] = self._start("api", server, server.url)
@@ -186,6 +198,8 @@ class Stack:
     def _start(self, name: str, part: Part, url: str) -> str:
         """Start a part without waiting for it, and return its address."""
         part.prepare()
+        if name in self._reserved:
+            self._reserved.pop(name).close()
         self._running[name] = Running(part, Process.start(part.command()), url)
         self._remember()
         return url
@@ -209,8 +223,10 @@ class Stack:
         """Start a dead part again on its old address, unless it keeps dying."""
         ending = f"{name} {describe_exit(entry.process.child.returncode)}"
         now = time.monotonic()
+        if not entry.ready:
+            raise StackError(f"{ending} during its start{entry.process.last_words()}")
         if len(entry.restarts) == RESTARTS and now - entry.restarts[0] < RESTART_WINDOW_SECONDS:
-            raise StackError(f"{ending} again{entry.process.last_words()}")
+            raise StackError(f"{ending} for the {RESTARTS + 1}th time{entry.process.last_words()}")
         self._say(f"{ending}; starting it again (log: {entry.process.command.log})")
         entry.restarts.append(now)
         entry.process.stop()  # what is left of its group
@@ -225,8 +241,10 @@ class Stack:
         self._state.ready = [name for name, entry in self._running.items() if entry.ready]
         self._home.write_state(self._state)
 
-    def _port(self, name: str, preferred: int) -> int:
-        port = ports.choose(preferred)
+    def _port(self, name: str, preferred: int, host: str = ports.LOOPBACK) -> int:
+        """Choose a port and keep it until the part is started."""
+        self._reserved[name] = ports.reserve(preferred, host)
+        port = ports.port_of(self._reserved[name])
         if port != preferred:
             self._say(f"{name}: port {preferred} is taken, using {port}")
         return port

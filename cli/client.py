@@ -1,0 +1,134 @@
+"""An HTTP client of the API whose errors are messages for the user, and exit codes for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from cli.target import Target
+
+OK, FAILURE, INVALID, NOT_FOUND, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+Json = dict[str, Any]
+
+
+class CommandError(Exception):
+    """Ends a command: a message for the user, an exit code, and the problem document (RFC 9457) behind it."""
+
+    def __init__(self, message: str, exit_code: int = FAILURE, problem: Json | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.problem = problem or {"type": "about:blank", "title": message, "status": None, "detail": message}
+
+
+class Unreachable(CommandError):
+    """Nobody answers at the API's address."""
+
+
+class Client:
+    """The API, as the command line uses it.
+
+    Args:
+        target: address and token.
+    """
+
+    def __init__(self, target: Target) -> None:
+        headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
+        self.url = target.url
+        with self._named_errors():
+            self._http = httpx.Client(base_url=target.url, headers=headers, timeout=TIMEOUT)
+
+    @classmethod
+    def connect(cls) -> Client:
+        """Return a client of the API that the environment names; it connects when it first asks."""
+        return cls(Target.from_environment())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """Return the JSON at a path; query fields that are None are left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._answer("GET", path, params=given)
+
+    def post(self, path: str, body: Json | None = None, *, idempotency_key: str | None = None) -> Any:
+        """Send a JSON body and return the answer's JSON."""
+        headers = {"Content-Type": "application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        content = json.dumps(body or {}, default=str).encode()
+        return self._answer("POST", path, content=content, headers=headers)
+
+    def text(self, path: str, **query: str | None) -> str:
+        """Return the text at a path."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors():
+            response = self._http.get(path, params=given)
+        return _checked(response).text
+
+    @contextmanager
+    def stream(self, path: str, last_event_id: str | None) -> Iterator[httpx.Response]:
+        """Open a stream of server-sent events, from the beginning or after an event."""
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        timeout = httpx.Timeout(TIMEOUT.connect, read=60.0)
+        with self._named_errors(), self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+            if response.is_error:
+                response.read()
+            yield _checked(response)
+
+    def _answer(self, method: str, path: str, **options: Any) -> Any:
+        with self._named_errors():
+            response = self._http.request(method, path, **options)
+        answer = _checked(response)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise CommandError(f"{self.url} is not a twostream API: it answered {path} without JSON") from error
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.InvalidURL as error:
+            raise CommandError(f"TWOSTREAM_API_URL: got {self.url!r}, allowed: a URL ({error})", INVALID) from error
+        except httpx.UnsupportedProtocol as error:
+            raise CommandError(f"TWOSTREAM_API_URL: got {self.url!r}, allowed: http:// or https://", INVALID) from error
+        except httpx.TransportError as error:
+            raise Unreachable(
+                f"no answer from the API at {self.url}: {error or type(error).__name__}; "
+                "hint: `twostream up` starts one here, TWOSTREAM_API_URL names one elsewhere"
+            ) from error
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """Return a good response; turn a problem document into its message and exit code."""
+    if not response.is_error:
+        return response
+    status = response.status_code
+    try:
+        problem: Json = response.json()
+        message = _message(problem)
+    except (ValueError, AttributeError):
+        message = response.text.strip()[:200] or response.reason_phrase
+        problem = {"type": "about:blank", "title": response.reason_phrase, "status": status, "detail": message}
+    raise CommandError(message, EXIT_CODES.get(status, FAILURE), problem)
+
+
+def _message(problem: Json) -> str:
+    """Word a problem document: each wrong field with its value and what is allowed, else the detail."""
+    errors = problem.get("errors") or []
+    if not errors:
+        return str(problem.get("detail") or problem.get("title") or "error without words")
+    lines = [f"{error['field']}: got {error['value']!r}, allowed: {error['allowed']}" for error in errors]
+    return "\n  ".join([str(problem.get("title", "Invalid request")), *lines])

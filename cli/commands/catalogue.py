@@ -1,0 +1,94 @@
+"""`leaderboard` and `dataset add|list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import INVALID, Client, CommandError
+from cli.output import JsonOption, percent, print_json, print_table
+
+datasets = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register datasets, list them.")
+
+
+def leaderboard(
+    dataset: Annotated[str, typer.Option(help="Name of the dataset.")] = "motion_shapes",
+    split: Annotated[str, typer.Option(help="mean, 1, 2 or 3.")] = "mean",
+    stream: Annotated[str, typer.Option(help="rgb, flow or two-stream.")] = "two-stream",
+    metric: Annotated[str, typer.Option(help="top1, top5 or mean_class.")] = "top1",
+    protocol: Annotated[
+        str | None, typer.Option(help="Test protocol; the one with most entries if none is named.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Rank the measured results of a dataset."""
+    with Client.connect() as client:
+        board = client.get(
+            "/leaderboard", dataset=dataset, split=split, stream=stream, metric=metric, protocol=protocol
+        )
+    print_json(board) if json else print_board(board)
+
+
+def print_board(board: dict[str, Any]) -> None:
+    """Print a leaderboard, and below it what it leaves out."""
+    splits = sorted({split for row in board["rows"] for split in row["splits"]})
+    title = f"{board['dataset']}: {board['metric']}, split {board['split']}, {board['stream']}"
+    columns = ("#", "experiment", "model", f"{board['metric']}#", "95 % interval#", "std#")
+    rows = (_row(row, splits) for row in board["rows"])
+    print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
+    for row in board["incomplete"]:
+        missing = ", ".join(map(str, row["missing_splits"]))
+        print(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
+    for name, entries in board["other_protocols"].items():
+        print(f"under another protocol: {entries} entries, --protocol '{name}'")
+
+
+def _row(row: dict[str, Any], splits: list[str]) -> tuple[object, ...]:
+    interval = row["confidence_interval"]
+    between = f"{percent(interval[0])} to {percent(interval[1])}" if interval else None
+    spread = None if row["std"] is None else percent(row["std"])
+    values = (percent(row["splits"].get(split)) for split in splits)
+    return row["rank"], row["name"], row["model"], percent(row["value"]), between, spread, *values, row["experiment_id"]
+
+
+@datasets.command("add")
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name for specs and leaderboards.")],
+    root: Annotated[Path, typer.Option(help="Folder of the clips, <Class>/<clip>.avi.")],
+    splits: Annotated[Path, typer.Option(help="Folder of classInd.txt, trainlist0N.txt and testlist0N.txt.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Register an existing name anew; its files are read again.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Register a dataset in UCF101's layout; the folders must be there for the API and the workers too."""
+    for option, folder in (("--root", root), ("--splits", splits)):
+        if not folder.is_dir():
+            raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
+    body = {
+        "name": name,
+        "root": str(root.resolve()),
+        "annotations": str(splits.resolve()),
+        "layout": "ucf101",
+        "replace": replace,
+    }
+    with Client.connect() as client:
+        answer = client.post("/datasets", body)
+    if json:
+        print_json(answer)
+    else:
+        print(f"{answer['name']}: revision {answer['revision']}, splits {', '.join(map(str, answer['splits'])) or '-'}")
+
+
+@datasets.command("list")
+def listing(json: JsonOption = False) -> None:
+    """List the registered datasets."""
+    with Client.connect() as client:
+        found = client.get("/datasets")
+    if json:
+        print_json(found)
+        return
+    rows = ((d["name"], d["num_classes"], d["num_clips"], d["splits"], d["revision"], d["root"] or None) for d in found)
+    print_table("datasets", ("name", "classes#", "clips#", "splits", "revision#", "folder"), rows)

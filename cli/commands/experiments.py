@@ -1,0 +1,150 @@
+"""`submit`, `watch`, `cancel`, `retry`, `list`, `show` and `logs`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from cli.client import FAILURE, INVALID, Client, CommandError
+from cli.output import JsonOption, ago, print_json, print_table
+from cli.watch import Watch
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
+
+
+def submit(
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.yaml", help="The experiment, YAML or JSON; - reads it from standard input.")
+    ],
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until it has finished.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key submits once, however often it is sent.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Submit an experiment."""
+    with Client.connect() as client:
+        answer = client.post("/experiments", read_spec(spec), idempotency_key=idempotency_key)
+        if watch:
+            finish(Watch(client, [answer["id"]], quiet=json).run(), json=json)
+        elif json:
+            print_json(answer)
+        else:
+            print(answer["id"])
+
+
+def watch(experiment: Id, json: JsonOption = False) -> None:
+    """Show an experiment's progress until its end.
+
+    Ctrl-C leaves the experiment running.
+    """
+    with Client.connect() as client:
+        client.get(f"/experiments/{experiment}")
+        finish(Watch(client, [experiment], quiet=json).run(), json=json)
+
+
+def cancel(experiment: Id, json: JsonOption = False) -> None:
+    """Cancel an experiment.
+
+    Stages that others need go on.
+    """
+    _change(experiment, "cancel", json=json)
+
+
+def retry(experiment: Id, json: JsonOption = False) -> None:
+    """Run what failed or was cancelled again.
+
+    Finished stages are kept.
+    """
+    _change(experiment, "retry", json=json)
+
+
+def listing(
+    state: Annotated[str | None, typer.Option(help="Only experiments in this state.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only experiments on this dataset.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier answer (`next_cursor`).")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List experiments, newest first."""
+    with Client.connect() as client:
+        page = client.get("/experiments", state=state, dataset=dataset, limit=limit, cursor=cursor)
+    if json:
+        print_json(page)
+        return
+    rows = ((e["id"], e["name"], e["dataset"], e["state"], _done(e), ago(e["created_at"])) for e in page["items"])
+    print_table("experiments", ("id", "name", "dataset", "state", "stages#", "submitted#"), rows)
+    if page["next_cursor"]:
+        print(f"more: twostream list --cursor {page['next_cursor']}")
+
+
+def show(experiment: Id, json: JsonOption = False) -> None:
+    """Show an experiment and its stages."""
+    with Client.connect() as client:
+        found = client.get(f"/experiments/{experiment}")
+        stages = client.get(f"/experiments/{experiment}/stages")
+    if json:
+        print_json({**found, "stages": stages})
+        return
+    print(f"{found['id']}  {found['name']}\nstate    {found['state']}")
+    for name in ("recipe", "dataset", "cause", "message", "mlflow_run_id", "reused"):
+        if found.get(name):
+            print(f"{name.replace('_', ' '):8} {found[name]}")
+    rows = ((s["name"], s["state"], _how_far(s), s["attempt"], s["reused"] or None, s["message"]) for s in stages)
+    print_table("stages", ("stage", "state", "progress#", "attempt#", "reused", "message"), rows)
+
+
+def logs(
+    experiment: Id, stage: Annotated[str | None, typer.Option(help="Only this stage, by name or key.")] = None
+) -> None:
+    """Print the end of the log of each attempt."""
+    with Client.connect() as client:
+        print(client.text(f"/experiments/{experiment}/logs", stage=stage))
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML or JSON file; ``-`` is standard input.
+
+    Raises:
+        CommandError: the file is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        content = yaml.safe_load(sys.stdin if str(path) == "-" else path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}", INVALID) from error
+    except yaml.YAMLError as error:
+        raise CommandError(f"{path}: not YAML: {' '.join(str(error).split())}", INVALID) from error
+    if not isinstance(content, dict):
+        raise CommandError(f"{path}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
+    return content
+
+
+def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:
+    """Print how watched experiments ended; exit with 1 unless all succeeded."""
+    if json:
+        print_json(experiments[0] if len(experiments) == 1 else experiments)
+    if any(experiment["state"] != "succeeded" for experiment in experiments):
+        raise typer.Exit(FAILURE)
+
+
+def _change(experiment: str, verb: str, *, json: bool) -> None:
+    with Client.connect() as client:
+        answer = client.post(f"/experiments/{experiment}/{verb}")
+    if json:
+        print_json(answer)
+    else:
+        print(f"{answer['id']}  {answer['state']}")
+
+
+def _done(experiment: dict[str, Any]) -> str:
+    progress = experiment["progress"]
+    return f"{progress['stages'].get('succeeded', 0)}/{progress['total']}"
+
+
+def _how_far(stage: dict[str, Any]) -> str | None:
+    progress = stage["progress"]
+    return f"{progress['done']}/{progress['total']} {progress['unit']}" if progress else None

@@ -1,0 +1,71 @@
+"""`queue`, `workers` and `worker`."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from cli.client import INVALID, Client, CommandError
+from cli.output import JsonOption, ago, print_json, print_table
+from cli.stack.worker import WorkerOptions
+from cli.target import stack_addresses
+
+QUEUES = ("cpu", "gpu")
+DEVICE = re.compile(r"auto|cpu|cuda:\d+")
+NEEDED = {"database": "TWOSTREAM_DATABASE_URL", "redis": "TWOSTREAM_REDIS_URL", "mlflow": "TWOSTREAM_MLFLOW_URL"}
+
+
+def queue(json: JsonOption = False) -> None:
+    """List the stages that wait, and why each one does."""
+    with Client.connect() as client:
+        found = client.get("/queue")
+    if json:
+        print_json(found)
+        return
+    rows = ((s["position"], s["label"], s["queue"], s["priority"], s["owner"], s["reason"]) for s in found)
+    print_table("waiting stages", ("#", "stage", "queue", "priority#", "owner", "reason"), rows)
+
+
+def workers(json: JsonOption = False) -> None:
+    """List the workers."""
+    with Client.connect() as client:
+        found = client.get("/workers")
+    if json:
+        print_json(found)
+        return
+    rows = (
+        (w["host"], w["pid"], w["state"], w["queues"], w["devices"], w["concurrency"], ago(w["last_seen_at"]))
+        for w in found
+    )
+    print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#"), rows)
+
+
+def worker(
+    queues: Annotated[str, typer.Option(help="Queues to serve: cpu, gpu or cpu,gpu.")] = "cpu,gpu",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N; auto takes the GPUs that are there.")] = "auto",
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Stages that run at once.")] = None,
+) -> None:
+    """Run a worker on this host until it is stopped.
+
+    Finds its servers by TWOSTREAM_DATABASE_URL, TWOSTREAM_REDIS_URL and TWOSTREAM_MLFLOW_URL, or joins the stack that
+    is up in TWOSTREAM_HOME.
+    """
+    names = tuple(name.strip() for name in queues.split(","))
+    if not set(names) <= set(QUEUES):
+        raise CommandError(f"--queues: got {queues!r}, allowed: cpu, gpu or cpu,gpu", INVALID)
+    if not DEVICE.fullmatch(device):
+        raise CommandError(f"--device: got {device!r}, allowed: auto, cpu or cuda:N", INVALID)
+    options = WorkerOptions(names, device, concurrency)
+    found = stack_addresses()
+    joined = {variable: found[name] for name, variable in NEEDED.items() if name in found}
+    environment = {**joined, **os.environ, **options.env()}
+    missing = [variable for variable in list(NEEDED.values())[:2] if not environment.get(variable)]
+    if missing:
+        raise CommandError(
+            f"not set: {', '.join(missing)}; hint: or start a stack in TWOSTREAM_HOME: twostream up", INVALID
+        )
+    program, *arguments = options.argv()
+    os.execve(program, [program, *arguments], environment)  # noqa: S606

@@ -1,0 +1,43 @@
+"""`up` and `demo`: the whole stack on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.demo import Demo
+from cli.output import JsonOption
+
+
+def up(
+    worker: Annotated[bool, typer.Option(help="Start a worker on this host too.")] = True,
+    device: Annotated[str, typer.Option(help="Device of the worker: auto, cpu or cuda:N.")] = "auto",
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Stages that the worker runs at once.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Start the whole stack on this machine.
+
+    That is PostgreSQL, Redis, MLflow, the API and a worker. Everything lies in TWOSTREAM_HOME (~/.twostream). A server
+    whose address is given (TWOSTREAM_DATABASE_URL, TWOSTREAM_REDIS_URL, TWOSTREAM_MLFLOW_URL) is used and not started.
+    Ctrl-C or SIGTERM stops everything, in order.
+    """
+    arguments = [sys.executable, "-m", "cli.stack", "--device", device]
+    if not worker:
+        arguments.append("--no-worker")
+    if concurrency is not None:
+        arguments += ["--concurrency", str(concurrency)]
+    if json:
+        arguments.append("--json")
+    os.execv(sys.executable, arguments)  # noqa: S606
+
+
+def demo(json: JsonOption = False) -> None:
+    """Train two small networks and rank them.
+
+    They train on generated clips, through the API like every experiment. Uses the stack that is up in TWOSTREAM_HOME,
+    or starts one for the time of the demo.
+    """
+    raise typer.Exit(Demo(json=json).run())

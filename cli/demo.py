@@ -1,0 +1,195 @@
+"""`twostream demo`: two experiments on generated clips, from POST to the leaderboard and the runs in MLflow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from rich.text import Text
+from rich.tree import Tree
+
+from cli.client import Client
+from cli.commands.catalogue import print_board
+from cli.output import console, print_json
+from cli.stack.home import Home
+from cli.stack.process import Command, Process, StackError, describe_exit
+from cli.target import home, stack_addresses
+from cli.watch import Watch
+
+SUBMISSIONS: tuple[dict[str, Any], ...] = ({"recipe": "demo_ts_lstm"}, {"recipe": "demo_mean_pooling"})
+BOARD = {"dataset": "motion_shapes", "split": "mean", "stream": "two-stream"}
+START_SECONDS = 180.0
+MLFLOW_SECONDS = 60.0
+STOP_SECONDS = 120.0
+SHOWN = 3
+Json = dict[str, Any]
+
+
+class OwnStack:
+    """A stack that the demo starts in the home and stops again; killed with the demo, should that be killed."""
+
+    def __init__(self, place: Home) -> None:
+        self._home = place
+        self._log = place.logs / "up.log"
+        self._shown = self._log.stat().st_size if self._log.exists() else 0
+
+    def start(self) -> None:
+        """Start it and wait until the API and the worker answer; show its lines meanwhile."""
+        argv = (sys.executable, "-m", "cli.stack")
+        environment = {**os.environ, "TWOSTREAM_HOME": str(self._home.path)}
+        self._process = Process.start(
+            Command("stack", argv, self._log, environment, grace_seconds=STOP_SECONDS, death_signal=signal.SIGTERM)
+        )
+        self._process.wait_until(self._ready, START_SECONDS)
+        self._show()
+
+    def stop(self) -> None:
+        """Stop it and show how it went.
+
+        Raises:
+            StackError: it had ended before, so that whatever the demo saw was not its own.
+        """
+        ended = not self._process.running()
+        self._process.stop()
+        self._show()
+        if ended:
+            raise StackError(f"the stack {describe_exit(self._process.child.returncode)} during the demo")
+
+    def _ready(self, pid: int) -> bool:
+        self._show()
+        state = self._home.read_state()
+        return state is not None and state.pid == pid and {"api", "worker"} <= set(state.ready)
+
+    def _show(self) -> None:
+        with self._log.open(encoding="utf-8", errors="replace") as log:
+            log.seek(self._shown)
+            for line in log:
+                print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
+            self._shown = log.tell()
+
+
+class Demo:
+    """The demo.
+
+    Args:
+        json: prints one JSON document at the end, and all else to standard error.
+        submissions: bodies for ``POST /experiments``.
+    """
+
+    def __init__(self, *, json: bool, submissions: Sequence[Json] = SUBMISSIONS) -> None:
+        self._json, self._submissions = json, submissions
+
+    def run(self) -> int:
+        """Return 0 when both experiments succeeded, 1 otherwise.
+
+        Raises:
+            StackError: the stack does not come up.
+            CommandError: the API refuses.
+        """
+        place = home()
+        if os.environ.get("TWOSTREAM_API_URL") or place.is_up():
+            return self._train()
+        self._say(f"starting the stack in {place.path}")
+        stack = OwnStack(place)
+        try:
+            stack.start()
+            return self._train()
+        finally:
+            stack.stop()
+
+    def _train(self) -> int:
+        with Client.connect() as client:
+            return self._train_with(client)
+
+    def _train_with(self, client: Client) -> int:
+        submitted = [client.post("/experiments", body) for body in self._submissions]
+        for experiment in submitted:
+            self._say(f"POST {client.url}/experiments  {experiment['name']}: {experiment['id']}")
+        finished = Watch(client, [experiment["id"] for experiment in submitted], quiet=self._json).run()
+        board = client.get("/leaderboard", **BOARD)
+        mlflow = os.environ.get("TWOSTREAM_MLFLOW_URL") or stack_addresses().get("mlflow")
+        runs = Runs(client, mlflow).wait_for(finished) if mlflow else []
+        if self._json:
+            print_json({"experiments": finished, "leaderboard": board, "mlflow": {"url": mlflow, "runs": runs}})
+        else:
+            print_board(board)
+            print(f"leaderboard  {client.url}/\nMLflow       {mlflow or 'address unknown'}")
+            for run in runs:
+                console().print(_tree(run), soft_wrap=True)
+        return 0 if all(experiment["state"] == "succeeded" for experiment in finished) else 1
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr if self._json else sys.stdout, flush=True)
+
+
+class Runs:
+    """The runs of experiments in MLflow, by its REST API."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self._client, self._url = client, url.rstrip("/")
+
+    def wait_for(self, experiments: list[Json]) -> list[Json]:
+        """Return parent runs with their ``children``, once all are told; MLflow may lag behind, or be away.
+
+        Metrics reach MLflow through an outbox, so that what is missing after a minute comes later and is not lost.
+        """
+        deadline = time.monotonic() + MLFLOW_SECONDS
+        while True:
+            found = [run for experiment in experiments if (run := self._of(experiment)) is not None]
+            if len(found) == len(experiments) and all(run["complete"] for run in found):
+                return found
+            if time.monotonic() > deadline:
+                print(f"MLflow at {self._url} does not have every run yet", file=sys.stderr)
+                return found
+            time.sleep(1.0)
+
+    def _of(self, experiment: Json) -> Json | None:
+        """Return an experiment's parent run and the runs of its stages, or None while there is none."""
+        run_id = self._client.get(f"/experiments/{experiment['id']}")["mlflow_run_id"]
+        if run_id is None:
+            return None
+        stages = self._client.get(f"/experiments/{experiment['id']}/stages")
+        expected = {stage["mlflow_run_id"] for stage in stages if not stage["reused"]}
+        try:
+            parent = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
+            query = {
+                "experiment_ids": [parent["info"]["experiment_id"]],
+                "filter": f"tags.`mlflow.parentRunId` = '{run_id}'",
+                "max_results": 1000,
+            }
+            children = self._ask("POST", "runs/search", json=query).get("runs", [])
+        except httpx.HTTPError:
+            return None
+        children.sort(key=lambda run: run["info"]["start_time"])
+        complete = parent["info"]["status"] != "RUNNING" and expected <= {run["info"]["run_id"] for run in children}
+        return {**parent, "children": children, "shared": experiment["reused"], "complete": complete}
+
+    def _ask(self, method: str, path: str, **options: Any) -> Json:
+        response = httpx.request(method, f"{self._url}/api/2.0/mlflow/{path}", timeout=10.0, **options)
+        response.raise_for_status()
+        answer: Json = response.json()
+        return answer
+
+
+def _tree(run: Json) -> Tree:
+    """Draw a parent run with its children and their last metrics."""
+    tree = Tree(_line(run))
+    for child in run["children"]:
+        tree.add(_line(child))
+    if run["shared"]:
+        tree.add(f"{run['shared']} stages shared with earlier experiments; their runs lie below those")
+    return tree
+
+
+def _line(run: Json) -> Text:
+    """Word a run: its id, name, state and accuracies, or whatever metrics it has."""
+    info = run["info"]
+    metrics = {metric["key"]: metric["value"] for metric in run["data"].get("metrics", [])}
+    chosen = {name: value for name, value in metrics.items() if "top1" in name} or dict(list(metrics.items())[:SHOWN])
+    values = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
+    return Text(f"run {info['run_id']}  {info['run_name']}  {info['status'].lower()}  {values}".rstrip())

@@ -1,0 +1,72 @@
+"""What commands print: tables for people, JSON for scripts (`--json`), messages to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 160
+"""Columns where the output is a file or a pipe."""
+STATE_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "lost": "red",
+    "cancelled": "yellow",
+    "cancelling": "yellow",
+    "running": "cyan",
+    "alive": "green",
+}
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def console() -> Console:
+    """Return a console on standard output that does not fold what goes into a file."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON, with blanks for a terminal and on one line for a pipe."""
+    print(json.dumps(content, indent=1 if sys.stdout.isatty() else None), flush=True)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
+    """Print a table; numbers (columns whose name ends in ``#``) stand at the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    console().print(table if table.row_count else f"{title}: {empty}")
+
+
+def cell(value: object) -> Text:
+    """Word a value of a table."""
+    if value is None or value == []:
+        return Text("-", style="dim")
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return Text(text, style=STATE_STYLES.get(text, ""))
+
+
+def percent(rate: float | None) -> str:
+    """Word a rate between 0 and 1."""
+    return "-" if rate is None else f"{100 * rate:.2f} %"
+
+
+def ago(timestamp: str | None) -> str:
+    """Word an ISO timestamp as the time since."""
+    if timestamp is None:
+        return "-"
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"

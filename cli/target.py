@@ -1,0 +1,44 @@
+"""Which API a command talks to. Reads the environment itself, since loading all settings would double its start."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.stack.home import Home
+
+DEFAULT_HOME = Path.home() / ".twostream"
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True)
+class Target:
+    """An API.
+
+    Attributes:
+        url: its base URL, without a slash at the end.
+        token: bearer token, if it wants one.
+    """
+
+    url: str
+    token: str | None = None
+
+    @classmethod
+    def from_environment(cls) -> Target:
+        """Return the API that ``TWOSTREAM_API_URL`` names, else the stack's that is up in the home."""
+        token = os.environ.get("TWOSTREAM_API_TOKEN") or None
+        url = os.environ.get("TWOSTREAM_API_URL") or stack_addresses().get("api") or DEFAULT_URL
+        return cls(url.rstrip("/"), token)
+
+
+def home() -> Home:
+    """Return the folder of the embedded stack."""
+    return Home(Path(os.environ.get("TWOSTREAM_HOME") or DEFAULT_HOME).expanduser().resolve())
+
+
+def stack_addresses() -> dict[str, str]:
+    """Return the addresses of the stack that is up in the home; nothing when none is."""
+    place = home()
+    state = place.read_state() if place.is_up() else None
+    return {} if state is None else state.addresses

@@ -1,0 +1,242 @@
+"""Progress of experiments until they have finished: bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from cli.client import Client, Unreachable
+from cli.feed import Event, Feed
+
+FINISHED = frozenset({"succeeded", "failed", "cancelled"})
+REFRESH_SECONDS = 0.5
+POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 60.0
+"""How long an API that went away is waited for."""
+FEED_SECONDS = 3.0
+"""How long the end of an experiment may take to reach its feed."""
+STEP = 0.25
+"""Part of a stage after which a plain log gets its next line."""
+TOLD = {"stage.retried": "is tried again", "stage.warning": "warns"}
+Json = dict[str, Any]
+
+
+class Display(Protocol):
+    """Shows what changed."""
+
+    def update(self, experiment: Json, stages: Sequence[Json]) -> None:
+        """Show the present state of one experiment."""
+
+    def say(self, line: str) -> None:
+        """Show one line that stays."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Watch:
+    """Follows experiments by their events, and by polling where events do not come.
+
+    Args:
+        client: the API.
+        experiments: ids.
+        quiet: shows nothing on standard output.
+    """
+
+    def __init__(self, client: Client, experiments: Sequence[str], *, quiet: bool = False) -> None:
+        self._client, self._ids = client, experiments
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        stream = sys.stderr if quiet else sys.stdout
+        self._display: Display = (
+            Bars(Console(file=stream)) if stream.isatty() else Lines(Console(file=stream, width=200))
+        )
+        self._names: dict[str, str] = {}
+        self._answered_at = time.monotonic()
+
+    def run(self) -> list[Json]:
+        """Stay until every experiment has finished, and return them.
+
+        Raises:
+            CommandError: an experiment is unknown, or the API stayed away for a minute.
+        """
+        feeds = [Feed(self._client, experiment, self._events) for experiment in self._ids]
+        for feed in feeds:
+            feed.start()
+        try:
+            found = self._follow()
+            for feed in feeds:
+                feed.join(FEED_SECONDS)
+            return found
+        finally:
+            for feed in feeds:
+                feed.stop()
+            self._display.close()
+
+    def _follow(self) -> list[Json]:
+        while True:
+            found = self._look()
+            if found and all(experiment["state"] in FINISHED for experiment in found):
+                return found
+            self._wait()
+
+    def _look(self) -> list[Json]:
+        """Show the present state of all; nothing while the API is away."""
+        try:
+            return [self._look_at(experiment) for experiment in self._ids]
+        except Unreachable:
+            if time.monotonic() - self._answered_at > PATIENCE_SECONDS:
+                raise
+            return []
+
+    def _look_at(self, experiment: str) -> Json:
+        found: Json = self._client.get(f"/experiments/{experiment}")
+        stages: list[Json] = self._client.get(f"/experiments/{experiment}/stages")
+        self._answered_at = time.monotonic()
+        self._names |= {stage["key"]: stage["name"] for stage in stages}
+        self._display.update(found, stages)
+        return found
+
+    def _wait(self) -> None:
+        """Wait for the next event, or for the next poll; tell what only events know."""
+        time.sleep(REFRESH_SECONDS)
+        try:
+            event = self._events.get(timeout=POLL_SECONDS - REFRESH_SECONDS)
+            while True:
+                self._tell(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            return
+
+    def _tell(self, event: Event) -> None:
+        if event.type not in TOLD:
+            return
+        details, key = event.data.get("data", {}), str(event.data.get("stage_key"))
+        words = [str(details[name]) for name in ("cause", "message") if details.get(name)]
+        self._display.say(f"{self._names.get(key, key)} {TOLD[event.type]}: {': '.join(words)}")
+
+
+class Lines:
+    """Plain lines: what changed its state, or came a quarter further. A stage that experiments share is told once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._seen = console, dict[str, object]()
+
+    def update(self, experiment: Json, stages: Sequence[Json]) -> None:
+        """Print what changed since the last time."""
+        name = f"{experiment['name']} ({experiment['id']})"
+        if experiment["id"] not in self._seen:
+            self._say_once(experiment["id"], "submitted", f"{name}: {plan(experiment, stages)}")
+        for stage in stages:
+            if stage["state"] == "running":
+                quarter = int(fraction(stage) / STEP)
+                self._say_once(stage["key"], ("running", stage["attempt"], quarter), f"{stage['name']}: {words(stage)}")
+            elif stage["state"] in FINISHED and not finished_before(stage, experiment):
+                self._say_once(stage["key"], stage["state"], f"{stage['name']}: {ending(stage)}")
+        if experiment["state"] != "queued":
+            self._say_once(experiment["id"], experiment["state"], f"{name}: {ending(experiment)}")
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+    def _say_once(self, key: str, what: object, line: str) -> None:
+        if self._seen.get(key) != what:
+            self._seen[key] = what
+            self.say(line)
+
+
+class Bars:
+    """One bar for each experiment and, below, one for each stage that runs."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+        )
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console)
+        self._bars: dict[str, TaskID] = {}
+        self._told: set[str] = set()
+        self._progress.start()
+
+    def update(self, experiment: Json, stages: Sequence[Json]) -> None:
+        """Move the bars; leave a line for the plan, for each failure and for the end."""
+        name = f"{experiment['name']} ({experiment['id']})"
+        self._say_once(f"{name}: {plan(experiment, stages)}", key=experiment["id"])
+        done = experiment["progress"]["stages"].get("succeeded", 0)
+        title = f"{experiment['name']}, {experiment['state']}"
+        self._move(experiment["id"], title, done, experiment["progress"]["total"], "stages")
+        for stage in stages:
+            if stage["state"] == "running":
+                progress = stage["progress"] or {"done": 0, "total": None, "unit": "", "message": ""}
+                unit = f"{progress['unit']} {progress['message']}".strip()
+                self._move(stage["key"], f"  {stage['name']}", progress["done"], progress["total"], unit)
+            elif stage["key"] in self._bars:
+                self._progress.remove_task(self._bars.pop(stage["key"]))
+            if stage["state"] == "failed":
+                self._say_once(f"{stage['name']}: {ending(stage)}", key=stage["key"])
+        if experiment["state"] in FINISHED:
+            self._say_once(f"{name}: {ending(experiment)}", key=f"{experiment['id']} finished")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(line, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Leave the bars as they are and give the terminal back."""
+        self._progress.stop()
+
+    def _say_once(self, line: str, *, key: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self.say(line)
+
+    def _move(self, key: str, title: str, done: int, total: int | None, unit: str) -> None:
+        if key not in self._bars:
+            self._bars[key] = self._progress.add_task(title, total=total, unit=unit)
+        self._progress.update(self._bars[key], description=title, completed=done, total=total, unit=unit)
+
+
+def plan(experiment: Json, stages: Sequence[Json]) -> str:
+    """Word the size of an experiment, and what of it was there before."""
+    finished = sum(finished_before(stage, experiment) for stage in stages)
+    shared = f", {experiment['reused']} shared with earlier experiments" if experiment["reused"] else ""
+    return f"{len(stages)} stages{shared}" + (f", {finished} finished before" if finished else "")
+
+
+def finished_before(stage: Json, experiment: Json) -> bool:
+    """Say whether a stage had finished when the experiment was submitted."""
+    ended = stage["finished_at"]
+    return ended is not None and datetime.fromisoformat(ended) < datetime.fromisoformat(experiment["created_at"])
+
+
+def fraction(stage: Json) -> float:
+    """Return how much of a stage is done, from 0 to 1."""
+    progress = stage["progress"]
+    return progress["done"] / progress["total"] if progress and progress["total"] else 0.0
+
+
+def words(stage: Json) -> str:
+    """Word the progress of a running stage."""
+    progress = stage["progress"]
+    if not progress:
+        return f"running, attempt {stage['attempt']}" if stage["attempt"] > 1 else "running"
+    message = f", {progress['message']}" if progress["message"] else ""
+    return f"{progress['done']}/{progress['total']} {progress['unit']}{message}"
+
+
+def ending(subject: Json) -> str:
+    """Word the state of a stage or an experiment, with cause and message where there are some."""
+    reasons = [subject[name] for name in ("cause", "message") if subject.get(name)]
+    return ": ".join([subject["state"], *reasons])

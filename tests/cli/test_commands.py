@@ -1,0 +1,256 @@
+"""The commands against a real API, without a worker: what is submitted stays queued."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from cli.main import main
+from cli.stack import ports
+from cli.stack.api import Api
+from cli.stack.process import Process
+from services.db.migrate import upgrade
+
+SPEC = """
+name: small
+dataset: motion_shapes
+splits: [1]
+streams: [rgb]
+backbone: {name: tiny, finetune: null}
+"""
+SEEDS = itertools.count()
+"""One for each spec, so that its stages are not those of an earlier test."""
+
+
+@pytest.fixture(scope="module")
+def api(servers, empty_database, redis_server):
+    """Base URL of a real API process on a database of its own."""
+    url = empty_database()
+    upgrade(url)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
+    given = {
+        "TWOSTREAM_DATABASE_URL": url,
+        "TWOSTREAM_REDIS_URL": redis_server,
+        "TWOSTREAM_HOME": str(servers / "home"),
+    }
+    server = Api("127.0.0.1", ports.unused(), clean | given, servers / "api.log")
+    process = Process.start(server.command())
+    process.wait_until(server.healthy, 120)
+    yield server.url
+    process.stop()
+
+
+@pytest.fixture
+def twostream(api, monkeypatch, capsys, tmp_path):
+    """A function that runs the command and returns exit code, standard output and standard error."""
+    monkeypatch.setenv("TWOSTREAM_API_URL", api)
+    monkeypatch.setenv("TWOSTREAM_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"{SPEC}seeds: [{next(SEEDS)}]\n")
+    return str(path)
+
+
+@pytest.fixture
+def submitted(twostream, spec):
+    code, out, _ = twostream("submit", spec)
+    assert code == 0
+    return out.strip()
+
+
+def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submitted):
+    code, out, _ = twostream("show", submitted)
+    assert code == 0
+    assert "state    queued" in out
+    assert "index motion_shapes" in out
+    code, out, _ = twostream("list", "--state", "queued", "--json")
+    assert submitted in [experiment["id"] for experiment in json.loads(out)["items"]]
+    assert submitted in twostream("list")[1]
+    assert twostream("cancel", submitted) == (0, f"{submitted}  cancelled\n", "")
+    code, _, err = twostream("cancel", submitted)
+    assert code == 4
+    assert f"experiment {submitted} cannot be cancelled" in err
+    assert twostream("retry", submitted)[0] == 0
+    assert twostream("logs", submitted)[0] == 0
+
+
+def test_json_is_the_apis_answer(twostream, submitted):
+    code, out, _ = twostream("show", submitted, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["id"] == submitted
+    assert {stage["kind"] for stage in found["stages"]} == {"index", "extract", "train", "score", "fuse"}
+
+
+def test_a_spec_comes_from_standard_input_too_and_a_key_submits_it_once(twostream, monkeypatch, tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    ids = []
+    for path in (first, second):
+        path.write_text(SPEC)
+        with path.open() as source:
+            monkeypatch.setattr(sys, "stdin", source)
+            code, out, _ = twostream("submit", "-", "--idempotency-key", "once")
+        assert code == 0
+        ids.append(out)
+    assert ids[0] == ids[1]
+    second.write_text(SPEC.replace("small", "other"))
+    code, _, err = twostream("submit", str(second), "--idempotency-key", "once")
+    assert (code, "once" in err) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (SPEC + "training: {optimizer: {learning_rate: -1}}", "training.optimizer.learning_rate: got -1, allowed: "),
+        (SPEC + "typo: 1", "typo: got 1, allowed: "),
+        ("recipe: nothing", "nothing"),
+        ("- a list", "got list, allowed: a mapping of fields"),
+        ("a: [", "not YAML: "),
+    ],
+)
+def test_an_invalid_spec_exits_with_2_and_names_field_value_and_what_is_allowed(twostream, tmp_path, content, words):
+    path = tmp_path / "spec.yaml"
+    path.write_text(content)
+    code, out, err = twostream("submit", str(path))
+    assert code == 2
+    assert words in err
+    assert (out, "Traceback" in err) == ("", False)
+
+
+def test_an_error_as_json_is_the_problem_document(twostream):
+    code, out, err = twostream("show", "exp_unknown", "--json")
+    assert code == 3
+    assert json.loads(out)["status"] == 404
+    assert "exp_unknown" in err
+
+
+def test_a_spec_that_is_not_there_is_named(twostream, tmp_path):
+    code, _, err = twostream("submit", str(tmp_path / "nothing.yaml"))
+    assert (code, err) == (2, f"twostream: {tmp_path}/nothing.yaml: No such file or directory\n")
+
+
+def test_watching_ends_with_the_experiment_and_its_exit_code(twostream, submitted, api):
+    client = (
+        f"import sys, time; time.sleep(2); from cli.main import main; sys.argv[1:] = ['cancel', {submitted!r}]; main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", client], stdout=subprocess.DEVNULL, env={**os.environ}) as other:
+        code, out, _ = twostream("watch", submitted)
+        assert other.wait(60) == 0
+    assert code == 1
+    assert out.startswith(f"small ({submitted}): 5 stages")
+    assert out.splitlines()[-1] == f"small ({submitted}): cancelled"
+    until_no_feed()
+
+
+def test_watching_as_json_prints_one_document(twostream, submitted):
+    twostream("cancel", submitted)
+    code, out, err = twostream("watch", submitted, "--json")
+    assert code == 1
+    assert json.loads(out)["state"] == "cancelled"
+    assert "cancelled" in err
+    until_no_feed()
+
+
+def until_no_feed():
+    for thread in threading.enumerate():
+        if thread.name.startswith("feed-"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_a_dataset_is_registered_with_absolute_folders(twostream, tmp_path, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "classInd.txt").write_text("1 Walk\n")
+    for kind in ("train", "test"):
+        (tmp_path / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = twostream("dataset", "add", "mine", "--root", "clips", "--splits", "lists")
+    assert (code, err) == (0, "")
+    code, out, _ = twostream("dataset", "list", "--json")
+    (mine,) = [dataset for dataset in json.loads(out) if dataset["name"] == "mine"]
+    assert mine["root"] == str(tmp_path / "clips")
+    assert twostream("dataset", "add", "mine", "--root", "clips", "--splits", "lists")[0] == 4
+    assert "mine" in twostream("dataset", "list")[1]
+    code, _, err = twostream("dataset", "add", "other", "--root", "nowhere", "--splits", "lists")
+    assert (code, err) == (2, "twostream: --root: got 'nowhere', allowed: a folder\n")
+
+
+def test_an_empty_leaderboard_says_so(twostream):
+    code, out, _ = twostream("leaderboard")
+    assert (code, out) == (0, "motion_shapes: top1, split mean, two-stream: no results yet\n")
+    assert twostream("leaderboard", "--split", "4")[0] == 2
+
+
+def test_the_queue_says_why_stages_wait_and_nobody_works(twostream, submitted):
+    code, out, _ = twostream("queue")
+    assert code == 0
+    assert "index motion_shapes" in out
+    assert json.loads(twostream("queue", "--json")[1])[0]["reason"]
+    assert json.loads(twostream("workers", "--json")[1]) == []
+    assert twostream("workers") == (0, "workers: none\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--queues", "fast"], "--queues: got 'fast', allowed: cpu, gpu or cpu,gpu"),
+        (["--device", "tpu"], "--device: got 'tpu', allowed: auto, cpu or cuda:N"),
+        ([], "not set: TWOSTREAM_DATABASE_URL, TWOSTREAM_REDIS_URL; hint: "),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(twostream, monkeypatch, arguments, words):
+    monkeypatch.delenv("TWOSTREAM_DATABASE_URL", raising=False)
+    code, _, err = twostream("worker", *arguments)
+    assert (code, words in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "words"),
+    [
+        ("http://127.0.0.1:9", 1, "hint: `twostream up` starts one here"),
+        ("ftp://host", 2, "allowed: http:// or https://"),
+        ("http://host:port", 2, "TWOSTREAM_API_URL: got "),
+    ],
+)
+def test_an_api_that_is_not_there_is_named(twostream, monkeypatch, url, code, words):
+    monkeypatch.setenv("TWOSTREAM_API_URL", url)
+    found, _, err = twostream("list")
+    assert (found, url in err, words in err) == (code, True, True)
+
+
+def test_help_documents_exit_codes_and_usage_errors_exit_with_2(twostream):
+    code, out, _ = twostream("--help")
+    assert code == 0
+    assert "4 conflict" in out
+    assert twostream("submit")[0] == 2
+    assert twostream("nonsense")[0] == 2
+
+
+def test_help_comes_at_once():
+    def cpu_seconds() -> float:
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "cli.main", "--help"], check=True, stdout=subprocess.DEVNULL)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(cpu_seconds() for _ in range(3)) < 1.0
+    heavy = {"sqlalchemy", "mlflow", "celery", "psutil", "pydantic", "torch"}
+    script = f"import sys, cli.main; sys.exit(len({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,79 @@
+import stat
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from cli.stack.home import Child, Home, State
+from cli.stack.leftovers import MARK, end_leftovers, remember
+from cli.stack.process import StackError
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+
+def test_a_home_is_held_once_and_names_its_owner(home):
+    assert not home.is_up()
+    with home.held():
+        assert home.is_up()
+        with (
+            pytest.raises(StackError, match=rf"already up in {home.path} \(process \d+\); hint: "),
+            Home(home.path).held(),
+        ):
+            pytest.fail("held twice")
+    assert not home.is_up()
+    with home.held():
+        assert home.is_up()
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StackError, match=f"TWOSTREAM_HOME {tmp_path}/file/home: "),
+        Home(tmp_path / "file" / "home").held(),
+    ):
+        pytest.fail("made below a file")
+
+
+def test_a_new_home_and_its_secrets_are_private(tmp_path):
+    home = Home(tmp_path / "home")
+    with home.held():
+        password = home.password()
+        home.write_state(State(pid=1, run="run", children=[Child("api", 2, 3.0)], ready=["api"]))
+    assert len(password) >= 32
+    assert home.password() == password
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (home.path, home.path / "password", home.state_file)]
+    assert modes == [0o700, 0o600, 0o600]
+
+
+def test_state_is_read_as_it_was_written(home):
+    state = State(1, "run", {"api": "http://a"}, ["api"], [Child("api", 2, 3.0)])
+    home.write_state(state)
+    assert home.read_state() == state
+    home.forget_state()
+    assert home.read_state() is None
+
+
+def test_leftovers_end_and_strangers_stay(home):
+    recorded = subprocess.Popen(SLEEP)
+    marked = subprocess.Popen(SLEEP, env={MARK: "this run"})
+    other_run = subprocess.Popen(SLEEP, env={MARK: "another run"})
+    same_id_as_an_old_child = subprocess.Popen(SLEEP)
+    reborn = Child("redis", same_id_as_an_old_child.pid, psutil.Process().create_time() - 3600)
+    home.write_state(State(1, "this run", children=[remember("api", recorded.pid), reborn]))
+    try:
+        end_leftovers(home)
+        assert recorded.poll() is not None
+        assert marked.poll() is not None
+        assert other_run.poll() is None
+        assert same_id_as_an_old_child.poll() is None
+        assert home.read_state() is None
+    finally:
+        for process in (recorded, marked, other_run, same_id_as_an_old_child):
+            process.kill()
+            process.wait()
+
+
+def test_nothing_is_left_where_nothing_ran(home):
+    end_leftovers(home)
+    assert not home.state_file.exists()

@@ -1,0 +1,25 @@
+import pytest
+
+from cli.stack import ports
+
+
+def test_a_free_port_is_reserved_and_a_taken_one_gives_way_to_its_neighbour():
+    with ports.listen("127.0.0.1", 0) as server:
+        taken = ports.port_of(server)
+        assert ports.answers("127.0.0.1", taken)
+        with pytest.raises(OSError, match="in use"):
+            ports.listen("127.0.0.1", taken)
+        with ports.reserve(taken) as first, ports.reserve(taken) as second:
+            assert len({taken, ports.port_of(first), ports.port_of(second)}) == 3
+    with ports.reserve(taken) as again:
+        assert ports.port_of(again) == taken
+
+
+def test_when_every_neighbour_is_taken_the_system_chooses(monkeypatch):
+    monkeypatch.setattr(ports, "NEIGHBOURS", 1)
+    with ports.listen("127.0.0.1", 0) as server, ports.reserve(ports.port_of(server)) as other:
+        assert ports.port_of(other) not in {0, ports.port_of(server)}
+
+
+def test_nobody_answers_at_an_unused_port():
+    assert not ports.answers("127.0.0.1", ports.unused())

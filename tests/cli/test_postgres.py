@@ -1,0 +1,107 @@
+import dataclasses
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import psutil
+import psycopg
+import pytest
+
+from cli.stack import ports, system_user
+from cli.stack.postgres import Postgres, create_database, lock_file_lines
+from cli.stack.process import Process, StackError
+from tests.cli.stacks import all_gone, until
+
+
+@pytest.fixture
+def server(home):
+    return Postgres(home.path / "postgres", ports.unused(), "secret", home.path / "postgres.log", durable=False)
+
+
+def query(url: str, statement: bytes) -> object:
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        row = connection.execute(statement).fetchone()
+    return row[0] if row else None
+
+
+def started(server: Postgres) -> Process:
+    server.prepare()
+    process = Process.start(server.command())
+    process.wait_until(server.healthy, 60)
+    return process
+
+
+def test_a_server_keeps_its_data_and_wants_its_password(server):
+    process = started(server)
+    create_database(server.url("postgres"), "twostream")
+    create_database(server.url("postgres"), "twostream")  # is there already: fine
+    with psycopg.connect(server.url("twostream").replace("+psycopg", "")) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 42 AS n")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        query(server.url("twostream").replace("secret", "wrong"), b"SELECT 1")
+    process.stop()
+    assert process.child.returncode == 0
+    process = started(server)
+    assert query(server.url("twostream"), b"SELECT n FROM t") == 42
+    process.stop()
+
+
+def test_the_data_and_the_role_of_the_process_are_not_roots(server):
+    server.prepare()
+    assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+    assert server.data.stat().st_uid != 0
+    assert (server.data.stat().st_uid == os.geteuid()) == (os.geteuid() != 0)
+
+
+def test_an_interrupted_initdb_is_begun_anew(server):
+    (server.folder / "data.partial" / "base").mkdir(parents=True)
+    process = started(server)
+    assert query(server.url("postgres"), b"SELECT 1") == 1
+    process.stop()
+
+
+def test_a_lock_file_that_names_a_stranger_does_not_stop_the_start(server):
+    server.prepare()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as stranger:
+        content = f"{stranger.pid}\n{server.data}\n1\n{server.port}\n\n127.0.0.1\n1 1\nready\n"
+        (server.data / "postmaster.pid").write_text(content)
+        process = started(server)
+        assert lock_file_lines(server.data)[0] == str(process.pid)
+        process.stop()
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.parametrize("killed", [signal.SIGKILL, None], ids=["killed", "still running"])
+def test_a_server_that_an_earlier_run_left_is_ended_and_recovered(server, killed):
+    server = dataclasses.replace(server, durable=True)
+    leftover = started(server)
+    with psycopg.connect(server.url("postgres").replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 7 AS n")
+    family = [psutil.Process(leftover.pid), *psutil.Process(leftover.pid).children(recursive=True)]
+    if killed:
+        leftover.child.send_signal(killed)
+        leftover.child.wait()
+    process = started(server)
+    until(lambda: all_gone(family), "the end of the earlier server")
+    leftover.child.wait()
+    assert query(server.url("postgres"), b"SELECT n FROM t") == 7
+    process.stop()
+
+
+def test_a_database_that_cannot_be_made_names_the_server_without_its_password():
+    url = f"postgresql+psycopg://somebody:secret@127.0.0.1:{ports.unused()}/postgres"
+    with pytest.raises(StackError, match="createdb mlflow at postgresql://somebody@127") as error:
+        create_database(url, "mlflow")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root opens folders for the server's user")
+def test_folders_are_opened_for_passing_through_alone(tmp_path):
+    private = tmp_path / "private"
+    (private / "inner").mkdir(parents=True, mode=0o700)
+    private.chmod(0o700)
+    system_user.make_reachable(private / "inner")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o701

@@ -1,0 +1,142 @@
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+
+import psutil
+import psycopg
+import pytest
+
+from cli.stack import ports
+from tests.cli.stacks import all_gone, until
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+AWAY = "http://127.0.0.1:9"
+"""An MLflow that is not there: given, so that none is started."""
+
+
+def status(url: str) -> int:
+    script = f"import sys, httpx; sys.exit(httpx.get({url!r}).status_code // 100)"
+    return subprocess.run([sys.executable, "-c", script], check=False).returncode * 100
+
+
+@pytest.fixture
+def taken_ports():
+    """Somebody listens on every default port."""
+    defaults = {"postgres": 54329, "redis": 63790, "mlflow": 5000, "api": 8080}
+    with contextlib.ExitStack() as servers:
+        for port in defaults.values():
+            with contextlib.suppress(OSError):  # somebody else listens there: as good
+                servers.enter_context(ports.listen("127.0.0.1", port))
+        yield defaults
+
+
+def test_everything_comes_up_and_goes_down_in_order(home, start, taken_ports):
+    up = start("--json")
+    up.wait_ready("postgres", "redis", "api", "worker", "mlflow")
+    addresses = up.state.addresses
+    for name, port in taken_ports.items():
+        assert f"{name}: port {port} is taken, using " in up.text
+    assert status(f"{addresses['api']}/health/ready") == 200
+    assert status(f"{addresses['mlflow']}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default") == 200
+    with psycopg.connect(addresses["database"].replace("+psycopg", "")) as connection:
+        assert connection.execute("SELECT count(*) FROM worker WHERE state = 'alive'").fetchone() == (1,)
+
+    second = start()
+    assert second.process.wait(60) == 1
+    assert f"a stack is already up in {home.path} (process {up.process.pid}); hint: " in up.text
+    up.output.write_text("")
+
+    worker = next(child.pid for child in up.state.children if child.name == "worker")
+    psutil.Process(worker).kill()
+    until(lambda: "worker was ended by SIGKILL; starting it again" in up.text, "the worker's death is told")
+    until(lambda: worker not in {child.pid for child in up.state.children}, "another worker")
+    up.wait_ready("postgres", "redis", "api", "worker", "mlflow")
+
+    family = up.family()
+    assert len(family) >= 5
+    assert up.stop() == 0
+    stopped = [line["message"].removeprefix("stopping ") for line in up.lines() if "stopping" in line["message"]]
+    assert stopped == ["worker", "api", "mlflow", "redis", "postgres"]
+    assert all_gone(family)
+    assert home.read_state() is None
+    assert not home.is_up()
+
+
+def test_the_next_start_recovers_from_a_killed_parent(start):
+    up = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
+    up.wait_ready("api")
+    database = up.state.addresses["database"].replace("+psycopg", "")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    family = up.family()
+    assert up.stop(signal.SIGKILL) == -signal.SIGKILL
+    until(lambda: all_gone(family), "the kernel has ended the parts", 30)
+    again = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
+    again.wait_ready("api")
+    with psycopg.connect(again.state.addresses["database"].replace("+psycopg", "")) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+    assert again.stop(signal.SIGINT) == 0
+
+
+def test_given_servers_are_used_and_not_started(start, database_url, redis_url):
+    up = start(
+        "--no-worker", TWOSTREAM_MLFLOW_URL=AWAY, TWOSTREAM_DATABASE_URL=database_url, TWOSTREAM_REDIS_URL=redis_url
+    )
+    up.wait_ready("api")
+    assert [child.name for child in up.state.children] == ["api"]
+    assert up.state.addresses["database"] == database_url
+    assert up.stop() == 0
+
+
+def test_a_stop_during_the_start_is_obeyed(home, start):
+    up = start()
+    until(lambda: home.read_state() is not None, "the first part is being started")
+    family = up.family()
+    assert up.stop() == 0
+    assert "is up in" not in up.text
+    assert all_gone(family)
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "message"),
+    [
+        ("TWOSTREAM_DATABASE_URL", "postgresql+psycopg://me:secret@127.0.0.1:9/db", "PostgreSQL does not answer at "),
+        ("TWOSTREAM_REDIS_URL", "redis://:secret@127.0.0.1:9/0", "Redis does not answer at "),
+    ],
+)
+def test_a_given_server_that_is_away_is_named(start, variable, url, message):
+    up = start("--no-worker", **{variable: url})
+    assert up.process.wait(60) == 1
+    assert f"twostream: {message}" in up.text
+    assert variable in up.text
+    assert "secret" not in up.text
+    assert "Traceback" not in up.text
+
+
+def test_a_given_database_that_does_not_exist_is_named(start, postgres, redis_url):
+    missing = f"{postgres.rpartition('/')[0]}/missing"
+    up = start("--no-worker", TWOSTREAM_DATABASE_URL=missing, TWOSTREAM_REDIS_URL=redis_url, TWOSTREAM_MLFLOW_URL=AWAY)
+    assert up.process.wait(60) == 1
+    assert 'database "missing" does not exist' in up.text
+    assert "Traceback" not in up.text
+
+
+def test_a_setting_that_is_wrong_is_named(start):
+    up = start(TWOSTREAM_LEASE_SECONDS="-1")
+    assert up.process.wait(60) == 2
+    assert "twostream: setting lease_seconds: " in up.text
+
+
+def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_url, redis_url):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        up = start(
+            "--no-worker",
+            TWOSTREAM_MLFLOW_URL=AWAY,
+            TWOSTREAM_DATABASE_URL=database_url,
+            TWOSTREAM_REDIS_URL=redis_url,
+            TWOSTREAM_API_PORT=str(server.getsockname()[1]),
+        )
+        assert up.process.wait(60) == 1
+    assert "is taken; hint: it is set by TWOSTREAM_API_PORT" in up.text
