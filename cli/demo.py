@@ -154,7 +154,7 @@ class Runs:
         if run_id is None:
             return None
         stages = self._client.get(f"/experiments/{experiment['id']}/stages")
-        expected = {stage["mlflow_run_id"] for stage in stages if not stage["reused"]}
+        expected = {stage["mlflow_run_id"] for stage in stages if stage["started_at"] and not stage["reused"]}
         try:
             parent = self._ask("GET", "runs/get", params={"run_id": run_id})["run"]
             query = {

@@ -5,6 +5,7 @@ Any number of processes may run a housekeeper; an advisory lock lets one at a ti
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
@@ -23,7 +24,6 @@ from services.db.engine import Database
 from services.db.tables import ExperimentRow
 from services.errors import Unavailable
 from services.settings import Settings
-from services.tracking import Tracker
 
 ADVISORY_LOCK = 7_205_759_403_792_795
 """Held by the housekeeper that is at work; any fixed number that nothing else uses."""
@@ -69,7 +69,8 @@ class Housekeeper:
         assert self._settings.mlflow_url is not None
         store = ArtifactStore(self._settings.artifacts, self._settings.work / "cache")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        tracker = Tracker(self._settings.mlflow_url, self._database, store)
+        tracking = importlib.import_module("services.tracking")  # MLflow's client takes seconds: after we answer
+        tracker = tracking.Tracker(self._settings.mlflow_url, self._database, store)
         pause = 0.5
         while not self._stop.wait(pause):
             pause = 0.5

@@ -87,7 +87,7 @@ class Plan:
         )
 
     def _plan_features(self, stream: Stream, split: int, seed: int) -> str:
-        spec, stack = self.spec, self.spec.flow.stack if stream == "flow" else 0
+        spec = self.spec
         inputs = (self._index_edge, *(self._flow_edges if stream == "flow" else ()))
         place = ""
         trained = spec.backbone.finetune is not None
@@ -98,7 +98,7 @@ class Plan:
             stream=stream,
             backbone=BackboneParams(name=spec.backbone.name) if trained else self._backbone,
             frames=spec.evaluation.frames,
-            flow_stack=stack,
+            flow_stack=spec.flow.stack,  # for rgb too: both streams look at the same frames (001, sec. 4.2)
             seed=seed if not trained and spec.backbone.weights == "none" else None,
         )
         return self._add("extract", params, inputs, f"extract {spec.backbone.name} {stream}{place}")

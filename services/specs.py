@@ -177,6 +177,14 @@ class ExperimentSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _scores_can_be_fused(self) -> ExperimentSpec:
+        if len(self.streams) > 1 and self.fusion.method == "logits" and self.evaluation.average != "logits":
+            raise ValueError(
+                f"evaluation.average: got {self.evaluation.average!r}, allowed: 'logits' with fusion.method 'logits'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _segments_fit(self) -> ExperimentSpec:
         if isinstance(self.model, TSLSTM) and self.model.segments > self.evaluation.frames:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from cli.stack.process import Process
 from cli.stack.redis import Redis
 from services.db.migrate import upgrade
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded: the tests share their cores
 PASSWORD = "test"
 TEMPLATE = "template_twostream"
 START_SECONDS = 60.0

@@ -267,9 +267,10 @@ class _Zygote:
 def stage_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of the worker's environment that a stage may see.
 
-    One thread for OpenBLAS, which numpy loads, keeps the zygote free of threads; torch does not use it.
+    One thread for OpenBLAS, which numpy loads, keeps the zygote free of threads; torch does not use it. OpenMP's
+    threads sleep while they wait: spinning, those of neighbouring stages slow each other down many times.
     """
     passed = {
         name: value for name, value in environment.items() if name in PASSED_NAMES or name.startswith(PASSED_PREFIXES)
     }
-    return {**passed, "OPENBLAS_NUM_THREADS": "1"}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **passed, "OPENBLAS_NUM_THREADS": "1"}

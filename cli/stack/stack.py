@@ -82,8 +82,8 @@ class Stack:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """URL of each part; what was given is in it too."""
-        return self._state.addresses
+        """URL of each part, given ones too, without passwords: those stand in the private state file alone."""
+        return {name: addresses.without_password(url) for name, url in self._state.addresses.items()}
 
     def up(self) -> None:
         """Start every part that no address was given for; MLflow's first answer is not waited for.

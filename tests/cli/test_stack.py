@@ -46,6 +46,7 @@ def test_everything_comes_up_and_goes_down_in_order(home, start, taken_ports):
     second = start()
     assert second.process.wait(60) == 1
     assert f"a stack is already up in {home.path} (process {up.process.pid}); hint: " in up.text
+    assert home.password() not in up.text
     up.output.write_text("")
 
     worker = next(child.pid for child in up.state.children if child.name == "worker")

@@ -22,6 +22,7 @@ from services.specs import ExperimentSpec
         ({"model": {"kind": "ts_lstm", "segments": 20}, "evaluation": {"frames": 10}}, "model.segments"),
         ({"dataset": "../etc"}, "dataset"),
         ({"seeds": [-1]}, "seeds"),
+        ({"fusion": {"method": "logits"}}, "evaluation.average"),
     ],
 )
 def test_bad_input_is_refused_and_named(changes: dict[str, Any], field: str) -> None:

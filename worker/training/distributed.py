@@ -49,6 +49,10 @@ class World:
         distributed.all_reduce(flag, distributed.ReduceOp.MAX, group=self.control)
         return bool(flag.item())
 
+    def meet(self) -> None:
+        """Wait until every process has come here."""
+        self.agree(False)
+
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of all processes' values."""
         if self.size == 1:

@@ -190,8 +190,11 @@ class Loop:
 
     def _save(self) -> None:
         totals = self._world.sum(self._totals)
-        if not self._world.leads:
-            return
+        if self._world.leads:
+            self._write(totals)
+        self._world.meet()  # whoever stops now and starts again finds the file
+
+    def _write(self, totals: Tensor) -> None:
         content = {
             "model": self._module.state_dict(),
             "optimizer": self._optimizer.state_dict(),

@@ -34,7 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.Popen([sys.executable, str(PROGRAM), str(folder)], env={**shared, "RANK": str(rank)})
         for rank in (0, 1)
     ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    try:
+        assert [process.wait(240) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     return folder
 
 
