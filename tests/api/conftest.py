@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from services import queue
+from services.claim import Claim
+from services.claim import claim as take
 from services.db.engine import Database
 from services.db.migrate import upgrade
 from services.errors import Cause
@@ -77,15 +79,15 @@ class Worker:
     def __init__(self, database: Database, top1: float) -> None:
         self.database, self.top1 = database, top1
 
-    def claim(self) -> queue.Claim | None:
+    def claim(self) -> Claim | None:
         for name in ("cpu", "gpu"):
             with self.database.transaction() as session:
-                found = queue.claim(session, name, worker_id="decreed", device="cpu", lease_seconds=60)
+                found = take(session, name, worker_id="decreed", device="cpu", lease_seconds=60)
             if found is not None:
                 return found
         return None
 
-    def succeed(self, claim: queue.Claim) -> None:
+    def succeed(self, claim: Claim) -> None:
         summary = {"results": self.results(claim)} if claim.kind == "fuse" else {"made": claim.kind}
         with self.database.transaction() as session:
             queue.succeed(
@@ -97,11 +99,11 @@ class Worker:
                 log=f"made {claim.kind}\n",
             )
 
-    def fail(self, claim: queue.Claim, message: str) -> None:
+    def fail(self, claim: Claim, message: str) -> None:
         with self.database.transaction() as session:
             queue.fail(session, claim.key, claim.attempt, cause=Cause.DATA_ERROR, message=message, log="oh no\n")
 
-    def report(self, claim: queue.Claim, **progress: Any) -> None:
+    def report(self, claim: Claim, **progress: Any) -> None:
         with self.database.transaction() as session:
             queue.record(session, claim.key, claim.attempt, [queue.Fact("progress", 0, progress)])
 
@@ -109,7 +111,7 @@ class Worker:
         while (claim := self.claim()) is not None:
             self.succeed(claim)
 
-    def results(self, claim: queue.Claim) -> list[dict[str, Any]]:
+    def results(self, claim: Claim) -> list[dict[str, Any]]:
         streams = list(claim.params["weights"])
         streams += ["two-stream"] if len(streams) > 1 else []
         metrics = {"top1": self.top1, "top5": 1.0, "mean_class": self.top1, "correct": 50, "clips": 100}

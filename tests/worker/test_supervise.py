@@ -101,11 +101,9 @@ def watch(light: ForkServer, make_task: Callable[..., Path], until: Callable[...
     return begin
 
 
-def test_success_is_quick_and_nothing_is_lost(watch: Callable[..., Watch]) -> None:
-    began = time.monotonic()
+def test_success_loses_nothing(watch: Callable[..., Watch]) -> None:
     attempt = watch("metrics")
     assert attempt.end() == Ending("succeeded", summary={}, exit_code=0, last_words="said on standard output")
-    assert time.monotonic() - began < 1
     assert attempt.ledger.types == ["progress", *["metrics"] * 5, "progress"]
     assert attempt.ledger.saved == []
 
