@@ -49,10 +49,9 @@ def celery_app(redis_url: str) -> Celery:
         task_store_errors_even_if_ignored=False,
         visibility_timeout=VISIBILITY_SECONDS,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_disable_prefetch=True,
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
-        worker_prefetch_multiplier=1,
+        worker_prefetch_multiplier=4,  # bells are worth nothing; a worker that waits for no more looks up late
         worker_send_task_events=False,
     )
     return app

@@ -71,7 +71,19 @@ class Station:
         self.worker.broker.close()
         self.worker.database.close()
 
-    def work(self, name: str) -> bool:
+    def work(self, name: str) -> int:
+        """Run stages until none is ready, those of the queue that was rung for first; return how many.
+
+        A slot that is free takes the next stage at once, without a message: Celery, once it was full, looks for
+        messages no more often than every two seconds.
+        """
+        names = sorted(self.queues, key=lambda other: other != name)
+        done = 0
+        while any(self._run_next(other) for other in names):
+            done += 1
+        return done
+
+    def _run_next(self, name: str) -> bool:
         """Claim the best stage of a queue and run it; False when there was none, or no device for it."""
         if self.worker.stopping.is_set():
             return False
@@ -88,18 +100,17 @@ class Station:
         with self.devices.granted(name, found.gpus) as grant:
             queues = Attempt(self.worker, found, grant).run()
         self.worker.broker.ring(queues)
-        self.ring_for_ready()
         return True
 
     def ring_for_ready(self) -> None:
-        """Ring once for each of our queues that has work left, since we have a slot free again."""
+        """Ring for what was ready before we came."""
         try:
             with self.worker.database.transaction() as session:
                 ready = queue.ready(session)
         except Unavailable as error:
             log.warning("nobody rings for what is ready; housekeeping will: %s", error)
             return
-        self.worker.broker.ring({name: 1 for name in self.queues if ready.get(name)})
+        self.worker.broker.ring({name: min(ready.get(name, 0), self.concurrency) for name in self.queues})
 
     def _claim(self, name: str) -> claim.Claim | None:
         device = "cpu" if name == "cpu" else ",".join(self.devices.names)
@@ -136,16 +147,16 @@ _stations: list[Station] = []
 
 
 @app.task(name=TASK, ignore_result=True)
-def work(name: str) -> bool:
+def work(name: str) -> int:
     """Answer the bell of a queue; a ring that finds nothing is a no-op."""
     if name not in QUEUES:
         log.warning("rung for %r, which is no queue of ours", name)
-        return False
+        return 0
     try:
         return _stations[0].work(name)
     except Unavailable as error:
         log.warning("could not claim: %s", error)
-        return False
+        return 0
 
 
 @setup_logging.connect
