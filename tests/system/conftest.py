@@ -31,7 +31,7 @@ from services.specs import ExperimentSpec
 
 DATASET = "few_shapes"
 GENERATOR = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=30)
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 
 def training(epochs: int, **changes: Any) -> dict[str, Any]:
