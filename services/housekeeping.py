@@ -5,22 +5,21 @@ Any number of processes may run a housekeeper; an advisory lock lets one at a ti
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from services import graph, queue, workers
-from services.artifacts import ArtifactStore
 from services.broker import QUEUES, Broker
 from services.db.engine import Database
+from services.db.locks import held
 from services.db.tables import ExperimentRow
 from services.errors import Unavailable
 from services.settings import Settings
@@ -29,21 +28,25 @@ ADVISORY_LOCK = 7_205_759_403_792_795
 """Held by the housekeeper that is at work; any fixed number that nothing else uses."""
 MAX_RINGS = 64
 """Most messages that wait in a queue; more than one a free worker slot does nothing."""
+TRACKER = "services.tracking"
+"""The module whose process sends the outbox; MLflow's client takes seconds to load, and time from requests."""
 TRACKER_PAUSE_SECONDS = 5.0
-"""Pause after MLflow did not answer."""
+"""Pause before that process is started again."""
+TRACKER_STOP_SECONDS = 5.0
+"""Time for what it is just sending."""
 
 log = logging.getLogger(__name__)
 
 
 class Housekeeper:
-    """Sweeps and drains in two background threads until it is stopped."""
+    """Sweeps in a background thread, and watches over the tracking process in another, until it is stopped."""
 
     def __init__(self, settings: Settings, database: Database, broker: Broker) -> None:
         self._settings, self._database, self._broker = settings, database, broker
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._sweep_for_ever, name="housekeeping", daemon=True)]
         if settings.mlflow_url is not None:
-            self._threads.append(threading.Thread(target=self._drain_for_ever, name="tracking", daemon=True))
+            self._threads.append(threading.Thread(target=self._track_for_ever, name="tracking", daemon=True))
 
     def start(self) -> None:
         """Start the threads."""
@@ -59,28 +62,43 @@ class Housekeeper:
     def _sweep_for_ever(self) -> None:
         while not self._stop.wait(self._settings.sweep_seconds):
             try:
-                with _lock(self._database, ADVISORY_LOCK) as ours:
+                with held(self._database, ADVISORY_LOCK) as ours:
                     if ours:
                         sweep(self._database, self._broker, self._settings)
             except (Unavailable, DBAPIError) as error:
                 log.warning("housekeeping pauses", extra={"error": str(error)})
 
-    def _drain_for_ever(self) -> None:
-        assert self._settings.mlflow_url is not None
-        store = ArtifactStore(self._settings.artifacts, self._settings.work / "cache")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        tracking = importlib.import_module("services.tracking")  # MLflow's client takes seconds: after we answer
-        tracker = tracking.Tracker(self._settings.mlflow_url, self._database, store)
-        pause = 0.5
-        while not self._stop.wait(pause):
-            pause = 0.5
-            try:
-                with _lock(self._database, ADVISORY_LOCK + 1) as ours:
-                    if ours:
-                        tracker.drain()
-            except (Unavailable, DBAPIError) as error:
-                log.warning("MLflow hears later", extra={"error": str(error)})
-                pause = TRACKER_PAUSE_SECONDS
+    def _track_for_ever(self) -> None:
+        """Keep the process that speaks with MLflow alive; it ends when its standard input does, so with us."""
+        environment = os.environ | _environment(self._settings)
+        while not self._stop.is_set():
+            process = subprocess.Popen([sys.executable, "-m", TRACKER], stdin=subprocess.PIPE, env=environment)
+            while process.poll() is None and not self._stop.wait(0.1):
+                pass
+            _end(process)
+            if not self._stop.is_set():
+                log.warning("the process that speaks with MLflow ended (%s) and is started again", process.returncode)
+                self._stop.wait(TRACKER_PAUSE_SECONDS)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the tracking process: what it was sending when it had to be killed is sent again, and kept once."""
+    try:
+        process.communicate(timeout=TRACKER_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return the addresses of these settings as variables."""
+    found = {
+        "DATABASE_URL": settings.database_url,
+        "MLFLOW_URL": settings.mlflow_url,
+        "ARTIFACT_ROOT": settings.artifacts,
+        "WORK_ROOT": str(settings.work),
+    }
+    return {f"TWOSTREAM_{name}": value for name, value in found.items() if value is not None}
 
 
 def sweep(database: Database, broker: Broker, settings: Settings) -> None:
@@ -111,15 +129,3 @@ def wait_until_idle(database: Database, seconds: float) -> bool:
                 return True
         time.sleep(0.2)
     return False
-
-
-@contextmanager
-def _lock(database: Database, key: int) -> Iterator[bool]:
-    """Yield whether this process got a session's advisory lock; it goes with the connection if we die."""
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        ours = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}))
-        try:
-            yield ours
-        finally:
-            if ours:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})

@@ -7,6 +7,9 @@ store keeps once; a run is looked for by its ``twostream.id`` tag before it is m
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,12 +19,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from services.artifacts import ArtifactStore
 from services.db.engine import Database
+from services.db.locks import held
 from services.db.tables import ExperimentRow, OutboxRow, StageRow
 from services.errors import Unavailable
+from services.settings import Settings
 
 BATCH = 500
 """Rows of the outbox read at once; MLflow takes up to 1000 items in a batch."""
@@ -29,6 +35,12 @@ GIVE_UP_FAILURES = 5
 """A row that MLflow refuses, though it answers, is set aside after this many tries."""
 PARAMS_IN_A_BATCH = 100
 SERVER_ERROR = 500
+NICENESS = 10
+"""What MLflow hears can wait; requests cannot."""
+POLL_SECONDS, PAUSE_SECONDS = 0.5, 5.0
+"""Between two looks into the outbox, and after MLflow did not answer."""
+ADVISORY_LOCK = 7_205_759_403_792_796
+"""Held by the process that is sending; any fixed number that nothing else uses."""
 ID_TAG = "twostream.id"
 EXPERIMENT_NAME = "twostream"
 
@@ -225,3 +237,36 @@ def _status(error: MlflowException) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+
+
+def main() -> None:
+    """Send the outbox until standard input ends: `python -m services.tracking`, started by the housekeeper."""
+    settings = Settings()
+    if settings.database_url is None or settings.mlflow_url is None:
+        sys.exit("TWOSTREAM_DATABASE_URL and TWOSTREAM_MLFLOW_URL: not set, needed for tracking")
+    over = threading.Event()
+    threading.Thread(target=_wait_for_the_end_of_input, args=(over,), daemon=True).start()
+    os.nice(NICENESS)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    database = Database(settings.database_url, pool_size=2)
+    store = ArtifactStore(settings.artifacts, settings.work / "cache")
+    tracker, pause = Tracker(settings.mlflow_url, database, store), POLL_SECONDS
+    while not over.wait(pause):
+        pause = POLL_SECONDS
+        try:
+            with held(database, ADVISORY_LOCK) as ours:
+                if ours:
+                    tracker.drain()
+        except (Unavailable, DBAPIError) as error:
+            log.warning("MLflow hears later: %s", _first_line(error))
+            pause = PAUSE_SECONDS
+    database.close()
+
+
+def _wait_for_the_end_of_input(over: threading.Event) -> None:
+    sys.stdin.read()
+    over.set()
+
+
+if __name__ == "__main__":
+    main()
