@@ -6,49 +6,74 @@ S segments, C channels, H W height and width, D feature width, K classes, L flow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
+from models.alstm import ALSTM
+from models.conv_alstm import ConvALSTM
+from models.conv_lstm import ConvLSTM
 from models.convnet import ConvNet
+from models.lstm import LSTM
+from models.memory import MemoryNetwork
+from models.motion_alstm import MotionALSTM
 from models.output import Output
-from models.pooling import TemporalPooling
+from models.pooling import max_pooling, mean_pooling
+from models.registry import Inputs, Kind, Shape, feature_arguments
+from models.relational_lstm import RelationalLSTMNetwork
+from models.temporal_convnet import TemporalConvNet
 from models.ts_lstm import TSLSTM
+from models.tsn import TSN
+from models.video_lstm import VideoLSTM
 
-__all__ = ["KINDS", "ConvNet", "Output", "build"]
+__all__ = ["KINDS", "ConvNet", "Inputs", "Kind", "Output", "build"]
 
-
-def mean_pooling(*, num_classes: int, feature_dim: int, dropout: float = 0.0, batch_norm: bool = True) -> nn.Module:
-    """Mean over time, then one linear layer (the two-stream baseline of 001, Table 3)."""
-    return TemporalPooling(feature_dim, num_classes, pooling="mean", dropout=dropout, batch_norm=batch_norm)
-
-
-def max_pooling(*, num_classes: int, feature_dim: int, dropout: float = 0.0, batch_norm: bool = True) -> nn.Module:
-    """Maximum over time, then one linear layer ("Max, FC" with one segment in 001, Table 7)."""
-    return TemporalPooling(feature_dim, num_classes, pooling="max", dropout=dropout, batch_norm=batch_norm)
-
-
-KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
-    {"mean_pooling": mean_pooling, "max_pooling": max_pooling, "ts_lstm": TSLSTM}
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "convnet": Kind(ConvNet, per_step=True),
+        "tsn": Kind(TSN),
+        "mean_pooling": Kind(mean_pooling),
+        "max_pooling": Kind(max_pooling),
+        "lstm": Kind(LSTM),  # per step with predict="steps"
+        "ts_lstm": Kind(TSLSTM),
+        "temporal_convnet": Kind(TemporalConvNet),
+        "alstm": Kind(ALSTM, "map", per_step=True),
+        "conv_lstm": Kind(ConvLSTM, "map", per_step=True),
+        "conv_alstm": Kind(ConvALSTM, "map", per_step=True),
+        "memory": Kind(MemoryNetwork),
+        "relational_lstm": Kind(RelationalLSTMNetwork, "map"),
+        "motion_alstm": Kind(MotionALSTM, "rgb+flow", {"rgb": "map", "flow": "vector"}, per_step=True),
+        "video_lstm": Kind(VideoLSTM, "rgb+flow", {"rgb": "map", "flow": "map"}, per_step=True),
+    }
 )
-"""Temporal networks by the name that an experiment's ``model.kind`` gives them."""
+"""Networks by the name that an experiment's ``model.kind`` gives them."""
 
 
-def build(kind: str, *, num_classes: int, feature_dim: int, **options: Any) -> nn.Module:
-    """Build a temporal network that maps ``features (N, T, D)`` and an optional ``mask (N, T)`` to an ``Output``.
+def build(
+    kind: str,
+    *,
+    num_classes: int,
+    feature_dim: int | None = None,
+    feature_shape: Shape | Mapping[str, Shape] | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Build a network that maps features and an optional ``mask (N, T)`` to an ``Output``.
 
     Args:
-        kind: a key of ``KINDS``.
+        kind: a key of ``KINDS``, which says what features it takes.
         num_classes: K.
-        feature_dim: D, the sum over streams where their features are concatenated.
+        feature_dim: D of vector features, the sum over streams where their features are concatenated.
+        feature_shape: features without N and T: ``(D,)`` or ``(C, H, W)``, or a mapping of streams to such shapes for
+            a network that takes the streams apart.
         options: keyword arguments of that architecture.
 
     Raises:
-        ValueError: if no architecture has that name.
+        ValueError: if no architecture has that name, or it takes other features.
         TypeError: if the architecture has no such option.
     """
     if kind not in KINDS:
         raise ValueError(f"model kind: got {kind!r}, allowed: {', '.join(sorted(KINDS))}")
-    return KINDS[kind](num_classes=num_classes, feature_dim=feature_dim, **options)
+    found = KINDS[kind]
+    return found.build(num_classes=num_classes, **feature_arguments(found, feature_dim, feature_shape), **options)

@@ -5,24 +5,50 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
+from models.masking import lengths_of
 from models.output import Output
 
 
 class ConvNet(nn.Module):
     """A backbone, dropout, and a linear layer.
 
+    Rgb or flow, and the first convolution carried over from rgb to 2L flow channels, are the backbone's affair
+    (``models.backbones.build``).
+
     Args:
-        backbone: gives features of width D for a frame or a flow stack.
+        backbone: gives features of width D for a frame or a flow stack; None where the input is its features.
         num_classes: K.
         dropout: share of features dropped, 0 to 1.
+        feature_dim: D where there is no backbone.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, backbone: Backbone | None = None, num_classes: int = 101, dropout: float = 0.0, feature_dim: int = 0
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(backbone.feature_dim, num_classes)
+        self.classifier = nn.Linear(feature_dim if backbone is None else backbone.feature_dim, num_classes)
 
-    def forward(self, frames: Tensor) -> Output:
-        """Classify ``frames (N, C, H, W)``, C = 3 or 2L; logits are ``(N, K)``."""
-        return Output(self.classifier(self.dropout(self.backbone(frames))))
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify frame by frame.
+
+        Args:
+            frames: ``(N, C, H, W)`` or clips ``(N, T, C, H, W)``, C = 3 or 2L; without a backbone ``(N, D)`` or
+                ``(N, T, D)``.
+            mask: ``(N, T)`` bool, valid frames first.
+
+        Returns:
+            Logits ``(N, K)``, or ``(N, T, K)`` of clips.
+        """
+        if mask is not None:
+            lengths_of(mask)
+        x = frames if self.backbone is None else frame_features(self.backbone, frames)
+        logits = self.classifier(self.dropout(x))
+        return Output(logits if mask is None else logits.masked_fill(~mask[..., None], 0))
+
+
+def frame_features(backbone: Backbone, frames: Tensor) -> Tensor:
+    """Return the features ``(N, D)`` of frames ``(N, C, H, W)``, or ``(N, T, D)`` of clips ``(N, T, C, H, W)``."""
+    features: Tensor = backbone(frames.flatten(0, -4))
+    return features.view(*frames.shape[:-3], -1)

@@ -8,10 +8,20 @@ from torch import Tensor
 
 
 class Output(NamedTuple):
-    """The named result of a forward pass; an architecture's own maps and weights join as further fields.
+    """The named result of a forward pass; what an architecture does not have is None.
 
     Attributes:
-        logits: class scores before the softmax, ``(N, K)``.
+        logits: class scores before the softmax: ``(N, K)``, or ``(N, T, K)`` of a network that classifies every step,
+            with zeros where a clip is padded.
+        attention: share of each position in a step's input, ``(N, T, H, W)``, summing to 1 over positions; zeros
+            where a clip is padded.
+        writes: 1 where a step was written to memory, else 0, ``(N, T)``.
+        write_probability: what the writing was decided on, 0 to 1, ``(N, T)``.
+        embedding: what the classifier saw of the video, ``(N, D)``.
     """
 
     logits: Tensor
+    attention: Tensor | None = None
+    writes: Tensor | None = None
+    write_probability: Tensor | None = None
+    embedding: Tensor | None = None

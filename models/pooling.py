@@ -2,40 +2,137 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
 from models.batch_norm import StepBatchNorm
-from models.masking import Pooling, lengths_of, pool
+from models.masking import Pooling, pool
 from models.output import Output
+from models.ts_lstm import cut
+
+BatchNorms = Literal["before", "after"]
 
 
 class TemporalPooling(nn.Module):
-    """Batch norm, pooling over time, batch norm, dropout, linear ("Max, FC" with one segment in 001, Table 7).
+    """Batch norm, a linear layer, pooling over each segment, batch norm, dropout, linear.
+
+    Segments are cut as in TS-LSTM and their pooled features laid side by side (the authors' code at 27c57c2), so that
+    "TS3, BN, FC512, Max, BN, FC-101" of 001, Table 7 is three segments with ``fc_dim=512``; the linear layer before
+    pooling has no activation and, as the batch norm before it, parameters of its own for each segment.
 
     Args:
-        feature_dim: D.
         num_classes: K.
-        pooling: ``mean`` or ``max`` over time.
-        dropout: share of pooled features dropped, 0 to 1.
-        batch_norm: both batch norms, before and after pooling, or neither.
+        feature_dim: D.
+        pooling: ``mean`` or ``max`` over the steps of a segment.
+        segments: S; 1 pools over all steps.
+        fc_dim: width of the linear layer before pooling, or None for none.
+        dropout: share of pooled features dropped, 0 to 1; 0 in the paper.
+        batch_norm: both batch norms, ``before`` and ``after`` pooling, one of them, or none (False).
     """
 
     def __init__(
-        self, feature_dim: int, num_classes: int, *, pooling: Pooling, dropout: float = 0.0, batch_norm: bool = True
+        self,
+        *,
+        num_classes: int,
+        feature_dim: int,
+        pooling: Pooling,
+        segments: int = 1,
+        fc_dim: int | None = None,
+        dropout: float = 0.0,
+        batch_norm: bool | BatchNorms = True,
     ) -> None:
         super().__init__()
-        self.pooling = pooling
-        self.input_norm = StepBatchNorm(feature_dim) if batch_norm else None
-        self.norm = nn.BatchNorm1d(feature_dim) if batch_norm else nn.Identity()
+        self.pooling, self.segments = pooling, segments
+        width = feature_dim if fc_dim is None else fc_dim
+        self.input_norm = StepBatchNorm(feature_dim, segments) if batch_norm in {True, "before"} else None
+        self.fc = None if fc_dim is None else SegmentLinear(segments, feature_dim, fc_dim)
+        self.norm = nn.BatchNorm1d(segments * width) if batch_norm in {True, "after"} else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(feature_dim, num_classes)
+        self.classifier = nn.Linear(segments * width, num_classes)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
-        """Classify ``features (N, T, D)`` with an optional prefix ``mask (N, T)``; logits are ``(N, K)``."""
-        if mask is not None:
-            lengths_of(mask)
-        x = features
+        """Classify videos.
+
+        Args:
+            features: ``(N, T, D)``.
+            mask: ``(N, T)`` bool, valid steps first; a clip is cut into segments by its own length.
+
+        Returns:
+            Logits ``(N, K)`` and the pooled features as embedding ``(N, S D)``.
+
+        Raises:
+            ValueError: if a clip has fewer than S valid steps.
+        """
+        x, valid = cut(features, self.segments, mask)  # (N, S, T // S, D)
         if self.input_norm is not None:
-            x = self.input_norm(x[:, None], None if mask is None else mask[:, None])[:, 0]
-        x = pool(x, self.pooling, mask)
-        return Output(self.classifier(self.dropout(self.norm(x))))
+            x = self.input_norm(x, valid)
+        if self.fc is not None:
+            x = self.fc(x)
+        embedding = self.norm(pool(x, self.pooling, valid).flatten(1))
+        return Output(self.classifier(self.dropout(embedding)), embedding=embedding)
+
+
+class SegmentLinear(nn.Module):
+    """A linear layer for each of S segments, by one batched product.
+
+    Args:
+        segments: S.
+        feature_dim: D.
+        width: D' of the output.
+    """
+
+    def __init__(self, segments: int, feature_dim: int, width: int) -> None:
+        super().__init__()
+        bound = feature_dim**-0.5  # as nn.Linear draws them
+        self.weight = nn.Parameter(torch.empty(segments, width, feature_dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(segments, width).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn ``x (N, S, M, D)`` into ``(N, S, M, D')``."""
+        rows = x.transpose(0, 1).flatten(1, 2)  # (S, N M, D)
+        out = torch.baddbmm(self.bias[:, None], rows, self.weight.transpose(1, 2))
+        return out.view(len(out), x.shape[0], x.shape[2], -1).transpose(0, 1)
+
+
+def mean_pooling(
+    *,
+    num_classes: int,
+    feature_dim: int,
+    segments: int = 1,
+    fc_dim: int | None = None,
+    dropout: float = 0.0,
+    batch_norm: bool | BatchNorms = True,
+) -> nn.Module:
+    """Mean over time, then one linear layer (the two-stream baseline of 001, Table 3)."""
+    return TemporalPooling(
+        num_classes=num_classes,
+        feature_dim=feature_dim,
+        pooling="mean",
+        segments=segments,
+        fc_dim=fc_dim,
+        dropout=dropout,
+        batch_norm=batch_norm,
+    )
+
+
+def max_pooling(
+    *,
+    num_classes: int,
+    feature_dim: int,
+    segments: int = 1,
+    fc_dim: int | None = None,
+    dropout: float = 0.0,
+    batch_norm: bool | BatchNorms = True,
+) -> nn.Module:
+    """Maximum over time, then one linear layer ("Max, FC" of 001, Table 7)."""
+    return TemporalPooling(
+        num_classes=num_classes,
+        feature_dim=feature_dim,
+        pooling="max",
+        segments=segments,
+        fc_dim=fc_dim,
+        dropout=dropout,
+        batch_norm=batch_norm,
+    )

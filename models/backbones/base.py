@@ -1,6 +1,9 @@
-"""What all backbones share: a network, the name of its first convolution, and how its input is normalised."""
+"""What all backbones share: a library's network, the features that it gives, and how its input is normalised."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 
 from torch import Tensor, nn
 
@@ -10,16 +13,28 @@ RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision'
 FLOW_MEAN, FLOW_STD = 128 / 255, 0.06
 
 
+def unchanged(name: str, value: Tensor) -> tuple[str, Tensor]:
+    """Return an entry of a state dict as it is."""
+    return name, value
+
+
 class Backbone(nn.Module):
-    """A ConvNet without its classifier.
+    """A ConvNet without its classifier, which gives vectors, maps, or both.
 
     Args:
-        network: maps ``(N, C, H, W)`` to ``(N, D)``.
-        feature_dim: D.
+        network: the library's module, so that its state dicts fit.
+        path: names of the submodules of ``network`` that are called one after another.
+        taps: for each feature the submodule on the path whose output it is; the first is what ``forward`` returns.
+        feature_dim: D of the first feature.
         input_size: height and width that it expects, in pixels.
         channels: C, 3 for rgb or 2L for flow.
         first_conv: state-dict name of the first convolution's kernel.
-        head: prefix of the classifier's names in the library's state dicts.
+        head: prefixes of the classifiers' names in the library's state dicts.
+        translate: turns an entry of the library's state dicts into one of ``network``'s, where they differ.
+        rgb_mean: what the library subtracts from red, green and blue in 0..1.
+        rgb_std: what it divides them by.
+        flow_std: what flow in 0..1 is divided by, after 128 / 255 is subtracted.
+        bgr: whether the library's weights expect blue first; inputs are red first all the same.
 
     Attributes:
         mean: what to subtract from each channel of an input in 0..1.
@@ -27,16 +42,75 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, *, feature_dim: int, input_size: int, channels: int, first_conv: str, head: str
+        self,
+        network: nn.Module,
+        *,
+        path: Sequence[str],
+        taps: Mapping[str, str],
+        feature_dim: int,
+        input_size: int,
+        channels: int,
+        first_conv: str,
+        head: Sequence[str],
+        translate: Callable[[str, Tensor], tuple[str, Tensor]] = unchanged,
+        rgb_mean: Sequence[float] = RGB_MEAN,
+        rgb_std: Sequence[float] = RGB_STD,
+        flow_std: float = FLOW_STD,
+        bgr: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
+        self.path, self.taps = tuple(path), dict(taps)
         self.feature_dim, self.input_size, self.channels = feature_dim, input_size, channels
-        self.first_conv, self.head = first_conv, head
-        self.mean = RGB_MEAN if channels == 3 else (FLOW_MEAN,) * channels
-        self.std = RGB_STD if channels == 3 else (FLOW_STD,) * channels
+        self.first_conv, self.head = first_conv, tuple(head)
+        self.mean = tuple(rgb_mean) if channels == 3 else (FLOW_MEAN,) * channels
+        self.std = tuple(rgb_std) if channels == 3 else (flow_std,) * channels
+        self.translate = translate
+        self.bgr = bgr and channels == 3
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn ``x (N, C, H, W)``, normalised, into features ``(N, D)``."""
-        features: Tensor = self.network(x)
-        return features
+        """Turn ``x (N, C, H, W)``, normalised, into its first feature: ``(N, D)``, unless cut off before."""
+        return self.features(x, next(iter(self.taps)))
+
+    def features(self, x: Tensor, name: str) -> Tensor:
+        """Turn ``x (N, C, H, W)`` into the feature of a name, ``(N, D)`` or ``(N, C, H, W)``; nothing beyond it runs.
+
+        Raises:
+            ValueError: if this backbone gives no such feature.
+        """
+        if self.bgr:
+            x = x.flip(1)
+        for step in self._path_to(name):
+            x = self.network.get_submodule(step)(x)
+        return x
+
+    def cut(self, name: str) -> Backbone:
+        """Drop what comes after a feature, which is the only one from now on, and return the backbone itself.
+
+        Training on maps needs it, so that no weight is left without a gradient.
+
+        Raises:
+            ValueError: if this backbone gives no such feature.
+        """
+        kept = self._path_to(name)
+        for step in set(self.path) - set(kept):
+            self.network.set_submodule(step, nn.Identity())
+        self.path, self.taps = kept, {name: self.taps[name]}
+        return self
+
+    def _path_to(self, name: str) -> tuple[str, ...]:
+        if name not in self.taps:
+            raise ValueError(f"backbone feature: got {name!r}, allowed: {', '.join(self.taps)}")
+        tap = self.taps[name]
+        return (*takewhile(lambda step: step != tap, self.path), tap)
+
+
+def with_channels(conv: nn.Module, channels: int) -> nn.Conv2d:
+    """Return a first convolution anew for another input width, drawn as torchvision's ResNet draws it."""
+    assert isinstance(conv, nn.Conv2d)
+    kernel_size, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])  # all square
+    wide = nn.Conv2d(channels, conv.out_channels, kernel_size, stride, padding, bias=conv.bias is not None)
+    nn.init.kaiming_normal_(wide.weight, mode="fan_out", nonlinearity="relu")
+    if wide.bias is not None:
+        nn.init.zeros_(wide.bias)
+    return wide

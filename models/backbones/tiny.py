@@ -15,7 +15,8 @@ INPUT_SIZE = 64
 def build(name: str, channels: int) -> Backbone:
     """Build four 3x3 convolutions of stride 2, each with batch norm and ReLU, and global average pooling.
 
-    Input ``(N, C, 64, 64)``, features ``(N, 64)``; 60,688 parameters for rgb, 63,136 for ten flow fields.
+    Input ``(N, C, 64, 64)``, features ``pool (N, 64)`` and ``conv4 (N, 64, 4, 4)``; 60,688 parameters for rgb, 63,136
+    for ten flow fields.
     """
     assert name == "tiny"
     layers: list[nn.Module] = []
@@ -28,9 +29,11 @@ def build(name: str, channels: int) -> Backbone:
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return Backbone(
         network,
+        path=[str(step) for step in range(len(network))],
+        taps={"pool": str(len(network) - 1), "conv4": str(len(layers) - 1)},
         feature_dim=WIDTHS[-1],
         input_size=INPUT_SIZE,
         channels=channels,
         first_conv="0.weight",
-        head="classifier.",
+        head=("classifier.",),
     )

@@ -1,4 +1,4 @@
-"""ResNet-18, ResNet-101 and VGG-16 of torchvision, without their classifiers (systems.md, section 2)."""
+"""ResNet-18, ResNet-101, VGG-16 and GoogLeNet of torchvision, without classifiers (systems.md, section 2)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torchvision import models as library
 
-from models.backbones.base import Backbone
+from models.backbones.base import Backbone, with_channels
 
 INPUT_SIZE = 224
 # The first published weights of each, nearest to those that the papers start from.
-WEIGHTS = {"resnet18": "IMAGENET1K_V1", "resnet101": "IMAGENET1K_V1", "vgg16": "IMAGENET1K_V1"}
+WEIGHTS = dict.fromkeys(("resnet18", "resnet101", "vgg16", "googlenet"), "IMAGENET1K_V1")
+STEM = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+INCEPTIONS = tuple(f"inception{block}" for block in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"))
 
 
 def build(name: str, channels: int) -> Backbone:
-    """Build a backbone for inputs ``(N, C, 224, 224)``.
+    """Build a backbone for inputs ``(N, C, 224, 224)``; ``BACKBONES`` has its features.
 
-    Features are ResNet's global average ``(N, 512)`` or ``(N, 2048)``, or VGG's fc7 after its ReLU, ``(N, 4096)``.
+    Vectors are the global average (``pool5``) of ResNet and GoogLeNet, and VGG's ``fc7`` after its ReLU.
     """
+    if name == "googlenet":
+        return _googlenet(library.googlenet(weights=None, aux_logits=False, init_weights=False), channels)
     network: nn.Module = library.get_model(name, weights=None)
     return _vgg(network, channels) if name.startswith("vgg") else _resnet(network, channels)
 
@@ -35,43 +39,70 @@ def _weight_name(name: str) -> str:
 
 
 def _resnet(network: nn.Module, channels: int) -> Backbone:
+    """Blocks of the last stage by the paper's names: the first of ``layer4`` is conv5_1."""
     assert isinstance(network, library.ResNet)
     feature_dim = network.fc.in_features
-    network.fc = nn.Identity()
+    network.fc = nn.Flatten()
     if channels != 3:
-        network.conv1 = _with_channels(network.conv1, channels)
+        network.conv1 = with_channels(network.conv1, channels)
+    last = [f"layer4.{block}" for block in range(len(network.layer4))]
+    maps = {f"conv5_{block + 1}": name for block, name in enumerate(last) if block}
     return Backbone(
         network,
+        path=(*STEM, *last, "avgpool", "fc"),
+        taps={"pool5": "fc", **maps},
         feature_dim=feature_dim,
         input_size=INPUT_SIZE,
         channels=channels,
         first_conv="conv1.weight",
-        head="fc.",
+        head=("fc.",),
     )
 
 
 def _vgg(network: nn.Module, channels: int) -> Backbone:
     assert isinstance(network, library.VGG)
     network.classifier = network.classifier[:-2]  # without the last dropout and the classifier
+    network.flatten = nn.Flatten()
     feature_dim = network.classifier[3].out_features
     if channels != 3:
-        network.features[0] = _with_channels(network.features[0], channels)
+        network.features[0] = with_channels(network.features[0], channels)
     return Backbone(
         network,
+        path=("features", "avgpool", "flatten", "classifier"),  # at 224 pixels the average is the identity
+        taps={"fc7": "classifier", "pool5": "avgpool"},
         feature_dim=feature_dim,
         input_size=INPUT_SIZE,
         channels=channels,
         first_conv="features.0.weight",
-        head="classifier.6.",
+        head=("classifier.6.",),
     )
 
 
-def _with_channels(conv: nn.Module, channels: int) -> nn.Conv2d:
-    """Return the first convolution anew for another input width, drawn as torchvision draws the old one."""
-    assert isinstance(conv, nn.Conv2d)
-    kernel_size, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])  # all square
-    wide = nn.Conv2d(channels, conv.out_channels, kernel_size, stride, padding, bias=conv.bias is not None)
-    nn.init.kaiming_normal_(wide.weight, mode="fan_out", nonlinearity="relu")
-    if wide.bias is not None:
-        nn.init.zeros_(wide.bias)
-    return wide
+def _googlenet(network: nn.Module, channels: int) -> Backbone:
+    assert isinstance(network, library.GoogLeNet)
+    feature_dim = network.fc.in_features
+    network.fc = nn.Flatten()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):  # as torchvision starts it
+            nn.init.trunc_normal_(layer.weight, std=0.01, a=-2, b=2)
+    if channels != 3:
+        network.conv1.conv = with_channels(network.conv1.conv, channels)
+    pooled = [step for block in INCEPTIONS for step in _with_pool(block)]
+    return Backbone(
+        network,
+        path=("conv1", "maxpool1", "conv2", "conv3", "maxpool2", *pooled, "avgpool", "fc"),
+        taps={"pool5": "fc", "inception5b": "inception5b"},
+        feature_dim=feature_dim,
+        input_size=INPUT_SIZE,
+        channels=channels,
+        first_conv="conv1.conv.weight",
+        head=("fc.", "aux1.", "aux2."),
+        rgb_mean=(0.5,) * 3,  # torchvision turns its own normalisation into this one for the published weights
+        rgb_std=(0.5,) * 3,
+    )
+
+
+def _with_pool(block: str) -> tuple[str, ...]:
+    """Return an inception block's name, after the pooling before it where there is one."""
+    pools = {"inception4a": "maxpool3", "inception5a": "maxpool4"}
+    return (pools[block], block) if block in pools else (block,)

@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from models.backbones.base import Backbone
 
 SHOWN = 3  # differing keys that a message names
+WRAPPERS = ("state_dict", "model")  # under which training scripts file a state dict, timm's and TSN's among them
+PREFIXES = ("module.", "base_model.")  # DataParallel's, and that of TSN's networks
 
 
-def load_weights(backbone: Backbone, state: Mapping[str, Tensor]) -> None:
+def load_weights(backbone: Backbone, state: Mapping[str, Any]) -> None:
     """Copy a library's state dict into a backbone, first convolution and classifier seen to.
 
     Raises:
         ValueError: if names or shapes differ; the message holds the first that do.
     """
-    state = {name: value for name, value in state.items() if not name.startswith(backbone.head)}
+    entries = [backbone.translate(_bare(name), value) for name, value in unwrapped(state).items()]
+    given = {name: value for name, value in entries if not name.startswith(backbone.head)}
     own = backbone.network.state_dict()
-    kernel = state.get(backbone.first_conv)
+    kernel = given.get(backbone.first_conv)
     if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3 and backbone.channels != 3:
-        state[backbone.first_conv] = cross_modality(kernel, backbone.channels)
-    differing = _differences(own, state)
+        given[backbone.first_conv] = cross_modality(kernel, backbone.channels)
+    differing = _differences(own, given)
     if differing:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ValueError(f"weights of another architecture: {'; '.join(differing[:SHOWN])}{more}")
-    backbone.network.load_state_dict(state)
+    backbone.network.load_state_dict(given, strict=False)  # only batch counters may lack
+
+
+def unwrapped(content: Any) -> Any:
+    """Return the state dict itself where a training script filed it with its epoch and optimiser; else the content."""
+    for wrapper in WRAPPERS:
+        inner = content.get(wrapper) if isinstance(content, Mapping) else None
+        if isinstance(inner, Mapping):
+            return inner
+    return content
 
 
 def cross_modality(kernel: Tensor, channels: int) -> Tensor:
     """Average an rgb kernel ``(O, 3, h, w)`` over colour and repeat it, unscaled: ``(O, channels, h, w)`` (TSN)."""
     return kernel.mean(1, keepdim=True).repeat(1, channels, 1, 1)
+
+
+def _bare(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
 def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

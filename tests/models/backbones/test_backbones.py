@@ -13,7 +13,15 @@ from models import ConvNet, backbones
 from models.backbones.weights import cross_modality
 
 SMALL = ["tiny", "resnet18"]
-FIRST_CONV = {"tiny": "0.weight", "resnet18": "conv1.weight", "resnet101": "conv1.weight", "vgg16": "features.0.weight"}
+FIRST_CONV = {
+    "tiny": "0.weight",
+    "resnet18": "conv1.weight",
+    "resnet101": "conv1.weight",
+    "vgg16": "features.0.weight",
+    "googlenet": "conv1.conv.weight",
+    "resnet101_v2": "stem.conv.weight",
+    "bn_inception": "conv1_7x7_s2.weight",
+}
 
 
 def on_meta(name: str, channels: int) -> ConvNet:
@@ -31,8 +39,11 @@ def test_published_figures_are_true(name: str) -> None:
     assert count(network.backbone) == info.params
     assert network.backbone.feature_dim == info.feature_dim
     assert network.backbone.input_size == info.input_size
-    features = network.backbone(torch.empty(2, 3, info.input_size, info.input_size, device="meta"))
-    assert features.shape == (2, info.feature_dim)
+    frames = torch.empty(2, 3, info.input_size, info.input_size, device="meta")
+    assert network.backbone(frames).shape == (2, info.feature_dim)
+    assert list(network.backbone.taps) == list(info.features)
+    for feature, shape in info.features.items():
+        assert network.backbone.features(frames, feature).shape == (2, *shape)
     assert FIRST_CONV[name] == network.backbone.first_conv
 
 
@@ -46,10 +57,23 @@ def test_published_figures_are_true(name: str) -> None:
         ("vgg16", 2, 134_673_765),
         ("vgg16", 10, 134_678_373),
         ("vgg16", 20, 134_684_133),
+        ("resnet101_v2", 3, 42_699_429),
+        ("resnet101_v2", 20, 42_699_429 + 53_312),
     ],
 )
 def test_parameters_with_101_classes(name: str, channels: int, expected: int) -> None:
     assert count(on_meta(name, channels)) == expected  # systems.md, section 2
+
+
+@pytest.mark.parametrize(("name", "expected"), [("resnet101_v2", 44_541_480), ("bn_inception", 11_295_240)])
+def test_parameters_with_1000_classes(name: str, expected: int) -> None:
+    with torch.device("meta"):
+        assert count(ConvNet(backbones.build(name), 1000)) == expected
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(3, 14_714_688), (2, 14_714_112)])
+def test_parameters_of_vggs_convolutions(channels: int, expected: int) -> None:
+    assert count(on_meta("vgg16", channels).backbone.cut("pool5")) == expected
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(3, 42_500_160), (20, 42_553_472)])
@@ -115,16 +139,17 @@ def test_weights_of_another_shape_name_both_shapes() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="got 'resnet50', allowed: resnet101, resnet18, tiny, vgg16"):
+    with pytest.raises(ValueError, match=r"got 'resnet50', allowed: bn_inception, .* vgg16, timm:NAME"):
         backbones.build("resnet50")
 
 
-def test_tiny_has_no_published_weights() -> None:
-    with pytest.raises(ValueError, match="got 'imagenet' for 'tiny'"):
-        backbones.pretrained_weights("tiny")
+@pytest.mark.parametrize("name", ["tiny", "bn_inception"])
+def test_some_have_no_published_weights(name: str) -> None:
+    with pytest.raises(ValueError, match=f"got 'imagenet' for '{name}'"):
+        backbones.pretrained_weights(name)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet101", "vgg16"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet101", "vgg16", "googlenet"])
 def test_published_weights_come_from_torchvisions_own_loader(name: str) -> None:
     """The download itself is torchvision's; here it is cut off, as there is no network."""
     with mock.patch("torchvision.models._api.load_state_dict_from_url", return_value={"a": torch.ones(1)}) as load:
@@ -133,5 +158,7 @@ def test_published_weights_come_from_torchvisions_own_loader(name: str) -> None:
 
 
 def test_models_import_no_torchvision() -> None:
-    code = "import sys, models, models.backbones.tiny; sys.exit('torchvision' in sys.modules)"
+    code = (
+        "import sys, models; models.backbones.build('tiny'); sys.exit(bool({'torchvision', 'timm'} & {*sys.modules}))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,126 @@
+"""Soft-attention LSTM (Sharma et al., as 002 compares with it; Fig. 2, left)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.attention import SpatialAttention
+from models.conv_alstm import attention_maps
+from models.conv_lstm import first_state, steps_of
+from models.initial_state import InitialState, LearnedState
+from models.initial_weights import InitialWeights, draw_, uniform_
+from models.lstm_cell import lstm_cell
+from models.output import Output
+from models.step_classifier import StepClassifier
+from models.time_product import TimeProduct
+
+
+class Gates(nn.Module):
+    """Weights of the four gates of a vector LSTM with one bias, in the order input, forget, output, candidate.
+
+    Args:
+        feature_dim: D of the input.
+        hidden: width of the state.
+        initial_weights: see ``models.initial_weights``.
+    """
+
+    def __init__(self, feature_dim: int, hidden: int, initial_weights: InitialWeights) -> None:
+        super().__init__()
+        self.input_weight = nn.Parameter(torch.empty(4 * hidden, feature_dim))
+        self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.bias = nn.Parameter(torch.zeros(4 * hidden))
+        draw_(self.input_weight, initial_weights, kernel=False)
+        draw_(self.hidden_weight, initial_weights, kernel=False)
+
+
+class ALSTM(nn.Module):
+    """An LSTM on the attention-weighted sum of the positions of a map; every step is classified.
+
+    Args:
+        num_classes: K.
+        feature_shape: C, H, W: (512, 7, 7) for VGG-16's pool5, of rgb or of flow.
+        hidden: width of the state; 512 in sec. 5.2.
+        attention_dim: width of the attention's layer; 512, the code's C.
+        initial_state: ``learned`` from the mean over time and positions (the released code) or ``zero``.
+        fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
+        dropout: share dropped before and after the tanh layer, 0 to 1: 0.5 in the code, 0.7 in the text.
+        initial_weights: as the released ``code`` draws them, or as ``pytorch`` does.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_shape: tuple[int, int, int],
+        hidden: int = 512,
+        attention_dim: int = 512,
+        initial_state: InitialState = "learned",
+        fc_dim: int = 1024,
+        dropout: float = 0.5,
+        initial_weights: InitialWeights = "code",
+    ) -> None:
+        super().__init__()
+        channels = feature_shape[0]
+        self.hidden = hidden
+        self.attention = SpatialAttention(
+            channels, hidden, attention_dim, kernels=False, initial_weights=initial_weights
+        )
+        self.gates = Gates(channels, hidden, initial_weights)
+        self.initial = vector_state(channels, hidden, initial_state, initial_weights)
+        self.classifier = vector_classifier(hidden, num_classes, fc_dim, dropout, initial_weights)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify every step.
+
+        Args:
+            features: ``(N, T, C, H, W)``.
+            mask: ``(N, T)`` bool, valid steps first.
+
+        Returns:
+            Logits ``(N, T, K)`` and attention ``(N, T, H, W)``.
+        """
+        x = steps_of(features, mask)  # (T, N, H, W, C)
+        positions = x.flatten(2, 3)  # (T, N, P, C)
+        seen = self.attention.features(positions)
+        # The state meets the attention's weight and the gates' in one product.
+        from_state = TimeProduct(torch.cat([self.attention.hidden_weight, self.gates.hidden_weight]))
+        from_input = TimeProduct(self.gates.input_weight, self.gates.bias)
+        width = self.attention.hidden_weight.shape[0]
+        h, c = first_state(self.initial, positions.mean(2), mask, self.hidden)
+        states, maps = [], []
+        for step_x, from_features in zip(positions.unbind(0), seen.unbind(0), strict=True):
+            state = from_state(h)
+            shares = self.attention.shares(from_features, state[:, None, :width])
+            h, c = lstm_cell(from_input(expectation(shares, step_x), state[:, width:]), c)
+            states.append(h)
+            maps.append(shares)
+        logits = self.classifier(torch.stack(states, 1))
+        logits = logits if mask is None else logits.masked_fill(~mask[..., None], 0)
+        return Output(logits, attention=attention_maps(maps, x, mask))
+
+
+def expectation(shares: Tensor, positions: Tensor) -> Tensor:
+    """Return the mean ``(N, C)`` of ``positions (N, P, C)``, weighted by ``shares (N, P)``."""
+    return (shares[:, None].to(positions.dtype) @ positions)[:, 0]
+
+
+def vector_state(
+    feature_dim: int, hidden: int, initial_state: InitialState, initial_weights: InitialWeights
+) -> LearnedState | None:
+    """Return what learns the first state from vectors, or None for zeros."""
+    if initial_state == "zero":
+        return None
+    return LearnedState(feature_dim, hidden, kernel_size=None, initial_weights=initial_weights)
+
+
+def vector_classifier(
+    hidden: int, num_classes: int, fc_dim: int, dropout: float, initial_weights: InitialWeights
+) -> StepClassifier:
+    """Return 002's classifier of vectors: dropout, tanh layer, dropout, linear."""
+    classifier = StepClassifier(hidden, num_classes, fc_dim=fc_dim, dropout=dropout)
+    assert classifier.fc is not None
+    if initial_weights == "code":
+        uniform_(classifier.fc, fc_dim)
+        uniform_(classifier.classifier, num_classes)
+    return classifier

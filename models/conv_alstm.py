@@ -1,0 +1,93 @@
+"""Convolutional ALSTM: a ConvLSTM that attends to positions of its input (002, section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.attended_product import AttendedProduct
+from models.attention import SpatialAttention
+from models.conv_lstm import ConvGates, MapClassifier, first_state, map_state, steps_of
+from models.initial_state import InitialState
+from models.initial_weights import InitialWeights
+from models.lstm_cell import lstm_cell
+from models.output import Output
+from models.time_product import TimeProduct
+
+
+class ConvALSTM(nn.Module):
+    """Attention from the step's maps and the previous state, then a ConvLSTM step on the weighted maps.
+
+    Maps are weighted by their share alone, about 1 / (H W), in the paper and in its code (systems.md, sec. 4.5).
+
+    Args:
+        num_classes: K.
+        feature_shape: C, H, W: (512, 7, 7) for VGG-16's pool5, of rgb or of flow.
+        hidden: channels of the state; 512 in sec. 5.2.
+        kernel_size: of input-to-state and state-to-state convolutions; 3 in sec. 5.2.
+        attention_dim: channels of the attention's 1x1 convolutions; 512 in sec. 5.2.
+        initial_state: ``learned`` from the mean map (the released code) or ``zero``.
+        fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
+        dropout: share dropped before the classifier, 0 to 1; 0.7 in sec. 5.2.
+        initial_weights: as the released ``code`` draws them, or as ``pytorch`` does.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_shape: tuple[int, int, int],
+        hidden: int = 512,
+        kernel_size: int = 3,
+        attention_dim: int = 512,
+        initial_state: InitialState = "learned",
+        fc_dim: int = 1024,
+        dropout: float = 0.7,
+        initial_weights: InitialWeights = "code",
+    ) -> None:
+        super().__init__()
+        channels, height, width = feature_shape
+        self.hidden = hidden
+        self.attention = SpatialAttention(
+            channels, hidden, attention_dim, kernels=True, initial_weights=initial_weights
+        )
+        self.gates = ConvGates(channels, hidden, kernel_size, initial_weights)
+        self.initial = map_state(channels, hidden, kernel_size, initial_state, initial_weights)
+        self.classifier = MapClassifier(
+            (hidden, height, width),
+            num_classes,
+            fc_dim=fc_dim,
+            dropout=dropout,
+            initial_weights=initial_weights,
+        )
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify every step.
+
+        Args:
+            features: ``(N, T, C, H, W)``.
+            mask: ``(N, T)`` bool, valid steps first.
+
+        Returns:
+            Logits ``(N, T, K)`` and attention ``(N, T, H, W)``.
+        """
+        x = steps_of(features, mask)  # (T, N, H, W, C)
+        seen = self.attention.features(x).flatten(2, 3)  # (T, N, P, A)
+        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias)
+        from_attended = AttendedProduct(self.gates.input_weight, x)
+        attend_state = TimeProduct(self.attention.hidden_weight)
+        h, c = first_state(self.initial, x, mask, self.hidden)
+        states, maps = [], []
+        for step, from_features in enumerate(seen.unbind(0)):
+            shares = self.attention.shares(from_features, attend_state(h).flatten(1, 2))  # eqs. 7, 8
+            attended = from_attended(step, shares.view(h.shape[:-1]))  # W_x * (A X), eq. 9
+            h, c = lstm_cell(from_state(h, attended), c)
+            states.append(h)
+            maps.append(shares)
+        return Output(self.classifier.logits(states, mask), attention=attention_maps(maps, x, mask))
+
+
+def attention_maps(shares: list[Tensor], x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the shares of T steps, each ``(N, P)``, as ``(N, T, H, W)``, with zeros where a clip is padded."""
+    maps = torch.stack(shares, 1).view(x.shape[1], x.shape[0], *x.shape[2:4])
+    return maps if mask is None else maps.masked_fill(~mask[:, :, None, None], 0)

@@ -1,0 +1,92 @@
+"""Vanilla LSTM over frame features (001, Tables 3 and 7; 002, section 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.batch_norm import StepBatchNorm
+from models.masking import lengths_of, pool
+from models.output import Output
+from models.step_classifier import StepClassifier
+
+Predict = Literal["last", "mean", "steps"]
+
+
+class LSTM(nn.Module):
+    """Batch norm, stacked LSTM, batch norm, classifier.
+
+    001's "BN, LSTM-512, BN, FC-101" is the default. 002's LSTM is ``batch_norm=False, predict="steps", fc_dim=1024,
+    dropout=0.5`` on fc7 features: a tanh layer between two dropouts, and a loss at every step.
+
+    Args:
+        num_classes: K.
+        feature_dim: D.
+        hidden: width of each of 1 to 3 stacked layers; 512 in both papers.
+        batch_norm: the batch norms before and after the LSTM, or neither ("ConvNet + LSTM" of 001, Table 7).
+        predict: what is classified: the ``last`` step (001's code); every step, with ``mean`` of the scores over the
+            steps of a clip; or ``steps``, which leaves each step's scores apart (002).
+        fc_dim: width of a tanh layer before the classifier, 1024 in 002; None for none.
+        dropout: share dropped before each layer of the classifier, 0 to 1: 0 in 001, 0.5 in 002's code for the LSTM
+            (0.7 in its text).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_dim: int,
+        hidden: Sequence[int] = (512,),
+        batch_norm: bool = True,
+        predict: Predict = "last",
+        fc_dim: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.predict = predict
+        self.input_norm = StepBatchNorm(feature_dim) if batch_norm else None
+        widths = [feature_dim, *hidden]
+        self.layers = nn.ModuleList(
+            nn.LSTM(width, following, batch_first=True) for width, following in pairwise(widths)
+        )
+        self.norm = StepBatchNorm(widths[-1]) if batch_norm else None
+        self.classifier = StepClassifier(widths[-1], num_classes, fc_dim=fc_dim, dropout=dropout)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify videos, or every step of them.
+
+        Args:
+            features: ``(N, T, D)``.
+            mask: ``(N, T)`` bool, valid steps first.
+
+        Returns:
+            Logits ``(N, K)``, or ``(N, T, K)`` with ``predict="steps"``; embedding ``(N, D')`` of the last step.
+        """
+        lengths = None if mask is None else lengths_of(mask)
+        x = features if self.input_norm is None else normalise(self.input_norm, features, mask)
+        for layer in self.layers:
+            x, _ = layer(x)  # steps before padding do not see it
+        last = last_step(x, lengths)
+        if self.predict == "last":
+            last = last if self.norm is None else normalise(self.norm, last[:, None])[:, 0]
+            return Output(self.classifier(last), embedding=last)
+        x = x if self.norm is None else normalise(self.norm, x, mask)
+        logits = self.classifier(x)
+        if self.predict == "mean":
+            return Output(pool(logits, "mean", mask), embedding=last)
+        return Output(logits if mask is None else logits.masked_fill(~mask[..., None], 0), embedding=last)
+
+
+def normalise(norm: StepBatchNorm, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Normalise ``x (N, T, D)`` step by step."""
+    out: Tensor = norm(x[:, None], None if mask is None else mask[:, None])
+    return out[:, 0]
+
+
+def last_step(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the last valid step ``(N, D)`` of ``x (N, T, D)``."""
+    return x[:, -1] if lengths is None else x[torch.arange(len(x), device=x.device), lengths - 1]

@@ -1,0 +1,149 @@
+"""Memory-augmented temporal dynamic learning: a network that decides which frames to remember (000)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.backbones.base import Backbone
+from models.convnet import frame_features
+from models.masking import lengths_of
+from models.output import Output
+
+EmptyMemory = Literal["mean", "best"]
+
+
+class MemoryNetwork(nn.Module):
+    """A growing memory, a discrete controller that writes to it, and a segmental LSTM (000, equations 1 to 10).
+
+    At each step an LSTM gives the context, the memory's mean before the step its history; from both and the frame the
+    controller finds the probability a of writing, and writes where a > threshold. Where it does not, the LSTM starts
+    anew. The mean of what was written is classified. In the backward pass the decision counts as a itself
+    (straight-through, equation 10), also in the number of items that the means divide by.
+
+    The memory is kept as running sums of s_t m_t, not as a list; and since the history enters linearly, the sum that a
+    step needs is that of W_sm m_t, computed for all steps at once like all else that depends on frames alone.
+
+    Sizes and dropout are not in the paper; their defaults are those of systems.md 6.1. ``decision`` starts with no
+    negative weight, so that at the start every frame is written unless no unit of the controller is active (systems.md
+    6.4, point 4: dead memory).
+
+    Args:
+        num_classes: K.
+        feature_dim: D of the frames' features, d in the paper; that of the backbone where there is one.
+        backbone: gives the features where the input is clips.
+        memory_dim: width of an item, D in the paper; None for ``feature_dim``.
+        hidden: width of the LSTM.
+        controller: width of the controller.
+        threshold: thr in equation 9; 0.5 in the paper.
+        empty_memory: what stands in for the memory of a clip of which nothing was written, which the paper leaves
+            open: ``mean``, as if all steps had been written (default of systems.md 6.4), or ``best``, as if the step
+            with the largest probability had been.
+        dropout: share of the video's feature dropped before the linear layer; TSN's 0.8 for rgb, 0.7 for flow.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_dim: int,
+        backbone: Backbone | None = None,
+        memory_dim: int | None = None,
+        hidden: int = 512,
+        controller: int = 512,
+        threshold: float = 0.5,
+        empty_memory: EmptyMemory = "mean",
+        dropout: float = 0.8,
+    ) -> None:
+        super().__init__()
+        self.threshold, self.empty_memory = threshold, empty_memory
+        self.backbone = backbone
+        width = feature_dim if backbone is None else backbone.feature_dim
+        item = width if memory_dim is None else memory_dim
+        self.lstm = nn.LSTMCell(width, hidden)  # equation 3
+        self.write = nn.Linear(width, item, bias=False)  # W_w
+        self.feature = nn.Linear(width, controller)  # W_sf and b_s
+        self.context = nn.Linear(hidden, controller, bias=False)  # W_sc
+        self.history = nn.Linear(item, controller, bias=False)  # W_sm
+        self.decision = nn.Linear(controller, 1, bias=False)  # v_s
+        with torch.no_grad():
+            self.decision.weight.abs_()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(item, num_classes)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify videos.
+
+        Args:
+            features: ``(N, T, D)``; with a backbone clips ``(N, T, 3 or 2L, H, W)``.
+            mask: ``(N, T)`` bool, valid steps first.
+
+        Returns:
+            Logits ``(N, K)``, the controller's own writes and their probabilities ``(N, T)``, zero where a clip is
+            padded, and the memory's mean ``(N, memory_dim)`` as the embedding.
+        """
+        if mask is not None:
+            lengths_of(mask)
+        x = features if self.backbone is None else frame_features(self.backbone, features)
+        items = self.write(x)  # (N, T, memory_dim)
+        dtype = torch.promote_types(items.dtype, torch.float32)  # of sums, under autocast too
+        valid = x.new_ones(x.shape[:2], dtype=dtype) if mask is None else mask.to(dtype)
+        writes, probability = self._decide(x, items, valid)
+        embedding = self._read(items, writes, probability, valid)
+        return Output(
+            self.classifier(self.dropout(embedding)), writes=writes, write_probability=probability, embedding=embedding
+        )
+
+    def _decide(self, x: Tensor, items: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return writes and probabilities ``(N, T)``."""
+        cell = self.lstm
+        gates_x = F.linear(x, cell.weight_ih, cell.bias_ih + cell.bias_hh).unbind(1)
+        remembered = self.history(items).unbind(1)  # W_sm m_t
+        seen = self.feature(x).unbind(1)
+        recurrent = torch.cat([cell.weight_hh, self.context.weight]).t()
+        sizes = [4 * cell.hidden_size, self.context.out_features]
+        # Zeros, but with a gradient: in a clip of one step DistributedDataParallel would wait for that of W_sm.
+        history, count = remembered[0].to(valid.dtype) * 0, torch.zeros_like(valid[:, :1])
+        c, gates_h = valid.new_zeros(len(x), cell.hidden_size), torch.zeros_like(gates_x[0])
+        writes, probabilities = [], []
+        for step, here in enumerate(valid.unsqueeze(2).unbind(1)):
+            h, c = lstm_step(gates_x[step] + gates_h, c)
+            gates_h, context = torch.split(h @ recurrent, sizes, 1)
+            units = F.relu(seen[step] + context + history / (count + (count == 0)))  # equation 6
+            write, probability = straight_through(self.decision(units), self.threshold)
+            write, probability = write * here, probability * here
+            gates_h, c = write * gates_h, write * c  # equations 4 and 5: W_hh (s h) = s W_hh h
+            history, count = history + write * remembered[step], count + write  # equation 2
+            writes.append(write)
+            probabilities.append(probability)
+        return torch.cat(writes, 1), torch.cat(probabilities, 1)
+
+    def _read(self, items: Tensor, writes: Tensor, probability: Tensor, valid: Tensor) -> Tensor:
+        """Return the mean of the written items ``(N, memory_dim)``, by the rule where there is none."""
+        if self.empty_memory == "mean":
+            stand_in = valid
+        else:
+            stand_in = F.one_hot(probability.argmax(1), probability.shape[1]).to(valid.dtype)
+        empty = (writes.sum(1, keepdim=True) == 0).to(valid.dtype)
+        weights = writes + empty * stand_in
+        return torch.einsum("nt,ntd->nd", weights / weights.sum(1, keepdim=True), items)
+
+
+def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h and c ``(N, hidden)`` from the four sums of PyTorch's order, i, f, g, o, in ``(N, 4 * hidden)``."""
+    i, f, g, o = gates.chunk(4, 1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def straight_through(q: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Return the decision s = 1[sigmoid(q) > threshold], 0 or 1, and the probability sigmoid(q), both like ``q``.
+
+    The gradient of s is that of the probability: ds/dq = sigma(q) (1 - sigma(q)) (equations 7 to 10).
+    """
+    probability = q.sigmoid()
+    hard = (probability > threshold).to(q.dtype)
+    return hard + (probability - probability.detach()), probability

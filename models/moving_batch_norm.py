@@ -1,0 +1,108 @@
+"""Batch norm that normalises by its moving statistics in training too (003, section 5.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MOMENTUM = 0.001  # 003's "very small momentum (e.g. 0.001, 0.0005)"
+
+
+class MovingBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose moving mean and variance normalise in training as in the test, and follow the batches slowly.
+
+    ``nn.BatchNorm2d`` with the same momentum is another thing: in training it normalises by the batch. Here a batch
+    changes its own output in no way, and the gradient does not pass through statistics; the moving figures take the
+    batch in after it went through, new = (1 - momentum) old + momentum batch, with the unbiased variance, as PyTorch's
+    do. Names in the state dict are those of ``nn.BatchNorm2d``.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: share of a batch in the moving figures; 0.001 or 0.0005 in 003.
+        activation: applied to the result; for networks that hold it inside their batch norm, as timm's do.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = MOMENTUM,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__(num_features, eps, momentum)
+        self.step_share = momentum
+        self.activation = nn.Identity() if activation is None else activation
+
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - the library's name
+        """Normalise ``input (N, C, H, W)``; ``mask (N,)`` is True where a sample counts for the statistics."""
+        # The backward pass reads these figures, and the update below writes them in place.
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        out = F.batch_norm(input, mean, var, self.weight, self.bias, training=False, eps=self.eps)
+        if self.training:
+            self._update(input.detach(), mask)
+        activated: Tensor = self.activation(out)
+        return activated
+
+    def scale_and_shift(self, input: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
+        """Return what ``forward`` multiplies each channel by and then adds, both ``(C,)``; in training the same update.
+
+        A layer that multiplies next takes both into its weight and bias: as they are no function of the batch, the
+        gradient of this norm then costs no product, whereas through its output it costs one of the layer's size.
+        """
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean.clone() * scale  # the update writes in place
+        if self.training:
+            self._update(input.detach(), mask)
+        return scale, shift
+
+    @torch.no_grad()
+    def _update(self, x: Tensor, mask: Tensor | None) -> None:
+        """Let the moving figures take in the batch; one value a channel has no variance and changes only the mean."""
+        x = x.to(self.running_mean.dtype)
+        positions = x.shape[2] * x.shape[3]
+        if mask is None:
+            count = torch.full((), len(x) * positions, dtype=x.dtype, device=x.device)
+            mean = x.mean((0, 2, 3))
+            squares = (x - mean[:, None, None]).square().sum((0, 2, 3))
+        else:
+            valid = mask.to(x.dtype)[:, None, None, None]
+            count = valid.sum() * positions
+            mean = (x * valid).sum((0, 2, 3)) / count
+            squares = ((x - mean[:, None, None]).square() * valid).sum((0, 2, 3))
+        var = torch.where(count > 1, squares / (count - 1).clamp(min=1), self.running_var)
+        self.running_mean.lerp_(mean, self.step_share)
+        self.running_var.lerp_(var, self.step_share)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def with_moving_statistics(module: nn.Module, momentum: float = MOMENTUM) -> nn.Module:
+    """Replace every 2d batch norm in a network by one that normalises by its moving figures; return the network.
+
+    Weights and figures are kept, and so are the names in the state dict. Batch norms of timm, which hold dropout and
+    activation inside, keep them.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        return module if isinstance(module, MovingBatchNorm2d) else _converted(module, momentum)
+    for name, child in module.named_children():
+        module.add_module(name, with_moving_statistics(child, momentum))
+    return module
+
+
+def _converted(norm: nn.BatchNorm2d, momentum: float) -> MovingBatchNorm2d:
+    inside = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
+    moving = MovingBatchNorm2d(
+        norm.num_features, eps=norm.eps, momentum=momentum, activation=nn.Sequential(*inside) if inside else None
+    )
+    moving.weight, moving.bias = norm.weight, norm.bias
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    moving.running_mean, moving.running_var = norm.running_mean, norm.running_var
+    moving.num_batches_tracked = norm.num_batches_tracked
+    return moving.train(norm.training)

@@ -1,0 +1,58 @@
+"""How a kind of network is published: its builder, and the features that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import nn
+
+Features = Literal["vector", "map"]
+Inputs = Literal["vector", "map", "rgb+flow"]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of network.
+
+    Attributes:
+        build: takes ``num_classes``, ``feature_dim`` (vector features) or ``feature_shape`` (all others), and options.
+        inputs: ``vector`` features ``(N, T, D)`` and ``map`` features ``(N, T, C, H, W)`` of one stream, or of several
+            concatenated on D or C; ``rgb+flow`` takes a mapping with the features of both streams apart.
+        streams: of ``rgb+flow``, the features of each stream.
+        per_step: whether logits are ``(N, T, K)``, with the training loss taken at every step.
+    """
+
+    build: Callable[..., nn.Module]
+    inputs: Inputs = "vector"
+    streams: Mapping[str, Features] = field(default_factory=dict)
+    per_step: bool = False
+
+
+def feature_arguments(
+    kind: Kind, feature_dim: int | None, feature_shape: Shape | Mapping[str, Shape] | None
+) -> dict[str, Any]:
+    """Return the feature arguments of a kind's builder.
+
+    Raises:
+        ValueError: if features of another form are given than the kind takes.
+    """
+    if kind.inputs == "rgb+flow":
+        if not isinstance(feature_shape, Mapping) or set(feature_shape) != set(kind.streams):
+            raise ValueError(f"features: got {feature_shape}, allowed: a shape for each of {sorted(kind.streams)}")
+        _require_axes(feature_shape, kind.streams)
+        return {"feature_shape": {name: tuple(shape) for name, shape in feature_shape.items()}}
+    shape = (feature_dim,) if feature_shape is None and feature_dim is not None else feature_shape
+    if shape is None or isinstance(shape, Mapping):
+        raise ValueError(f"features: got {shape}, allowed: the shape of one {kind.inputs}")
+    _require_axes({"features": shape}, {"features": kind.inputs})
+    return {"feature_dim": shape[0]} if kind.inputs == "vector" else {"feature_shape": tuple(shape)}
+
+
+def _require_axes(shapes: Mapping[str, Shape], features: Mapping[str, str]) -> None:
+    for name, shape in shapes.items():
+        expected = "(D,)" if features[name] == "vector" else "(C, H, W)"
+        if len(shape) != (1 if features[name] == "vector" else 3):
+            raise ValueError(f"{name}: got shape {tuple(shape)} without N and T, allowed: {expected}")

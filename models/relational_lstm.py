@@ -1,0 +1,155 @@
+"""Relational LSTM, its local branch, and both side by side (003, sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones.base import Backbone
+from models.bottleneck import Conv53
+from models.masking import lengths_of, pool
+from models.moving_batch_norm import MOMENTUM, with_moving_statistics
+from models.output import Output
+from models.relational_module import RelationalModule, per_step
+
+BACKBONE_FEATURE = "conv5_2"  # section 4: "after ResNet-101-v2 conv5_2 layer"
+# Where ResNet-101-v2 keeps the pretrained parts of the local branch in timm's weight files.
+TIMM_UNIT, TIMM_NORM = "stages.3.blocks.2.", "norm."
+
+
+class RelationalLSTMNetwork(nn.Module):
+    """The two-branch network of 003, or either branch alone.
+
+    Local branch: conv5_3, batch norm, ReLU and mean over positions of every step, and the mean over steps. Non-local
+    branch: Relational LSTM over the steps, 1x1 convolution of its last state, conv5_3, batch norm, ReLU and mean over
+    positions. Both vectors side by side, dropout, linear. All batch norms are ``MovingBatchNorm2d`` (section 5.2).
+
+    Args:
+        num_classes: K.
+        feature_shape: ``(C, H, W)`` of the maps, (2048, 7, 7) in 003.
+        backbone: gives the maps (``conv5_2`` of ``resnet101_v2``) where the input is clips; it is cut off behind them.
+        branches: ``both`` (Table 2), ``local`` (Table 3) or ``non-local`` (Table 1).
+        segments: S, steps that the network sees: one of each of S equal parts of a clip, at random in training and the
+            middle one in the test; 6, 8, 10 or 12 in Table 2. A part shorter than a step repeats one. None for all.
+        hidden: channels of the state; None for C / 2 (section 3).
+        embedding: channels of theta and phi; None for those of the state. The paper does not say; as the public
+            non-local networks do (systems.md 5.1).
+        bias: of the embeddings and the 1x1 convolution. The equations have none, the public non-local networks have;
+            default of systems.md 5.1.
+        shared_theta: one theta for both relations of a gate, for the "r" of equation 3 read more narrowly.
+        width: inner channels of conv5_3; None for C / 4, as in ResNet.
+        momentum: of the moving batch norms, 0.001 or 0.0005 (section 5.2).
+        dropout: share dropped before the linear layer: 0.8 for rgb, 0.7 for flow (section 5.2).
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_shape: Sequence[int],
+        backbone: Backbone | None = None,
+        branches: Literal["both", "local", "non-local"] = "both",
+        segments: int | None = 8,
+        hidden: int | None = None,
+        embedding: int | None = None,
+        bias: bool = True,
+        shared_theta: bool = False,
+        width: int | None = None,
+        momentum: float = MOMENTUM,
+        dropout: float = 0.8,
+    ) -> None:
+        super().__init__()
+        channels = feature_shape[0]
+        inner = max(1, channels // 4) if width is None else width
+        state = max(1, channels // 2) if hidden is None else hidden
+        self.segments = segments
+        self.backbone = None if backbone is None else backbone.cut(BACKBONE_FEATURE)
+        if self.backbone is not None:
+            with_moving_statistics(self.backbone, momentum)
+        self.local = Conv53(channels, inner, momentum) if branches != "non-local" else None
+        self.relational = self.non_local = None
+        if branches != "local":
+            self.relational = RelationalModule(
+                channels,
+                state,
+                embedding=state if embedding is None else embedding,
+                bias=bias,
+                shared_theta=shared_theta,
+                momentum=momentum,
+            )
+            self.non_local = xavier(Conv53(channels, inner, momentum))  # section 5.2; the local one is pretrained
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels * (2 if branches == "both" else 1), num_classes)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify videos.
+
+        Args:
+            features: maps ``(N, T, C, H, W)``; with a backbone clips ``(N, T, 3 or 2L, H, W)``.
+            mask: ``(N, T)`` bool, valid steps first.
+
+        Returns:
+            Logits ``(N, K)`` and the embedding ``(N, C)`` or ``(N, 2C)``, local before non-local.
+        """
+        x, mask = draw_steps(features, self.segments, mask, at_random=self.training)
+        if self.backbone is not None:
+            x = per_step(self.backbone.features(x.flatten(0, 1), BACKBONE_FEATURE), *x.shape[:2])
+        parts = []
+        if self.local is not None:
+            vectors = self.local(x.flatten(0, 1), None if mask is None else mask.flatten())
+            parts.append(pool(per_step(vectors, *x.shape[:2]), "mean", mask))
+        if self.relational is not None and self.non_local is not None:
+            parts.append(self.non_local(self.relational(x, mask)))
+        embedding = torch.cat(parts, 1)
+        return Output(self.classifier(self.dropout(embedding)), embedding=embedding)
+
+    def load_local(self, state: Mapping[str, Tensor]) -> None:
+        """Start the local branch from conv5_3 and the last batch norm of timm's ResNet-101-v2 (section 5.2).
+
+        Raises:
+            ValueError: if there is no local branch.
+            RuntimeError: if names or shapes differ.
+        """
+        if self.local is None:
+            raise ValueError("branches: got 'non-local', allowed: 'local' or 'both' where pretrained weights are given")
+        for part, prefix in ((self.local.unit, TIMM_UNIT), (self.local.norm, TIMM_NORM)):
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            part.load_state_dict(own)
+
+
+def draw_steps(
+    features: Tensor, segments: int | None, mask: Tensor | None, *, at_random: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Take one step of each of S equal parts of every clip (section 5.2), at random or in the middle.
+
+    Args:
+        features: ``(N, T, ...)``.
+        segments: S; None takes all steps.
+        mask: ``(N, T)`` bool, valid steps first.
+        at_random: a random step of each part, else the middle one.
+
+    Returns:
+        ``(N, S, ...)`` and no mask, or both arguments as they are.
+    """
+    lengths = None if mask is None else lengths_of(mask)
+    videos, steps = features.shape[:2]
+    if segments is None or (lengths is None and steps == segments):
+        return features, mask
+    sizes = torch.full((videos,), steps, device=features.device) if lengths is None else lengths
+    part = torch.arange(segments, device=features.device)
+    shape = (videos, segments)
+    # In float64: 3 + 0.99999997 is 4 in float32.
+    place = torch.rand(shape, device=features.device, dtype=torch.float64) if at_random else 0.5
+    index = ((part + place) * sizes[:, None] / segments).long().clamp(max=sizes[:, None] - 1)
+    return features[torch.arange(videos, device=features.device)[:, None], index], None
+
+
+def xavier(module: Conv53) -> Conv53:
+    """Draw the convolutions of a new unit as 003 does (section 5.2: Xavier-Glorot)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight)
+    return module

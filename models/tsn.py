@@ -1,0 +1,97 @@
+"""Temporal Segment Network: snippets of equal parts of a video, one ConvNet, consensus by average (systems.md, 1.6)."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from models.backbones.base import Backbone
+from models.convnet import ConvNet
+from models.masking import lengths_of, pool
+from models.output import Output
+
+
+class TSN(nn.Module):
+    """Class scores of snippets, averaged before the softmax.
+
+    In training, one snippet of each of S equal parts of a clip, at random; a clip of S snippets is taken whole. For
+    the test every snippet counts.
+
+    Args:
+        num_classes: K.
+        feature_dim: D where there is no backbone.
+        backbone: gives features of a snippet; None where the input is its features.
+        segments: S, 3 in TSN's released models.
+        dropout: share of features dropped, 0 to 1: 0.8 for rgb and 0.7 for flow in TSN's code.
+        partial_batch_norm: freeze statistics, scale and shift of every batch norm of the backbone but the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_dim: int = 0,
+        backbone: Backbone | None = None,
+        segments: int = 3,
+        dropout: float = 0.8,
+        partial_batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.segments = segments
+        self.convnet = ConvNet(backbone, num_classes, dropout, feature_dim)
+        nn.init.normal_(self.convnet.classifier.weight, std=0.001)  # TSN's code
+        nn.init.zeros_(self.convnet.classifier.bias)
+        self.frozen = _all_but_the_first_batch_norm(backbone) if backbone is not None and partial_batch_norm else []
+        for norm in self.frozen:
+            norm.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, and leave frozen batch norms in evaluation."""
+        super().train(mode)
+        for norm in self.frozen:
+            norm.eval()
+        return self
+
+    def forward(self, snippets: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify videos.
+
+        Args:
+            snippets: ``(N, T, C, H, W)``, C = 3 or 2L; without a backbone their features ``(N, T, D)``.
+            mask: ``(N, T)`` bool, valid snippets first.
+
+        Returns:
+            Logits ``(N, K)``, the mean over snippets.
+
+        Raises:
+            ValueError: in training, if a clip has fewer than S snippets.
+        """
+        lengths = None if mask is None else lengths_of(mask)
+        if self.training:
+            snippets, mask = draw(snippets, self.segments, lengths), None
+        return Output(pool(self.convnet(snippets).logits, "mean", mask))
+
+
+def draw(snippets: Tensor, segments: int, lengths: Tensor | None = None) -> Tensor:
+    """Draw one of each of S equal parts of every clip: ``(N, S, ...)`` of ``(N, T, ...)``, clips of ``lengths (N,)``.
+
+    Raises:
+        ValueError: if a clip is shorter than S.
+    """
+    videos, steps = snippets.shape[:2]
+    if lengths is None and steps == segments:
+        return snippets
+    sizes = snippets.new_full((videos,), steps, dtype=torch.int64) if lengths is None else lengths
+    shortest = steps if lengths is None else int(lengths.min())
+    if shortest < segments:
+        raise ValueError(f"snippets: got a clip of {shortest}, allowed: at least {segments}, one a segment")
+    size = (sizes // segments)[:, None]
+    offset = (torch.rand(videos, segments, device=snippets.device) * size).long().clamp(max=size - 1)
+    index = torch.arange(segments, device=snippets.device) * size + offset
+    return snippets[torch.arange(videos, device=snippets.device)[:, None], index]
+
+
+def _all_but_the_first_batch_norm(backbone: nn.Module) -> list[_BatchNorm]:
+    return [module for module in backbone.modules() if isinstance(module, _BatchNorm)][1:]
