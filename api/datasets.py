@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,7 @@ from api.authentication import Owner
 from api.deps import DatabaseDep, Id, JsonBody
 from api.field_errors import body_of, checked
 from services import registry
+from services.datasets.layouts import Layout
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -26,7 +27,8 @@ class NewDataset(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     root: Folder
     annotations: Folder
-    layout: Literal["ucf101"] = "ucf101"
+    layout: Layout = "ucf101"
+    """Of the lists: UCF101's (`classInd.txt`, `trainlist01.txt`, ...) or HMDB51's (`<class>_test_split1.txt`, ...)."""
     replace: bool = False
     """Registers an existing name anew as its next revision, so that changed files are read again."""
 

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from cli.client import CommandError
-from cli.commands import catalogue, experiments, fleet, local
+from cli.commands import catalogue, check, experiments, fetch, fleet, local
 from cli.output import print_json
 from cli.stack.process import StackError
 
@@ -35,6 +35,8 @@ app.command("list")(experiments.listing)
 app.command()(experiments.show)
 app.command()(experiments.logs)
 app.command()(catalogue.leaderboard)
+catalogue.datasets.command()(check.check)
+catalogue.datasets.command()(fetch.fetch)
 app.add_typer(catalogue.datasets, name="dataset")
 app.command()(fleet.queue)
 app.command()(fleet.workers)

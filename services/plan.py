@@ -10,13 +10,14 @@ from itertools import product
 from pathlib import Path
 
 from services.datasets.motion_shapes import MotionShapesParams
-from services.specs import ExperimentSpec, Stream, TrainingSpec
+from services.specs import ExperimentSpec, FlowSpec, Stream, TrainingSpec
 from services.stages import (
     AnyParams,
     BackboneParams,
     Edge,
     ExtractParams,
     FinetuneParams,
+    FlowMethodParams,
     FlowParams,
     FuseParams,
     IndexParams,
@@ -99,6 +100,7 @@ class Plan:
             backbone=BackboneParams(name=spec.backbone.name) if trained else self._backbone,
             frames=spec.evaluation.frames,
             flow_stack=spec.flow.stack,  # for rgb too: both streams look at the same frames (001, sec. 4.2)
+            flow=self._on_the_fly if stream == "flow" else None,
             seed=seed if not trained and spec.backbone.weights == "none" else None,
         )
         return self._add("extract", params, inputs, f"extract {spec.backbone.name} {stream}{place}")
@@ -113,6 +115,7 @@ class Plan:
             seed=seed,
             backbone=self._backbone,
             flow_stack=self.spec.flow.stack if stream == "flow" else 0,
+            flow=self._on_the_fly if stream == "flow" else None,
             samples_per_clip=recipe.samples_per_clip,
             dropout=recipe.dropout,
             augmentation=recipe.augmentation,
@@ -131,10 +134,32 @@ class Plan:
 
     def _flow_shards(self) -> Iterator[Edge]:
         flow = self.spec.flow
+        if flow.storage == "on_the_fly":
+            return
+        kind: StageKind = "gpu_flow" if flow.chosen_device == "gpu" else "flow"
         for shard in range(flow.shards):
-            params = FlowParams(algorithm=flow.algorithm, bound=flow.bound, shard=shard, shards=flow.shards)
+            params = FlowParams(
+                **dict(self._flow_method),
+                codec=flow.codec,
+                jpeg_quality=flow.jpeg_quality if flow.codec == "jpeg" else None,
+                shard=shard,
+                shards=flow.shards,
+            )
             label = f"flow {flow.algorithm}, shard {shard + 1} of {flow.shards}"
-            yield Edge(name=f"flow/{shard}", key=self._add("flow", params, (self._index_edge,), label))
+            yield Edge(name=f"flow/{shard}", key=self._add(kind, params, (self._index_edge,), label))
+
+    @cached_property
+    def _flow_method(self) -> FlowMethodParams:
+        flow = self.spec.flow
+        params = FlowMethodParams(algorithm=flow.algorithm, bound=flow.bound, quantization=flow.quantization)
+        if flow.algorithm != "raft":
+            return params
+        found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest(flow.weights)}
+        return params.model_copy(update=found)
+
+    @property
+    def _on_the_fly(self) -> FlowMethodParams | None:
+        return self._flow_method if self.spec.flow.storage == "on_the_fly" else None
 
     @cached_property
     def _backbone(self) -> BackboneParams:
@@ -160,19 +185,34 @@ def protocol(spec: ExperimentSpec, stream: str) -> str:
     line = f"{spec.evaluation.frames} frames, centre crop, {spec.evaluation.average}, last epoch"
     if stream == "rgb":
         return line
-    return f"{line}; flow {spec.flow.algorithm} +-{spec.flow.bound:g}, stack {spec.flow.stack}"
+    return f"{line}; {_flow_protocol(spec.flow)}, stack {spec.flow.stack}"
+
+
+def _flow_protocol(flow: FlowSpec) -> str:
+    """Name what changes the bytes that a network sees; where flow is stored does not, how it is packed may."""
+    algorithm = {"raft": f"raft-{flow.raft}", "tvl1": "tvl1-gpu" if flow.chosen_device == "gpu" else "tvl1"}
+    line = f"flow {algorithm.get(flow.algorithm, flow.algorithm)} +-{flow.bound:g}"
+    line += " frame min-max" if flow.quantization == "frame_min_max" else ""
+    return line + (f" jpeg {flow.jpeg_quality}" if flow.storage == "stored" and flow.codec == "jpeg" else "")
 
 
 def index_params(
-    name: str, *, root: str, annotations: str, revision: int, generator: dict[str, int] | None
+    name: str,
+    *,
+    root: str,
+    annotations: str,
+    revision: int,
+    generator: dict[str, int] | None,
+    layout: str = "ucf101",
 ) -> IndexParams:
     """Return the parameters of the `index` stage of a registered dataset."""
     made = None if generator is None else MotionShapesParams.model_validate(generator)
-    return IndexParams(dataset=name, root=root, annotations=annotations, revision=revision, generator=made)
+    found = {"dataset": name, "layout": layout, "root": root, "annotations": annotations, "revision": revision}
+    return IndexParams.model_validate({**found, "generator": made})
 
 
 def _file_digest(weights: str) -> str | None:
-    if weights in {"none", "imagenet"}:
+    if weights in {"none", "imagenet", "default"}:
         return None
     try:
         with Path(weights).open("rb") as file:

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.datasets.layouts import LAYOUTS, Layout
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.tables import DatasetRow
 from services.errors import Conflict, InvalidRequest, NotFound
@@ -16,7 +17,6 @@ from services.plan import index_params
 from services.specs import ExperimentSpec
 from services.stages import IndexParams
 
-LAYOUTS = ("ucf101",)
 GENERATED = "motion_shapes"
 
 
@@ -27,7 +27,7 @@ def add_generated(session: Session) -> None:
 
 
 def add(
-    session: Session, *, name: str, root: str, annotations: str, layout: str = "ucf101", replace: bool = False
+    session: Session, *, name: str, root: str, annotations: str, layout: Layout = "ucf101", replace: bool = False
 ) -> DatasetRow:
     """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
 
@@ -36,7 +36,7 @@ def add(
         name: what experiments call it.
         root: folder of the clips, as the workers see it.
         annotations: folder of the lists, as the workers see it.
-        layout: how both are laid out; ``ucf101``.
+        layout: how the lists are laid out, ``ucf101`` or ``hmdb51``.
         replace: registers a name anew, so that its files are read again.
 
     Raises:
@@ -97,5 +97,10 @@ def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
         if split not in row.splits:
             raise InvalidRequest(f"splits.{place}", split, ", ".join(map(str, row.splits)))
     return index_params(
-        row.name, root=row.root, annotations=row.annotations, revision=row.revision, generator=row.generator
+        row.name,
+        layout=row.layout,
+        root=row.root,
+        annotations=row.annotations,
+        revision=row.revision,
+        generator=row.generator,
     )

@@ -9,10 +9,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.datasets.layouts import Layout
 from services.datasets.motion_shapes import MotionShapesParams
-from services.specs import AugmentationSpec, FlowAlgorithm, ModelSpec, Stream, TrainingSpec
+from services.specs import (
+    AugmentationSpec,
+    FlowAlgorithm,
+    FlowCodec,
+    FlowQuantization,
+    ModelSpec,
+    RaftVariant,
+    Stream,
+    TrainingSpec,
+)
 
-StageKind = Literal["index", "flow", "finetune", "extract", "train", "score", "fuse"]
+StageKind = Literal["index", "flow", "gpu_flow", "finetune", "extract", "train", "score", "fuse"]
 Queue = Literal["cpu", "gpu"]
 
 
@@ -26,25 +36,45 @@ class IndexParams(Params):
     """The manifest of a dataset: every listed clip with its hash, frame count, size and label, and the splits.
 
     Attributes:
+        layout: of the lists, UCF101's or HMDB51's.
         root: folder of the clips, laid out ``<Class>/<clip>.avi``; empty for a generated dataset.
-        annotations: folder of ``classInd.txt``, ``trainlist0N.txt`` and ``testlist0N.txt``.
+        annotations: folder of the lists.
         revision: rises when a user registers the dataset anew, so that changed files are read again.
         generator: makes the clips where they do not exist yet.
     """
 
     dataset: str
-    layout: Literal["ucf101"] = "ucf101"
+    layout: Layout = "ucf101"
     root: str = ""
     annotations: str = ""
     revision: int = 1
     generator: MotionShapesParams | None = None
 
 
-class FlowParams(Params):
-    """Optical flow of the clips whose place in the manifest is ``shard`` modulo ``shards``."""
+class FlowMethodParams(Params):
+    """How two frames become bytes of motion.
+
+    ``raft``, ``weights`` and ``digest`` (SHA-256 of a weights file that the planner could read) are None for all
+    algorithms but ``raft``.
+    """
 
     algorithm: FlowAlgorithm
     bound: float
+    quantization: FlowQuantization = "linear"
+    raft: RaftVariant | None = None
+    weights: str | None = None
+    digest: str | None = None
+
+
+class FlowParams(FlowMethodParams):
+    """Optical flow of the clips whose place in the manifest is ``shard`` modulo ``shards``.
+
+    The kind `flow` runs OpenCV's algorithms on processors, without torch; `gpu_flow` runs ours, and RAFT, in batches.
+    ``jpeg_quality`` is None for all codecs but ``jpeg``.
+    """
+
+    codec: FlowCodec = "raw"
+    jpeg_quality: int | None = None
     shard: int
     shards: int
 
@@ -62,13 +92,17 @@ class BackboneParams(Params):
 
 
 class FinetuneParams(Params):
-    """Training of a ConvNet on one stream of one split; ``flow_stack`` is L, the fields in a stack."""
+    """Training of a ConvNet on one stream of one split; ``flow_stack`` is L, the fields in a stack.
+
+    ``flow`` says how stacks are computed on the fly, and is None where they are read from `flow` stages.
+    """
 
     split: int
     stream: Stream
     seed: int
     backbone: BackboneParams
     flow_stack: int
+    flow: FlowMethodParams | None = None
     samples_per_clip: int
     dropout: float
     augmentation: AugmentationSpec | None
@@ -78,13 +112,15 @@ class FinetuneParams(Params):
 class ExtractParams(Params):
     """Features of ``frames`` equally spaced frames of every clip of the manifest.
 
-    ``seed`` fixes the weights of a backbone that is neither trained nor loaded, and is None otherwise.
+    ``seed`` fixes the weights of a backbone that is neither trained nor loaded, and is None otherwise. ``flow`` says
+    how stacks are computed on the fly, and is None where they are read from `flow` stages.
     """
 
     stream: Stream
     backbone: BackboneParams
     frames: int
     flow_stack: int
+    flow: FlowMethodParams | None = None
     seed: int | None = None
 
 
@@ -123,6 +159,7 @@ AnyParams = IndexParams | FlowParams | FinetuneParams | ExtractParams | TrainPar
 PARAMS: dict[StageKind, type[AnyParams]] = {
     "index": IndexParams,
     "flow": FlowParams,
+    "gpu_flow": FlowParams,
     "finetune": FinetuneParams,
     "extract": ExtractParams,
     "train": TrainParams,
@@ -132,13 +169,14 @@ PARAMS: dict[StageKind, type[AnyParams]] = {
 QUEUES: dict[StageKind, Queue] = {
     "index": "cpu",
     "flow": "cpu",
+    "gpu_flow": "gpu",
     "finetune": "gpu",
     "extract": "gpu",
     "train": "gpu",
     "score": "gpu",
     "fuse": "cpu",
 }
-VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1)
+VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {"index": 2}
 """Raised when the code of a kind changes what its output means."""
 
 

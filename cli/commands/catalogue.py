@@ -57,13 +57,16 @@ def _row(row: dict[str, Any], splits: list[str]) -> tuple[object, ...]:
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name for specs and leaderboards.")],
     root: Annotated[Path, typer.Option(help="Folder of the clips, <Class>/<clip>.avi.")],
-    splits: Annotated[Path, typer.Option(help="Folder of classInd.txt, trainlist0N.txt and testlist0N.txt.")],
+    splits: Annotated[Path, typer.Option(help="Folder of the official lists.")],
+    layout: Annotated[
+        str, typer.Option(help="Of the lists: ucf101 (classInd.txt, ...) or hmdb51 (<class>_test_split1.txt, ...).")
+    ] = "ucf101",
     replace: Annotated[
         bool, typer.Option("--replace", help="Register an existing name anew; its files are read again.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Register a dataset in UCF101's layout; the folders must be there for the API and the workers too."""
+    """Register a dataset in UCF101's or HMDB51's layout; the folders must be there for the API and the workers too."""
     for option, folder in (("--root", root), ("--splits", splits)):
         if not folder.is_dir():
             raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
@@ -71,7 +74,7 @@ def add(
         "name": name,
         "root": str(root.resolve()),
         "annotations": str(splits.resolve()),
-        "layout": "ucf101",
+        "layout": layout,
         "replace": replace,
     }
     with Client.connect() as client:

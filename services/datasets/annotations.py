@@ -42,10 +42,11 @@ class ListedClip:
 
 @dataclass(frozen=True)
 class Split:
-    """The clips of one split, in the order of its lists."""
+    """The clips of one split, in the order of its lists; HMDB51 names clips that are neither trained nor tested on."""
 
     train: tuple[ListedClip, ...]
     test: tuple[ListedClip, ...]
+    unused: tuple[ListedClip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,17 @@ class Annotations:
     splits: Mapping[int, Split]
 
     def clips(self) -> tuple[ListedClip, ...]:
-        """Return every listed clip once, where it is named first, sorted by path."""
+        """Return every clip that some split uses once, where it is named first, sorted by path."""
+        return self._first(unused=False)
+
+    def named_clips(self) -> tuple[ListedClip, ...]:
+        """Return every clip that a list names, used or not, likewise."""
+        return self._first(unused=True)
+
+    def _first(self, *, unused: bool) -> tuple[ListedClip, ...]:
         first: dict[str, ListedClip] = {}
         for split in self.splits.values():
-            for clip in (*split.train, *split.test):
+            for clip in (*split.train, *split.test, *(split.unused if unused else ())):
                 first.setdefault(clip.path, clip)
         return tuple(first[path] for path in sorted(first))
 

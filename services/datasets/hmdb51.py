@@ -44,7 +44,7 @@ def _read_split(folder: Path, number: int, classes: tuple[str, ...]) -> Split:
     for part in ("train", "test"):
         if not parts[part]:
             raise DataError(f"{folder}: split {number} has no clips to {part}")
-    return Split(train=tuple(parts["train"]), test=tuple(parts["test"]))
+    return Split(**{part: tuple(clips) for part, clips in parts.items()})
 
 
 def _read_row(line: Line, text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ class's label its classInd row.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from services.datasets.annotations import Annotations, Line, ListedClip, Split, read_lines, refuse_repeats
@@ -15,6 +16,7 @@ from services.errors import DataError
 
 CLASS_LIST = "classInd.txt"
 SPLITS = (1, 2, 3)
+GROUP = re.compile(r"_g(\d+)_c\d+(\.\w+)?$")
 
 
 def read_ucf101(folder: Path) -> Annotations:
@@ -34,6 +36,12 @@ def read_ucf101(folder: Path) -> Annotations:
     if not splits:
         raise DataError(f"{folder}: no list of any split; hint: {_list(folder, 'train', 1).name} is the first")
     return Annotations(classes=tuple(labels), splits=splits)
+
+
+def group_of(path: str) -> int | None:
+    """Return the group of a clip by its name, ``v_YoYo_g11_c04.avi`` being of group 11; clips of one share a scene."""
+    found = GROUP.search(path)
+    return int(found[1]) if found else None
 
 
 def _list(folder: Path, part: str, number: int) -> Path:

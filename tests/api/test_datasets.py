@@ -52,3 +52,8 @@ def test_bad_bodies_are_422(shared, change, field):
     answer = shared.post("/datasets", json=UCF | change)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
+
+
+def test_hmdb51_is_a_layout(client):
+    made = client.post("/datasets", json=UCF | {"name": "hmdb", "layout": "hmdb51"})
+    assert (made.status_code, made.json()["layout"]) == (201, "hmdb51")

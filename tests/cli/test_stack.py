@@ -23,13 +23,16 @@ def status(url: str) -> int:
 
 @pytest.fixture
 def taken_ports():
-    """Somebody listens on every default port."""
+    """The default ports on which this test listens; a neighbour who has one of them may leave it meanwhile."""
     defaults = {"postgres": 54329, "redis": 63790, "mlflow": 5000, "api": 8080}
+    held = {}
     with contextlib.ExitStack() as servers:
-        for port in defaults.values():
-            with contextlib.suppress(OSError):  # somebody else listens there: as good
+        for name, port in defaults.items():
+            with contextlib.suppress(OSError):
                 servers.enter_context(ports.listen("127.0.0.1", port))
-        yield defaults
+                held[name] = port
+        assert held
+        yield held
 
 
 def test_everything_comes_up_and_goes_down_in_order(home, start, taken_ports):

@@ -6,16 +6,18 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from models import backbones
 from models.backbones import Backbone
 from services.errors import UserError
 from services.specs import Stream
-from services.stages import BackboneParams
+from services.stages import BackboneParams, ExtractParams, FinetuneParams
 from worker.task import Task
 from worker.training import checkpoint
 from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
+from worker.video.flow.on_the_fly import OnTheFlyFlow
 from worker.video.manifest import Manifest
 
 
@@ -57,9 +59,12 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def frame_source(
-    task: Task, manifest: Manifest, stream: Stream, flow_stack: int, cache_bytes: int = CACHE_BYTES
+    task: Task, manifest: Manifest, params: FinetuneParams | ExtractParams, cache_bytes: int = CACHE_BYTES
 ) -> Source:
-    """Return what reads the frames or flow stacks of a clip from the inputs of a task."""
-    if stream == "rgb":
+    """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now."""
+    if params.stream == "rgb":
         return RgbSource(manifest.root, cache_bytes)
-    return FlowSource([entry.path for entry in task.inputs_of("flow")], flow_stack)
+    if params.flow is not None:
+        return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device))
+    stored = (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))
+    return FlowSource([entry.path for entry in stored], params.flow_stack)

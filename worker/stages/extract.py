@@ -42,7 +42,7 @@ def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
     manifest = read_manifest(task.input("index").path)
     backbone = _backbone(task, params)
     transform = TestTransform(backbone.input_size, backbone.mean, backbone.std)
-    source = frame_source(task, manifest, params.stream, params.flow_stack, cache_bytes=0)
+    source = frame_source(task, manifest, params, cache_bytes=0)
     dataset = ClipDataset(manifest.clips, source, transform, frames=params.frames, stack=max(1, params.flow_stack))
     parts = []
     for first in range(0, len(dataset), CLIPS_PER_PART):
@@ -73,7 +73,7 @@ def _features(task: Task, backbone: Backbone, dataset: ClipDataset, rows: range,
     loader = DataLoader(
         Subset(dataset, rows),
         batch_size=None,
-        num_workers=0 if task.device == "cpu" else task.threads - 1,
+        num_workers=0 if task.device == "cpu" or task.params.get("flow") else task.threads - 1,
         pin_memory=task.device != "cpu",
     )
     features = []

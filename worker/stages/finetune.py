@@ -78,11 +78,11 @@ def summary(model: nn.Module, history: History, clips: int) -> dict[str, Any]:
 
 def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World) -> DatasetSource:
     # A processor that trains has no core to spare for loaders; beside a GPU all but one have nothing else to do.
-    num_workers = 0 if task.device == "cpu" else task.threads - 1
+    num_workers = 0 if task.device == "cpu" or params.flow is not None else task.threads - 1
     cache_bytes = CACHE_BYTES // max(1, num_workers)
     dataset = FrameDataset(
         clips_of(manifest, params.split, "train"),
-        frame_source(task, manifest, params.stream, params.flow_stack, cache_bytes),
+        frame_source(task, manifest, params, cache_bytes),
         _transform(params, backbone),
         seed=params.seed,
         samples_per_clip=params.samples_per_clip,

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from services.datasets.annotations import Annotations, ListedClip
-from services.datasets.ucf101 import read_ucf101
+from services.datasets.layouts import read_annotations
+from services.datasets.ucf101 import group_of
 from services.errors import DataError
 from services.stages import IndexParams
 from worker.task import Reporter, Task, write_atomically
-from worker.video.decode import DecodeFailed, probe_clip
+from worker.video.container import DecodeFailed
+from worker.video.files import clip_files
+from worker.video.inspection import Inspection
 from worker.video.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 from worker.video.motion_shapes import generate_motion_shapes
+from worker.video.survey import Failure, Ledger, survey
 
-CLIP_SUFFIXES = {".avi", ".mp4", ".mkv", ".mov", ".webm"}
-GROUP = re.compile(r"_g(\d+)_c\d+$")  # UCF101: v_YoYo_g11_c04
 NAMED = 5  # surplus clips that a warning names
 
 
 def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     """Write ``manifest.json``; generate the dataset first where the parameters say so.
+
+    What is known of a clip lies in ``task.state``, so that a later attempt decodes those only that are left.
 
     Returns:
         How many clips, classes and frames there are, and how many surplus clips no list names.
@@ -34,12 +36,13 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
         line.
     """
     root, lists = _folders(task, params, report)
-    annotations = read_ucf101(lists)
+    annotations = read_annotations(params.layout, lists)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of clips")
     listed = annotations.clips()
-    surplus = _compare(root, listed, report)
-    clips = _read_clips(task, root, listed, report)
+    surplus = _compare(root, annotations, report)
+    clips = tuple(sorted(_read_clips(task, root, listed, report), key=lambda clip: clip.id))
+    _refuse_equal_ids(clips)
     manifest = Manifest(
         dataset=params.dataset,
         root=root,
@@ -63,62 +66,52 @@ def _folders(task: Task, params: IndexParams, report: Reporter) -> tuple[Path, P
     )
 
 
-def _compare(root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> tuple[str, ...]:
-    """Return the clips that no list names; raise for those that are listed and absent."""
-    present = {
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in CLIP_SUFFIXES and not path.name.startswith(".")
-    }
-    missing = [clip for clip in listed if clip.path not in present and not (root / clip.path).is_file()]
+def _compare(root: Path, annotations: Annotations, report: Reporter) -> tuple[str, ...]:
+    """Return the clips that no list names; raise for those that are used and absent."""
+    present = clip_files(root)
+    missing = [clip for clip in annotations.clips() if clip.path not in present and not (root / clip.path).is_file()]
     if missing:
         more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
         raise DataError(f"{missing[0].line}: {root / missing[0].path} does not exist{more}")
-    surplus = tuple(sorted(present - {clip.path for clip in listed}))
+    surplus = tuple(sorted(present - {clip.path for clip in annotations.named_clips()}))
     if surplus:
         names = ", ".join(surplus[:NAMED]) + (", ..." if len(surplus) > NAMED else "")
         report.warning(f"{len(surplus)} clips in {root} stand in no list and are left out: {names}")
     return surplus
 
 
-def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> tuple[Clip, ...]:
-    clips = []
-    with ThreadPoolExecutor(task.threads) as pool:
-        try:
-            for clip in pool.map(lambda entry: _read_clip(root, entry), listed):
-                clips.append(clip)
-                report.progress(len(clips), len(listed), "clips")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return tuple(sorted(clips, key=lambda clip: clip.id))
+def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> Iterator[Clip]:
+    entries = {clip.path: clip for clip in listed}
+    ledger = Ledger(task.state / "inspected")
+    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads), start=1):
+        if isinstance(found, Failure):
+            raise DataError(f"{entries[path].line}: {DecodeFailed(root / path, *found)}")
+        yield _clip(entries[path], found)
+        report.progress(done, len(entries), "clips")
 
 
-def _read_clip(root: Path, listed: ListedClip) -> Clip:
-    path = root / listed.path
-    try:
-        info = probe_clip(path)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (DecodeFailed, OSError) as error:
-        raise DataError(f"{listed.line}: {error}") from error
-    clip_id = PurePosixPath(listed.path).with_suffix("").as_posix()
-    group = GROUP.search(clip_id)
+def _clip(listed: ListedClip, found: Inspection) -> Clip:
     return Clip(
-        id=clip_id,
+        id=_id(listed),
         path=listed.path,
         label=listed.label,
-        group=int(group[1]) if group else None,
-        sha256=digest,
-        **info._asdict(),
+        group=group_of(listed.path),
+        **found.model_dump(),
     )
 
 
-def _splits(annotations: Annotations) -> dict[int, SplitIds]:
-    def ids(clips: tuple[ListedClip, ...]) -> Iterator[str]:
-        return (PurePosixPath(clip.path).with_suffix("").as_posix() for clip in clips)
+def _id(clip: ListedClip) -> str:
+    return PurePosixPath(clip.path).with_suffix("").as_posix()
 
+
+def _refuse_equal_ids(clips: tuple[Clip, ...]) -> None:
+    for first, second in pairwise(clips):
+        if first.id == second.id:
+            raise DataError(f"{first.path} and {second.path} differ in their extension only")
+
+
+def _splits(annotations: Annotations) -> dict[int, SplitIds]:
     return {
-        number: SplitIds(train=tuple(ids(split.train)), test=tuple(ids(split.test)))
+        number: SplitIds(train=tuple(map(_id, split.train)), test=tuple(map(_id, split.test)))
         for number, split in annotations.splits.items()
     }

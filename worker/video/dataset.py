@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from services.errors import DataError
 from worker.video.decode import DecodeFailed, decode_clip, decode_frames
+from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
 from worker.video.manifest import Clip
 from worker.video.sampling import random_frame, spaced_frames, stack_fields
 from worker.video.transforms import Transform
@@ -75,7 +76,7 @@ class RgbSource:
             self._clips[clip.id] = decoded
             self._left_bytes -= num_bytes
         cached = self._clips.get(clip.id)
-        images = decode_frames(path, frames) if cached is None else cached[list(frames)]
+        images = decode_frames(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
         return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
@@ -95,7 +96,7 @@ class FlowSource:
             raise ValueError("folders: got none, allowed: one or more")
         self._folders, self._stack = tuple(folders), stack
         self.channels = 2 * stack
-        self._maps: dict[str, NDArray[np.uint8]] = {}
+        self._maps: dict[str, FlowReader] = {}
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
@@ -108,14 +109,15 @@ class FlowSource:
         stacks = fields[chosen]  # (N, L, 2, H, W)
         return torch.from_numpy(stacks.reshape(len(frames), self.channels, *fields.shape[2:]))
 
-    def _fields(self, clip: Clip) -> NDArray[np.uint8]:
+    def _fields(self, clip: Clip) -> FlowReader:
         if clip.id not in self._maps:
-            found = [path for folder in self._folders if (path := folder / f"{clip.id}.npy").is_file()]
+            names = [f"{clip.id}{suffix}" for suffix in sorted(set(SUFFIXES.values()))]
+            found = [path for folder in self._folders for name in names if (path := folder / name).is_file()]
             if not found:
                 raise DataError(f"no flow of clip {clip.id}: looked in {len(self._folders)} shards")
-            fields = np.load(found[0], mmap_mode="r")
-            if len(fields) != clip.frames - 1:
-                raise DataError(f"{found[0]}: {len(fields)} flow fields, allowed: {clip.frames - 1}")
+            fields = open_flow(found[0])
+            if fields.shape[0] != clip.frames - 1:
+                raise DataError(f"{found[0]}: {fields.shape[0]} flow fields, allowed: {clip.frames - 1}")
             self._maps[clip.id] = fields
         return self._maps[clip.id]
 

@@ -8,13 +8,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from worker.video.inspection import DECODER, ClipInfo
+
 Part = Literal["train", "test"]
 
 MANIFEST_FILE = "manifest.json"
 
 
-class Clip(BaseModel):
-    """One clip that a list names.
+class Clip(ClipInfo):
+    """One clip that a list names, and what decoding it from end to end has shown.
 
     Attributes:
         id: path below the root without its extension, such as ``YoYo/v_YoYo_g01_c01``.
@@ -22,23 +24,17 @@ class Clip(BaseModel):
         label: place of its class in the class list, from 0.
         group: number behind ``_g`` in its name, or None.
         sha256: of the file's bytes.
-        frames: how many frames decode (never the header's claim).
-        fps: average rate by the container.
-        width: in pixels.
-        height: in pixels.
+        size: bytes of the file.
+        decoder: name and version of what decoded it.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     path: str
     label: int
     group: int | None
     sha256: str
-    frames: int
-    fps: float
-    width: int
-    height: int
+    size: int = 0
+    decoder: str = DECODER
 
 
 class SplitIds(BaseModel):

@@ -27,7 +27,7 @@ def spaced_frames(num_frames: int, count: int, stack: int) -> Indices:
     Returns:
         (count,) frame numbers in [0, T - 1], never falling.
     """
-    _require_positive(num_frames=num_frames, count=count, stack=stack)
+    require_positive(num_frames=num_frames, count=count, stack=stack)
     margin = min(stack // 2, (num_frames - 1) // 4)
     last = num_frames - 1 - margin
     places = np.linspace(margin, last, count) if count > 1 else np.array([(num_frames - 1) / 2])
@@ -48,7 +48,7 @@ def spaced_frames_whole_step(num_frames: int, count: int, stack: int) -> Indices
     Returns:
         (count,) frame numbers in [0, T - 1], never falling.
     """
-    _require_positive(num_frames=num_frames, count=count, stack=stack)
+    require_positive(num_frames=num_frames, count=count, stack=stack)
     step = max(1, (num_frames - stack + 1) // count)
     first = max(0, stack // 2 - 1)
     frames = np.minimum(np.arange(count) * step + first, num_frames - 1 - stack // 2)
@@ -57,7 +57,7 @@ def spaced_frames_whole_step(num_frames: int, count: int, stack: int) -> Indices
 
 def random_frame(num_frames: int, rng: np.random.Generator) -> int:
     """Return one frame number, uniform over [0, T - 1]."""
-    _require_positive(num_frames=num_frames)
+    require_positive(num_frames=num_frames)
     return int(rng.integers(num_frames))
 
 
@@ -74,14 +74,15 @@ def stack_fields(frame: int, stack: int, num_frames: int) -> Indices:
     Returns:
         (L,) field numbers in [0, T - 2].
     """
-    _require_positive(stack=stack, num_fields=num_frames - 1)
+    require_positive(stack=stack, num_fields=num_frames - 1)
     if not 0 <= frame < num_frames:
         raise ValueError(f"frame: got {frame}, allowed: 0 to {num_frames - 1}")
     first = frame - (stack - 1) // 2
     return np.clip(np.arange(first, first + stack), 0, num_frames - 2).astype(np.int64)
 
 
-def _require_positive(**values: int) -> None:
+def require_positive(**values: int) -> None:
+    """Raise ValueError for a value below 1, by its name."""
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name}: got {value}, allowed: 1 or more")

@@ -128,12 +128,12 @@ def test_finished_clips_are_not_computed_again(task: Task, report: Reporter, tmp
 
 
 def test_what_was_finished_before_a_failure_is_kept(task: Task, report: Reporter, tmp_path: Path) -> None:
-    path = tmp_path / "clips/B/c.avi"
+    path = tmp_path / "clips/A/b.avi"  # the shortest clip comes last
     whole = path.read_bytes()
     path.write_bytes(whole[:4000])
-    with pytest.raises(DecodeFailed, match=r"B/c\.avi: frame "):
+    with pytest.raises(DecodeFailed, match=r"A/b\.avi: frame "):
         flow.run(task.model_copy(update={"threads": 1}), PARAMS, report)
-    assert set(contents(task.state)) == {"A/a.npy", "A/b.npy"}
+    assert set(contents(task.state)) == {"A/a.npy", "B/c.npy"}
     assert contents(task.output) == {}
     path.write_bytes(whole)
     assert flow.run(task, PARAMS, report)["found_finished"] == 2

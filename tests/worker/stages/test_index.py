@@ -124,6 +124,41 @@ def test_missing_folders_are_named(task: Task, report: Reporter, dataset: IndexP
         index.run(task, params, report)
 
 
+def test_hmdb51_layout_leaves_out_unused_clips(task: Task, report: Reporter, tmp_path: Path) -> None:
+    root, lists = tmp_path / "clips", tmp_path / "lists"
+    for number, name in enumerate(("a(b)!#[c]&+;~@.avi", "x.avi", "unused.avi", "new.avi")):
+        (root / "wave").mkdir(parents=True, exist_ok=True)
+        write_avi(root / "wave" / name, np.full((5 + number, 32, 48, 3), 99, np.uint8))
+    lists.mkdir()
+    (lists / "wave_test_split1.txt").write_text("a(b)!#[c]&+;~@.avi 1 \nx.avi 2 \nunused.avi 0 \n")
+    params = IndexParams(dataset="hmdb", layout="hmdb51", root=str(root), annotations=str(lists))
+    assert index.run(task, params, report) == {"clips": 2, "classes": 1, "frames": 11, "surplus": 1}
+    manifest = read_manifest(task.output)
+    assert manifest.surplus == ("wave/new.avi",)
+    assert manifest.splits[1].train == ("wave/a(b)!#[c]&+;~@",)
+    assert (manifest.clips[0].group, manifest.clips[0].codec, manifest.clips[0].paired) == (None, "mjpeg", True)
+
+
+def test_a_later_attempt_decodes_no_clip_again(
+    task: Task, report: Reporter, dataset: IndexParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = index.run(task, dataset, report)
+    manifest = read_manifest(task.output)
+    monkeypatch.setattr("worker.video.survey.Inspectors.inspect", None)  # any use of it fails
+    assert index.run(task, dataset, report) == first
+    assert read_manifest(task.output) == manifest
+
+
+def test_clips_that_differ_in_their_extension_only_are_refused(
+    task: Task, report: Reporter, dataset: IndexParams
+) -> None:
+    shutil.copy(Path(dataset.root) / "Run/v_Run_g01_c01.avi", Path(dataset.root) / "Run/v_Run_g01_c01.mkv")
+    with (Path(dataset.annotations) / "testlist01.txt").open("a") as file:
+        file.write("Run/v_Run_g01_c01.mkv\n")
+    with pytest.raises(DataError, match="differ in their extension only"):
+        index.run(task, dataset, report)
+
+
 def test_generated_dataset_is_made_first(task: Task, report: Reporter) -> None:
     generator = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=29)
     summary = index.run(task, IndexParams(dataset="motion_shapes", generator=generator), report)

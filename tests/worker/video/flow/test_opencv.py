@@ -1,10 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from worker.video.flow import dequantize, estimator, optical_flow, quantize
+from worker.video.flow import estimator, optical_flow
 
 
 def textured(shift: tuple[float, float]) -> np.ndarray:
@@ -43,21 +40,3 @@ def test_one_frame_has_no_flow() -> None:
 def test_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="flow algorithm: got 'brox'"):
         estimator("brox")
-
-
-def test_quantisation_is_linear_and_clips() -> None:
-    flow = np.array([-99, -20, -10, 0, 10, 20, 99], np.float32)
-    values = quantize(flow, 20.0)
-    assert values.dtype == np.uint8
-    assert values.tolist() == [0, 0, 64, 128, 191, 255, 255]
-
-
-@given(
-    flow=arrays.arrays(np.float32, (2, 3, 4), elements=st.floats(-128, 128, width=32)),
-    bound=st.floats(0.5, 128),
-)
-def test_quantised_flow_reads_back(flow: np.ndarray, bound: float) -> None:
-    back = dequantize(quantize(flow, bound), bound)
-    assert back.dtype == np.float32
-    assert np.abs(back - np.clip(flow, -bound, bound)).max() <= bound / 255 * 1.01
-    np.testing.assert_array_equal(quantize(back, bound), quantize(flow, bound))

@@ -1,4 +1,4 @@
-"""Dense optical flow by OpenCV, and its quantisation to bytes as in TSN and 001 (torch-free)."""
+"""Dense optical flow by OpenCV on a CPU, one pair of grey frames at a time (torch-free)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ Grey = NDArray[np.uint8]
 Field = NDArray[np.float32]
 Estimator = Callable[[Grey, Grey], Field]
 
-LEVELS = 255
-
 
 def estimator(algorithm: FlowAlgorithm) -> Estimator:
     """Return a function from two grey frames, uint8 (H, W), to the motion between them.
@@ -32,7 +30,7 @@ def estimator(algorithm: FlowAlgorithm) -> Estimator:
         return _from_object(cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM))  # type: ignore[attr-defined]
     if algorithm == "farneback":
         return _farneback
-    raise ValueError(f"flow algorithm: got {algorithm!r}, allowed: 'tvl1', 'farneback', 'dis'")
+    raise ValueError(f"flow algorithm: got {algorithm!r}, allowed on a CPU: 'tvl1', 'farneback', 'dis'")
 
 
 def _from_object(method: cv2.DenseOpticalFlow) -> Estimator:
@@ -59,18 +57,3 @@ def optical_flow(frames: Iterable[Grey], algorithm: FlowAlgorithm) -> Iterator[F
     estimate = estimator(algorithm)
     for first, second in pairwise(frames):
         yield estimate(first, second)
-
-
-def quantize(flow: NDArray[np.float32], bound: float) -> NDArray[np.uint8]:
-    """Map motion in [-bound, bound] pixels linearly to [0, 255]; what lies beyond is clipped (TSN, 001; bound 20).
-
-    No motion becomes 128, which reads back as bound / 255: 0.08 pixels for a bound of 20.
-    """
-    clipped = np.clip(flow, -bound, bound)
-    values: NDArray[np.uint8] = np.rint((clipped + bound) * (LEVELS / (2 * bound))).astype(np.uint8)
-    return values
-
-
-def dequantize(values: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
-    """Map bytes back to pixels in [-bound, bound]; off by at most bound / 255 from what was quantised."""
-    return (values.astype(np.float32) * (2 * bound / LEVELS) - bound).astype(np.float32)

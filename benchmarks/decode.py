@@ -1,0 +1,179 @@
+"""How long do 25 frames of a clip, and TSN's 3 snippets, take to a resized tensor, against what one can install?
+
+Every system gives the same frames, uint8 (N, 3, 224, 224), in one process. Each decodes in its own way and all
+resize by the same call, so that its tolerance is none; the frames before the resize are compared with a full decode by
+PyAV, and the clips whose frames are others are counted. Rivals that are not installed are named and left out.
+
+Usage: ``python -m benchmarks.decode [FOLDER]``, by default the genuine clips beside the checkout.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.video.crops import stretch
+from worker.video.decode import decode_clip, decode_frames
+from worker.video.inspection import ClipInfo, probe_clip
+from worker.video.protocols import segment_centres, ticks
+
+CLIPS = Path(__file__).parents[2] / "shared/data/clips/UCF-101"
+ROUNDS, LIMIT = 5, 18
+SAME = 2.0  # mean difference in levels of 255 up to which two conversions to rgb show the same frames
+Frames = NDArray[np.uint8]
+Decoder = Callable[[Path, list[int], ClipInfo], Frames]
+
+
+class Job(NamedTuple):
+    """Frames of a clip to decode."""
+
+    path: Path
+    frames: list[int]
+    info: ClipInfo
+
+
+def ours(path: Path, frames: list[int], info: ClipInfo) -> Frames:
+    return decode_frames(path, frames, paired=info.paired)
+
+
+def plain_pyav(path: Path, frames: list[int], _: ClipInfo) -> Frames:
+    wanted, images = set(frames), {}
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in wanted:
+                images[number] = frame.to_ndarray(format="rgb24")
+            if number == frames[-1]:
+                break
+    return np.stack([images[number] for number in frames])
+
+
+def pyav_threads(path: Path, frames: list[int], _: ClipInfo) -> Frames:
+    wanted, images = set(frames), {}
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in wanted:
+                images[number] = frame.to_ndarray(format="rgb24")
+            if number == frames[-1]:
+                break
+    return np.stack([images[number] for number in frames])
+
+
+def opencv(path: Path, frames: list[int], _: ClipInfo) -> Frames:
+    wanted, images = set(frames), {}
+    capture = cv2.VideoCapture(str(path))
+    for number in range(frames[-1] + 1):
+        capture.grab()
+        if number in wanted:
+            images[number] = cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
+    capture.release()
+    return np.stack([images[number] for number in frames])
+
+
+def decord(path: Path, frames: list[int], _: ClipInfo) -> Frames:
+    reader = importlib.import_module("decord").VideoReader(str(path))
+    images: Frames = reader.get_batch(frames).asnumpy()
+    return images
+
+
+def torchcodec(path: Path, frames: list[int], _: ClipInfo) -> Frames:
+    """Decode as torchvision's datasets do on TorchCodec."""
+    decoder = importlib.import_module("torchcodec.decoders").VideoDecoder(str(path), dimension_order="NHWC")
+    images: Frames = decoder.get_frames_at(frames).data.numpy()
+    return images
+
+
+SYSTEMS: dict[str, Decoder] = {
+    "ours": ours,
+    "torchcodec": torchcodec,
+    "decord": decord,
+    "plain PyAV": plain_pyav,
+    "PyAV, all cores": pyav_threads,
+    "OpenCV": opencv,
+}
+
+
+def usable() -> dict[str, Decoder]:
+    """Return the systems that load here; say why one does not."""
+    found = {}
+    for name, decoder in SYSTEMS.items():
+        try:
+            if name in ("torchcodec", "decord"):
+                importlib.import_module("torchcodec.decoders" if name == "torchcodec" else name)
+        except (ImportError, RuntimeError, OSError) as error:
+            print(f"{name}: left out, does not load: {str(error).splitlines()[0]}")
+        else:
+            found[name] = decoder
+    return found
+
+
+def tensor(images: Frames) -> Tensor:
+    return stretch(torch.from_numpy(images).permute(0, 3, 1, 2))
+
+
+class Cost(NamedTuple):
+    """Milliseconds a clip by the wall and of processor time, and clips whose frames are others than a full decode's."""
+
+    wall: float
+    cpu: float
+    wrong: int
+
+
+def measure(systems: dict[str, Decoder], jobs: list[Job]) -> dict[str, Cost]:
+    """Run all systems in turn on each clip; the best of some rounds for each, then the mean over clips."""
+    costs: dict[str, list[Cost]] = {name: [] for name in systems}
+    for job in jobs:
+        whole = decode_clip(job.path)[job.frames].astype(int)
+        for name, decoder in systems.items():
+            times = [timed(decoder, job) for _ in range(ROUNDS)]
+            wrong = np.abs(decoder(job.path, job.frames, job.info) - whole).mean() > SAME
+            costs[name].append(Cost(*(min(column) for column in zip(*times, strict=True)), int(wrong)))
+    return {
+        name: Cost(
+            float(np.mean([c.wall for c in own])), float(np.mean([c.cpu for c in own])), sum(c.wrong for c in own)
+        )
+        for name, own in costs.items()
+    }
+
+
+def timed(decoder: Decoder, job: Job) -> tuple[float, float]:
+    """Return milliseconds by the wall and of processor time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    tensor(decoder(job.path, job.frames, job.info))
+    return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
+
+
+def main(arguments: list[str]) -> None:
+    """Print milliseconds a clip of every system, and the ratio of the fastest rival to us."""
+    paths = sorted(Path(arguments[0] if arguments else CLIPS).rglob("*.avi"))
+    step = max(1, len(paths) // LIMIT)
+    clips = [(path, probe_clip(path)) for path in paths[::step][:LIMIT]]
+    systems = usable()
+    print(f"{len(clips)} clips, {torch.get_num_threads()} threads, best of {ROUNDS} rounds, mean over clips")
+    for title, choose in (
+        ("25 frames", lambda length: ticks(length, 25, 1)),
+        ("3 snippets", lambda length: segment_centres(length, 3, 1)),
+    ):
+        costs = measure(systems, [Job(path, choose(info.frames).tolist(), info) for path, info in clips])
+        for name, cost in costs.items():
+            print(f"{title}, {name}: {cost.wall:.2f} ms, {cost.cpu:.2f} ms of processor, {cost.wrong} clips wrong")
+        for measured in ("wall", "cpu"):
+            rivals = {name: getattr(cost, measured) for name, cost in costs.items() if name != "ours"}
+            fastest = min(rivals, key=lambda name: rivals[name])
+            ratio = rivals[fastest] / getattr(costs["ours"], measured)
+            print(f"{title}, {measured}: {ratio:.2f} x the fastest rival, {fastest}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

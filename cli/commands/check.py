@@ -1,0 +1,133 @@
+"""`dataset check`: the doctor of a dataset.
+
+The command line has no video library, so the doctor runs as a process of the worker package, on this host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.client import FAILURE, INVALID, Client, CommandError
+from cli.output import JsonOption, console, print_json, print_table
+from cli.target import home
+
+DOCTOR = (sys.executable, "-m", "worker.video.doctor")
+LAYOUTS = ("ucf101", "hmdb51")
+NAMED = 10  # clips of a finding that the table names
+COUNTED = ("fps", "sizes", "codecs", "timing")
+FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
+
+
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A registered dataset.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the clips of a dataset that is not registered.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="Folder of its lists.")] = None,
+    layout: Annotated[str, typer.Option(help="Of its lists: ucf101 or hmdb51.")] = "ucf101",
+    official: Annotated[
+        str | None,
+        typer.Option(help="Compare with the official counts of ucf101 or hmdb51; a dataset of that name is."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Clips decoded at once; all cores if not given.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Examine a dataset: lists, files, and every clip decoded from end to end.
+
+    Exit code 1 if a clip is missing or does not decode, or a group of clips is on both sides of a split.
+    """
+    body = _registered(name) if root is None or splits is None else _given(root, splits, layout)
+    official = official or (name if name in LAYOUTS else None)
+    arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
+    arguments += ["--state", str(_state(body)), "--threads", str(jobs or os.cpu_count() or 1)]
+    arguments += ["--official", official] if official else []
+    report = _examine(arguments, quiet=json_output)
+    print_json(report) if json_output else _print(report)
+    if report["missing"] or report["undecodable"] or report["leaks"]:
+        raise typer.Exit(FAILURE)
+
+
+def _registered(name: str | None) -> dict[str, str]:
+    if name is None:
+        raise CommandError("NAME: not given, allowed: a registered dataset, or --root and --splits", INVALID)
+    with Client.connect() as client:
+        found: dict[str, str] = client.get(f"/datasets/{name}")
+    if not found["root"]:
+        raise CommandError(f"NAME: got {name!r}, allowed: a dataset with folders; this one is generated", INVALID)
+    return found
+
+
+def _given(root: Path, splits: Path, layout: str) -> dict[str, str]:
+    for option, folder in (("--root", root), ("--splits", splits)):
+        if not folder.is_dir():
+            raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
+    if layout not in LAYOUTS:
+        raise CommandError(f"--layout: got {layout!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
+    return {"root": str(root.resolve()), "annotations": str(splits.resolve()), "layout": layout}
+
+
+def _state(body: dict[str, str]) -> Path:
+    """Return the folder of what is known about the clips below a root."""
+    return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
+
+
+def _examine(arguments: list[str], *, quiet: bool) -> dict[str, Any]:
+    with subprocess.Popen([*DOCTOR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
+        assert doctor.stdout is not None
+        assert doctor.stderr is not None
+        report = _follow(map(json.loads, doctor.stdout), quiet=quiet)
+        words = doctor.stderr.read().strip()
+    if report is None:
+        raise CommandError(words.splitlines()[-1] if words else "the doctor ended without a report", INVALID)
+    return report
+
+
+def _follow(lines: Iterable[dict[str, Any]], *, quiet: bool) -> dict[str, Any] | None:
+    report: dict[str, Any] | None = None
+    for line in lines if quiet or not sys.stderr.isatty() else _with_bar(lines):
+        report = line.get("report", report)
+    return report
+
+
+def _with_bar(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("decoding clips", total=None)
+        for line in lines:
+            if "done" in line:
+                progress.update(bar, completed=line["done"], total=line["total"])
+            yield line
+
+
+def _print(report: dict[str, Any]) -> None:
+    rows = [
+        ("classes", report["classes"]),
+        ("clips in the lists", report["clips"]),
+        ("clips there", report["present"]),
+        ("frames", report["frames"]),
+        *((name, ", ".join(f"{key}: {count}" for key, count in report[name].items())) for name in COUNTED),
+        ("interlaced", report["interlaced"]),
+        ("turned", report["turned"]),
+        *((name, "not an official dataset" if report[name] is None else len(report[name])) for name in FINDINGS),
+        ("decoder", report["decoder"]),
+    ]
+    print_table(report["root"], ("what", "found"), rows)
+    for name in FINDINGS:
+        _print_finding(name, report[name])
+
+
+def _print_finding(name: str, found: Any) -> None:
+    if not found:
+        return
+    words = [f"{path}: {why}" for path, why in found.items()] if isinstance(found, dict) else found
+    words = [" = ".join(entry) if isinstance(entry, list) else entry for entry in words]
+    more = f"\n  and {len(words) - NAMED} more" if len(words) > NAMED else ""
+    console().print(f"{name}:\n  " + "\n  ".join(words[:NAMED]) + more, markup=False)

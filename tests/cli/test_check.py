@@ -1,0 +1,62 @@
+"""`dataset check` on a folder that no API knows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from worker.video.motion_shapes import write_avi
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> list[str]:
+    root, lists = tmp_path / "clips", tmp_path / "lists"
+    (root / "A").mkdir(parents=True)
+    for number in (1, 2):
+        write_avi(root / f"A/v_A_g0{number}_c01.avi", np.full((5, 32, 48, 3), 40 * number, np.uint8))
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 A\n")
+    (lists / "trainlist01.txt").write_text("A/v_A_g01_c01.avi 1\n")
+    (lists / "testlist01.txt").write_text("A/v_A_g02_c01.avi\n")
+    return ["dataset", "check", "--root", str(root), "--splits", str(lists)]
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> int:
+    monkeypatch.setenv("TWOSTREAM_HOME", str(home))
+    monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_sound_dataset(dataset, monkeypatch, capsys, tmp_path) -> None:
+    assert run([*dataset, "--jobs", "1", "--json"], monkeypatch, tmp_path / "home") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["clips"], report["present"], report["frames"]) == (2, 2, 10)
+    assert run(dataset, monkeypatch, tmp_path / "home") == 0
+    out = capsys.readouterr().out
+    assert "48x32: 2" in out
+    assert "not an official dataset" in out
+
+
+def test_a_missing_clip_is_named_and_ends_with_1(dataset, monkeypatch, capsys, tmp_path) -> None:
+    Path(dataset[3], "A/v_A_g02_c01.avi").unlink()
+    assert run([*dataset, "--official", "hmdb51"], monkeypatch, tmp_path / "home") == 1
+    out = capsys.readouterr().out
+    assert "missing:\n  A/v_A_g02_c01.avi" in out
+    assert "classes: 1, official: 51" in out
+
+
+def test_wrong_options_are_named(dataset, monkeypatch, capsys, tmp_path) -> None:
+    for arguments, words in (
+        ([*dataset[:2]], "NAME: not given"),
+        ([*dataset[:5], "/nowhere"], "--splits: got '/nowhere', allowed: a folder"),
+        ([*dataset, "--layout", "coco"], "--layout: got 'coco', allowed: ucf101, hmdb51"),
+    ):
+        assert run(arguments, monkeypatch, tmp_path / "home") == 2
+        assert words in capsys.readouterr().err

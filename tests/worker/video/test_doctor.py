@@ -1,0 +1,76 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.errors import DataError
+from worker.video.doctor import Folders, examine
+from worker.video.motion_shapes import write_avi
+
+SHARED = Path(__file__).parents[4] / "shared/data"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    """Six listed clips: two equal, one broken, one missing; a group on both sides; and one clip in no list."""
+    root, lists = tmp_path / "clips", tmp_path / "lists"
+    names = ("v_A_g01_c01", "v_A_g01_c02", "v_A_g02_c01", "v_A_g03_c01", "v_A_g04_c01", "new")
+    (root / "A").mkdir(parents=True)
+    for number, name in enumerate(names):
+        write_avi(root / f"A/{name}.avi", np.full((5 + number, 32, 48, 3), 99, np.uint8))
+    (root / "A/v_A_g03_c01.avi").write_bytes((root / "A/v_A_g02_c01.avi").read_bytes())
+    (root / "A/v_A_g04_c01.avi").write_bytes(b"broken")
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 A\n")
+    (lists / "trainlist01.txt").write_text("".join(f"A/{name}.avi 1\n" for name in names[:3:2]))
+    (lists / "testlist01.txt").write_text("".join(f"A/{name}.avi\n" for name in (names[1], *names[3:5], "gone")))
+    return Folders(root, lists, tmp_path / "state")
+
+
+def test_every_finding(folders: Folders) -> None:
+    told: list[tuple[int, int]] = []
+    report = examine(folders, "ucf101", "ucf101", 2, lambda done, total: told.append((done, total)))
+    assert told[-1] == (5, 5)
+    assert (report.classes, report.clips, report.present, report.frames) == (1, 6, 5, 5 + 6 + 7 + 7)
+    assert report.missing == ("A/gone.avi",)
+    assert report.surplus == ("A/new.avi",)
+    assert report.duplicates == (("A/v_A_g02_c01.avi", "A/v_A_g03_c01.avi"),)
+    assert list(report.undecodable) == ["A/v_A_g04_c01.avi"]
+    assert "frame 0: Invalid data" in report.undecodable["A/v_A_g04_c01.avi"]
+    assert report.leaks == ("split 1: group 1 of A is trained and tested on",)
+    assert report.deviations is not None
+    assert "clips: 6, official: 13320" in report.deviations
+    assert (report.sizes, report.fps, report.codecs) == ({"48x32": 4}, {"25.00": 4}, {"mjpeg": 4})
+    assert not report.healthy
+
+
+def test_it_runs_as_a_process_and_names_wrong_lists(folders: Folders) -> None:
+    command = [sys.executable, "-m", "worker.video.doctor", "--root", str(folders.root), "--state", str(folders.state)]
+    done = subprocess.run([*command, "--lists", str(folders.lists)], capture_output=True, check=True, timeout=60)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-2] == {"done": 5, "total": 5}
+    assert lines[-1]["report"]["deviations"] is None
+    wrong = subprocess.run([*command, "--lists", "/nowhere"], capture_output=True, check=False, timeout=60)
+    assert (wrong.returncode, wrong.stderr.decode()) == (2, "/nowhere: no such folder of lists\n")
+    with pytest.raises(DataError, match="absent: no such folder of clips"):
+        examine(folders._replace(root=folders.root / "absent"), "ucf101", None, 1, lambda *_: None)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no genuine clips at {SHARED}")
+def test_official_lists_with_the_genuine_clips(tmp_path: Path) -> None:
+    folders = Folders(SHARED / "clips/UCF-101", SHARED / "annotations/ucf101", tmp_path / "state")
+    report = examine(folders, "ucf101", "ucf101", 2, lambda *_: None)
+    assert report.deviations == ()
+    assert report.leaks == ()
+    assert (report.clips, report.present, len(report.missing)) == (13_320, 72, 13_320 - 72)
+    assert (report.surplus, report.duplicates, report.undecodable) == ((), (), {})
+    assert report.miscounted == {"YoYo/v_YoYo_g11_c04.avi": "declares 195, decodes 194"}
+    assert report.sizes == {"320x240": 72}
+    assert sum(report.fps.values()) == 72
+    hmdb = folders._replace(lists=SHARED / "annotations/hmdb51")
+    report = examine(hmdb, "hmdb51", "hmdb51", 1, lambda *_: None)
+    assert (report.deviations, report.clips, report.present, len(report.missing)) == ((), 6_766, 0, 6_766)

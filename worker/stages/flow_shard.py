@@ -1,0 +1,122 @@
+"""What both flow stages share: the clips of a shard, which are finished, where their files go (torch-free)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.errors import DataError
+from services.stages import FlowParams
+from worker.task import Reporter, Task, write_atomically
+from worker.video.container import DecodeFailed
+from worker.video.flow.storage import SUFFIXES, clip_key, encode_flow
+from worker.video.manifest import Clip, read_manifest
+
+CLIPS_FILE = "clips.json"
+STORE_FOLDER = "flow"
+
+
+class Shard:
+    """The clips of one flow stage.
+
+    A finished clip lies in ``task.state``, where later attempts find it, and under its content address in
+    ``task.data_root``, where the stages of other experiments and datasets on this host find it. Both are replaced
+    atomically, and equal addresses hold equal bytes, so that workers need no lock.
+
+    Args:
+        task: the attempt.
+        params: of the stage.
+    """
+
+    def __init__(self, task: Task, params: FlowParams) -> None:
+        self.task, self.params = task, params
+        manifest = read_manifest(task.input("index").path)
+        self.root = manifest.root
+        self.clips = manifest.clips[params.shard :: params.shards]
+        self._method = {"kind": task.kind, **params.model_dump(mode="json", exclude={"shard", "shards"})}
+
+    def run(self, compute: Callable[[list[Clip]], Iterator[Clip]], report: Reporter) -> dict[str, Any]:
+        """Compute what is missing and publish the shard.
+
+        Args:
+            compute: yields clips as `store` has written them.
+            report: told how many clips are finished.
+
+        Returns:
+            How many clips were computed now, found finished, and how many fields the shard has.
+        """
+        missing = [clip for clip in self.clips if not self._find(clip)]
+        finished = len(self.clips) - len(missing)
+        report.progress(finished, len(self.clips), "clips")
+        for done, _ in enumerate(compute(missing), start=finished + 1):
+            report.progress(done, len(self.clips), "clips")
+        for clip in self.clips:
+            _link(self._state(clip), self.task.output / self._name(clip))
+        frames = {clip.id: clip.frames for clip in self.clips}
+        write_atomically(self.task.output / CLIPS_FILE, json.dumps(frames, sort_keys=True, indent=1).encode())
+        fields = sum(frames.values()) - len(frames)
+        return {"clips": len(frames), "computed": len(missing), "found_finished": finished, "fields": fields}
+
+    def path(self, clip: Clip) -> Path:
+        """Return the file of a clip.
+
+        Raises:
+            DataError: it has a single frame.
+        """
+        path = self.root / clip.path
+        if clip.frames < 2:
+            raise DataError(f"{path}: flow needs 2 frames, the clip has {clip.frames}")
+        return path
+
+    def check(self, clip: Clip, frames: int) -> None:
+        """Refuse a clip that decodes to another number of frames than the manifest says."""
+        if frames != clip.frames:
+            raise DecodeFailed(self.path(clip), frames, f"the manifest has {clip.frames} frames, {frames} decode")
+
+    def store(self, clip: Clip, fields: NDArray[np.uint8]) -> Clip:
+        """Write the fields of a clip, uint8 (T - 1, 2, H, W), for later attempts and other stages."""
+        content = encode_flow(fields, self.params.codec, self.params.jpeg_quality or 95)
+        write_atomically(self._state(clip), content)
+        address = self._address(clip)
+        if address is not None and not address.exists():
+            _link(self._state(clip), address)
+        return clip
+
+    def _find(self, clip: Clip) -> bool:
+        """Tell whether a clip is finished, here or under its address."""
+        file, address = self._state(clip), self._address(clip)
+        if not file.exists() and address is not None and address.exists():
+            _link(address, file)
+        return file.exists()
+
+    def _name(self, clip: Clip) -> str:
+        return f"{clip.id}{SUFFIXES[self.params.codec]}"
+
+    def _state(self, clip: Clip) -> Path:
+        return self.task.state / self._name(clip)
+
+    def _address(self, clip: Clip) -> Path | None:
+        if not clip.sha256:
+            return None
+        key = clip_key(clip.sha256, self._method)
+        return self.task.data_root / STORE_FOLDER / key[:2] / f"{key}{SUFFIXES[self.params.codec]}"
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a finished file another name, or copy it where the two folders lie on different disks, in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # where both were the same file, the replacement does nothing

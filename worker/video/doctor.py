@@ -1,0 +1,182 @@
+"""The doctor of a dataset: its lists against the official ones, its files against its lists, each clip decoded.
+
+Run by ``twostream dataset check`` as ``python -m worker.video.doctor``, since the command line has no video library.
+It writes JSON lines: ``{"done", "total"}`` while it works, at last ``{"report"}``. What it finds out about a clip is
+kept in the folder ``--state``, so that a second run asks about new and changed files only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from services.datasets.annotations import Annotations
+from services.datasets.layouts import LAYOUTS, Layout, read_annotations
+from services.datasets.official import OFFICIAL, deviations, shared_groups
+from services.datasets.ucf101 import group_of
+from services.errors import DataError
+from worker.video.files import clip_files
+from worker.video.inspection import DECODER, Inspection, Timing
+from worker.video.survey import Failure, Found, Ledger, survey
+
+
+class Report(BaseModel):
+    """What the doctor found; lists hold paths below the root, or words for people.
+
+    Attributes:
+        clips: paths that the lists name.
+        present: how many of them there are.
+        frames: of all clips that decode.
+        deviations: where the lists differ from the official ones; None where the dataset is none of those.
+        leaks: groups of clips on both sides of a split.
+        missing: listed and not there.
+        surplus: there and in no list.
+        duplicates: groups of clips with equal bytes.
+        undecodable: clips that do not decode, with frame and reason.
+        miscounted: clips whose header declares another number of frames, with both.
+        fps, sizes, codecs, timing: how many clips have each.
+        interlaced, turned: how many clips are.
+        decoder: what decoded them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    classes: int
+    clips: int
+    present: int
+    frames: int
+    deviations: tuple[str, ...] | None
+    leaks: tuple[str, ...]
+    missing: tuple[str, ...]
+    surplus: tuple[str, ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    undecodable: dict[str, str]
+    miscounted: dict[str, str]
+    fps: dict[str, int]
+    sizes: dict[str, int]
+    codecs: dict[str, int]
+    timing: dict[Timing, int]
+    interlaced: int
+    turned: int
+    decoder: str
+
+    @property
+    def healthy(self) -> bool:
+        """Whether experiments can run: no clip is missing or broken, and no group leaks."""
+        return not (self.missing or self.undecodable or self.leaks)
+
+
+class Folders(NamedTuple):
+    """Where a dataset lies, and where the doctor keeps its findings."""
+
+    root: Path
+    lists: Path
+    state: Path
+
+
+def examine(
+    folders: Folders, layout: Layout, official: str | None, threads: int, tell: Callable[[int, int], None]
+) -> Report:
+    """Examine a dataset.
+
+    Args:
+        folders: of clips, lists and findings.
+        layout: of the lists.
+        official: ``ucf101`` or ``hmdb51`` if the lists should be theirs.
+        threads: decoder processes.
+        tell: hears how many clips of how many are done.
+
+    Raises:
+        DataError: a list is missing or wrong, or there is no folder of clips.
+    """
+    annotations = read_annotations(layout, folders.lists)
+    if not folders.root.is_dir():
+        raise DataError(f"{folders.root}: no such folder of clips")
+    files = clip_files(folders.root)
+    named = {clip.path for clip in annotations.named_clips()}
+    present = sorted(path for path in named if path in files or (folders.root / path).is_file())
+    found: dict[str, Found] = {}
+    for path, finding in survey(folders.root, present, Ledger(folders.state), threads):
+        found[path] = finding
+        tell(len(found), len(present))
+    return _report(folders.root, annotations, official, files, found)
+
+
+def _report(
+    root: Path, annotations: Annotations, official: str | None, files: set[str], found: Mapping[str, Found]
+) -> Report:
+    named = {clip.path for clip in annotations.named_clips()}
+    whole = {path: finding for path, finding in found.items() if isinstance(finding, Inspection)}
+    failed = {path: finding for path, finding in found.items() if isinstance(finding, Failure)}
+    timing = Counter(clip.timing for clip in whole.values())
+    return Report(
+        root=str(root),
+        classes=len(annotations.classes),
+        clips=len(named),
+        present=len(found),
+        frames=sum(clip.frames for clip in whole.values()),
+        deviations=None if official is None else deviations(annotations, OFFICIAL[official]),
+        leaks=shared_groups(annotations, {path: group_of(path) for path in named}),
+        missing=tuple(sorted(named - found.keys())),
+        surplus=tuple(sorted(files - named)),
+        duplicates=_duplicates(whole),
+        undecodable={path: f"frame {failure.frame}: {failure.reason}" for path, failure in failed.items()},
+        miscounted={
+            path: f"declares {clip.declared}, decodes {clip.frames}"
+            for path, clip in whole.items()
+            if clip.declared not in (0, clip.frames)
+        },
+        fps=_counts(f"{clip.fps:.2f}" for clip in whole.values()),
+        sizes=_counts(f"{clip.width}x{clip.height}" for clip in whole.values()),
+        codecs=_counts(clip.codec for clip in whole.values()),
+        timing={kind: timing[kind] for kind in get_args(Timing) if timing[kind]},
+        interlaced=sum(clip.interlaced for clip in whole.values()),
+        turned=sum(clip.turns > 0 for clip in whole.values()),
+        decoder=DECODER,
+    )
+
+
+def _counts(values: object) -> dict[str, int]:
+    return dict(Counter(values).most_common())  # type: ignore[call-overload]
+
+
+def _duplicates(clips: Mapping[str, Inspection]) -> tuple[tuple[str, ...], ...]:
+    by_hash: dict[str, list[str]] = defaultdict(list)
+    for path, clip in clips.items():
+        by_hash[clip.sha256].append(path)
+    return tuple(tuple(paths) for paths in by_hash.values() if len(paths) > 1)
+
+
+def main(arguments: list[str]) -> int:
+    """Examine a dataset and write JSON lines; 2 where the lists or folders are wrong, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m worker.video.doctor")
+    for name in ("root", "lists", "state"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--layout", choices=LAYOUTS, default="ucf101")
+    parser.add_argument("--official", choices=sorted(OFFICIAL))
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+
+    def tell(done: int, total: int) -> None:
+        sys.stdout.write(f'{{"done": {done}, "total": {total}}}\n')
+        sys.stdout.flush()
+
+    folders = Folders(options.root, options.lists, options.state)
+    try:
+        report = examine(folders, options.layout, options.official, options.threads, tell)
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(f'{{"report": {report.model_dump_json()}}}\n')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

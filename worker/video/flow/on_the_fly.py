@@ -1,0 +1,57 @@
+"""Flow stacks that are computed when a network asks for them; nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from services.errors import DataError
+from services.stages import FlowMethodParams
+from worker.video.decode import decode_frames
+from worker.video.flow import batched
+from worker.video.manifest import Clip
+from worker.video.sampling import stack_fields
+
+
+class OnTheFlyFlow:
+    """Decodes the frames of a stack and computes its fields: a `worker.video.dataset.Source`.
+
+    The bytes are those that a `gpu_flow` stage with the codec ``raw`` stores, on the same device. On a GPU it belongs
+    into the process that trains (loader workers that are forked cannot use CUDA).
+
+    Args:
+        root: folder of the clips.
+        params: algorithm, bound, quantisation.
+        stack: L, fields in a stack.
+        device: where flow is computed.
+
+    Raises:
+        UserError: RAFT's weights cannot be read.
+    """
+
+    def __init__(self, root: Path, params: FlowMethodParams, stack: int, device: torch.device) -> None:
+        self._root, self._stack = root, stack
+        self._flow = batched.build(params, device)
+        self.channels = 2 * stack
+
+    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+        """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
+
+        Raises:
+            DecodeFailed: the clip does not decode as far as the last frame wanted.
+            DataError: the clip has one frame.
+        """
+        if clip.frames < 2:
+            raise DataError(f"{self._root / clip.path}: flow needs 2 frames, the clip has {clip.frames}")
+        stacks = np.stack([stack_fields(frame, self._stack, clip.frames) for frame in frames])  # (N, L)
+        wanted, places = np.unique(stacks, return_inverse=True)
+        numbers = np.union1d(wanted, wanted + 1)
+        path = self._root / clip.path
+        images = decode_frames(path, numbers.tolist(), self._flow.colour, paired=clip.paired)
+        first, second = np.searchsorted(numbers, wanted), np.searchsorted(numbers, wanted + 1)
+        fields = self._flow.pairs(images, first, second)[places.reshape(stacks.shape)]  # (N, L, 2, H, W)
+        return torch.from_numpy(fields.reshape(len(frames), self.channels, *fields.shape[-2:]))

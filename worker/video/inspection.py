@@ -1,0 +1,139 @@
+"""What a clip holds, found by decoding it from end to end: the facts of a manifest (torch-free)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from worker.video.container import Container, DecodeFailed
+from worker.video.order import presentation_order
+
+DECODER = f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+"""What decodes here; another version may decode other bytes."""
+UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
+
+Timing = Literal["constant", "variable", "unordered", "none"]
+
+
+class ClipInfo(BaseModel):
+    """What a clip holds.
+
+    Attributes:
+        frames: how many decode.
+        fps: average rate by the header, 0.0 where it does not say.
+        width: of the upright picture, in pixels.
+        height: likewise.
+        declared: frames by the header, 0 where it does not say.
+        codec: FFmpeg's name of the decoder.
+        turns: counter-clockwise quarter turns that were applied.
+        interlaced: some frame says so; its two fields come woven.
+        timing: of the frames: at a constant rate, at a variable one, with timestamps that fall or repeat, or without.
+        paired: packets and frames are known to pair off, so that `decode_frames` may leave out what nobody wants.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    declared: int = 0
+    codec: str = ""
+    turns: int = 0
+    interlaced: bool = False
+    timing: Timing = "constant"
+    paired: bool = False
+
+
+class Inspection(ClipInfo):
+    """What a clip holds, with what its file and its decoder are.
+
+    Attributes:
+        sha256: of the file's bytes.
+        size: bytes of the file.
+        decoder: name and version of what decoded it.
+    """
+
+    sha256: str
+    size: int
+    decoder: str = DECODER
+
+
+def inspect_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> Inspection:
+    """Hash a clip and decode it from end to end; see `probe_clip`.
+
+    Raises:
+        DecodeFailed: also when the file cannot be read.
+    """
+    info = probe_clip(path, on_frame)
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = path.stat().st_size
+    except OSError as error:
+        raise DecodeFailed(path, 0, str(error)) from error
+    return Inspection(sha256=digest, size=size, **info.model_dump())
+
+
+def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> ClipInfo:
+    """Decode a clip from end to end, converting nothing, and say what it holds.
+
+    Args:
+        path: the clip.
+        on_frame: hears the number of frames so far, after each.
+
+    Raises:
+        DecodeFailed: any frame does not decode, the file is cut short, or it holds no picture.
+    """
+    with Container(path) as container:
+        packets: list[Any] = []
+        shown: list[int] = []
+        interlaced, size = False, (0, 0)
+        for packet in container.demux():
+            times = packet.pts, packet.dts
+            packet.pts = len(packets)  # comes out with the frame
+            if packet.size:
+                packets.append((packet, times))
+            for frame in container.decode(packet):
+                shown.append(-1 if frame.pts is None else frame.pts)
+                interlaced = interlaced or bool(frame.interlaced_frame)
+                size = frame.width, frame.height
+                on_frame(len(shown))
+        if not shown:
+            raise DecodeFailed(path, 0, "no frames")
+        width, height = size if container.turns % 2 == 0 else size[::-1]
+        codec = container.codec
+        return ClipInfo(
+            frames=container.count,
+            fps=container.rate,
+            width=width,
+            height=height,
+            declared=container.declared,
+            codec=codec,
+            turns=container.turns,
+            interlaced=interlaced,
+            timing=_timing(_times(container.format, [times for _, times in packets], shown)),
+            paired=presentation_order(codec, [packet for packet, _ in packets]) == shown,
+        )
+
+
+def _times(file_format: str, times: list[tuple[int | None, int | None]], shown: list[int]) -> list[int | None]:
+    """Return the time of each frame; an AVI has those of its packets only, which FFmpeg calls decoding times."""
+    if file_format == "avi":
+        return [decoded for _, decoded in times]
+    return [times[number][0] if 0 <= number < len(times) else None for number in shown]
+
+
+def _timing(times: list[int | None]) -> Timing:
+    if any(time is None for time in times):
+        return "none"
+    steps = np.diff(np.array(times, dtype=np.int64))
+    if (steps <= 0).any():
+        return "unordered"
+    return "variable" if len(steps) and np.ptp(steps) > UNEVEN else "constant"

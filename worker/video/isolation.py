@@ -1,0 +1,171 @@
+"""Inspection of clips in a process of its own, so that a crash inside the C library costs a clip and not the stage.
+
+`Inspector` is the parent's end. The child is ``python -m worker.video.isolation FD``: it reads paths, one JSON string a
+line, and answers each with a line of JSON. It counts frames in shared memory (FD), from which the parent reads how far
+a child came that can no longer say so. The child leads no process group, so that it goes when its stage is ended, and
+it ends by itself when its parent closes the pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+from worker.video.container import DecodeFailed
+from worker.video.inspection import Inspection, inspect_clip
+
+COMMAND = (sys.executable, "-m", "worker.video.isolation")
+COUNTER_BYTES = 8
+SILENT_SECONDS = 120.0
+"""How long a decoder may work without a new frame before it counts as hanging."""
+
+
+class Inspector:
+    """A child process that inspects one clip at a time; started at its first clip, and again after a crash.
+
+    Args:
+        silent_seconds: how long it may work without a new frame.
+        command: of the child, to which the descriptor of the counter is added; tests give another.
+    """
+
+    def __init__(self, silent_seconds: float = SILENT_SECONDS, command: Sequence[str] = COMMAND) -> None:
+        self._silent_seconds, self._command = silent_seconds, tuple(command)
+        self._memory = os.memfd_create("frames")
+        os.ftruncate(self._memory, COUNTER_BYTES)
+        self._counter = mmap.mmap(self._memory, COUNTER_BYTES)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._counter.close()
+        os.close(self._memory)
+
+    def inspect(self, path: Path) -> Inspection:
+        """Hash a clip and decode it from end to end.
+
+        Raises:
+            DecodeFailed: it does not decode, or its decoder crashed or hangs.
+        """
+        self._counter[:] = bytes(COUNTER_BYTES)
+        child = self._running()
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(str(path)).encode() + b"\n")
+            child.stdin.flush()
+        except BrokenPipeError:
+            raise self._crashed(path) from None
+        answer = json.loads(self._answer(path, child))
+        if "failed" in answer:
+            raise DecodeFailed(path, answer["frame"], answer["failed"])
+        return Inspection.model_validate(answer)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is None:
+            self._child = subprocess.Popen(
+                [*self._command, str(self._memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=(self._memory,),
+            )
+        return self._child
+
+    def _answer(self, path: Path, child: subprocess.Popen[bytes]) -> bytes:
+        assert child.stdout is not None
+        answer, frames = b"", self._frames
+        with selectors.DefaultSelector() as ready:
+            ready.register(child.stdout, selectors.EVENT_READ)
+            while not answer.endswith(b"\n"):
+                if not ready.select(self._silent_seconds):
+                    if self._frames == frames:
+                        raise self._hangs(path)
+                    frames = self._frames
+                    continue
+                part = os.read(child.stdout.fileno(), 65536)
+                if not part:
+                    raise self._crashed(path)
+                answer += part
+        return answer
+
+    @property
+    def _frames(self) -> int:
+        return int.from_bytes(self._counter[:], sys.byteorder)
+
+    def _crashed(self, path: Path) -> DecodeFailed:
+        assert self._child is not None
+        code = self._child.wait()
+        self._stop()
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return DecodeFailed(path, self._frames, f"the decoder crashed: {how}")
+
+    def _hangs(self, path: Path) -> DecodeFailed:
+        self._stop()
+        return DecodeFailed(path, self._frames, f"the decoder hangs: no frame in {self._silent_seconds:g} s")
+
+    def _stop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            for pipe in (self._child.stdin, self._child.stdout):
+                assert pipe is not None
+                pipe.close()
+            self._child = None
+
+
+class Inspectors:
+    """One `Inspector` for each thread that asks; all end with the block."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._all: list[Inspector] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for inspector in self._all:
+            inspector.__exit__()
+
+    def inspect(self, path: Path) -> Inspection:
+        """See `Inspector.inspect`."""
+        if not hasattr(self._local, "inspector"):
+            self._local.inspector = Inspector()
+            self._all.append(self._local.inspector)
+        inspector: Inspector = self._local.inspector
+        return inspector.inspect(path)
+
+
+def serve(memory: int, inspect: Callable[[Path, Callable[[int], None]], Inspection] = inspect_clip) -> None:
+    """Answer the parent until it closes the pipe."""
+    counter = mmap.mmap(memory, COUNTER_BYTES)
+
+    def count(frames: int) -> None:
+        counter[:] = frames.to_bytes(COUNTER_BYTES, sys.byteorder)
+
+    for line in sys.stdin:
+        path = Path(json.loads(line))
+        try:
+            answer = inspect(path, count).model_dump_json()
+        except DecodeFailed as error:
+            answer = json.dumps({"failed": error.reason, "frame": error.frame})
+        sys.stdout.write(answer + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us
+    serve(int(sys.argv[1]))

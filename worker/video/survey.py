@@ -1,0 +1,120 @@
+"""Inspection of many clips: in parallel, each decoder in a process of its own, resumable clip by clip (torch-free).
+
+Shared by the `index` stage and the doctor.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from worker.task import write_atomically
+from worker.video.container import DecodeFailed
+from worker.video.inspection import DECODER, Inspection
+from worker.video.isolation import Inspectors
+
+SAVE_SECONDS = 2.0
+SAVE_CLIPS = 512
+
+
+class Failure(NamedTuple):
+    """Why a clip does not decode, and the first frame that is missing."""
+
+    frame: int
+    reason: str
+
+
+Found = Inspection | Failure
+
+
+class Ledger:
+    """What was found out about clips, kept in a folder, so that a later run asks about new and changed files only.
+
+    Files are written once and never changed: another run may have links to them.
+
+    Args:
+        folder: of the files; made when something is first saved.
+        seconds: findings of so long are saved at once; 0 saves each by itself.
+    """
+
+    def __init__(self, folder: Path, seconds: float = SAVE_SECONDS) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._known: dict[str, dict[str, Any]] = {}
+        self._fresh: dict[str, dict[str, Any]] = {}
+        self._saved_at = time.monotonic()
+        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+        for file in files:
+            self._known.update(json.loads(file.read_bytes()))
+        self._next = len(files)
+
+    def get(self, root: Path, path: str) -> Found | None:
+        """Return what is known of a file as it is now, by this decoder."""
+        entry = self._known.get(path)
+        if entry is None or entry["stamp"] != _stamp(root / path) or entry["decoder"] != DECODER:
+            return None
+        if "failure" in entry:
+            return Failure(*entry["failure"])
+        return Inspection.model_validate(entry["found"])
+
+    def put(self, root: Path, path: str, found: Found) -> None:
+        """Remember a finding; it is on disk after some seconds, or at the next `save`."""
+        entry: dict[str, Any] = {"stamp": _stamp(root / path), "decoder": DECODER}
+        if isinstance(found, Failure):
+            entry["failure"] = list(found)
+        else:
+            entry["found"] = found.model_dump()
+        self._fresh[path] = entry
+        if time.monotonic() - self._saved_at >= self._seconds or len(self._fresh) >= SAVE_CLIPS:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is not on disk yet."""
+        self._saved_at = time.monotonic()
+        if self._fresh:
+            write_atomically(self._folder / f"{self._next:06d}.json", json.dumps(self._fresh).encode())
+            self._known |= self._fresh
+            self._next, self._fresh = self._next + 1, {}
+
+
+def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> Iterator[tuple[str, Found]]:
+    """Inspect clips and yield each with what it holds or why it does not decode, in the given order.
+
+    Args:
+        root: folder of the clips.
+        paths: of the clips, below it.
+        ledger: what is known already, and takes what is found.
+        threads: decoder processes.
+    """
+    waiting: list[tuple[str, Found | Future[Found]]] = []
+    with Inspectors() as inspectors, ThreadPoolExecutor(threads) as pool:
+
+        def inspect(path: str) -> Found:
+            try:
+                return inspectors.inspect(root / path)
+            except DecodeFailed as error:
+                return Failure(error.frame, error.reason)
+
+        waiting.extend((path, ledger.get(root, path) or pool.submit(inspect, path)) for path in paths)
+        try:
+            for path, found in waiting:
+                if isinstance(found, Future):
+                    result = found.result()
+                    ledger.put(root, path, result)
+                    yield path, result
+                else:
+                    yield path, found
+        finally:
+            ledger.save()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
