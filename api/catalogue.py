@@ -13,7 +13,7 @@ from api.deps import Id
 from api.field_errors import schema_of
 from services.errors import NotFound
 from services.recipes import RECIPES
-from services.specs import BackboneName, BackboneSpec, ExperimentSpec, ModelSpec, Spec
+from services.specs import FEATURES, BackboneSpec, ExperimentSpec, ModelSpec, Network
 
 router = APIRouter(tags=["catalogue"])
 
@@ -41,14 +41,20 @@ class Model(BaseModel):
 
     kind: str
     description: str
+    features: dict[str, str]
+    """What it takes of each stream: a `vector` or a `map` for each step."""
+    end_to_end: bool
+    """Whether `backbone.end_to_end` may train the backbone along."""
     defaults: Json
     options_schema: Json = Field(serialization_alias="schema")
 
 
 class Backbones(BaseModel):
-    """ConvNets by name, and the options of any of them."""
+    """ConvNets by name, and the options of any of them; `timm:NAME` stands for any model of timm."""
 
     names: list[str]
+    features: dict[str, dict[str, list[int]]]
+    """Of each: its features' shapes by name, vectors `[D]` and maps `[C, H, W]`."""
     defaults: Json
     options_schema: Json = Field(serialization_alias="schema")
 
@@ -87,22 +93,27 @@ def _recipe(name: str) -> Recipe:
 
 @cache
 def _models() -> Models:
-    kinds: tuple[type[Spec], ...] = get_args(get_args(ModelSpec)[0])
+    kinds: tuple[type[Network], ...] = get_args(get_args(ModelSpec)[0])
     return Models(
         items=[_model(kind) for kind in kinds],
         backbones=Backbones(
-            names=list(get_args(BackboneName)),
+            names=list(FEATURES),
+            features={
+                name: {feature: list(shape) for feature, shape in found.items()} for name, found in FEATURES.items()
+            },
             defaults=BackboneSpec().model_dump(mode="json"),
             options_schema=schema_of(BackboneSpec),
         ),
     )
 
 
-def _model(kind: type[Spec]) -> Model:
+def _model(kind: type[Network]) -> Model:
     defaults = kind().model_dump(mode="json")
     return Model(
         kind=defaults["kind"],
         description=inspect.cleandoc(kind.__doc__ or ""),
+        features=dict(kind.features),
+        end_to_end=kind.trains_backbone,
         defaults=defaults,
         options_schema=schema_of(kind),
     )

@@ -15,7 +15,6 @@ from models.moving_batch_norm import MOMENTUM, with_moving_statistics
 from models.output import Output
 from models.relational_module import RelationalModule, per_step
 
-BACKBONE_FEATURE = "conv5_2"  # section 4: "after ResNet-101-v2 conv5_2 layer"
 # Where ResNet-101-v2 keeps the pretrained parts of the local branch in timm's weight files.
 TIMM_UNIT, TIMM_NORM = "stages.3.blocks.2.", "norm."
 
@@ -30,7 +29,8 @@ class RelationalLSTMNetwork(nn.Module):
     Args:
         num_classes: K.
         feature_shape: ``(C, H, W)`` of the maps, (2048, 7, 7) in 003.
-        backbone: gives the maps (``conv5_2`` of ``resnet101_v2``) where the input is clips; it is cut off behind them.
+        backbone: gives the maps where the input is clips, cut off behind them (``conv5_2`` of ``resnet101_v2``,
+            section 4: "after ResNet-101-v2 conv5_2 layer").
         branches: ``both`` (Table 2), ``local`` (Table 3) or ``non-local`` (Table 1).
         segments: S, steps that the network sees: one of each of S equal parts of a clip, at random in training and the
             middle one in the test; 6, 8, 10 or 12 in Table 2. A part shorter than a step repeats one. None for all.
@@ -66,9 +66,9 @@ class RelationalLSTMNetwork(nn.Module):
         inner = max(1, channels // 4) if width is None else width
         state = max(1, channels // 2) if hidden is None else hidden
         self.segments = segments
-        self.backbone = None if backbone is None else backbone.cut(BACKBONE_FEATURE)
-        if self.backbone is not None:
-            with_moving_statistics(self.backbone, momentum)
+        self.backbone = backbone
+        if backbone is not None:
+            with_moving_statistics(backbone, momentum)
         self.local = Conv53(channels, inner, momentum) if branches != "non-local" else None
         self.relational = self.non_local = None
         if branches != "local":
@@ -96,7 +96,7 @@ class RelationalLSTMNetwork(nn.Module):
         """
         x, mask = draw_steps(features, self.segments, mask, at_random=self.training)
         if self.backbone is not None:
-            x = per_step(self.backbone.features(x.flatten(0, 1), BACKBONE_FEATURE), *x.shape[:2])
+            x = per_step(self.backbone(x.flatten(0, 1)), *x.shape[:2])
         parts = []
         if self.local is not None:
             vectors = self.local(x.flatten(0, 1), None if mask is None else mask.flatten())

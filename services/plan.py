@@ -10,11 +10,12 @@ from itertools import product
 from pathlib import Path
 
 from services.datasets.motion_shapes import MotionShapesParams
-from services.specs import ExperimentSpec, FlowSpec, Stream, TrainingSpec
+from services.specs import Crops, ExperimentSpec, FlowSpec, Stream, TrainingSpec, features_of
 from services.stages import (
     AnyParams,
     BackboneParams,
     Edge,
+    EndToEndParams,
     ExtractParams,
     FinetuneParams,
     FlowMethodParams,
@@ -25,9 +26,16 @@ from services.stages import (
     StageKind,
     StageSpec,
     TrainParams,
+    ViewParams,
 )
 
 TWO_STREAM = "two-stream"
+CROP_NAMES: dict[Crops, str] = {
+    "center": "centre crop",
+    "stretch": "stretched frame",
+    "five": "5 crops",
+    "ten": "10 crops",
+}
 
 
 @dataclass(frozen=True)
@@ -62,50 +70,104 @@ class Plan:
     def _plan_result(self, split: int, seed: int) -> None:
         """One number set: score each group of streams that a network sees together, then fuse."""
         spec, place = self.spec, f"split {split}, seed {seed}"
-        groups = [spec.streams] if spec.fusion.method == "features" else [(stream,) for stream in spec.streams]
-        edges = tuple(
-            Edge(name="+".join(streams), key=self._plan_score(streams, split, seed, place)) for streams in groups
-        )
+        together = spec.fusion.method == "features" or spec.model.sees_both
+        groups = [spec.streams] if together else [(stream,) for stream in spec.streams]
+        plan_score = self._plan_score if spec.backbone.end_to_end is None else self._plan_score_end_to_end
+        edges = tuple(Edge(name="+".join(streams), key=plan_score(streams, split, seed, place)) for streams in groups)
         weights: dict[Stream, float] = {"rgb": spec.fusion.rgb, "flow": spec.fusion.flow}
         params = FuseParams(
             dataset=spec.dataset,
             split=split,
             seed=seed,
-            method=spec.fusion.method if len(spec.streams) > 1 else "features",
+            method=spec.fusion.method if len(groups) > 1 else "features",
             weights={stream: weights[stream] for stream in spec.streams},
         )
         self._add("fuse", params, edges, f"fuse {'+'.join(spec.streams)}, {place}")
 
     def _plan_score(self, streams: tuple[Stream, ...], split: int, seed: int, place: str) -> str:
-        spec, name = self.spec, "+".join(streams)
+        """Train and score on features, which every network on the same backbone shares."""
+        spec, label = self.spec, f"{self.spec.model.kind} {'+'.join(streams)}, {place}"
         features = tuple(Edge(name=stream, key=self._plan_features(stream, split, seed)) for stream in streams)
         inputs = (self._index_edge, *features)
-        train = TrainParams(split=split, streams=streams, seed=seed, model=spec.model, training=spec.training)
-        train_key = self._add("train", train, inputs, f"train {spec.model.kind} {name}, {place}")
-        score = ScoreParams(split=split, streams=streams, seed=seed, model=spec.model, average=spec.evaluation.average)
-        return self._add(
-            "score", score, (*inputs, Edge(name="train", key=train_key)), f"score {spec.model.kind} {name}, {place}"
+        snippet = spec.evaluation.snippet
+        train = TrainParams(
+            split=split, streams=streams, seed=seed, model=spec.model, training=spec.training, snippet=snippet
         )
+        edge = Edge(name="train", key=self._add("train", train, inputs, f"train {label}"))
+        score = ScoreParams(
+            split=split,
+            streams=streams,
+            seed=seed,
+            model=spec.model,
+            average=spec.evaluation.average,
+            views=None if snippet is None else ViewParams(frames=spec.evaluation.frames, snippet=snippet),
+        )
+        return self._add("score", score, (*inputs, edge), f"score {label}")
 
     def _plan_features(self, stream: Stream, split: int, seed: int) -> str:
-        spec = self.spec
-        inputs = (self._index_edge, *(self._flow_edges if stream == "flow" else ()))
-        place = ""
-        trained = spec.backbone.finetune is not None
-        if trained:
-            place = f", split {split}, seed {seed}"
-            inputs += (Edge(name="finetune", key=self._plan_finetune(stream, split, seed, inputs)),)
+        spec, look = self.spec, self.spec.evaluation
+        frames, weights = self._frame_edges(stream), self._weight_edges(stream, split, seed)
         params = ExtractParams(
             stream=stream,
-            backbone=BackboneParams(name=spec.backbone.name) if trained else self._backbone,
-            frames=spec.evaluation.frames,
+            backbone=BackboneParams(name=spec.backbone.name) if weights else self._backbone,
+            feature=self._feature(stream),
+            frames=look.frames if look.snippet is None else None,
+            first_seconds=look.first_seconds,
+            crop="stretch" if look.crops == "stretch" else "center",
             flow_stack=spec.flow.stack,  # for rgb too: both streams look at the same frames (001, sec. 4.2)
             flow=self._on_the_fly if stream == "flow" else None,
-            seed=seed if not trained and spec.backbone.weights == "none" else None,
+            seed=seed if not weights and spec.backbone.weights == "none" else None,
         )
-        return self._add("extract", params, inputs, f"extract {spec.backbone.name} {stream}{place}")
+        place = f", split {split}, seed {seed}" if weights else ""
+        return self._add("extract", params, (*frames, *weights), f"extract {spec.backbone.name} {stream}{place}")
 
-    def _plan_finetune(self, stream: Stream, split: int, seed: int, inputs: tuple[Edge, ...]) -> str:
+    def _plan_score_end_to_end(self, streams: tuple[Stream, ...], split: int, seed: int, place: str) -> str:
+        """Train the network together with its backbone, on frames of one stream, and score it on frames."""
+        spec, (stream,) = self.spec, streams
+        recipe, look = spec.backbone.end_to_end, spec.evaluation
+        assert recipe is not None
+        frames, weights = self._frame_edges(stream), self._weight_edges(stream, split, seed)
+        params = EndToEndParams(
+            stream=stream,
+            backbone=BackboneParams(name=spec.backbone.name) if weights else self._backbone,
+            feature=self._feature(stream),
+            flow_stack=spec.flow.stack,
+            flow=self._on_the_fly if stream == "flow" else None,
+            snippets=recipe.snippets,
+            augmentation=recipe.augmentation,
+            first_seconds=look.first_seconds,
+        )
+        label = f"{spec.model.kind} {stream} end to end, {place}"
+        train = TrainParams(
+            split=split, streams=streams, seed=seed, model=spec.model, training=spec.training, end_to_end=params
+        )
+        edge = Edge(name="train", key=self._add("train", train, (*frames, *weights), f"train {label}"))
+        score = ScoreParams(
+            split=split,
+            streams=streams,
+            seed=seed,
+            model=spec.model,
+            average=look.average,
+            views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
+            end_to_end=params,
+        )
+        return self._add("score", score, (*frames, edge), f"score {label}")
+
+    def _frame_edges(self, stream: Stream) -> tuple[Edge, ...]:
+        """What reading frames of a stream takes."""
+        return (self._index_edge, *(self._flow_edges if stream == "flow" else ()))
+
+    def _weight_edges(self, stream: Stream, split: int, seed: int) -> tuple[Edge, ...]:
+        """The trained backbone, where there is one."""
+        if self.spec.backbone.finetune is None:
+            return ()
+        return (Edge(name="finetune", key=self._plan_finetune(stream, split, seed)),)
+
+    def _feature(self, stream: Stream) -> str:
+        backbone = self.spec.backbone
+        return backbone.feature or features_of(backbone.name, self.spec.model.features[stream])[0]
+
+    def _plan_finetune(self, stream: Stream, split: int, seed: int) -> str:
         recipe = self.spec.backbone.finetune
         assert recipe is not None
         own = {"samples_per_clip", "dropout", "augmentation"}
@@ -122,7 +184,7 @@ class Plan:
             training=TrainingSpec.model_validate(recipe.model_dump(exclude=own)),
         )
         label = f"finetune {self.spec.backbone.name} {stream}, split {split}, seed {seed}"
-        return self._add("finetune", params, inputs, label)
+        return self._add("finetune", params, self._frame_edges(stream), label)
 
     @cached_property
     def _index_edge(self) -> Edge:
@@ -182,7 +244,11 @@ def protocol(spec: ExperimentSpec, stream: str) -> str:
 
     Example: ``25 frames, centre crop, probabilities, last epoch; flow tvl1 +-20, stack 10``.
     """
-    line = f"{spec.evaluation.frames} frames, centre crop, {spec.evaluation.average}, last epoch"
+    look = spec.evaluation
+    frames = f"{look.frames} frames" if look.snippet is None else f"{look.frames} snippets of {look.snippet} frames"
+    frames += f" at {look.positions} positions" if look.positions > 1 else ""
+    frames += f" of the first {look.first_seconds:g} s" if look.first_seconds is not None else ""
+    line = f"{frames}, {CROP_NAMES[look.crops]}, {look.average}, last epoch"
     if stream == "rgb":
         return line
     return f"{line}; {_flow_protocol(spec.flow)}, stack {spec.flow.stack}"

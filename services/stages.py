@@ -13,6 +13,7 @@ from services.datasets.layouts import Layout
 from services.datasets.motion_shapes import MotionShapesParams
 from services.specs import (
     AugmentationSpec,
+    Crops,
     FlowAlgorithm,
     FlowCodec,
     FlowQuantization,
@@ -110,38 +111,79 @@ class FinetuneParams(Params):
 
 
 class ExtractParams(Params):
-    """Features of ``frames`` equally spaced frames of every clip of the manifest.
+    """Features of every clip of the manifest, of a name that the backbone publishes: vectors, or maps.
 
-    ``seed`` fixes the weights of a backbone that is neither trained nor loaded, and is None otherwise. ``flow`` says
-    how stacks are computed on the fly, and is None where they are read from `flow` stages.
+    ``frames`` equally spaced frames of each clip, or every frame where it is None, in the first ``first_seconds`` (None
+    for all of it). ``seed`` fixes the weights of a backbone that is neither trained nor loaded, and is None otherwise.
+    ``flow`` says how stacks are computed on the fly, and is None where they are read from `flow` stages.
     """
 
     stream: Stream
     backbone: BackboneParams
-    frames: int
+    feature: str
+    frames: int | None
+    first_seconds: float | None = None
+    crop: Literal["center", "stretch"] = "center"
     flow_stack: int
     flow: FlowMethodParams | None = None
     seed: int | None = None
 
 
+class EndToEndParams(Params):
+    """A backbone that is trained along, on ``snippets`` frames or flow stacks of each clip.
+
+    ``feature`` is what the temporal network sees of it; ``flow`` is as for `extract`.
+    """
+
+    stream: Stream
+    backbone: BackboneParams
+    feature: str
+    flow_stack: int
+    flow: FlowMethodParams | None = None
+    snippets: int
+    augmentation: bool
+    first_seconds: float | None = None
+
+
+class ViewParams(Params):
+    """The parts of a test clip whose scores are averaged.
+
+    With features of every frame: ``frames`` equally spaced runs of ``snippet`` frames. End to end: ``positions`` groups
+    of ``frames`` frames, times the crops of a frame.
+    """
+
+    frames: int
+    snippet: int | None = None
+    positions: int = 1
+    crops: Crops = "center"
+
+
 class TrainParams(Params):
-    """Training of a temporal network on the features of one or two streams, concatenated."""
+    """Training of a temporal network on one or two streams: on features, or end to end.
+
+    ``snippet`` is the number of consecutive steps that it sees of features of every frame, and None where it sees all
+    steps.
+    """
 
     split: int
     streams: tuple[Stream, ...]
     seed: int
     model: ModelSpec
     training: TrainingSpec
+    snippet: int | None = None
+    end_to_end: EndToEndParams | None = None
 
 
 class ScoreParams(Params):
-    """Class scores of every test clip of a split."""
+    """Class scores of every test clip of a split; ``views`` is None where a clip is seen once, as its features are."""
 
     split: int
     streams: tuple[Stream, ...]
     seed: int
     model: ModelSpec
     average: Literal["probabilities", "logits"]
+    views: ViewParams | None = None
+    end_to_end: EndToEndParams | None = None
 
 
 class FuseParams(Params):
@@ -176,7 +218,7 @@ QUEUES: dict[StageKind, Queue] = {
     "score": "gpu",
     "fuse": "cpu",
 }
-VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {"index": 2}
+VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {"index": 2, "extract": 2, "train": 2, "score": 2}
 """Raised when the code of a kind changes what its output means."""
 
 

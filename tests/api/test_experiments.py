@@ -214,7 +214,7 @@ def test_logs_as_text(client, submit, worker):
     ("change", "field", "value", "allowed"),
     [
         ({"colour": "red"}, "colour", "red", ["recipe", "dataset", "splits", "streams", "model"]),
-        ({"model": {"kind": "lstm"}}, "model.kind", "lstm", ["mean_pooling", "max_pooling", "ts_lstm"]),
+        ({"model": {"kind": "gru"}}, "model.kind", "gru", ["mean_pooling", "conv_lstm", "relational_lstm"]),
         ({"model": {"kind": "ts_lstm", "width": 3}}, "model.width", 3, ["segments", "hidden"]),
         ({"dataset": "kinetics"}, "dataset", "kinetics", ["motion_shapes"]),
         ({"recipe": "tsn"}, "recipe", "tsn", ["demo_ts_lstm", "ts_lstm_ucf101"]),

@@ -1,5 +1,6 @@
 """Every kind of network, walked through the registry."""
 
+import inspect
 import typing
 from typing import Any
 
@@ -49,15 +50,29 @@ def part(features: Features, videos: slice, steps: slice) -> Features:
     return features[videos, steps]
 
 
-def test_every_kind_of_a_spec_has_a_network() -> None:
-    assert set(SPECS) <= set(models.KINDS)
+def test_specs_and_networks_are_of_the_same_kinds() -> None:
+    assert set(SPECS) == set(models.KINDS)
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_spec_names_the_features_that_its_network_takes(kind: str) -> None:
+    info = models.KINDS[kind]
+    form = info.inputs if info.inputs != "rgb+flow" else None
+    expected = dict(info.streams) if form is None else dict.fromkeys(("rgb", "flow"), form)
+    assert dict(SPECS[kind].features) == expected
+    assert SPECS[kind].sees_both == (info.inputs == "rgb+flow")
+    takes_backbone = "backbone" in inspect.signature(info.build).parameters
+    assert SPECS[kind].trains_backbone == (takes_backbone and kind != "convnet")  # `finetune` trains that one
 
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_a_spec_of_defaults_builds_the_network_of_defaults(kind: str) -> None:
     with torch.device("meta"):
-        from_spec = models.build(kind, num_classes=7, feature_dim=12, **SPECS[kind]().model_dump(exclude={"kind"}))
-        own = models.build(kind, num_classes=7, feature_dim=12)
+        info = models.KINDS[kind]
+        shape: Any = {name: SHAPES[form] for name, form in info.streams.items()} or SHAPES[info.inputs]
+        options = SPECS[kind]().model_dump(exclude={"kind"})
+        from_spec = models.build(kind, num_classes=7, feature_shape=shape, **options)
+        own = models.build(kind, num_classes=7, feature_shape=shape)
     assert [p.shape for p in from_spec.parameters()] == [p.shape for p in own.parameters()]
 
 

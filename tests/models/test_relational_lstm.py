@@ -196,9 +196,8 @@ def test_training_normalises_by_moving_figures() -> None:
 
 def test_every_weight_has_a_gradient_when_clips_are_trained() -> None:
     """Conv5_3 of the backbone is cut off: its place is the local branch."""
-    backbone = backbones.build("tiny")
-    backbone.taps = {"pool": "13", "conv5_2": "8"}
-    ours = RelationalLSTMNetwork(num_classes=K, feature_shape=(64, 8, 8), backbone=backbone, segments=2, width=4)
+    backbone = backbones.build("tiny").cut("conv4")
+    ours = RelationalLSTMNetwork(num_classes=K, feature_shape=(64, 4, 4), backbone=backbone, segments=2, width=4)
     ours(torch.randn(2, 2, 3, 64, 64)).logits.sum().backward()
     assert all(p.grad is not None for p in ours.parameters())
 

@@ -7,18 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from models import backbones
 from models.backbones import Backbone
+from models.backbones.weights import unwrapped
 from services.errors import UserError
 from services.specs import Stream
-from services.stages import BackboneParams, ExtractParams, FinetuneParams
+from services.stages import BackboneParams, EndToEndParams, ExtractParams, FinetuneParams
+from worker.stages.outputs import MODEL_FILE
 from worker.task import Task
 from worker.training import checkpoint
 from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
 from worker.video.flow.on_the_fly import OnTheFlyFlow
 from worker.video.manifest import Manifest
+
+BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet
 
 
 def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> Backbone:
@@ -32,6 +38,24 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
         return backbones.build(params.name, channels=channels, weights=_first_weights(params))
     except ValueError as error:
         raise UserError(f"backbone.weights: {params.weights}: {error}") from error
+
+
+def trained_backbone(task: Task, params: ExtractParams | EndToEndParams) -> Backbone:
+    """Build the backbone of a spec with the weights of a `finetune` stage where there is one, else its first ones.
+
+    Raises:
+        UserError: the weights cannot be read, or are another architecture's; the backbone has no such feature.
+    """
+    backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
+    if params.feature not in backbone.taps:
+        raise UserError(
+            f"backbone.feature: got {params.feature}, allowed: {', '.join(backbone.taps)} of {params.backbone.name}"
+        )
+    for trained in task.inputs_of("finetune"):
+        state = checkpoint.load(trained.path / MODEL_FILE)
+        own = {name: value for name, value in state.items() if name.startswith(BACKBONE_PREFIX)}
+        backbone.load_state_dict({name.removeprefix(BACKBONE_PREFIX): value for name, value in own.items()})
+    return backbone
 
 
 def _first_weights(params: BackboneParams) -> Mapping[str, Tensor] | None:
@@ -49,17 +73,20 @@ def _first_weights(params: BackboneParams) -> Mapping[str, Tensor] | None:
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
     try:
-        state = checkpoint.load(path)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        state = unwrapped(load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path))
+    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"backbone.weights: {path} cannot be read as a state dict: {reason}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"backbone.weights: {path} holds no state dict, which maps names to tensors")
     return state
 
 
 def frame_source(
-    task: Task, manifest: Manifest, params: FinetuneParams | ExtractParams, cache_bytes: int = CACHE_BYTES
+    task: Task,
+    manifest: Manifest,
+    params: FinetuneParams | ExtractParams | EndToEndParams,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Source:
     """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now."""
     if params.stream == "rgb":

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
-from torch import nn
 
 from models import ConvNet
 from models.backbones import Backbone
 from services.stages import FinetuneParams
 from worker.stages.backbone import build_backbone, frame_source
+from worker.stages.outputs import summary, write_model
 from worker.stages.splits import clips_of
-from worker.task import Reporter, Task, write_atomically
-from worker.training import checkpoint
+from worker.task import Reporter, Task
 from worker.training.batches import DatasetSource
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
-from worker.training.loop import History, Loop, seed_everything
+from worker.training.loop import Loop, seed_everything
 from worker.video.dataset import CACHE_BYTES, FrameDataset
 from worker.video.manifest import Manifest, read_manifest
 from worker.video.transforms import TestTransform, TrainTransform, Transform
-
-MODEL_FILE, HISTORY_FILE = "model.pt", "history.json"
 
 
 def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
@@ -56,24 +52,6 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
         if world.leads:
             write_model(task, model, history)
     return summary(model, history, len(clips_of(manifest, params.split, "train")))
-
-
-def write_model(task: Task, model: nn.Module, history: History) -> None:
-    """Write the output of a training stage."""
-    checkpoint.save(task.output / MODEL_FILE, model.state_dict())
-    write_atomically(task.output / HISTORY_FILE, json.dumps(history).encode())
-
-
-def summary(model: nn.Module, history: History, clips: int) -> dict[str, Any]:
-    """Say in a few numbers what was trained."""
-    last = history[-1]
-    return {
-        "epochs": len(history),
-        "train_loss": last["train_loss"],
-        "train_accuracy": last["train_accuracy"],
-        "train_clips": clips,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
 
 
 def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World) -> DatasetSource:

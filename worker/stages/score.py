@@ -2,68 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from services.stages import ScoreParams
-from worker.stages.features import Features, read_streams
-from worker.stages.finetune import MODEL_FILE
+from services.stages import EndToEndParams, ScoreParams, ViewParams
+from worker.stages.backbone import frame_source
+from worker.stages.features import StreamFeatures, stream_features
 from worker.stages.metrics import measure
-from worker.stages.scores import Labels, ScoreFile, Scores, log_softmax, write_scores
+from worker.stages.networks import build_end_to_end, build_network
+from worker.stages.outputs import MODEL_FILE
+from worker.stages.scores import Labels, ScoreFile, Scores, write_scores
 from worker.stages.splits import clips_of
-from worker.stages.train import build_model
 from worker.task import Reporter, Task
 from worker.training import checkpoint
+from worker.training.batches import to_device
 from worker.training.loop import seed_everything
+from worker.training.loss import clip_logits, clip_probabilities
+from worker.video.crops import TestCrops
 from worker.video.manifest import Clip, Manifest, read_manifest
+from worker.video.protocols import snippets
+from worker.video.snippets import ViewDataset
 
-BATCH_SIZE = 256
+BATCH_BYTES = 256 << 20  # of features that are scored at once
+MAX_BATCH = 256  # views
 
 
 def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
-    """Write ``scores.json``: one forward pass for each test clip (001, section 4.2: no averaging of predictions).
+    """Write ``scores.json``: one forward pass for each test clip (001, section 4.2), or the mean over its views.
 
     Returns:
-        ``clips``, the metrics of the test clips, and ``train_top1``, the accuracy over the training clips.
+        ``clips``, the metrics of the test clips, and of a network on features ``train_top1``, the accuracy over the
+        training clips.
 
     Raises:
         UserError: the dataset has no such split.
-        DataError: features of a clip are missing.
+        DataError: features of a clip, or the clip itself, are missing.
     """
     seed_everything(params.seed)
     manifest = read_manifest(task.input("index").path)
-    train_clips = clips_of(manifest, params.split, "train")
     test_clips = sorted(clips_of(manifest, params.split, "test"), key=lambda clip: clip.id)
-    features = read_streams(task, params.streams, [*test_clips, *train_clips])
-    model = _model(task, params, manifest, features)
-    logits = _logits(task, model, features, report)
-    test, train = logits[: len(test_clips)], logits[len(test_clips) :]
-    values = np.exp(log_softmax(test)) if params.average == "probabilities" else test
-    write_scores(task.output, _score_file(params, manifest, test_clips, values))
+    if params.end_to_end is not None:
+        scores = _on_frames(task, params, params.end_to_end, manifest, test_clips, report)
+        write_scores(task.output, _score_file(params, manifest, test_clips, scores))
+        return measure(scores, _labels(test_clips)).numbers()
+    train_clips = clips_of(manifest, params.split, "train")
+    scores = _on_features(task, params, manifest, [*test_clips, *train_clips], report)
+    test, train = scores[: len(test_clips)], scores[len(test_clips) :]
+    write_scores(task.output, _score_file(params, manifest, test_clips, test))
     train_top1 = measure(train, _labels(train_clips)).top1
     return {**measure(test, _labels(test_clips)).numbers(), "train_top1": train_top1}
 
 
-def _model(task: Task, params: ScoreParams, manifest: Manifest, features: Features) -> nn.Module:
-    model = build_model(params.model, len(manifest.classes), features.shape)
-    (trained,) = task.inputs_of("train")
-    model.load_state_dict(checkpoint.load(trained.path / MODEL_FILE))
-    return model.to(task.device).eval()
+@torch.inference_mode()
+def _on_features(
+    task: Task, params: ScoreParams, manifest: Manifest, clips: Sequence[Clip], report: Reporter
+) -> Scores:
+    """Return scores ``(N, K)`` of clips whose features are there."""
+    features = stream_features(task, params.streams, params.model, clips)
+    views = params.views
+    steps = int(features.lengths.min()) if views is None or views.snippet is None else views.snippet
+    model = _trained(task, build_network(params.model, len(manifest.classes), features.shape, steps))
+    average = _average(params)
+    scores: list[Scores] = []
+    for rows in _batches(features, views):
+        inputs = features.take(*_views(features, rows, views))
+        found = average(model(to_device(inputs, torch.device(task.device))).logits.double())
+        scores.append(found.view(len(rows), -1, found.shape[1]).mean(1).cpu().numpy())
+        report.progress(int(rows[-1]) + 1, len(clips), "clips")
+    return np.concatenate(scores)
+
+
+def _batches(features: StreamFeatures, views: ViewParams | None) -> list[Labels]:
+    """Cut the clips into batches of so many views that their features take a bounded memory."""
+    per_clip = 1 if views is None else views.frames
+    steps = int(features.lengths.max()) if views is None or views.snippet is None else views.snippet
+    step_bytes = features.num_bytes // int(features.lengths.sum())
+    size = max(1, min(MAX_BATCH // per_clip, BATCH_BYTES // (step_bytes * steps * per_clip)))
+    return np.split(np.arange(len(features)), range(size, len(features), size))
+
+
+def _views(features: StreamFeatures, rows: Labels, views: ViewParams | None) -> tuple[Labels, Labels | None]:
+    """Return what to take of clips: all steps, or several runs of steps of each (002, section 4.3)."""
+    if views is None or views.snippet is None:
+        return rows, None
+    runs = [snippets(int(length), views.frames, views.snippet) for length in features.lengths[rows]]
+    return rows.repeat(views.frames), np.concatenate(runs)
 
 
 @torch.inference_mode()
-def _logits(task: Task, model: nn.Module, features: Features, report: Reporter) -> Scores:
-    """Return logits ``(N, K)`` of features ``(N, T, D)``."""
-    logits = []
-    for first in range(0, len(features), BATCH_SIZE):
-        batch = torch.from_numpy(features[first : first + BATCH_SIZE]).to(task.device)
-        logits.append(model(batch).logits.double().cpu().numpy())
-        report.progress(min(first + BATCH_SIZE, len(features)), len(features), "clips")
-    return np.concatenate(logits)
+def _on_frames(
+    task: Task,
+    params: ScoreParams,
+    frames: EndToEndParams,
+    manifest: Manifest,
+    clips: Sequence[Clip],
+    report: Reporter,
+) -> Scores:
+    """Return scores ``(N, K)`` of clips whose frames go through network and backbone, view by view."""
+    built = build_end_to_end(task, frames, params.model, len(manifest.classes))
+    model, backbone = _trained(task, built.network), built.backbone
+    views = params.views
+    assert views is not None
+    dataset = ViewDataset(
+        clips,
+        frame_source(task, manifest, frames, cache_bytes=0),
+        TestCrops(views.crops, backbone.input_size, backbone.mean, backbone.std, flow=frames.stream == "flow"),
+        frames=views.frames,
+        positions=views.positions,
+        stack=max(1, frames.flow_stack),
+        first_seconds=frames.first_seconds,
+    )
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=0 if task.device == "cpu" or frames.flow is not None else task.threads - 1,
+        pin_memory=task.device != "cpu",
+    )
+    average, scores = _average(params), []
+    for number, batch in enumerate(loader, 1):
+        found = average(model(batch.to(task.device, non_blocking=True)).logits.double())
+        scores.append(found.mean(0).cpu().numpy())
+        report.progress(number, len(clips), "clips")
+    return np.stack(scores)
+
+
+def _average(params: ScoreParams) -> Callable[[Tensor], Tensor]:
+    return clip_probabilities if params.average == "probabilities" else clip_logits
+
+
+def _trained(task: Task, model: nn.Module) -> nn.Module:
+    (trained,) = task.inputs_of("train")
+    model.load_state_dict(checkpoint.load(trained.path / MODEL_FILE))
+    return model.to(task.device).eval()
 
 
 def _labels(clips: Sequence[Clip]) -> Labels:

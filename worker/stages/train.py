@@ -1,29 +1,38 @@
-"""Stage ``train``: a temporal network learns the classes of a split from features that lie in memory."""
+"""Stage ``train``: a temporal network learns the classes of a split, from features or together with its backbone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-import models
-from services.errors import UserError
-from services.specs import ModelSpec
-from services.stages import TrainParams
-from worker.stages.features import read_streams
-from worker.stages.finetune import summary, write_model
+from services.stages import EndToEndParams, TrainParams
+from worker.stages.backbone import frame_source
+from worker.stages.features import stream_features
+from worker.stages.networks import build_end_to_end, build_network
+from worker.stages.outputs import summary, write_model
 from worker.stages.splits import clips_of
 from worker.task import Reporter, Task
-from worker.training.batches import TensorSource
-from worker.training.distributed import joined
+from worker.training.batches import DatasetSource, FeatureSource, Source, TensorSource, to_device
+from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
 from worker.training.loop import Loop, seed_everything
-from worker.video.manifest import read_manifest
+from worker.video.crops import MultiScale
+from worker.video.dataset import CACHE_BYTES
+from worker.video.manifest import Clip, Manifest, read_manifest
+from worker.video.protocols import snippet
+from worker.video.snippets import SnippetDataset
+from worker.video.transforms import TestTransform
+
+IN_MEMORY_BYTES = 4 << 30  # features that lie on the device that trains; UCF101's two streams of 2048 numbers fit
 
 
 def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
-    """Train on the features of one or more streams, side by side; writes ``model.pt`` and ``history.json``.
+    """Train on features of one or more streams, or on frames; writes ``model.pt`` and ``history.json``.
 
     Returns:
         ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``.
@@ -31,19 +40,20 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     Raises:
         Interrupted: asked to stop; a checkpoint lies in the state folder.
         UserError: no such split, more segments than frames, a loss that diverges.
-        DataError: features of a clip are missing.
+        DataError: features of a clip, or the clip itself, are missing.
     """
     seed_everything(params.seed)
     manifest = read_manifest(task.input("index").path)
     clips = clips_of(manifest, params.split, "train")
     device = torch.device(task.device)
-    features = torch.from_numpy(read_streams(task, params.streams, clips)).to(device)
-    labels = torch.tensor([clip.label for clip in clips], device=device)
-    model = build_model(params.model, len(manifest.classes), tuple(features.shape)).to(device)
     with joined(device) as world:
+        if params.end_to_end is None:
+            model, source = _on_features(task, params, manifest, clips, device, world)
+        else:
+            model, source = _on_frames(task, params, params.end_to_end, manifest, clips, world)
         history = Loop(
-            model,
-            TensorSource(features, labels, params.training.batch_size, params.seed, world),
+            model.to(device),
+            source,
             params.training,
             seed=params.seed,
             state=task.state,
@@ -56,14 +66,47 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     return summary(model, history, len(clips))
 
 
-def build_model(spec: ModelSpec, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
-    """Build the network of a spec for features of a shape ``(N, T, D)``.
+def _on_features(
+    task: Task, params: TrainParams, manifest: Manifest, clips: Sequence[Clip], device: torch.device, world: World
+) -> tuple[nn.Module, Source]:
+    features = stream_features(task, params.streams, params.model, clips)
+    labels = torch.tensor([clip.label for clip in clips])
+    steps = int(features.lengths.min()) if params.snippet is None else params.snippet
+    model = build_network(params.model, len(manifest.classes), features.shape, steps)
+    batch_size, seed = params.training.batch_size, params.seed
+    if params.snippet is None and features.num_bytes <= IN_MEMORY_BYTES:
+        inputs = to_device(features.take(np.arange(len(clips))), device)
+        return model, TensorSource(inputs, labels.to(device), batch_size, seed, world)
+    choose = None if params.snippet is None else partial(snippet, length=params.snippet)
+    return model, FeatureSource(features, labels, batch_size, seed, world, choose=choose)
 
-    Raises:
-        UserError: the features have fewer steps than the network needs.
-    """
-    options = spec.model_dump(exclude={"kind"})
-    segments = options.get("segments", 1)
-    if segments > shape[1]:
-        raise UserError(f"model.segments: got {segments}, allowed: 1 to the {shape[1]} frames of the features")
-    return models.build(spec.kind, num_classes=num_classes, feature_dim=shape[2], **options)
+
+def _on_frames(
+    task: Task,
+    params: TrainParams,
+    frames: EndToEndParams,
+    manifest: Manifest,
+    clips: Sequence[Clip],
+    world: World,
+) -> tuple[nn.Module, Source]:
+    model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
+    num_workers = 0 if task.device == "cpu" or frames.flow is not None else task.threads - 1
+    look = (backbone.input_size, backbone.mean, backbone.std)
+    dataset = SnippetDataset(
+        clips,
+        frame_source(task, manifest, frames, CACHE_BYTES // max(1, num_workers)),
+        MultiScale(*look, flow=frames.stream == "flow") if frames.augmentation else TestTransform(*look),
+        seed=params.seed,
+        snippets=frames.snippets,
+        stack=max(1, frames.flow_stack),
+        first_seconds=frames.first_seconds,
+    )
+    source = DatasetSource(
+        dataset,
+        params.training.batch_size,
+        params.seed,
+        world,
+        num_workers=num_workers,
+        pin_memory=task.device != "cpu",
+    )
+    return model, source

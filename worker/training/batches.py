@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, cast
 
 import numpy as np
@@ -16,16 +17,27 @@ from worker.training.distributed import World
 Indices = NDArray[np.int64]
 
 
+Inputs = Tensor | dict[str, Tensor]
+"""What a network takes: a tensor ``(n, ...)``, or one for each stream."""
+
+
+def to_device(inputs: Inputs, device: torch.device) -> Inputs:
+    """Return inputs on a device."""
+    if isinstance(inputs, dict):
+        return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+    return inputs.to(device, non_blocking=True)
+
+
 class Batch(NamedTuple):
     """One process's part of a batch.
 
     Attributes:
-        inputs: ``(n, ...)``.
+        inputs: ``(n, ...)``, or such a tensor for each stream.
         labels: ``(n,)`` int64.
         size: samples of the whole batch, over all processes.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
     size: int
 
@@ -68,17 +80,17 @@ def _starts(count: int, batch_size: int, world_size: int) -> list[int]:
 
 
 class TensorSource:
-    """Samples that lie in memory as one tensor, sliced into batches without a copy through workers.
+    """Samples that lie in memory, sliced into batches without a copy through workers.
 
     Args:
-        inputs: ``(M, ...)``, on the device that trains.
+        inputs: ``(M, ...)``, or such a tensor for each stream, on the device that trains.
         labels: ``(M,)`` int64, on the same device.
         batch_size: samples of a batch over all processes.
         seed: fixes the order of every epoch.
         world: this process among all.
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor, batch_size: int, seed: int, world: World) -> None:
+    def __init__(self, inputs: Inputs, labels: Tensor, batch_size: int, seed: int, world: World) -> None:
         self._inputs, self._labels = inputs, labels
         self._batch_size, self._seed, self._world = batch_size, seed, world
 
@@ -90,11 +102,84 @@ class TensorSource:
     def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
         """Yield the batches of an epoch from a step (counted from 0) on."""
         for whole in self._cut(epoch)[first_step:]:
-            own = torch.from_numpy(self._world.share(whole)).to(self._inputs.device)
-            yield Batch(self._inputs[own], self._labels[own], len(whole))
+            own = torch.from_numpy(self._world.share(whole)).to(self._labels.device)
+            yield Batch(self._rows(own), self._labels[own], len(whole))
+
+    def _rows(self, own: Tensor) -> Inputs:
+        if isinstance(self._inputs, dict):
+            return {name: values[own] for name, values in self._inputs.items()}
+        return self._inputs[own]
 
     def _cut(self, epoch: int) -> list[Indices]:
         return epoch_batches(len(self._labels), self._batch_size, self._seed, epoch, self._world.size)
+
+
+class ClipFeatures(Protocol):
+    """Features of clips that lie on disk.
+
+    Attributes:
+        lengths: steps of each clip, ``(M,)``.
+    """
+
+    lengths: Indices
+
+    def take(self, clips: Indices, steps: Indices | None = None) -> Inputs:
+        """Read clips ``(n,)`` at steps ``(n, T)``, or at all."""
+        ...
+
+
+class FeatureSource:
+    """Features that are read batch by batch, the next one while the one before is trained on.
+
+    Args:
+        features: of M clips.
+        labels: ``(M,)`` int64.
+        batch_size: samples of a batch over all processes.
+        seed: fixes the order of every epoch, and the snippets.
+        world: this process among all.
+        choose: draws the steps ``(T,)`` of a clip of so many steps, with a generator of (seed, epoch, clip); None takes
+            all steps.
+    """
+
+    def __init__(
+        self,
+        features: ClipFeatures,
+        labels: Tensor,
+        batch_size: int,
+        seed: int,
+        world: World,
+        *,
+        choose: Callable[[int, np.random.Generator], Indices] | None = None,
+    ) -> None:
+        self._features, self._labels, self._choose = features, labels, choose
+        self._batch_size, self._seed, self._world = batch_size, seed, world
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return len(_starts(len(self._labels), self._batch_size, self._world.size))
+
+    def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch from a step (counted from 0) on."""
+        cut = epoch_batches(len(self._labels), self._batch_size, self._seed, epoch, self._world.size)[first_step:]
+        with ThreadPoolExecutor(1) as reader:
+            read = [reader.submit(self._read, epoch, whole) for whole in cut[:1]]
+            for place in range(len(cut)):
+                batch = read.pop().result()
+                read = [reader.submit(self._read, epoch, whole) for whole in cut[place + 1 : place + 2]]
+                yield batch
+
+    def _read(self, epoch: int, whole: Indices) -> Batch:
+        own = self._world.share(whole)
+        inputs = self._features.take(own, self._chosen(epoch, own))
+        return Batch(inputs, self._labels[torch.from_numpy(own)], len(whole))
+
+    def _chosen(self, epoch: int, clips: Indices) -> Indices | None:
+        if self._choose is None:
+            return None
+        generators = [np.random.default_rng((self._seed, epoch, int(clip))) for clip in clips]
+        lengths = self._features.lengths[clips].tolist()
+        return np.stack([self._choose(length, rng) for length, rng in zip(lengths, generators, strict=True)])
 
 
 class EpochDataset(Protocol):

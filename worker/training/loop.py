@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from services.errors import UserError
 from services.specs import TrainingSpec
 from worker.task import Reporter
 from worker.training import checkpoint
-from worker.training.batches import Batch, Source
+from worker.training.batches import Batch, Source, to_device
 from worker.training.distributed import World, wrap
 from worker.training.interrupt import Interrupted
+from worker.training.loss import clip_probabilities, cross_entropy
 from worker.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -41,7 +41,7 @@ class Loop:
     """Trains a classifier by cross-entropy.
 
     Args:
-        model: maps a batch's inputs to an output with ``logits (n, K)``; on the device that trains.
+        model: maps a batch's inputs to an output with ``logits (n, K)`` or ``(n, T, K)``; on the device that trains.
         source: the training samples.
         spec: epochs, optimiser, precision, checkpoint intervals.
         seed: of the experiment.
@@ -133,12 +133,12 @@ class Loop:
 
     def _train_step(self, batch: Batch) -> None:
         torch.manual_seed(_step_seed(self._seed, self._epoch, self._step, self._world.rank))
-        inputs = batch.inputs.to(self._device, non_blocking=True)
+        inputs = to_device(batch.inputs, self._device)
         labels = batch.labels.to(self._device, non_blocking=True)
         precision = PRECISIONS[self._spec.precision]
         with torch.autocast(self._device.type, precision, enabled=precision is not torch.float32):
             logits: Tensor = self._model(inputs).logits
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        loss = cross_entropy(logits.float(), labels)
         self._optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over processes: times their number, the sum over the whole batch by its size is left.
         self._scaler.scale(loss * (self._world.size / batch.size)).backward()  # type: ignore[no-untyped-call]
@@ -146,7 +146,7 @@ class Loop:
         clip_gradients(self._parameters, self._spec.optimizer)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        hits = (logits.detach().argmax(1) == labels).sum()
+        hits = (clip_probabilities(logits.detach().float()).argmax(1) == labels).sum()
         self._totals += torch.stack([loss.detach().double(), hits.double(), hits.new_tensor(len(labels)).double()])
 
     def _pause(self) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.video.transforms import Box, crop, flip, normalize
+from services.specs import Crops
+from worker.video.transforms import Box, TestTransform, crop, flip, normalize
 
 TSN_HEIGHT, TSN_WIDTH = 256, 340  # frames and flow of TSN, on disk
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)  # TSN
@@ -82,9 +83,9 @@ def resize_bytes(frames: Tensor, height: int, width: int) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-def resize_tsn(frames: Tensor) -> Tensor:
-    """Resize uint8 (N, C, H, W) to 340x256, aspect not kept: TSN, 000 and 003."""
-    return resize_bytes(frames, TSN_HEIGHT, TSN_WIDTH)
+def resize_tsn(frames: Tensor, size: int = 224) -> Tensor:
+    """Resize uint8 (N, C, H, W) to 340x256, aspect not kept: TSN, 000 and 003; in proportion to another input size."""
+    return resize_bytes(frames, round(TSN_HEIGHT * size / 224), round(TSN_WIDTH * size / 224))
 
 
 def stretch(frames: Tensor, size: int = 224) -> Tensor:
@@ -107,6 +108,77 @@ def ten_crops(frames: Tensor, size: int = 224, *, invert_x: bool = False) -> Ten
     crops = five_crops(frames, size)
     mirrored = flip(crops.flatten(0, 1), invert_x=invert_x).reshape(crops.shape)
     return torch.cat([crops, mirrored], dim=1)
+
+
+class Stretch:
+    """All of a frame as a square, normalised (002's code); nothing random.
+
+    Args:
+        size: side of the ConvNet's input in pixels.
+        mean: per channel, of values in [0, 1]; one value, or one per channel.
+        std: likewise.
+    """
+
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+
+    def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
+        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
+        return normalize(stretch(frames, self.size).float() / 255, self.mean, self.std)
+
+
+class MultiScale:
+    """TSN's training: a crop of one of several sizes and 13 places, and a flip with probability 1/2.
+
+    Frames are first brought to 340x256 pixels for an input of 224, and in proportion for another.
+
+    Args:
+        size: side of the ConvNet's input in pixels.
+        mean: per channel, of values in [0, 1]; one value, or one per channel.
+        std: likewise.
+        flow: frames are flow stacks: fewer sizes, and the x channels turn with a flip.
+    """
+
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float], *, flow: bool) -> None:
+        self.size, self.mean, self.std, self.flow = size, tuple(mean), tuple(std), flow
+
+    def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size); all N frames get the same crop and flip."""
+        frames = resize_tsn(frames, self.size)
+        height, width = frames.shape[-2:]
+        box = multi_scale_box(height, width, FLOW_SCALES if self.flow else RGB_SCALES, rng)
+        frames = resize_bytes(crop(frames, box), self.size, self.size)
+        if rng.random() < 0.5:
+            frames = flip(frames, invert_x=self.flow)
+        return normalize(frames.float() / 255, self.mean, self.std)
+
+
+class TestCrops:
+    """The views of a frame whose scores are averaged, normalised; nothing random.
+
+    Args:
+        crops: ``center`` (001), ``stretch`` (002), or of frames of 340x256 ``five`` (003) or ``ten`` (TSN, 000).
+        size: side of the ConvNet's input in pixels.
+        mean: per channel, of values in [0, 1]; one value, or one per channel.
+        std: likewise.
+        flow: frames are flow stacks, whose x channels turn in mirror images.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    def __init__(self, crops: Crops, size: int, mean: Sequence[float], std: Sequence[float], *, flow: bool) -> None:
+        self.crops, self.size, self.mean, self.std, self.flow = crops, size, tuple(mean), tuple(std), flow
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Turn uint8 (N, C, H, W) into float32 (V, N, C, size, size), V = 1, 5 or 10."""
+        if self.crops in ("center", "stretch"):
+            one = TestTransform if self.crops == "center" else Stretch
+            return one(self.size, self.mean, self.std)(frames)[None]
+        frames = resize_tsn(frames, self.size)
+        five = self.crops == "five"
+        views = five_crops(frames, self.size) if five else ten_crops(frames, self.size, invert_x=self.flow)
+        pixels = views.transpose(0, 1).flatten(0, 1).float() / 255
+        return normalize(pixels, self.mean, self.std).reshape(views.shape[1], len(frames), *views.shape[2:])
 
 
 class Change(NamedTuple):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from services.errors import DataError
 from worker.video.decode import DecodeFailed, decode_clip, decode_frames
 from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
 from worker.video.manifest import Clip
-from worker.video.sampling import random_frame, spaced_frames, stack_fields
+from worker.video.protocols import first_seconds as seconds_of
+from worker.video.sampling import Indices, random_frame, spaced_frames, stack_fields
 from worker.video.transforms import Transform
 
 CACHE_BYTES = 2**30
+BLOCK_FRAMES = 64  # as many flow stacks of 20 channels, as float32, take 257 MB
 
 
 class Source(Protocol):
@@ -162,30 +164,66 @@ class FrameDataset(Dataset[tuple[Tensor, int]]):
         return self._transform(frames, rng)[0], clip.label
 
 
-class ClipDataset(Dataset[tuple[Tensor, int]]):
-    """The equally spaced frames (or stacks) of each clip, for features: item ``i`` belongs to ``clips[i]``.
+class Block(NamedTuple):
+    """Frames of one clip that are read together: the clip's place in the list, and frame numbers."""
+
+    place: int
+    frames: Indices
+
+
+class ClipDataset(Dataset[Tensor]):
+    """Equally spaced frames (or stacks) of each clip, or all of them, for features; item ``i`` is ``blocks[i]``.
 
     Both streams of a clip use the same frames when ``stack`` is the same.
 
     Args:
         clips: clips in the order of the features.
         source: `RgbSource` (give it ``cache_bytes=0``: each clip is read once) or `FlowSource`.
-        transform: `TestTransform`.
-        frames: T, frames of each clip.
+        transform: of a block; nothing random.
+        frames: T, frames of each clip; None for every frame, in blocks of `BLOCK_FRAMES`.
         stack: L of the flow stream, for both streams.
+        first_seconds: looks at no more than the beginning of a clip.
+
+    Attributes:
+        blocks: in the order of the clips.
+        lengths: frames of each clip.
     """
 
-    def __init__(self, clips: Sequence[Clip], source: Source, transform: Transform, *, frames: int, stack: int) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        source: Source,
+        transform: Transform,
+        *,
+        frames: int | None,
+        stack: int,
+        first_seconds: float | None = None,
+    ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
-        self._frames, self._stack = frames, stack
+        chosen = [_chosen(visible_frames(clip, first_seconds), frames, stack) for clip in clips]
+        self.lengths = [len(numbers) for numbers in chosen]
+        self.blocks = [
+            Block(place, numbers[first : first + BLOCK_FRAMES] if frames is None else numbers)
+            for place, numbers in enumerate(chosen)
+            for first in range(0, len(numbers) if frames is None else 1, BLOCK_FRAMES)
+        ]
 
     def __len__(self) -> int:
-        """Return the number of clips."""
-        return len(self._clips)
+        """Return the number of blocks."""
+        return len(self.blocks)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return float32 (T, C, size, size) and the label."""
-        clip = self._clips[index]
-        chosen = spaced_frames(clip.frames, self._frames, self._stack)
+    def __getitem__(self, index: int) -> Tensor:
+        """Return float32 (n, C, size, size)."""
+        place, frames = self.blocks[index]
+        clip = self._clips[place]
         rng = np.random.default_rng([0, 0, zlib.crc32(clip.id.encode()), 0])
-        return self._transform(self._source.read(clip, chosen.tolist()), rng), clip.label
+        return self._transform(self._source.read(clip, frames.tolist()), rng)
+
+
+def visible_frames(clip: Clip, first_seconds: float | None) -> int:
+    """Return how many frames of a clip are looked at."""
+    return clip.frames if first_seconds is None else seconds_of(clip.frames, clip.fps, first_seconds)
+
+
+def _chosen(num_frames: int, frames: int | None, stack: int) -> Indices:
+    return np.arange(num_frames) if frames is None else spaced_frames(num_frames, frames, stack)

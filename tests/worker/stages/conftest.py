@@ -138,6 +138,6 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, dict[s
         rise = np.linspace(-1, 1, 6)[None, :, None] * np.array([1 - 2 * c.label for c in manifest.clips])[:, None, None]
         values = (rise + 0.3 * rng.standard_normal((len(manifest.clips), 6, 4))).astype(np.float32)
         (folder / stream).mkdir()
-        write_features(folder / stream, manifest.clips, values)
+        write_features(folder / stream, manifest.clips, [6] * len(values), [values.reshape(-1, 4)])
         inputs[stream] = input_of("extract", folder / stream, stream)
     return manifest, inputs

@@ -15,19 +15,21 @@ from worker.video.transforms import TestTransform
 
 def params(stream: str = "rgb", **changes: Any) -> dict[str, Any]:
     stack = 2 * (stream == "flow")
-    return {"stream": stream, "backbone": {"name": "tiny"}, "frames": 5, "flow_stack": stack, "seed": 4, **changes}
+    common = {"backbone": {"name": "tiny"}, "feature": "pool", "frames": 5, "seed": 4}
+    return {"stream": stream, "flow_stack": stack, **common, **changes}
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_every_clip_of_the_manifest_has_features(stages: Any, dataset: Any, stream: str) -> None:
     finished = stages.run("extract", params(stream), dataset[1:])
     features = np.load(finished.output / "features.npy")
-    assert features.shape == (8, 5, 64)
+    assert features.shape == (8 * 5, 64)
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
     clips = json.loads((finished.output / "clips.json").read_text())
-    assert clips == {"ids": [c.id for c in dataset[0].clips], "labels": [c.label for c in dataset[0].clips]}
-    assert finished.summary == {"clips": 8, "frames": 5, "feature_dim": 64}
+    known = dataset[0].clips
+    assert clips == {"ids": [c.id for c in known], "labels": [c.label for c in known], "lengths": [5] * 8}
+    assert finished.summary == {"clips": 8, "steps": 40, "shape": [64]}
     assert finished.events("progress")[-1] == {"done": 8, "total": 8, "unit": "clips", "message": ""}
 
 
@@ -47,8 +49,8 @@ def test_features_are_the_finetuned_backbones(stages: Any, dataset: Any) -> None
         frames=5, stack=1,
     )  # fmt: skip
     with torch.inference_mode():
-        expected = backbone(clips[0][0]).numpy()
-    np.testing.assert_array_equal(np.load(finished.output / "features.npy")[-1], expected)
+        expected = backbone(clips[0]).numpy()
+    np.testing.assert_array_equal(np.load(finished.output / "features.npy")[-5:], expected)
 
 
 def test_the_seed_decides_untrained_weights(stages: Any, dataset: Any) -> None:
@@ -59,13 +61,13 @@ def test_the_seed_decides_untrained_weights(stages: Any, dataset: Any) -> None:
 
 
 def test_a_later_attempt_keeps_finished_parts(stages: Any, dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "CLIPS_PER_PART", 3)
+    monkeypatch.setattr(extract, "MAX_BLOCKS_PER_PART", 3)
     undisturbed = stages.run("extract", params(), dataset[1:])
     again = stages.task("extract", params(), dataset[1:], name="again")
-    marked = np.full((3, 5, 64), 7, dtype=np.float32)
+    marked = np.full((15, 64), 7, dtype=np.float32)
     np.save(again.state / "features-0000003.npy", marked)
     finished = stages.run("extract", params(), dataset[1:], name="again")
     features, expected = (np.load(run.output / "features.npy") for run in (finished, undisturbed))
-    np.testing.assert_array_equal(features[3:6], marked)
-    np.testing.assert_array_equal(features[:3], expected[:3])
-    np.testing.assert_array_equal(features[6:], expected[6:])
+    np.testing.assert_array_equal(features[15:30], marked)
+    np.testing.assert_array_equal(features[:15], expected[:15])
+    np.testing.assert_array_equal(features[30:], expected[30:])

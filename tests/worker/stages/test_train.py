@@ -11,7 +11,7 @@ import pytest
 import models
 from services.errors import DataError, UserError
 from worker.forkserver import Exit, ForkServer
-from worker.stages.features import read_features
+from worker.stages.features import open_features
 from worker.task import Outcome, Task
 from worker.training import checkpoint
 from worker.training.interrupt import Interrupted, interrupt
@@ -65,10 +65,10 @@ def test_a_clip_without_features_is_named(features: Any) -> None:
     manifest, inputs = features
     stranger = manifest.clips[0].model_copy(update={"id": "Dark/stranger"})
     with pytest.raises(DataError, match=r"clips\.json: no features of clip Dark/stranger"):
-        read_features(inputs["rgb"].path, [stranger])
+        open_features(inputs["rgb"].path, [stranger])
     relabelled = manifest.clips[0].model_copy(update={"label": 1})
     with pytest.raises(DataError, match=r"has label 0, the manifest says 1"):
-        read_features(inputs["rgb"].path, [relabelled])
+        open_features(inputs["rgb"].path, [relabelled])
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(train: Any) -> None:

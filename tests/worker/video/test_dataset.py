@@ -122,10 +122,8 @@ def test_clip_dataset_has_the_spaced_frames_of_both_streams(
     flow = ClipDataset(clips, FlowSource(shards, 4), PLAIN, frames=5, stack=4)
     assert len(rgb) == len(flow) == 2
     chosen = spaced_frames(12, 5, 4).tolist()
-    frames, label = rgb[0]
-    assert (frames.shape, label) == ((5, 3, 32, 32), 0)
-    stacks, label = flow[0]
-    assert (stacks.shape, label) == ((5, 8, 32, 32), 0)
+    frames, stacks = rgb[0], flow[0]
+    assert (frames.shape, stacks.shape) == ((5, 3, 32, 32), (5, 8, 32, 32))
     first_fields = [int(stack_fields(frame, 4, 12)[0]) for frame in chosen]
     assert torch.round(stacks[:, 0, 0, 0] * 255 / 2).int().tolist() == first_fields
     decoded = decode_clip(root / clips[0].path)[chosen][:, :, 8:40]

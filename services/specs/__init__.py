@@ -1,0 +1,91 @@
+"""Specs: the language of an experiment, one part a file.
+
+experiment  `ExperimentSpec`, the whole, with evaluation, fusion and resources
+networks    `ModelSpec`, one class for each kind of temporal network
+backbone    the ConvNet, its features, and how it is trained
+flow        optical flow
+training    optimiser, schedule, augmentation
+"""
+
+from services.specs.backbone import FEATURES, BackboneSpec, EndToEndSpec, features_of
+from services.specs.base import Spec, Stream
+from services.specs.experiment import (
+    Crops,
+    EvaluationSpec,
+    ExperimentSpec,
+    FusionMethod,
+    FusionSpec,
+    ResourceSpec,
+)
+from services.specs.flow import (
+    FLOW_DEVICES,
+    FlowAlgorithm,
+    FlowCodec,
+    FlowDevice,
+    FlowQuantization,
+    FlowSpec,
+    FlowStorage,
+    RaftVariant,
+)
+from services.specs.networks import (
+    ALSTM,
+    LSTM,
+    TSLSTM,
+    TSN,
+    ConvALSTM,
+    ConvLSTM,
+    ConvNet,
+    MaxPooling,
+    MeanPooling,
+    Memory,
+    ModelSpec,
+    MotionALSTM,
+    Network,
+    RelationalLSTM,
+    TemporalConvNet,
+    VideoLSTM,
+)
+from services.specs.training import AugmentationSpec, FinetuneSpec, OptimizerSpec, TrainingSpec
+
+__all__ = [
+    "ALSTM",
+    "FEATURES",
+    "FLOW_DEVICES",
+    "LSTM",
+    "TSLSTM",
+    "TSN",
+    "AugmentationSpec",
+    "BackboneSpec",
+    "ConvALSTM",
+    "ConvLSTM",
+    "ConvNet",
+    "Crops",
+    "EndToEndSpec",
+    "EvaluationSpec",
+    "ExperimentSpec",
+    "FinetuneSpec",
+    "FlowAlgorithm",
+    "FlowCodec",
+    "FlowDevice",
+    "FlowQuantization",
+    "FlowSpec",
+    "FlowStorage",
+    "FusionMethod",
+    "FusionSpec",
+    "MaxPooling",
+    "MeanPooling",
+    "Memory",
+    "ModelSpec",
+    "MotionALSTM",
+    "Network",
+    "OptimizerSpec",
+    "RaftVariant",
+    "RelationalLSTM",
+    "ResourceSpec",
+    "Spec",
+    "Stream",
+    "TemporalConvNet",
+    "TrainingSpec",
+    "VideoLSTM",
+    "features_of",
+]

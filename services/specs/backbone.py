@@ -1,0 +1,65 @@
+"""ConvNets that turn frames into features (torch-free): names, features and sizes, and how one is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.specs.base import Spec
+from services.specs.training import FinetuneSpec
+
+FeatureForm = Literal["vector", "map"]
+
+FEATURES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
+    {
+        "tiny": {"pool": (64,), "conv4": (64, 4, 4)},
+        "resnet18": {"pool5": (512,), "conv5_2": (512, 7, 7)},
+        "resnet101": {"pool5": (2048,), "conv5_2": (2048, 7, 7), "conv5_3": (2048, 7, 7)},
+        "vgg16": {"fc7": (4096,), "pool5": (512, 7, 7)},
+        "googlenet": {"pool5": (1024,), "inception5b": (1024, 7, 7)},
+        "resnet101_v2": {"pool5": (2048,), "conv5_2": (2048, 7, 7), "conv5_3": (2048, 7, 7)},
+        "bn_inception": {"pool5": (1024,), "inception_5b": (1024, 7, 7)},
+    }
+)
+"""Features of each backbone: vectors ``(D,)`` and maps ``(C, H, W)``, the default of each form first."""
+TIMM = "timm:"
+TIMM_FEATURES: Mapping[FeatureForm, str] = MappingProxyType({"vector": "pool", "map": "map"})
+NAME_PATTERN = rf"^({'|'.join(FEATURES)}|{TIMM}[A-Za-z0-9._-]+)$"
+
+
+class EndToEndSpec(Spec):
+    """Training of the backbone and the temporal network as one, on a few snippets of each clip (TSN, 003)."""
+
+    snippets: Annotated[int, Field(ge=1, le=100)] = 3
+    """Frames or flow stacks of a clip in a step of training, one at a random place of each of so many equal parts: 3 in
+    TSN, 8 in 003."""
+    augmentation: bool = True
+    """TSN's: multi-scale crop at one of 13 positions, and flip with the x flow inverted."""
+
+
+class BackboneSpec(Spec):
+    """The ConvNet that turns a frame or a flow stack into features."""
+
+    name: Annotated[str, Field(max_length=100, pattern=NAME_PATTERN)] = "resnet101"
+    """One of `GET /models`, or `timm:` and the name of any model of timm."""
+    feature: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Which of its features the temporal network sees, by name; none takes the first of the form that the network
+    asks for: a vector, or a map."""
+    weights: Annotated[str, Field(min_length=1, max_length=1000)] = "none"
+    """`none`, `imagenet` (the library's), or the path of a local state-dict file."""
+    finetune: FinetuneSpec | None = FinetuneSpec()
+    """None extracts features with the initial weights."""
+    end_to_end: EndToEndSpec | None = None
+    """Trains it together with the temporal network, from the weights that `weights` and `finetune` give; none trains
+    the network on features, which are extracted once."""
+
+
+def features_of(name: str, form: FeatureForm) -> tuple[str, ...]:
+    """Return the names of a backbone's features of one form, the default first."""
+    if name.startswith(TIMM):
+        return (TIMM_FEATURES[form],)
+    axes = 1 if form == "vector" else 3
+    return tuple(feature for feature, shape in FEATURES[name].items() if len(shape) == axes)

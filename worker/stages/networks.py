@@ -1,0 +1,77 @@
+"""Builds the network of a spec for the features that are there, or together with a backbone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+import models
+from models.backbones import Backbone
+from models.relational_lstm import RelationalLSTMNetwork
+from services.errors import UserError
+from services.specs import ModelSpec
+from services.stages import EndToEndParams
+from worker.stages.backbone import trained_backbone
+from worker.stages.features import Shape
+from worker.task import Task
+
+
+def build_network(spec: ModelSpec, num_classes: int, shape: Shape | dict[str, Shape], steps: int) -> nn.Module:
+    """Build the network of a spec for features of a ``shape`` without N and T.
+
+    Raises:
+        UserError: clips have fewer steps than the network needs, or features of another form.
+    """
+    if spec.least_steps > steps:
+        raise UserError(f"model.segments: got {spec.least_steps}, allowed: 1 to the {steps} frames of the features")
+    options = spec.model_dump(exclude={"kind"})
+    try:
+        return models.build(spec.kind, num_classes=num_classes, feature_shape=shape, **options)
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
+
+
+class EndToEnd(NamedTuple):
+    """A network, and the backbone that is a part of it."""
+
+    network: nn.Module
+    backbone: Backbone
+
+
+def build_end_to_end(task: Task, params: EndToEndParams, spec: ModelSpec, num_classes: int) -> EndToEnd:
+    """Build the network of a spec with its backbone, cut off behind the feature that the network sees.
+
+    The local branch of a Relational LSTM starts from what a ResNet-101-v2 is cut off (003, section 5.2).
+
+    Raises:
+        UserError: the weights cannot be read or do not fit, or the backbone has no such feature.
+    """
+    backbone = trained_backbone(task, params)
+    weights = backbone.network.state_dict()
+    backbone.cut(params.feature)
+    network = models.build(
+        spec.kind,
+        num_classes=num_classes,
+        feature_shape=_shape(backbone),
+        backbone=backbone,
+        **spec.model_dump(exclude={"kind"}),
+    )
+    if (
+        isinstance(network, RelationalLSTMNetwork)
+        and network.local is not None
+        and params.backbone.name == "resnet101_v2"
+    ):
+        network.load_local(weights)
+    return EndToEnd(network, backbone)
+
+
+def _shape(backbone: Backbone) -> Shape:
+    """Return the shape of the feature that a backbone gives."""
+    frame = torch.zeros(1, backbone.channels, backbone.input_size, backbone.input_size)
+    training, _ = backbone.training, backbone.eval()
+    with torch.no_grad():
+        shape = tuple(backbone(frame).shape[1:])
+    backbone.train(training)
+    return shape
