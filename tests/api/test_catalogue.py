@@ -32,11 +32,19 @@ def test_every_recipe_can_be_submitted_by_what_it_publishes(client):
 def test_models_by_kind_with_options(shared):
     body = shared.get("/models").json()
     kinds = {entry["kind"]: entry for entry in body["items"]}
-    assert {"mean_pooling", "max_pooling", "ts_lstm"} <= kinds.keys()
+    assert kinds.keys() == {
+        "convnet", "tsn", "mean_pooling", "max_pooling", "lstm", "ts_lstm", "temporal_convnet", "alstm", "conv_lstm",
+        "conv_alstm", "motion_alstm", "video_lstm", "memory", "relational_lstm",
+    }  # fmt: skip
+    assert kinds["motion_alstm"]["features"] == {"rgb": "map", "flow": "vector"}
+    assert (kinds["tsn"]["end_to_end"], kinds["lstm"]["end_to_end"]) == (True, False)
+    assert all(entry["description"] and entry["schema"]["properties"] for entry in kinds.values())
     assert kinds["ts_lstm"]["defaults"]["segments"] == 3
     assert kinds["ts_lstm"]["schema"]["properties"]["segments"]["maximum"] == 25
     assert kinds["ts_lstm"]["description"].startswith("Temporal Segment LSTM")
-    assert {"tiny", "resnet18", "resnet101", "vgg16"} <= set(body["backbones"]["names"])
+    backbones = body["backbones"]
+    assert {"tiny", "resnet18", "resnet101", "vgg16", "bn_inception"} <= set(backbones["names"])
+    assert backbones["features"]["vgg16"] == {"fc7": [4096], "pool5": [512, 7, 7]}
     assert body["backbones"]["schema"]["properties"]["weights"]["description"]
 
 

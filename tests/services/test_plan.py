@@ -5,8 +5,20 @@ from pathlib import Path
 import pytest
 
 from services.plan import PlannedStage, index_params, plan, protocol
-from services.specs import BackboneSpec, EvaluationSpec, ExperimentSpec, FlowSpec, FusionSpec, MeanPooling, TrainingSpec
-from services.stages import IndexParams
+from services.specs import (
+    TSN,
+    BackboneSpec,
+    EndToEndSpec,
+    EvaluationSpec,
+    ExperimentSpec,
+    FlowSpec,
+    FusionSpec,
+    MeanPooling,
+    MotionALSTM,
+    TrainingSpec,
+    VideoLSTM,
+)
+from services.stages import ExtractParams, FuseParams, IndexParams, ScoreParams, TrainParams, ViewParams
 
 INDEX = index_params("ucf101", root="/data", annotations="/lists", revision=1, generator=None)
 
@@ -36,6 +48,44 @@ def test_features_of_both_streams_go_into_one_network() -> None:
     assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
     train = next(stage for stage in stages if stage.spec.kind == "train")
     assert [edge.name for edge in train.spec.inputs] == ["index", "rgb", "flow"]
+
+
+def test_a_network_that_sees_both_streams_is_one() -> None:
+    stages = plan(spec(model=VideoLSTM()), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
+    assert {stage.spec.params.feature for stage in stages if isinstance(stage.spec.params, ExtractParams)} == {"conv4"}
+    assert {stage.spec.params.method for stage in stages if isinstance(stage.spec.params, FuseParams)} == {"features"}
+
+
+def test_each_stream_gives_the_form_of_features_that_the_network_takes() -> None:
+    stages = plan(spec(model=MotionALSTM(), splits=(1,)), INDEX)
+    params = [stage.spec.params for stage in stages if isinstance(stage.spec.params, ExtractParams)]
+    assert {entry.stream: entry.feature for entry in params} == {"rgb": "conv4", "flow": "pool"}
+
+
+def test_end_to_end_training_extracts_nothing() -> None:
+    backbone = BackboneSpec(name="tiny", end_to_end=EndToEndSpec(snippets=5))
+    look = EvaluationSpec(frames=25, crops="ten", positions=2)
+    stages = plan(spec(model=TSN(), backbone=backbone, evaluation=look), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "train": 6, "score": 6, "fuse": 3}
+    edges = {stage.label: [edge.name for edge in stage.spec.inputs] for stage in stages}
+    assert edges["train tsn rgb end to end, split 1, seed 0"] == ["index", "finetune"]
+    assert edges["score tsn flow end to end, split 1, seed 0"] == ["index", "flow/0", "flow/1", "train"]
+    score = next(stage.spec.params for stage in stages if isinstance(stage.spec.params, ScoreParams))
+    assert score.views == ViewParams(frames=25, positions=2, crops="ten")
+    assert score.end_to_end is not None
+    assert score.end_to_end.snippets == 5
+
+
+def test_snippets_are_cut_from_features_of_every_frame() -> None:
+    stages = plan(spec(evaluation=EvaluationSpec(frames=25, snippet=30), streams=("rgb",), splits=(1,)), INDEX)
+    params = {stage.spec.kind: stage.spec.params for stage in stages}
+    assert isinstance(params["extract"], ExtractParams)
+    assert params["extract"].frames is None
+    assert isinstance(params["train"], TrainParams)
+    assert params["train"].snippet == 30
+    assert isinstance(params["score"], ScoreParams)
+    assert params["score"].views == ViewParams(frames=25, snippet=30)
 
 
 def test_frozen_features_are_shared_by_all_splits() -> None:
@@ -92,4 +142,11 @@ def test_another_weights_file_under_the_same_name_is_other_work(tmp_path: Path) 
 
 def test_the_protocol_says_how_a_number_was_measured() -> None:
     assert protocol(spec(), "rgb") == "25 frames, centre crop, probabilities, last epoch"
+    look = EvaluationSpec(frames=25, snippet=30, crops="stretch", first_seconds=10)
+    expected = "25 snippets of 30 frames of the first 10 s, stretched frame, probabilities, last epoch"
+    assert protocol(spec(evaluation=look), "rgb") == expected
+    backbone = BackboneSpec(name="tiny", end_to_end=EndToEndSpec())
+    look = EvaluationSpec(frames=8, positions=4, crops="five", average="logits")
+    expected = "8 frames at 4 positions, 5 crops, logits, last epoch"
+    assert protocol(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb") == expected
     assert protocol(spec(), "two-stream").endswith("; flow tvl1 +-20, stack 10")

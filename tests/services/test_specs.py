@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.specs import ExperimentSpec
+from services.specs import ExperimentSpec, features_of
+
+END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end": {}}}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,27 @@ from services.specs import ExperimentSpec
         ({"dataset": "../etc"}, "dataset"),
         ({"seeds": [-1]}, "seeds"),
         ({"fusion": {"method": "logits"}}, "evaluation.average"),
+        ({"model": {"kind": "video_lstm"}, "streams": ["rgb"]}, r"streams: got \['rgb'\], allowed: rgb and flow"),
+        ({"model": {"kind": "temporal_convnet", "pools": [8, 8]}}, "model.pools: got"),
+        ({"model": {"kind": "lstm", "hidden": []}}, "hidden"),
+        ({"model": {"kind": "conv_lstm", "kernel_size": 2}}, "kernel_size"),
+        (
+            {"model": {"kind": "tsn", "segments": 9}, "evaluation": {"snippet": 8}},
+            "allowed: 1 to evaluation.snippet = 8",
+        ),
+        ({"backbone": {"name": "resnet50"}}, "backbone.name"),
+        ({"backbone": {"name": "timm:"}}, "backbone.name"),
+        ({"backbone": {"feature": "conv5_2"}}, "backbone.feature: got conv5_2, allowed: pool5, since model ts_lstm"),
+        (
+            {"model": {"kind": "motion_alstm"}, "backbone": {"feature": "conv5_2"}},
+            "backbone.feature: got conv5_2, allowed: pool5, since model motion_alstm takes a vector of flow",
+        ),
+        ({"backbone": {"end_to_end": {}}}, "model.kind: got ts_lstm, allowed: tsn, memory, relational_lstm"),
+        ({"evaluation": {"crops": "ten"}}, "evaluation.crops: got ten, allowed: center or stretch"),
+        ({"evaluation": {"positions": 4}}, "evaluation.positions: got 4, allowed: 1"),
+        ({**END_TO_END, "evaluation": {"snippet": 30}}, "evaluation.snippet: got 30, allowed: null"),
+        ({**END_TO_END, "fusion": {"method": "features"}}, "fusion.method: got features, allowed: probabilities"),
+        ({**END_TO_END, "model": {"kind": "tsn", "segments": 4}}, "backbone.end_to_end.snippets = 3"),
     ],
 )
 def test_bad_input_is_refused_and_named(changes: dict[str, Any], field: str) -> None:
@@ -34,3 +57,10 @@ def test_a_spec_is_frozen() -> None:
     spec = ExperimentSpec(dataset="ucf101")
     with pytest.raises(ValidationError):
         spec.dataset = "other"  # type: ignore[misc]
+
+
+def test_any_model_of_timm_gives_features() -> None:
+    spec = ExperimentSpec.model_validate({"dataset": "ucf101", "backbone": {"name": "timm:vit_small_patch16_224"}})
+    assert features_of(spec.backbone.name, "vector") == ("pool",)
+    assert features_of(spec.backbone.name, "map") == ("map",)
+    assert features_of("resnet101", "map") == ("conv5_2", "conv5_3")

@@ -9,6 +9,7 @@ import torch
 
 from models import backbones
 from models.backbones.base import FLOW_MEAN
+from services.specs import FEATURES
 
 # 64 pixels where the library allows it: the figures are the same, the test is not slow.
 LIBRARIES_OWN = ["resnet18", "googlenet", "timm:test_resnet", "timm:test_vit"]
@@ -138,3 +139,9 @@ def test_timms_own_normalisation_is_published() -> None:
         backbone = backbones.build("resnet101_v2")
     assert backbone.mean == config.mean
     assert backbone.std == config.std
+
+
+def test_the_features_that_a_spec_may_name_are_those_that_backbones_give() -> None:
+    assert {name: dict(found.features) for name, found in backbones.BACKBONES.items()} == {
+        name: dict(found) for name, found in FEATURES.items()
+    }

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models import backbones
+from services.errors import UserError
 from worker.stages import extract
 from worker.video.dataset import ClipDataset, RgbSource
 from worker.video.transforms import TestTransform
@@ -71,3 +72,37 @@ def test_a_later_attempt_keeps_finished_parts(stages: Any, dataset: Any, monkeyp
     np.testing.assert_array_equal(features[15:30], marked)
     np.testing.assert_array_equal(features[:15], expected[:15])
     np.testing.assert_array_equal(features[30:], expected[30:])
+
+
+def test_maps_are_half_precision_and_made_part_by_part(stages: Any, dataset: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(extract, "PART_BYTES", 3 * 5 * 64 * 4 * 4 * 2)
+    finished = stages.run("extract", params(feature="conv4"), dataset[1:])
+    features = np.load(finished.output / "features.npy")
+    assert (features.shape, features.dtype) == ((40, 64, 4, 4), np.float16)
+    assert finished.summary == {"clips": 8, "steps": 40, "shape": [64, 4, 4]}
+    parts = sorted(finished.task.state.glob("features-*.npy"))
+    assert [len(np.load(part)) for part in parts] == [15, 15, 10]
+    assert [part.name for part in parts] == [f"features-{first:07d}.npy" for first in (0, 3, 6)]
+
+
+def test_every_frame_of_a_clip_has_features_whatever_the_blocks(
+    stages: Any, dataset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stages.run("extract", params(frames=None), dataset[1:])
+    assert whole.summary["steps"] == 80
+    lengths = json.loads((whole.output / "clips.json").read_text())["lengths"]
+    assert lengths == [10] * 8
+    monkeypatch.setattr("worker.video.dataset.BLOCK_FRAMES", 4)
+    blocks = stages.run("extract", params(frames=None), dataset[1:])
+    one, other = (np.load(run.output / "features.npy") for run in (whole, blocks))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_no_more_than_the_beginning_of_a_clip_is_looked_at(stages: Any, dataset: Any) -> None:
+    finished = stages.run("extract", params(frames=None, first_seconds=0.16), dataset[1:])
+    assert finished.summary["steps"] == 8 * 4  # 25 frames a second
+
+
+def test_a_feature_that_the_backbone_lacks_is_refused(stages: Any, dataset: Any) -> None:
+    with pytest.raises(UserError, match=r"backbone\.feature: got fc7, allowed: pool, conv4 of tiny"):
+        stages.run("extract", params(feature="fc7"), dataset[1:])

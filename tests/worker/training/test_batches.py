@@ -1,6 +1,7 @@
 """Every sample once in an epoch, in an order that seed and epoch alone decide."""
 
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from worker.training.batches import DatasetSource, TensorSource, epoch_batches
+from worker.training.batches import DatasetSource, FeatureSource, TensorSource, epoch_batches
 from worker.training.distributed import World
 
 COUNTS = st.integers(min_value=2, max_value=200)
@@ -53,6 +54,58 @@ def test_an_epoch_goes_on_from_a_step() -> None:
         assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.labels, other.labels)
         assert one.size == len(other.labels)
+
+
+class Stored:
+    """Ten clips of 3 to 12 steps, whose features tell clip and step."""
+
+    lengths = np.arange(3, 13)
+
+    def take(self, clips: np.ndarray, steps: np.ndarray | None = None) -> dict[str, Tensor]:
+        steps = np.tile(np.arange(3), (len(clips), 1)) if steps is None else steps
+        return {"rgb": torch.from_numpy(clips[:, None] * 100 + steps)}
+
+
+def draw(length: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(length - 2) + np.arange(3)
+
+
+def feature_source(world: World = World(), *, choose: bool = True) -> FeatureSource:  # noqa: B008
+    return FeatureSource(Stored(), torch.arange(10), 4, 5, world, choose=draw if choose else None)
+
+
+def test_features_on_disk_come_in_the_order_of_those_in_memory() -> None:
+    ours, memory = feature_source(choose=False), tensor_source()
+    assert ours.steps == memory.steps
+    for one, other in zip(ours.batches(2, 0), memory.batches(2, 0), strict=True):
+        assert torch.equal(one.labels, other.labels)
+        assert isinstance(one.inputs, dict)
+        assert torch.equal(one.inputs["rgb"][:, 0], one.labels * 100)
+        assert one.size == other.size
+
+
+def test_snippets_depend_on_seed_epoch_and_clip_alone() -> None:
+    def seen(batches: Any) -> dict[int, list[int]]:
+        return {
+            int(label): row.tolist()
+            for batch in batches
+            for label, row in zip(batch.labels, batch.inputs["rgb"], strict=True)
+        }
+
+    whole = seen(feature_source().batches(2, 0))
+    assert all(row[0] // 100 == clip and np.diff(row).tolist() == [1, 1] for clip, row in whole.items())
+    assert seen(feature_source().batches(2, 1)).items() <= whole.items()
+    halves = [seen(feature_source(World(rank, 2)).batches(2, 0)) for rank in (0, 1)]
+    assert halves[0] | halves[1] == whole
+    assert seen(feature_source().batches(3, 0)) != whole
+
+
+def test_a_reader_that_fails_is_heard() -> None:
+    stored = Stored()
+    stored.lengths = np.array([3])
+    source = FeatureSource(stored, torch.arange(10), 4, 5, World(), choose=draw)
+    with pytest.raises(IndexError):
+        list(source.batches(1, 0))
 
 
 class Drawn:
