@@ -8,9 +8,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from services.datasets.motion_shapes import MotionShapesParams
-from services.specs import Crops, ExperimentSpec, FlowSpec, Stream, TrainingSpec, features_of
+from services.specs import (
+    BackboneSpec,
+    ExperimentSpec,
+    FinetuneSpec,
+    NetworkPart,
+    Stream,
+    TrainingSpec,
+    features_of,
+)
 from services.stages import (
     AnyParams,
     BackboneParams,
@@ -29,13 +38,15 @@ from services.stages import (
     ViewParams,
 )
 
-TWO_STREAM = "two-stream"
-CROP_NAMES: dict[Crops, str] = {
-    "center": "centre crop",
-    "stretch": "stretched frame",
-    "five": "5 crops",
-    "ten": "10 crops",
-}
+
+class Place(NamedTuple):
+    """One of the repetitions of an experiment."""
+
+    split: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"split {self.split}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -49,11 +60,15 @@ class PlannedStage:
 
 @dataclass
 class Plan:
-    """Builds the graph of one experiment; ``stages`` lists inputs before what needs them, each key once."""
+    """Builds the graph of one experiment; ``stages`` lists inputs before what needs them, each key once.
+
+    ``digests`` are of the weights files that were read, by what the spec calls them.
+    """
 
     spec: ExperimentSpec
     index: IndexParams
     stages: dict[str, PlannedStage] = field(default_factory=dict)
+    digests: dict[str, str | None] = field(default_factory=dict)
 
     def build(self) -> tuple[PlannedStage, ...]:
         """Plan every split and seed and return the stages in order."""
@@ -68,114 +83,101 @@ class Plan:
         return key
 
     def _plan_result(self, split: int, seed: int) -> None:
-        """One number set: score each group of streams that a network sees together, then fuse."""
-        spec, place = self.spec, f"split {split}, seed {seed}"
-        together = spec.fusion.method == "features" or spec.model.sees_both
-        groups = [spec.streams] if together else [(stream,) for stream in spec.streams]
-        plan_score = self._plan_score if spec.backbone.end_to_end is None else self._plan_score_end_to_end
-        edges = tuple(Edge(name="+".join(streams), key=plan_score(streams, split, seed, place)) for streams in groups)
+        """One number set: train and score each network, then fuse."""
+        spec, place = self.spec, Place(split, seed)
+        edges = []
+        for network in spec.networks:
+            plan_score = self._plan_score if network.end_to_end is None else self._plan_score_end_to_end
+            edges.append(Edge(name="+".join(network.streams), key=plan_score(network, place)))
         weights: dict[Stream, float] = {"rgb": spec.fusion.rgb, "flow": spec.fusion.flow}
         params = FuseParams(
             dataset=spec.dataset,
             split=split,
             seed=seed,
-            method=spec.fusion.method if len(groups) > 1 else "features",
+            method=spec.fusion.method if len(edges) > 1 else "features",
             weights={stream: weights[stream] for stream in spec.streams},
         )
-        self._add("fuse", params, edges, f"fuse {'+'.join(spec.streams)}, {place}")
+        self._add("fuse", params, tuple(edges), f"fuse {'+'.join(spec.streams)}, {place}")
 
-    def _plan_score(self, streams: tuple[Stream, ...], split: int, seed: int, place: str) -> str:
+    def _plan_score(self, network: NetworkPart, place: Place) -> str:
         """Train and score on features, which every network on the same backbone shares."""
-        spec, label = self.spec, f"{self.spec.model.kind} {'+'.join(streams)}, {place}"
-        features = tuple(Edge(name=stream, key=self._plan_features(stream, split, seed)) for stream in streams)
+        look, label = self.spec.evaluation, f"{network.model.kind} {'+'.join(network.streams)}, {place}"
+        features = (Edge(name=stream, key=self._plan_features(network, stream, place)) for stream in network.streams)
         inputs = (self._index_edge, *features)
-        snippet = spec.evaluation.snippet
         train = TrainParams(
-            split=split, streams=streams, seed=seed, model=spec.model, training=spec.training, snippet=snippet
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            training=network.training,
+            snippet=look.snippet,
         )
         edge = Edge(name="train", key=self._add("train", train, inputs, f"train {label}"))
         score = ScoreParams(
-            split=split,
-            streams=streams,
-            seed=seed,
-            model=spec.model,
-            average=spec.evaluation.average,
-            views=None if snippet is None else ViewParams(frames=spec.evaluation.frames, snippet=snippet),
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            average=look.average,
+            views=None if look.snippet is None else ViewParams(frames=look.frames, snippet=look.snippet),
         )
         return self._add("score", score, (*inputs, edge), f"score {label}")
 
-    def _plan_features(self, stream: Stream, split: int, seed: int) -> str:
-        spec, look = self.spec, self.spec.evaluation
-        frames, weights = self._frame_edges(stream), self._weight_edges(stream, split, seed)
+    def _plan_features(self, network: NetworkPart, stream: Stream, place: Place) -> str:
+        spec, look, backbone = self.spec, self.spec.evaluation, network.backbones[stream]
+        frames, weights = self._frame_edges(stream), self._weight_edges(backbone, stream, place)
         params = ExtractParams(
             stream=stream,
-            backbone=BackboneParams(name=spec.backbone.name) if weights else self._backbone,
-            feature=self._feature(stream),
+            backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
+            feature=_feature(network, stream),
             frames=look.frames if look.snippet is None else None,
             first_seconds=look.first_seconds,
             crop="stretch" if look.crops == "stretch" else "center",
             flow_stack=spec.flow.stack,  # for rgb too: both streams look at the same frames (001, sec. 4.2)
             flow=self._on_the_fly if stream == "flow" else None,
-            seed=seed if not weights and spec.backbone.weights == "none" else None,
+            seed=place.seed if not weights and backbone.weights == "none" else None,
         )
-        place = f", split {split}, seed {seed}" if weights else ""
-        return self._add("extract", params, (*frames, *weights), f"extract {spec.backbone.name} {stream}{place}")
+        label = f"extract {backbone.name} {stream}" + (f", {place}" if weights else "")
+        return self._add("extract", params, (*frames, *weights), label)
 
-    def _plan_score_end_to_end(self, streams: tuple[Stream, ...], split: int, seed: int, place: str) -> str:
+    def _plan_score_end_to_end(self, network: NetworkPart, place: Place) -> str:
         """Train the network together with its backbone, on frames of one stream, and score it on frames."""
-        spec, (stream,) = self.spec, streams
-        recipe, look = spec.backbone.end_to_end, spec.evaluation
+        (stream,), look, recipe = network.streams, self.spec.evaluation, network.end_to_end
         assert recipe is not None
-        frames, weights = self._frame_edges(stream), self._weight_edges(stream, split, seed)
+        backbone = network.backbones[stream]
+        frames, weights = self._frame_edges(stream), self._weight_edges(backbone, stream, place)
         params = EndToEndParams(
             stream=stream,
-            backbone=BackboneParams(name=spec.backbone.name) if weights else self._backbone,
-            feature=self._feature(stream),
-            flow_stack=spec.flow.stack,
+            backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
+            feature=_feature(network, stream),
+            flow_stack=self.spec.flow.stack,
             flow=self._on_the_fly if stream == "flow" else None,
             snippets=recipe.snippets,
             augmentation=recipe.augmentation,
             first_seconds=look.first_seconds,
         )
-        label = f"{spec.model.kind} {stream} end to end, {place}"
-        train = TrainParams(
-            split=split, streams=streams, seed=seed, model=spec.model, training=spec.training, end_to_end=params
-        )
+        common = {**place._asdict(), "streams": network.streams, "model": network.model, "end_to_end": params}
+        label = f"{network.model.kind} {stream} end to end, {place}"
+        train = TrainParams(**common, training=network.training)
         edge = Edge(name="train", key=self._add("train", train, (*frames, *weights), f"train {label}"))
-        score = ScoreParams(
-            split=split,
-            streams=streams,
-            seed=seed,
-            model=spec.model,
-            average=look.average,
-            views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
-            end_to_end=params,
-        )
+        views = ViewParams(frames=look.frames, positions=look.positions, crops=look.crops)
+        score = ScoreParams(**common, average=look.average, views=views)
         return self._add("score", score, (*frames, edge), f"score {label}")
 
     def _frame_edges(self, stream: Stream) -> tuple[Edge, ...]:
         """What reading frames of a stream takes."""
         return (self._index_edge, *(self._flow_edges if stream == "flow" else ()))
 
-    def _weight_edges(self, stream: Stream, split: int, seed: int) -> tuple[Edge, ...]:
+    def _weight_edges(self, backbone: BackboneSpec, stream: Stream, place: Place) -> tuple[Edge, ...]:
         """The trained backbone, where there is one."""
-        if self.spec.backbone.finetune is None:
+        if backbone.finetune is None:
             return ()
-        return (Edge(name="finetune", key=self._plan_finetune(stream, split, seed)),)
+        return (Edge(name="finetune", key=self._plan_finetune(backbone, backbone.finetune, stream, place)),)
 
-    def _feature(self, stream: Stream) -> str:
-        backbone = self.spec.backbone
-        return backbone.feature or features_of(backbone.name, self.spec.model.features[stream])[0]
-
-    def _plan_finetune(self, stream: Stream, split: int, seed: int) -> str:
-        recipe = self.spec.backbone.finetune
-        assert recipe is not None
+    def _plan_finetune(self, backbone: BackboneSpec, recipe: FinetuneSpec, stream: Stream, place: Place) -> str:
         own = {"samples_per_clip", "dropout", "augmentation"}
         params = FinetuneParams(
-            split=split,
+            **place._asdict(),
             stream=stream,
-            seed=seed,
-            backbone=self._backbone,
+            backbone=self._first_weights(backbone),
             flow_stack=self.spec.flow.stack if stream == "flow" else 0,
             flow=self._on_the_fly if stream == "flow" else None,
             samples_per_clip=recipe.samples_per_clip,
@@ -183,7 +185,7 @@ class Plan:
             augmentation=recipe.augmentation,
             training=TrainingSpec.model_validate(recipe.model_dump(exclude=own)),
         )
-        label = f"finetune {self.spec.backbone.name} {stream}, split {split}, seed {seed}"
+        label = f"finetune {backbone.name} {stream}, {place}"
         return self._add("finetune", params, self._frame_edges(stream), label)
 
     @cached_property
@@ -223,10 +225,15 @@ class Plan:
     def _on_the_fly(self) -> FlowMethodParams | None:
         return self._flow_method if self.spec.flow.storage == "on_the_fly" else None
 
-    @cached_property
-    def _backbone(self) -> BackboneParams:
-        spec = self.spec.backbone
-        return BackboneParams(name=spec.name, weights=spec.weights, digest=_file_digest(spec.weights))
+    def _first_weights(self, backbone: BackboneSpec) -> BackboneParams:
+        if backbone.weights not in self.digests:
+            self.digests[backbone.weights] = _file_digest(backbone.weights)
+        return BackboneParams(name=backbone.name, weights=backbone.weights, digest=self.digests[backbone.weights])
+
+
+def _feature(network: NetworkPart, stream: Stream) -> str:
+    backbone = network.backbones[stream]
+    return backbone.feature or features_of(backbone.name, network.model.features[stream])[0]
 
 
 def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:
@@ -237,29 +244,6 @@ def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:
         index: the registered dataset that ``spec.dataset`` names.
     """
     return Plan(spec, index).build()
-
-
-def protocol(spec: ExperimentSpec, stream: str) -> str:
-    """Return how a number was measured, in one line; numbers are ranked beside equal lines only.
-
-    Example: ``25 frames, centre crop, probabilities, last epoch; flow tvl1 +-20, stack 10``.
-    """
-    look = spec.evaluation
-    frames = f"{look.frames} frames" if look.snippet is None else f"{look.frames} snippets of {look.snippet} frames"
-    frames += f" at {look.positions} positions" if look.positions > 1 else ""
-    frames += f" of the first {look.first_seconds:g} s" if look.first_seconds is not None else ""
-    line = f"{frames}, {CROP_NAMES[look.crops]}, {look.average}, last epoch"
-    if stream == "rgb":
-        return line
-    return f"{line}; {_flow_protocol(spec.flow)}, stack {spec.flow.stack}"
-
-
-def _flow_protocol(flow: FlowSpec) -> str:
-    """Name what changes the bytes that a network sees; where flow is stored does not, how it is packed may."""
-    algorithm = {"raft": f"raft-{flow.raft}", "tvl1": "tvl1-gpu" if flow.chosen_device == "gpu" else "tvl1"}
-    line = f"flow {algorithm.get(flow.algorithm, flow.algorithm)} +-{flow.bound:g}"
-    line += " frame min-max" if flow.quantization == "frame_min_max" else ""
-    return line + (f" jpeg {flow.jpeg_quality}" if flow.storage == "stored" and flow.codec == "jpeg" else "")
 
 
 def index_params(

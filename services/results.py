@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from services import outbox
 from services.db.tables import DatasetRow, ExperimentRow, ExperimentStageRow, ResultRow, StageRow
-from services.plan import protocol
+from services.protocol import protocol
 from services.specs import ExperimentSpec
 
 METRICS = ("top1", "top5", "mean_class")

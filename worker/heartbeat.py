@@ -12,6 +12,7 @@ from services.errors import LeaseLost, Unavailable
 
 logger = logging.getLogger(__name__)
 
+ENDING_SECONDS = 0.5
 FIRST_RETRY_SECONDS = 0.5
 
 
@@ -76,7 +77,8 @@ class Heartbeat:
                     logger.error("lease not renewed for %.0f s: given up", self._lease_seconds)
                     return
         except LeaseLost as error:
-            logger.warning("lease lost: %s", error)
+            if not self._over.wait(ENDING_SECONDS):  # whoever has just written its ending owns nothing any more
+                logger.warning("lease lost: %s", error)
         finally:  # also after an error that nobody foresaw: without a heart the lease runs out
             if not self._over.is_set():
                 self.lost.set()

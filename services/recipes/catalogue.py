@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.errors import InvalidRequest
-from services.recipes import demo, ts_lstm
+from services.recipes import demo, memory, relational_lstm, ts_lstm, video_lstm
+from services.recipes import temporal_inception as inception
 from services.specs import ExperimentSpec
 
 
@@ -23,12 +24,33 @@ class Recipe:
 
 def _recipes() -> tuple[Recipe, ...]:
     paper = "TS-LSTM and Temporal-Inception (arXiv 1703.10667)"
+    third = "Relational LSTM (arXiv 1811.07059), sec. 5"
+    memorising = "Memory-augmented temporal dynamic learning (arXiv 1904.13080)"
     return (
         Recipe("ts_lstm_ucf101", "TS-LSTM on UCF101", f"{paper}, sec. 4", ts_lstm.ucf101()),
         Recipe("ts_lstm_hmdb51", "TS-LSTM on HMDB51", f"{paper}, sec. 4", ts_lstm.hmdb51()),
         Recipe("two_stream_ucf101", "Two-stream frame average on UCF101", f"{paper}, Table 2", ts_lstm.two_stream()),
+        Recipe("temporal_inception_ucf101", "Temporal-Inception on UCF101", f"{paper}, sec. 4", inception.ucf101()),
+        Recipe("temporal_inception_hmdb51", "Temporal-Inception on HMDB51", f"{paper}, sec. 4", inception.hmdb51()),
+        *_video_lstm(),
+        Recipe("relational_lstm_ucf101", "Relational LSTM on UCF101", third, relational_lstm.ucf101()),
+        Recipe("relational_lstm_hmdb51", "Relational LSTM on HMDB51", third, relational_lstm.hmdb51()),
+        Recipe("memory_ucf101", "Memory network on UCF101", f"{memorising}, sec. 4", memory.ucf101()),
+        Recipe("memory_hmdb51", "Memory network on HMDB51", f"{memorising}, sec. 4", memory.hmdb51()),
+        Recipe("tsn_ucf101", "Temporal Segment Network on UCF101", "TSN's released code", memory.tsn()),
         Recipe("demo_ts_lstm", "TS-LSTM on generated clips", "ours, for a first look", demo.ts_lstm()),
         Recipe("demo_mean_pooling", "Mean pooling on generated clips", "ours, for a first look", demo.mean_pooling()),
+    )
+
+
+def _video_lstm() -> tuple[Recipe, ...]:
+    paper = "VideoLSTM (arXiv 1607.01794)"
+    return (
+        Recipe("video_lstm_ucf101", "VideoLSTM on UCF101", f"{paper}, Table 3", video_lstm.video_lstm()),
+        Recipe("conv_alstm_ucf101", "ConvLSTM with attention on UCF101", f"{paper}, Table 1", video_lstm.conv_alstm()),
+        Recipe("conv_lstm_ucf101", "ConvLSTM on UCF101", f"{paper}, Table 1", video_lstm.conv_lstm()),
+        Recipe("alstm_ucf101", "LSTM with attention on UCF101", f"{paper}, Table 1", video_lstm.alstm()),
+        Recipe("lstm_ucf101", "LSTM on UCF101", f"{paper}, Table 1", video_lstm.lstm()),
     )
 
 

@@ -13,8 +13,10 @@ from services.specs.experiment import (
     Crops,
     EvaluationSpec,
     ExperimentSpec,
+    FlowStreamSpec,
     FusionMethod,
     FusionSpec,
+    NetworkPart,
     ResourceSpec,
 )
 from services.specs.flow import (
@@ -70,6 +72,7 @@ __all__ = [
     "FlowQuantization",
     "FlowSpec",
     "FlowStorage",
+    "FlowStreamSpec",
     "FusionMethod",
     "FusionSpec",
     "MaxPooling",
@@ -78,6 +81,7 @@ __all__ = [
     "ModelSpec",
     "MotionALSTM",
     "Network",
+    "NetworkPart",
     "OptimizerSpec",
     "RaftVariant",
     "RelationalLSTM",

@@ -5,11 +5,11 @@ Every model is frozen and refuses unknown fields. Defaults are those of the pape
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from services.specs.backbone import BackboneSpec, features_of
+from services.specs.backbone import BackboneSpec, EndToEndSpec, features_of
 from services.specs.base import Spec, Stream
 from services.specs.flow import FlowSpec
 from services.specs.networks import TSLSTM, ModelSpec
@@ -56,6 +56,29 @@ class ResourceSpec(Spec):
     timeout_hours: Annotated[float, Field(gt=0, le=1000)] = 72.0
 
 
+class FlowStreamSpec(Spec):
+    """What the network of the flow stream has of its own; what is null is as for rgb."""
+
+    model: ModelSpec | None = None
+    """Beside a model that sees both streams: a second network, on flow alone, with which it is fused (002)."""
+    backbone: BackboneSpec | None = None
+    training: TrainingSpec | None = None
+
+
+class NetworkPart(NamedTuple):
+    """One temporal network of an experiment: the streams that it sees, and how it is made."""
+
+    streams: tuple[Stream, ...]
+    model: ModelSpec
+    backbones: dict[Stream, BackboneSpec]
+    training: TrainingSpec
+
+    @property
+    def end_to_end(self) -> EndToEndSpec | None:
+        """How the backbone is trained along, where it is."""
+        return self.backbones[self.streams[0]].end_to_end
+
+
 class ExperimentSpec(Spec):
     """One system, over splits, streams and seeds of one dataset."""
 
@@ -67,12 +90,30 @@ class ExperimentSpec(Spec):
     backbone: BackboneSpec = BackboneSpec()
     flow: FlowSpec = FlowSpec()
     training: TrainingSpec = TrainingSpec()
+    flow_stream: FlowStreamSpec = FlowStreamSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     fusion: FusionSpec = FusionSpec()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=20)] = (0,)
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     """100 runs first."""
     resources: ResourceSpec = ResourceSpec()
+
+    @property
+    def networks(self) -> tuple[NetworkPart, ...]:
+        """The networks whose scores are fused: one for each stream, or one that sees both."""
+        own = self.flow_stream
+        backbones: dict[Stream, BackboneSpec] = {"rgb": self.backbone, "flow": own.backbone or self.backbone}
+        flow = NetworkPart(("flow",), own.model or self.model, backbones, own.training or self.training)
+        if self.sees_together:
+            both = NetworkPart(self.streams, self.model, backbones, self.training)
+            return (both,) if own.model is None else (both, flow)
+        rgb = NetworkPart(("rgb",), self.model, backbones, self.training)
+        return tuple({"rgb": rgb, "flow": flow}[stream] for stream in self.streams)
+
+    @property
+    def sees_together(self) -> bool:
+        """Whether one network sees both streams."""
+        return len(self.streams) > 1 and (self.fusion.method == "features" or self.model.sees_both)
 
     @model_validator(mode="after")
     def _unique(self) -> ExperimentSpec:
@@ -84,65 +125,73 @@ class ExperimentSpec(Spec):
 
     @model_validator(mode="after")
     def _scores_can_be_fused(self) -> ExperimentSpec:
-        if len(self.streams) > 1 and self.fusion.method == "logits" and self.evaluation.average != "logits":
+        if len(self.networks) > 1 and self.fusion.method == "logits" and self.evaluation.average != "logits":
             raise ValueError(
                 f"evaluation.average: got {self.evaluation.average!r}, allowed: 'logits' with fusion.method 'logits'"
             )
         return self
 
     @model_validator(mode="after")
-    def _segments_fit(self) -> ExperimentSpec:
-        steps, field = self.evaluation.frames, "evaluation.frames"
-        if self.backbone.end_to_end is not None:
-            steps, field = min((self.backbone.end_to_end.snippets, "backbone.end_to_end.snippets"), (steps, field))
-        elif self.evaluation.snippet is not None:
-            steps, field = self.evaluation.snippet, "evaluation.snippet"
-        if self.model.least_steps > steps:
-            raise ValueError(f"model.segments: got {self.model.least_steps}, allowed: 1 to {field} = {steps}")
-        return self
-
-    @model_validator(mode="after")
-    def _network_sees_its_streams(self) -> ExperimentSpec:
+    def _networks_see_their_streams(self) -> ExperimentSpec:
         if self.model.sees_both and len(self.streams) < 2:
             raise ValueError(f"streams: got {list(self.streams)}, allowed: rgb and flow for model {self.model.kind}")
+        own = self.flow_stream.model
+        if own is not None and own.sees_both:
+            raise ValueError(f"flow_stream.model.kind: got {own.kind}, allowed: a network of one stream")
+        if own is not None and len(self.streams) > 1 and self.fusion.method == "features":
+            raise ValueError(f"flow_stream.model: got {own.kind}, allowed: null with fusion.method features")
+        if self.flow_stream != FlowStreamSpec() and "flow" not in self.streams:
+            raise ValueError(f"flow_stream: got values, allowed: nulls, since streams are {list(self.streams)}")
         return self
 
     @model_validator(mode="after")
-    def _backbone_has_the_feature(self) -> ExperimentSpec:
-        for stream in self.streams:
-            form = self.model.features[stream]
-            allowed = features_of(self.backbone.name, form)
-            if self.backbone.feature is not None and self.backbone.feature not in allowed:
-                raise ValueError(
-                    f"backbone.feature: got {self.backbone.feature}, allowed: {' or '.join(allowed)}, since model"
-                    f" {self.model.kind} takes a {form} of {stream}"
-                )
+    def _networks_fit(self) -> ExperimentSpec:
+        for network in self.networks:
+            _require_features(network)
+            _require_steps(network, self.evaluation)
+            if network.end_to_end is None:
+                _require_one_view(self.evaluation)
+            else:
+                _require_end_to_end(network, self)
         return self
 
-    @model_validator(mode="after")
-    def _end_to_end_fits(self) -> ExperimentSpec:
-        if self.backbone.end_to_end is None:
-            if self.evaluation.crops in {"five", "ten"}:
-                raise ValueError(
-                    f"evaluation.crops: got {self.evaluation.crops}, allowed: center or stretch, unless"
-                    " backbone.end_to_end is given"
-                )
-            if self.evaluation.positions > 1:
-                raise ValueError(
-                    f"evaluation.positions: got {self.evaluation.positions}, allowed: 1, unless"
-                    " backbone.end_to_end is given"
-                )
-            return self
-        if not self.model.trains_backbone:
+
+def _require_features(network: NetworkPart) -> None:
+    for stream in network.streams:
+        backbone, form = network.backbones[stream], network.model.features[stream]
+        allowed = features_of(backbone.name, form)
+        if backbone.feature is not None and backbone.feature not in allowed:
             raise ValueError(
-                f"model.kind: got {self.model.kind}, allowed: tsn, memory, relational_lstm with backbone.end_to_end"
+                f"backbone.feature: got {backbone.feature}, allowed: {' or '.join(allowed)}, since model"
+                f" {network.model.kind} takes a {form} of {stream}"
             )
-        if self.evaluation.snippet is not None:
-            raise ValueError(
-                f"evaluation.snippet: got {self.evaluation.snippet}, allowed: null with backbone.end_to_end"
-            )
-        if len(self.streams) > 1 and self.fusion.method == "features":
-            raise ValueError(
-                "fusion.method: got features, allowed: probabilities, logits or product with backbone.end_to_end"
-            )
-        return self
+
+
+def _require_steps(network: NetworkPart, look: EvaluationSpec) -> None:
+    steps, field = look.frames, "evaluation.frames"
+    if network.end_to_end is not None:
+        steps, field = min((network.end_to_end.snippets, "backbone.end_to_end.snippets"), (steps, field))
+    elif look.snippet is not None:
+        steps, field = look.snippet, "evaluation.snippet"
+    if network.model.least_steps > steps:
+        raise ValueError(f"model.segments: got {network.model.least_steps}, allowed: 1 to {field} = {steps}")
+
+
+def _require_one_view(look: EvaluationSpec) -> None:
+    if look.crops in {"five", "ten"}:
+        allowed = "center or stretch, unless backbone.end_to_end is given"
+        raise ValueError(f"evaluation.crops: got {look.crops}, allowed: {allowed}")
+    if look.positions > 1:
+        raise ValueError(f"evaluation.positions: got {look.positions}, allowed: 1, unless backbone.end_to_end is given")
+
+
+def _require_end_to_end(network: NetworkPart, spec: ExperimentSpec) -> None:
+    if not network.model.trains_backbone:
+        allowed = "tsn, memory, relational_lstm with backbone.end_to_end"
+        raise ValueError(f"model.kind: got {network.model.kind}, allowed: {allowed}")
+    if spec.evaluation.snippet is not None:
+        allowed = "null with backbone.end_to_end"
+        raise ValueError(f"evaluation.snippet: got {spec.evaluation.snippet}, allowed: {allowed}")
+    if len(network.streams) > 1:
+        allowed = "probabilities, logits or product with backbone.end_to_end"
+        raise ValueError(f"fusion.method: got {spec.fusion.method}, allowed: {allowed}")

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.plan import PlannedStage, plan, protocol
+from services.plan import PlannedStage, plan
+from services.protocol import protocol
 from services.specs import ExperimentSpec, FlowSpec
 from services.stages import IndexParams
 

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from services.plan import PlannedStage, index_params, plan, protocol
+from services.plan import PlannedStage, index_params, plan
+from services.protocol import protocol
 from services.specs import (
     TSN,
     BackboneSpec,
+    ConvALSTM,
+    ConvLSTM,
     EndToEndSpec,
     EvaluationSpec,
     ExperimentSpec,
     FlowSpec,
+    FlowStreamSpec,
     FusionSpec,
     MeanPooling,
     MotionALSTM,
@@ -55,6 +59,22 @@ def test_a_network_that_sees_both_streams_is_one() -> None:
     assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
     assert {stage.spec.params.feature for stage in stages if isinstance(stage.spec.params, ExtractParams)} == {"conv4"}
     assert {stage.spec.params.method for stage in stages if isinstance(stage.spec.params, FuseParams)} == {"features"}
+
+
+def test_the_flow_stream_may_have_a_network_of_its_own() -> None:
+    own = FlowStreamSpec(model=ConvALSTM(), training=TrainingSpec(epochs=7), backbone=BackboneSpec(name="vgg16"))
+    apart = plan(spec(splits=(1,), model=ConvLSTM(), flow_stream=own), INDEX)
+    params = {stage.label: stage.spec.params for stage in apart}
+    rgb, flow = (params[f"train {kind}, split 1, seed 0"] for kind in ("conv_lstm rgb", "conv_alstm flow"))
+    assert isinstance(rgb, TrainParams)
+    assert isinstance(flow, TrainParams)
+    assert (rgb.training.epochs, flow.training.epochs) == (100, 7)
+    assert {label.split()[1] for label in params if label.startswith("finetune")} == {"tiny", "vgg16"}
+    steered = plan(spec(splits=(1,), model=VideoLSTM(), flow_stream=FlowStreamSpec(model=ConvALSTM())), INDEX)
+    fuse = steered[-1].spec
+    assert [edge.name for edge in fuse.inputs] == ["rgb+flow", "flow"]
+    assert isinstance(fuse.params, FuseParams)
+    assert fuse.params.method == "probabilities"
 
 
 def test_each_stream_gives_the_form_of_features_that_the_network_takes() -> None:

@@ -23,6 +23,16 @@ def test_the_paper_system_has_the_paper_numbers() -> None:
     assert (spec.flow.algorithm, spec.flow.bound, spec.flow.stack, spec.evaluation.frames) == ("tvl1", 20, 10, 25)
 
 
+def test_every_paper_has_its_systems() -> None:
+    kinds = {name: [part.model.kind for part in RECIPES[name].spec.networks] for name in RECIPES}
+    assert kinds["video_lstm_ucf101"] == ["video_lstm", "conv_alstm"]
+    assert kinds["relational_lstm_hmdb51"] == ["relational_lstm", "relational_lstm"]
+    assert kinds["memory_ucf101"] == ["memory", "memory"]
+    assert kinds["temporal_inception_ucf101"] == ["temporal_convnet"]
+    dropouts = [part.model.dropout for part in RECIPES["relational_lstm_ucf101"].spec.networks]
+    assert dropouts == [0.8, 0.7]
+
+
 def test_changes_are_laid_over_a_recipe() -> None:
     body = {"recipe": "ts_lstm_ucf101", "splits": [2], "training": {"optimizer": {"learning_rate": 1e-4}}}
     spec, name = resolve(body)

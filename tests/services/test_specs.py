@@ -40,6 +40,16 @@ END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end
             {"model": {"kind": "motion_alstm"}, "backbone": {"feature": "conv5_2"}},
             "backbone.feature: got conv5_2, allowed: pool5, since model motion_alstm takes a vector of flow",
         ),
+        ({"flow_stream": {"model": {"kind": "video_lstm"}}}, "flow_stream.model.kind: got video_lstm, allowed"),
+        (
+            {"flow_stream": {"model": {"kind": "lstm"}}, "fusion": {"method": "features"}},
+            "flow_stream.model: got lstm, allowed: null",
+        ),
+        ({"flow_stream": {"training": {"epochs": 2}}, "streams": ["rgb"]}, "flow_stream: got values, allowed: nulls"),
+        (
+            {"flow_stream": {"model": {"kind": "tsn", "segments": 25}}, "evaluation": {"frames": 20}},
+            "model.segments: got 25",
+        ),
         ({"backbone": {"end_to_end": {}}}, "model.kind: got ts_lstm, allowed: tsn, memory, relational_lstm"),
         ({"evaluation": {"crops": "ten"}}, "evaluation.crops: got ten, allowed: center or stretch"),
         ({"evaluation": {"positions": 4}}, "evaluation.positions: got 4, allowed: 1"),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from services.errors import DataError, UserError
+from services.specs import Stream
 from services.stages import FuseParams
 from worker.stages.metrics import measure
 from worker.stages.scores import (
@@ -51,7 +52,8 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     if len(systems) > 1:
         systems.append(fuse(systems, params))
     report.progress(1, 1, "systems")
-    results = [_result(system) for system in systems]
+    names = [*map(_own_stream, systems[:-1]), _name(systems[-1])]
+    results = [_result(system, name) for system, name in zip(systems, names, strict=True)]
     write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
     write_scores(task.output, systems[-1])
     return {"results": [{name: result[name] for name in RANKED} for result in results]}
@@ -70,14 +72,18 @@ def fuse(files: Sequence[ScoreFile], params: FuseParams) -> ScoreFile:
     else:
         assert params.method == "probabilities", "the plan feeds `features` one score file of both streams"
         values = _weighted([np.exp(_log_probabilities(file)) for file in files], weights / weights.sum())
-    streams = tuple(stream for file in files for stream in file.streams)
+    streams = tuple(dict.fromkeys(stream for file in files for stream in file.streams))
     rows = tuple(map(tuple, values.tolist()))
     return files[0].model_copy(update={"streams": streams, "scores": rows, "kind": kind})
 
 
 def _weight(file: ScoreFile, params: FuseParams) -> float:
-    (stream,) = file.streams  # the plan fuses networks of one stream each
-    return params.weights[stream]
+    return params.weights[_own_stream(file)]
+
+
+def _own_stream(file: ScoreFile) -> Stream:
+    """Return the stream of a network among others; one that sees both stands for rgb (002: flow steers attention)."""
+    return "flow" if file.streams == ("flow",) else "rgb"
 
 
 def _weighted(parts: Sequence[Scores], weights: Scores) -> Scores:
@@ -122,10 +128,14 @@ def _aligned(inputs: Sequence[tuple[Path, ScoreFile]]) -> list[ScoreFile]:
     return files
 
 
-def _result(system: ScoreFile) -> dict[str, Any]:
+def _name(system: ScoreFile) -> str:
+    return system.streams[0] if len(system.streams) == 1 else "two-stream"
+
+
+def _result(system: ScoreFile, stream: str) -> dict[str, Any]:
     metrics = measure(system.values, system.truth)
     return {
-        "stream": system.streams[0] if len(system.streams) == 1 else "two-stream",
+        "stream": stream,
         "split": system.split,
         "seed": system.seed,
         "metrics": metrics.numbers(),

@@ -118,6 +118,15 @@ def test_one_score_file_passes_as_it_is(stages: Any, score_input: Any, streams: 
     assert read_scores(finished.output) == read_scores(entry.path)
 
 
+def test_a_network_that_sees_both_stands_for_rgb_beside_one_of_flow(stages: Any, score_input: Any) -> None:
+    inputs = (score_input("rgb", "flow", scores=RGB), score_input("flow", scores=FLOW))
+    finished = stages.run("fuse", params("probabilities", rgb=3, flow=1), inputs)
+    assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb", "flow", "two-stream"]
+    fused = read_scores(finished.output)
+    assert fused.streams == ("rgb", "flow")
+    np.testing.assert_allclose(fused.values, (3 * np.array(RGB) + np.array(FLOW)) / 4)
+
+
 def test_rows_are_joined_by_clip_id(stages: Any, score_input: Any) -> None:
     shuffled = {"clips": CLIPS[::-1], "labels": (2, 1, 0), "scores": FLOW[::-1]}
     inputs = (score_input("rgb", scores=RGB), score_input("flow", **shuffled))

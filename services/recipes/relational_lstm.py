@@ -1,0 +1,50 @@
+"""Relational LSTM of 003 (arXiv 1811.07059), with each number's section."""
+
+from __future__ import annotations
+
+from services.specs import (
+    BackboneSpec,
+    EndToEndSpec,
+    EvaluationSpec,
+    ExperimentSpec,
+    FlowSpec,
+    FlowStreamSpec,
+    FusionSpec,
+    OptimizerSpec,
+    RelationalLSTM,
+    TrainingSpec,
+)
+
+
+def ucf101() -> ExperimentSpec:
+    """The two-branch network, trained end to end on 8 snippets of each clip (sec. 5.2).
+
+    The paper starts the flow stream from the trained spatial one; this starts both from ImageNet's weights.
+    """
+    return ExperimentSpec(
+        name="Relational LSTM (003)",
+        dataset="ucf101",
+        model=RelationalLSTM(branches="both", segments=8, momentum=0.001, dropout=0.8),
+        backbone=BackboneSpec(
+            name="resnet101_v2", weights="imagenet", finetune=None, end_to_end=EndToEndSpec(snippets=8)
+        ),
+        flow=FlowSpec(algorithm="tvl1", bound=20, stack=10),
+        training=_training(epochs=50, milestones=(35, 45)),
+        flow_stream=FlowStreamSpec(
+            model=RelationalLSTM(branches="both", segments=8, momentum=0.001, dropout=0.7),
+            training=_training(epochs=60, milestones=(45, 55)),
+        ),
+        evaluation=EvaluationSpec(frames=8, positions=4, crops="five", average="logits"),  # sec. 5.3
+        fusion=FusionSpec(method="logits", rgb=0.45, flow=0.55),  # Table 4
+    )
+
+
+def hmdb51() -> ExperimentSpec:
+    """The same on HMDB51, with its weights of the streams (Table 5)."""
+    changes = {"dataset": "hmdb51", "fusion": FusionSpec(method="logits", rgb=0.33, flow=0.67)}
+    return ucf101().model_copy(update=changes)
+
+
+def _training(epochs: int, milestones: tuple[int, ...]) -> TrainingSpec:
+    optimizer = OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=5e-4)
+    return TrainingSpec(epochs=epochs, batch_size=24, milestones=milestones, optimizer=optimizer)

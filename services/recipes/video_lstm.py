@@ -1,0 +1,93 @@
+"""The networks of 002 (arXiv 1607.01794), with each number's section; "code" is its released code."""
+
+from __future__ import annotations
+
+from services.specs import (
+    ALSTM,
+    LSTM,
+    BackboneSpec,
+    ConvALSTM,
+    ConvLSTM,
+    EvaluationSpec,
+    ExperimentSpec,
+    FinetuneSpec,
+    FlowSpec,
+    FlowStreamSpec,
+    FusionSpec,
+    OptimizerSpec,
+    TrainingSpec,
+    VideoLSTM,
+)
+
+
+def video_lstm() -> ExperimentSpec:
+    """VideoLSTM on rgb, whose attention flow steers, fused by product with ConvALSTM on flow (sec. 5.3, Table 3).
+
+    Which networks the paper fuses is read from its released scripts (systems.md 4.3). Flow is one field, not a stack.
+    The released code assembles the motion network from trained parts and goes on training; this trains it at once.
+    """
+    return ExperimentSpec(
+        name="VideoLSTM (002)",
+        dataset="ucf101",
+        splits=(1,),  # sec. 5.1
+        model=VideoLSTM(),
+        backbone=_backbone(dropout=0.9),
+        flow=FlowSpec(algorithm="tvl1", bound=20, stack=1),  # sec. 5.2 and code
+        training=_training(epochs=400),  # code, for networks with motion-based attention
+        flow_stream=FlowStreamSpec(model=ConvALSTM(), backbone=_backbone(dropout=0.8), training=_training(epochs=300)),
+        evaluation=EvaluationSpec(frames=25, snippet=30, crops="stretch"),  # sec. 5.2; frames without aspect: code
+        fusion=FusionSpec(method="product"),  # sec. 5.2
+    )
+
+
+def conv_alstm() -> ExperimentSpec:
+    """ConvLSTM with attention on each stream (Table 1)."""
+    return _late("ConvALSTM (002)", ConvALSTM(), epochs=300)
+
+
+def conv_lstm() -> ExperimentSpec:
+    """ConvLSTM on each stream (Table 1)."""
+    return _late("ConvLSTM (002)", ConvLSTM(), epochs=200)
+
+
+def alstm() -> ExperimentSpec:
+    """LSTM with soft attention over positions on each stream (Table 1)."""
+    return _late("ALSTM (002)", ALSTM(), epochs=200)
+
+
+def lstm() -> ExperimentSpec:
+    """LSTM on fc7 of each stream, classified at every step (Table 1)."""
+    model = LSTM(hidden=(512,), batch_norm=False, predict="steps", fc_dim=1024, dropout=0.5)
+    return _late("LSTM (002)", model, epochs=200)
+
+
+def _late(name: str, model: ALSTM | LSTM | ConvLSTM | ConvALSTM, epochs: int) -> ExperimentSpec:
+    changes = {
+        "name": name,
+        "model": model,
+        "training": _training(epochs),
+        "flow_stream": FlowStreamSpec(backbone=_backbone(dropout=0.8)),
+    }
+    return video_lstm().model_copy(update=changes)
+
+
+def _backbone(dropout: float) -> BackboneSpec:
+    """VGG-16, fine-tuned; how is not in the paper, so that schedule and augmentation are 001's. Dropout: code."""
+    return BackboneSpec(
+        name="vgg16",
+        weights="imagenet",
+        finetune=FinetuneSpec(
+            epochs=30,
+            batch_size=64,
+            optimizer=OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=1e-4),
+            milestones=(10, 20),
+            dropout=dropout,
+        ),
+    )
+
+
+def _training(epochs: int) -> TrainingSpec:
+    """Section 5.2: RMSProp at 1e-3, batches of 128, no weight decay, no clipping; epochs: code."""
+    return TrainingSpec(
+        epochs=epochs, batch_size=128, optimizer=OptimizerSpec(name="rmsprop", learning_rate=1e-3), checkpoint_epochs=10
+    )
