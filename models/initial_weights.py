@@ -1,4 +1,4 @@
-"""How 002's released code draws first weights; the paper does not say (systems.md, section 4.1)."""
+"""How the released codes of 001 and 002 draw first weights, of which the papers say nothing (systems.md 3.2, 4.1)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+UNIFORM = 0.1  # 001's code: the bound of every weight, scales of batch norms too
 InitialWeights = Literal["code", "pytorch"]
 """``code``: as the released code, biases 0; ``pytorch``: uniform within 1 / sqrt(fan-in), as PyTorch's own layers."""
 
@@ -31,3 +32,10 @@ def draw_(weight: Tensor, initial_weights: InitialWeights, *, kernel: bool) -> N
     fan_in = weight[0].numel()
     bound = (fan_in if initial_weights == "pytorch" else weight.shape[weight.ndim == 4]) ** -0.5
     nn.init.uniform_(weight, -bound, bound)
+
+
+def draw_all_(network: nn.Module, initial_weights: InitialWeights) -> None:
+    """Draw every weight as 001's code does, uniform(-0.1, 0.1), or leave them as PyTorch drew them."""
+    if initial_weights == "code":
+        for parameter in network.parameters():
+            nn.init.uniform_(parameter, -UNIFORM, UNIFORM)

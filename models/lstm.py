@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.batch_norm import StepBatchNorm
+from models.initial_weights import InitialWeights, draw_all_
 from models.masking import lengths_of, pool
 from models.output import Output
 from models.step_classifier import StepClassifier
@@ -33,6 +34,7 @@ class LSTM(nn.Module):
         fc_dim: width of a tanh layer before the classifier, 1024 in 002; None for none.
         dropout: share dropped before each layer of the classifier, 0 to 1: 0 in 001, 0.5 in 002's code for the LSTM
             (0.7 in its text).
+        initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as 001's ``code`` does.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class LSTM(nn.Module):
         predict: Predict = "last",
         fc_dim: int | None = None,
         dropout: float = 0.0,
+        initial_weights: InitialWeights = "pytorch",
     ) -> None:
         super().__init__()
         self.predict = predict
@@ -55,6 +58,7 @@ class LSTM(nn.Module):
         )
         self.norm = StepBatchNorm(widths[-1]) if batch_norm else None
         self.classifier = StepClassifier(widths[-1], num_classes, fc_dim=fc_dim, dropout=dropout)
+        draw_all_(self, initial_weights)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
         """Classify videos, or every step of them.

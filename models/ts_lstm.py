@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.batch_norm import StepBatchNorm
+from models.initial_weights import InitialWeights, draw_all_
 from models.masking import Pooling, lengths_of, pool
 from models.output import Output
 
@@ -18,8 +19,7 @@ class TSLSTM(nn.Module):
 
     T steps are cut into S segments of floor(T / S) steps; the remainder is dropped (of 25 frames and 3 segments the
     25th is unused). Deviations from the Torch7 code: PyTorch's LSTM has no peepholes and two biases a gate, and the
-    state starts at zero for every video, whereas the code carries it from one mini-batch to the next. Weights start as
-    PyTorch's do; the code draws all from uniform(-0.1, 0.1).
+    state starts at zero for every video, whereas the code carries it from one mini-batch to the next.
 
     Args:
         num_classes: K.
@@ -30,6 +30,8 @@ class TSLSTM(nn.Module):
         batch_norm: the batch norms before pooling and after the LSTM, or neither ("ConvNet + LSTM" in Table 3).
         shared_batch_norm: one input batch norm for all segments in place of one for each.
         dropout: share of LSTM outputs dropped before the linear layer, 0 to 1; 0 in the paper.
+        initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as 001's ``code`` does, batch norms'
+            scales too. The paper does not say.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class TSLSTM(nn.Module):
         batch_norm: bool = True,
         shared_batch_norm: bool = False,
         dropout: float = 0.0,
+        initial_weights: InitialWeights = "pytorch",
     ) -> None:
         super().__init__()
         self.segments, self.pooling = segments, pooling
@@ -54,6 +57,7 @@ class TSLSTM(nn.Module):
         self.norm = nn.BatchNorm1d(widths[-1]) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(widths[-1], num_classes)
+        draw_all_(self, initial_weights)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
         """Classify videos.

@@ -108,6 +108,8 @@ class LSTM(Network):
     fc_dim: Width | None = None
     """Width of a tanh layer before the classifier; 1024 in 002."""
     dropout: Share = 0.0
+    initial_weights: InitialWeights = "pytorch"
+    """As PyTorch draws them, or all from uniform(-0.1, 0.1) as 001's code does."""
 
 
 class TSLSTM(Network):
@@ -122,6 +124,8 @@ class TSLSTM(Network):
     shared_batch_norm: bool = False
     """One batch norm for all segments in place of one for each."""
     dropout: Share = 0.0
+    initial_weights: InitialWeights = "pytorch"
+    """As PyTorch draws them, or all from uniform(-0.1, 0.1) as 001's code does."""
 
     @property
     def least_steps(self) -> int:

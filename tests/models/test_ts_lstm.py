@@ -119,3 +119,11 @@ def test_training_with_a_full_mask_equals_training_without() -> None:
     features = torch.randn(6, 8, 5, dtype=torch.float64)
     torch.testing.assert_close(masked(features, torch.ones(6, 8, dtype=torch.bool)).logits, dense(features).logits)
     torch.testing.assert_close(masked.input_norm.running_var, dense.input_norm.running_var)
+
+
+def test_the_released_code_draws_every_weight_alike() -> None:
+    network = TSLSTM(num_classes=4, feature_dim=50, initial_weights="code")
+    for name, weight in network.named_parameters():
+        assert weight.abs().max() <= 0.1, name
+        assert weight.numel() < 50 or weight.abs().max() > 0.08, name
+    assert torch.equal(TSLSTM(num_classes=4, feature_dim=50).input_norm.weight, torch.ones(3, 50))
