@@ -140,10 +140,27 @@ class Plan:
 
     def _plan_score_end_to_end(self, network: NetworkPart, place: Place) -> str:
         """Train the network together with its backbone, on frames of one stream, and score it on frames."""
-        (stream,), look, recipe = network.streams, self.spec.evaluation, network.end_to_end
+        (stream,), look = network.streams, self.spec.evaluation
+        train_key, params = self._plan_train_end_to_end(network, place)
+        score = ScoreParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            average=look.average,
+            views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
+            end_to_end=params,
+        )
+        inputs = (*self._frame_edges(stream), Edge(name="train", key=train_key))
+        return self._add("score", score, inputs, f"score {network.model.kind} {stream} end to end, {place}")
+
+    def _plan_train_end_to_end(self, network: NetworkPart, place: Place) -> tuple[str, EndToEndParams]:
+        (stream,), recipe = network.streams, network.end_to_end
         assert recipe is not None
         backbone = network.backbones[stream]
-        frames, weights = self._frame_edges(stream), self._weight_edges(backbone, stream, place)
+        weights = self._weight_edges(backbone, stream, place)
+        if network.from_rgb:
+            rgb = next(other for other in self.spec.networks if other.streams == ("rgb",))
+            weights = (Edge(name="train", key=self._plan_train_end_to_end(rgb, place)[0]),)
         params = EndToEndParams(
             stream=stream,
             backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
@@ -152,15 +169,17 @@ class Plan:
             flow=self._on_the_fly if stream == "flow" else None,
             snippets=recipe.snippets,
             augmentation=recipe.augmentation,
-            first_seconds=look.first_seconds,
+            first_seconds=self.spec.evaluation.first_seconds,
         )
-        common = {**place._asdict(), "streams": network.streams, "model": network.model, "end_to_end": params}
-        label = f"{network.model.kind} {stream} end to end, {place}"
-        train = TrainParams(**common, training=network.training)
-        edge = Edge(name="train", key=self._add("train", train, (*frames, *weights), f"train {label}"))
-        views = ViewParams(frames=look.frames, positions=look.positions, crops=look.crops)
-        score = ScoreParams(**common, average=look.average, views=views)
-        return self._add("score", score, (*frames, edge), f"score {label}")
+        train = TrainParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            training=network.training,
+            end_to_end=params,
+        )
+        label = f"train {network.model.kind} {stream} end to end, {place}"
+        return self._add("train", train, (*self._frame_edges(stream), *weights), label), params
 
     def _frame_edges(self, stream: Stream) -> tuple[Edge, ...]:
         """What reading frames of a stream takes."""

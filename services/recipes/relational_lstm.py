@@ -17,10 +17,7 @@ from services.specs import (
 
 
 def ucf101() -> ExperimentSpec:
-    """The two-branch network, trained end to end on 8 snippets of each clip (sec. 5.2).
-
-    The paper starts the flow stream from the trained spatial one; this starts both from ImageNet's weights.
-    """
+    """The two-branch network, trained end to end on 8 snippets of each clip (sec. 5.2)."""
     return ExperimentSpec(
         name="Relational LSTM (003)",
         dataset="ucf101",
@@ -33,6 +30,7 @@ def ucf101() -> ExperimentSpec:
         flow_stream=FlowStreamSpec(
             model=RelationalLSTM(branches="both", segments=8, momentum=0.001, dropout=0.7),
             training=_training(epochs=60, milestones=(45, 55)),
+            from_rgb=True,
         ),
         evaluation=EvaluationSpec(frames=8, positions=4, crops="five", average="logits"),  # sec. 5.3
         fusion=FusionSpec(method="logits", rgb=0.45, flow=0.55),  # Table 4

@@ -63,6 +63,9 @@ class FlowStreamSpec(Spec):
     """Beside a model that sees both streams: a second network, on flow alone, with which it is fused (002)."""
     backbone: BackboneSpec | None = None
     training: TrainingSpec | None = None
+    from_rgb: bool = False
+    """Starts from all weights of the trained rgb network, the first convolution averaged over colour (003, sec. 5.2);
+    for networks that are trained end to end."""
 
 
 class NetworkPart(NamedTuple):
@@ -72,6 +75,7 @@ class NetworkPart(NamedTuple):
     model: ModelSpec
     backbones: dict[Stream, BackboneSpec]
     training: TrainingSpec
+    from_rgb: bool = False
 
     @property
     def end_to_end(self) -> EndToEndSpec | None:
@@ -103,7 +107,7 @@ class ExperimentSpec(Spec):
         """The networks whose scores are fused: one for each stream, or one that sees both."""
         own = self.flow_stream
         backbones: dict[Stream, BackboneSpec] = {"rgb": self.backbone, "flow": own.backbone or self.backbone}
-        flow = NetworkPart(("flow",), own.model or self.model, backbones, own.training or self.training)
+        flow = NetworkPart(("flow",), own.model or self.model, backbones, own.training or self.training, own.from_rgb)
         if self.sees_together:
             both = NetworkPart(self.streams, self.model, backbones, self.training)
             return (both,) if own.model is None else (both, flow)
@@ -153,7 +157,27 @@ class ExperimentSpec(Spec):
                 _require_one_view(self.evaluation)
             else:
                 _require_end_to_end(network, self)
+        if self.flow_stream.from_rgb:
+            _require_alike(self.networks)
         return self
+
+
+def _require_alike(networks: tuple[NetworkPart, ...]) -> None:
+    """What a flow network that starts from the rgb network asks for."""
+    by_stream = {network.streams: network for network in networks}
+    rgb, flow = by_stream.get(("rgb",)), by_stream.get(("flow",))
+    if (
+        rgb is None
+        or flow is None
+        or rgb.end_to_end is None
+        or flow.end_to_end is None
+        or rgb.model.kind != flow.model.kind
+        or rgb.backbones["rgb"].name != flow.backbones["flow"].name
+    ):
+        raise ValueError(
+            "flow_stream.from_rgb: got true, allowed: false, unless both streams have the same kind of model and"
+            " backbone, trained end to end"
+        )
 
 
 def _require_features(network: NetworkPart) -> None:

@@ -97,6 +97,16 @@ def test_end_to_end_training_extracts_nothing() -> None:
     assert score.end_to_end.snippets == 5
 
 
+def test_a_flow_network_may_wait_for_the_rgb_one() -> None:
+    backbone = BackboneSpec(name="tiny", finetune=None, end_to_end=EndToEndSpec())
+    own = FlowStreamSpec(from_rgb=True)
+    stages = plan(spec(model=TSN(), backbone=backbone, flow_stream=own, splits=(1,), streams=("flow", "rgb")), INDEX)
+    edges = {stage.label: {edge.name: edge.key for edge in stage.spec.inputs} for stage in stages}
+    rgb = next(stage.key for stage in stages if stage.label == "train tsn rgb end to end, split 1, seed 0")
+    assert edges["train tsn flow end to end, split 1, seed 0"]["train"] == rgb
+    assert kinds(stages)["train"] == 2
+
+
 def test_snippets_are_cut_from_features_of_every_frame() -> None:
     stages = plan(spec(evaluation=EvaluationSpec(frames=25, snippet=30), streams=("rgb",), splits=(1,)), INDEX)
     params = {stage.spec.kind: stage.spec.params for stage in stages}

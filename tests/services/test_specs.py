@@ -50,6 +50,8 @@ END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end
             {"flow_stream": {"model": {"kind": "tsn", "segments": 25}}, "evaluation": {"frames": 20}},
             "model.segments: got 25",
         ),
+        ({"flow_stream": {"from_rgb": True}}, "flow_stream.from_rgb: got true, allowed: false, unless both"),
+        ({**END_TO_END, "flow_stream": {"from_rgb": True, "model": {"kind": "memory"}}}, "flow_stream.from_rgb"),
         ({"backbone": {"end_to_end": {}}}, "model.kind: got ts_lstm, allowed: tsn, memory, relational_lstm"),
         ({"evaluation": {"crops": "ten"}}, "evaluation.crops: got ten, allowed: center or stretch"),
         ({"evaluation": {"positions": 4}}, "evaluation.positions: got 4, allowed: 1"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import models
 from models.backbones import Backbone
+from models.backbones.weights import cross_modality
 from models.relational_lstm import RelationalLSTMNetwork
 from services.errors import UserError
 from services.specs import ModelSpec
@@ -65,6 +67,15 @@ def build_end_to_end(task: Task, params: EndToEndParams, spec: ModelSpec, num_cl
     ):
         network.load_local(weights)
     return EndToEnd(network, backbone)
+
+
+def load_from_rgb(network: nn.Module, backbone: Backbone, rgb: Mapping[str, Tensor]) -> None:
+    """Start a flow network from all weights of a trained rgb one, the first convolution averaged over colour (003)."""
+    first = f"network.{backbone.first_conv}"
+    weights = {
+        name: cross_modality(value, backbone.channels) if name.endswith(first) else value for name, value in rgb.items()
+    }
+    network.load_state_dict(weights)
 
 
 def _shape(backbone: Backbone) -> Shape:

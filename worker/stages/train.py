@@ -13,10 +13,11 @@ from torch import nn
 from services.stages import EndToEndParams, TrainParams
 from worker.stages.backbone import frame_source
 from worker.stages.features import stream_features
-from worker.stages.networks import build_end_to_end, build_network
-from worker.stages.outputs import summary, write_model
+from worker.stages.networks import build_end_to_end, build_network, load_from_rgb
+from worker.stages.outputs import MODEL_FILE, summary, write_model
 from worker.stages.splits import clips_of
 from worker.task import Reporter, Task
+from worker.training import checkpoint
 from worker.training.batches import DatasetSource, FeatureSource, Source, TensorSource, to_device
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
@@ -90,6 +91,8 @@ def _on_frames(
     world: World,
 ) -> tuple[nn.Module, Source]:
     model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
+    for rgb in task.inputs_of("train"):
+        load_from_rgb(model, backbone, checkpoint.load(rgb.path / MODEL_FILE))
     num_workers = 0 if task.device == "cpu" or frames.flow is not None else task.threads - 1
     look = (backbone.input_size, backbone.mean, backbone.std)
     dataset = SnippetDataset(

@@ -160,6 +160,18 @@ def test_end_to_end_training_starts_from_the_finetuned_backbone(stages: Any, dat
     torch.testing.assert_close(after[f"convnet.backbone.{name}"], before[f"backbone.{name}"])
 
 
+def test_a_flow_network_starts_from_the_trained_rgb_one(stages: Any, dataset: Any) -> None:
+    frozen = {**TRAINING, "epochs": 1, "optimizer": {"learning_rate": 1e-12}}
+    params = {"split": 1, "seed": 2, "model": {"kind": "tsn"}, "training": frozen}
+    rgb = stages.run("train", {**params, "streams": ["rgb"], "end_to_end": end_to_end()}, dataset[1:])
+    inputs = (*dataset[1:], rgb.as_input("train"))
+    flow = stages.run("train", {**params, "seed": 3, "streams": ["flow"], "end_to_end": end_to_end("flow")}, inputs)
+    before, after = (torch.load(run.output / "model.pt", weights_only=True) for run in (rgb, flow))
+    torch.testing.assert_close(after["convnet.classifier.weight"], before["convnet.classifier.weight"])
+    first = "convnet.backbone.network.0.weight"
+    torch.testing.assert_close(after[first], before[first].mean(1, keepdim=True).repeat(1, 4, 1, 1))
+
+
 def test_a_local_branch_starts_from_what_the_backbone_is_cut_off(stages: Any, dataset: Any) -> None:
     params = end_to_end(feature="conv5_2", backbone={"name": "resnet101_v2"})
     spec = RelationalLSTM(branches="local")
