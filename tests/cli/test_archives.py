@@ -12,11 +12,11 @@ import pytest
 from cli import archives
 from cli import rar as rar_headers
 from cli.client import CommandError
-from tests.cli.archives import rar, zipped
+from tests.cli.archives import PROGRAM, rar, zipped
 
 CLIPS = {"brush_hair/a (1)!#[x]&+;~@.avi": b"a" * 3000, "brush_hair/b.avi": b"b", "cartwheel/c.avi": b"c"}
-CAPABLE = [command for command in archives.TOOLS if command[0] in ("unrar", "unar", "bsdtar")]
-"""7-Zip reads RAR with a codec that Debian leaves out."""
+PROGRAMS = [PROGRAM, *(command for command in archives.TOOLS if command[0] in ("unrar", "unar", "bsdtar"))]
+"""Of the tests, and those of this machine; 7-Zip reads RAR with a codec that Debian leaves out."""
 
 
 def hmdb51() -> bytes:
@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(params=CAPABLE, ids=lambda command: command[0])
+@pytest.fixture(params=PROGRAMS, ids=lambda command: Path(command[0]).stem)
 def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The only program that is asked."""
     name: str = request.param[0]
