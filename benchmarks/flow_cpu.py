@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from contextlib import closing
@@ -115,15 +116,19 @@ def main() -> None:
         manifest = short_clips(folder, options.clips, options.count, options.frames)
         pairs = sum(clip.frames - 1 for clip in manifest.clips)
         print(f"{report.machine()}; load {os.getloadavg()[0]:.1f}; {pairs} pairs")
-        ratios = []
+        ratios, overheads = [], []
         for number in range(options.rounds):
             (theirs, their_work), (ours, our_work) = timed(opencv, manifest), timed(stage, folder, cores)
             ratios.append(theirs / ours)
+            overheads.append(our_work / their_work)
             rates = f"OpenCV {pairs / theirs:5.2f} pairs/s, stage {pairs / ours:5.2f} pairs/s"
             work = f"processor seconds {their_work:.1f} and {our_work:.1f}"
             print(f"round {number}: {rates}, ratio {ratios[-1]:.2f}; {work}", flush=True)
-    best = max(ratios) / cores
-    print(f"TV-L1 on {cores} cores: best ratio {max(ratios):.2f} = {best:.2f} x cores  (goal {GOAL})")
+    rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    median = statistics.median(ratios)
+    print(f"TV-L1 on {cores} cores: ratios {rounds}; median {median:.2f} = {median / cores:.2f} x cores  (goal {GOAL})")
+    rounds = ", ".join(f"{ratio:.3f}" for ratio in overheads)
+    print(f"processor time of the stage over OpenCV's: {rounds}; median {statistics.median(overheads):.3f}")
 
 
 if __name__ == "__main__":

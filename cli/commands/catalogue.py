@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,9 @@ import typer
 
 from cli.client import INVALID, Client, CommandError
 from cli.output import JsonOption, percent, print_json, print_table
+from services.datasets.annotations import Annotations
+from services.datasets.layouts import LAYOUTS, read_annotations
+from services.errors import DataError
 
 datasets = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register datasets, list them.")
 
@@ -70,6 +75,7 @@ def add(
     for option, folder in (("--root", root), ("--splits", splits)):
         if not folder.is_dir():
             raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
+    lists = _read(splits, layout)
     body = {
         "name": name,
         "root": str(root.resolve()),
@@ -82,7 +88,23 @@ def add(
     if json:
         print_json(answer)
     else:
-        print(f"{answer['name']}: revision {answer['revision']}, splits {', '.join(map(str, answer['splits'])) or '-'}")
+        counts = f"{len(lists.classes)} classes, {len(lists.named_clips())} clips"
+        print(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
+
+
+def _read(splits: Path, layout: str) -> Annotations:
+    """Read the lists before they are registered; where they are of another layout, the error says so."""
+    readers = {known: partial(read_annotations, known, splits) for known in LAYOUTS}
+    if layout not in readers:
+        raise CommandError(f"--layout: got {layout!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
+    try:
+        return readers[layout]()
+    except DataError as error:
+        for other, read in readers.items():
+            with suppress(DataError):
+                read()
+                raise CommandError(f"{error}; hint: --layout {other} reads these lists", INVALID) from error
+        raise CommandError(str(error), INVALID) from error
 
 
 @datasets.command("list")

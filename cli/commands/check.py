@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.output import JsonOption, console, print_json, print_table
 from cli.target import home
+from services.datasets.layouts import LAYOUTS
 
 DOCTOR = (sys.executable, "-m", "worker.video.doctor")
-LAYOUTS = ("ucf101", "hmdb51")
 NAMED = 10  # clips of a finding that the table names
 COUNTED = ("fps", "sizes", "codecs", "timing")
 FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
@@ -44,6 +44,8 @@ def check(
 
     Exit code 1 if a clip is missing or does not decode, or a group of clips is on both sides of a split.
     """
+    if official not in (None, *LAYOUTS):
+        raise CommandError(f"--official: got {official!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
     body = _registered(name) if root is None or splits is None else _given(root, splits, layout)
     official = official or (name if name in LAYOUTS else None)
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]

@@ -3,39 +3,75 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, get_args
 
-import httpx
 import typer
-from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from cli.archives import unpack as unpack_archive
 from cli.client import FAILURE, INVALID, CommandError
+from cli.download import NotServed, download
+from services.datasets.layouts import Layout, read_annotations
+from services.datasets.official import OFFICIAL, deviations
+from services.errors import DataError
 
-UCF = "https://www.crcv.ucf.edu/data/UCF101"
-HMDB = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
-PAGES = {
-    "ucf101": "https://www.crcv.ucf.edu/data/UCF101.php",
-    "hmdb51": "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/",
+
+class Archive(NamedTuple):
+    """An official archive.
+
+    Attributes:
+        name: of its file.
+        folder: for what it holds.
+        addresses: where its owner serves it, tried in this order.
+    """
+
+    name: str
+    folder: str
+    addresses: tuple[str, ...]
+
+
+class Official(NamedTuple):
+    """A dataset: the owner's page, and the archives of clips and of lists."""
+
+    page: str
+    clips: Archive
+    lists: Archive
+
+
+UCF = "https://www.crcv.ucf.edu"
+HMDB = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+SOURCES: dict[Layout, Official] = {  # docs/datasets.md says which public source names which address
+    "ucf101": Official(
+        f"{UCF}/data/UCF101.php",
+        Archive(
+            "UCF101.rar",
+            "UCF-101",
+            (f"{UCF}/data/UCF101/UCF101.rar", f"{UCF}/datasets/human-actions/ucf101/UCF101.rar"),
+        ),
+        Archive(
+            "UCF101TrainTestSplits-RecognitionTask.zip",
+            "ucfTrainTestlist",
+            (
+                f"{UCF}/data/UCF101/UCF101TrainTestSplits-RecognitionTask.zip",
+                f"{UCF}/wp-content/uploads/2019/03/UCF101TrainTestSplits-RecognitionTask.zip",
+            ),
+        ),
+    ),
+    "hmdb51": Official(
+        "https://serre.lab.brown.edu/hmdb51.html",
+        Archive(
+            "hmdb51_org.rar",
+            "hmdb51_org",
+            (f"{DRIVE}17anw5Oxp7lmp9cMwXPOyOpL5olDLmPpj", f"{HMDB}/hmdb51_org.rar"),
+        ),
+        Archive(
+            "test_train_splits.rar",
+            "testTrainMulti_7030_splits",
+            (f"{DRIVE}1NQxJWJSYWefyNS-LFYCenFih4gRDUPCX", f"{HMDB}/test_train_splits.rar"),
+        ),
+    ),
 }
-ADDRESSES = {
-    "ucf101": (f"{UCF}/UCF101.rar", f"{UCF}/UCF101TrainTestSplits-RecognitionTask.zip"),
-    "hmdb51": (f"{HMDB}/hmdb51_org.rar", f"{HMDB}/test_train_splits.rar"),
-}
-TRIES = 20  # connections without progress in a row
-PAUSE_SECONDS = 1.0
-UNPACKERS = (("unrar", "x", "-o+", "-idq"), ("bsdtar", "-xf"), ("7z", "x", "-y", "-bso0"), ("unar", "-q", "-f"))
-
-
-class Part(NamedTuple):
-    """A file of which a part is here: bytes here, bytes in all (None while unknown)."""
-
-    here: int
-    total: int | None
 
 
 def fetch(
@@ -43,118 +79,75 @@ def fetch(
     to: Annotated[Path, typer.Option("--to", help="Folder of the archives and of what they hold.")],
     address: Annotated[
         list[str] | None,
-        typer.Option(help="Address of an archive instead of the owner's; may be given again. Or TWOSTREAM_FETCH_NAME."),
+        typer.Option(
+            help="Address to take the clips from instead of the owner's; given again, that of the lists. "
+            "Or both, with a blank between, in TWOSTREAM_FETCH_NAME."
+        ),
     ] = None,
     unpack: Annotated[bool, typer.Option(help="Unpack the archives.")] = True,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not ask servers for a valid certificate; UCF's lacks a link.")
+    ] = False,
 ) -> None:
-    """Download the official archives of a dataset and unpack them; run again, it goes on where it was.
+    """Download the official archives of a dataset and unpack them into a folder of clips and one of lists.
 
-    HMDB51's archive holds one archive for each class; they are unpacked too.
+    Run again, it goes on where it was; what is unpacked already is not fetched again.
     """
-    if name not in ADDRESSES:
-        raise CommandError(f"NAME: got {name!r}, allowed: {', '.join(ADDRESSES)}", INVALID)
-    given = os.environ.get(f"TWOSTREAM_FETCH_{name.upper()}", "").split()
-    to.mkdir(parents=True, exist_ok=True)
-    archives = [_download(name, url, to) for url in address or given or ADDRESSES[name]]
-    for archive in archives if unpack else ():
-        _unpack(archive, to)
-    if unpack and name == "hmdb51":
-        _unpack_classes(to)
-    print(f"{name}: {', '.join(archive.name for archive in archives)} in {to}; next: twostream dataset check")
+    if name not in get_args(Layout):
+        raise CommandError(f"NAME: got {name!r}, allowed: {', '.join(SOURCES)}", INVALID)
+    layout: Layout = name  # type: ignore[assignment]
+    source = SOURCES[layout]
+    given = address or os.environ.get(f"TWOSTREAM_FETCH_{name.upper()}", "").split()
+    if len(given) > 2:
+        raise CommandError(f"--address: got {len(given)}, allowed: one for the clips and one for the lists", INVALID)
+    archives = [source.clips, source.lists]
+    archives[: len(given)] = [archive._replace(addresses=(url,)) for archive, url in zip(archives, given, strict=False)]
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for archive in archives:
+            _bring(archive, to, source.page, unpack=unpack, verify=not insecure)
+        if unpack:
+            _tell(layout, to / source.clips.folder, to / source.lists.folder)
+    except OSError as error:
+        raise CommandError(f"{to}: {error}", FAILURE) from error
 
 
-def _download(name: str, url: str, folder: Path) -> Path:
-    """Download one archive, by as many connections as it takes."""
-    target = folder / url.rpartition("/")[2]
-    if target.exists():
-        return target
-    partial = target.with_name(target.name + ".part")
-    failures = 0
-    with Progress(TextColumn(target.name), DownloadColumn(), TransferSpeedColumn(), transient=True) as progress:
-        bar = progress.add_task("", total=None)
-        while True:
-            before = _size(partial)
-            try:
-                for part in _receive(name, url, partial):
-                    progress.update(bar, completed=part.here, total=part.total)
-                break
-            except httpx.TransportError as error:
-                failures = 0 if _size(partial) > before else failures + 1
-                if failures >= TRIES:
-                    raise CommandError(f"{url}: {error or type(error).__name__}{_by_hand(name, folder)}") from error
-                time.sleep(PAUSE_SECONDS)
-    partial.rename(target)
-    return target
-
-
-def _receive(name: str, url: str, partial: Path) -> Iterator[Part]:
-    """Append what is missing to the part that is here.
-
-    Raises:
-        TransportError: the connection broke, or ended before the size that was announced.
-    """
-    here = _size(partial)
-    headers = {"Range": f"bytes={here}-"} if here else {}
-    with httpx.stream("GET", url, headers=headers, timeout=30, follow_redirects=True) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and here:
-            _require_size(url, here, _announced(answer, 0))
-            return
-        if answer.is_error or answer.headers.get("content-type", "").startswith("text/html"):
-            raise CommandError(f"{url}: answers {answer.status_code}, no archive{_by_hand(name, partial.parent)}")
-        here = here if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-        total = _announced(answer, here)
-        with partial.open("ab" if here else "wb") as file:
-            for chunk in answer.iter_raw():
-                file.write(chunk)
-                here += len(chunk)
-                yield Part(here, total)
-    _require_size(url, here, total)
-
-
-def _announced(answer: httpx.Response, here: int) -> int | None:
-    """Return the size of the whole file, where the server says it."""
-    whole = answer.headers.get("content-range", "").rpartition("/")[2]
-    if whole.isdecimal():
-        return int(whole)
-    length = answer.headers.get("content-length", "")
-    return here + int(length) if length.isdecimal() else None
-
-
-def _require_size(url: str, here: int, total: int | None) -> None:
-    if total is not None and here < total:
-        raise httpx.ReadError(f"{url}: ended after {here} of {total} bytes")
-    if total is not None and here > total:
-        raise CommandError(f"{url}: {here} bytes are here, the server has {total}; hint: remove the .part file")
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def _by_hand(name: str, folder: Path) -> str:
-    return (
-        f"; hint: the page may have moved. Download the archives by hand from {PAGES[name]} into {folder} and run this "
-        "again, or give their addresses by --address"
-    )
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    if archive.suffix == ".zip":
-        shutil.unpack_archive(archive, folder)
+def _bring(archive: Archive, to: Path, page: str, *, unpack: bool, verify: bool) -> None:
+    """Have an archive in ``to``, or what it holds in its folder there."""
+    file, folder = to / archive.name, to / archive.folder
+    if unpack and folder.is_dir():
         return
-    for tool, *options in UNPACKERS:
-        if shutil.which(tool):
-            done = subprocess.run([tool, *options, str(archive.resolve())], cwd=folder, check=False)
-            if done.returncode:
-                raise CommandError(f"{archive}: {tool} ended with {done.returncode}", FAILURE)
-            return
-    tools = ", ".join(tool for tool, *_ in UNPACKERS)
-    raise CommandError(f"{archive}: a RAR archive needs one of {tools}; hint: apt install unar, and run this again")
+    reasons = []
+    for url in () if file.exists() else archive.addresses:
+        try:
+            download(url, file, verify=verify)
+            break
+        except NotServed as error:
+            reasons.append(str(error))
+    if not file.exists():
+        raise CommandError(
+            f"{'; '.join(reasons)}; hint: the page may have moved. Download {archive.name} by hand from {page} into "
+            f"{to} and run this again, or give an address by --address",
+            FAILURE,
+        )
+    if unpack:
+        unpack_archive(file, folder)
+    else:
+        print(file)
 
 
-def _unpack_classes(folder: Path) -> None:
-    """Unpack HMDB51's archives of one class each, which hold a folder of its clips."""
-    for archive in sorted(folder.glob("*.rar")):
-        if archive.name not in {url.rpartition("/")[2] for url in ADDRESSES["hmdb51"]}:
-            _unpack(archive, folder)
-            archive.unlink()
+def _tell(layout: Layout, root: Path, lists: Path) -> None:
+    """Say what is there and what comes next; end with 1 where listed clips are missing."""
+    try:
+        annotations = read_annotations(layout, lists)
+    except DataError as error:
+        raise CommandError(str(error), FAILURE) from error
+    named = annotations.named_clips()
+    present = sum((root / clip.path).is_file() for clip in named)
+    print(f"{layout}: {present} of {len(named)} listed clips in {root}, lists in {lists}")
+    for words in deviations(annotations, OFFICIAL[layout]):
+        print(f"lists differ from the official ones: {words}")
+    if present < len(named):
+        raise CommandError(f"{root}: {len(named) - present} listed clips are missing", FAILURE)
+    print(f"next: twostream dataset add {layout} --layout {layout} --root {root} --splits {lists}")
+    print(f"then: twostream dataset check {layout}")

@@ -56,6 +56,7 @@ def test_wrong_options_are_named(dataset, monkeypatch, capsys, tmp_path) -> None
     for arguments, words in (
         ([*dataset[:2]], "NAME: not given"),
         ([*dataset[:5], "/nowhere"], "--splits: got '/nowhere', allowed: a folder"),
+        ([*dataset, "--official", "ucf102"], "--official: got 'ucf102', allowed: ucf101, hmdb51"),
         ([*dataset, "--layout", "coco"], "--layout: got 'coco', allowed: ucf101, hmdb51"),
     ):
         assert run(arguments, monkeypatch, tmp_path / "home") == 2

@@ -181,8 +181,8 @@ def test_a_dataset_is_registered_with_absolute_folders(twostream, tmp_path, monk
     for kind in ("train", "test"):
         (tmp_path / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
     monkeypatch.chdir(tmp_path)
-    code, _, err = twostream("dataset", "add", "mine", "--root", "clips", "--splits", "lists")
-    assert (code, err) == (0, "")
+    code, out, err = twostream("dataset", "add", "mine", "--root", "clips", "--splits", "lists")
+    assert (code, out, err) == (0, "mine: revision 1, 1 classes, 2 clips, splits 1\n", "")
     code, out, _ = twostream("dataset", "list", "--json")
     (mine,) = [dataset for dataset in json.loads(out) if dataset["name"] == "mine"]
     assert mine["root"] == str(tmp_path / "clips")
@@ -190,6 +190,24 @@ def test_a_dataset_is_registered_with_absolute_folders(twostream, tmp_path, monk
     assert "mine" in twostream("dataset", "list")[1]
     code, _, err = twostream("dataset", "add", "other", "--root", "nowhere", "--splits", "lists")
     assert (code, err) == (2, "twostream: --root: got 'nowhere', allowed: a folder\n")
+
+
+def test_lists_are_read_before_they_are_registered(twostream, tmp_path):
+    for code in ("clap", "wave"):
+        (tmp_path / f"{code}_test_split1.txt").write_text("a.avi 1 \nb.avi 2 \n")
+    add = ("dataset", "add", "hmdb", "--root", str(tmp_path), "--splits", str(tmp_path))
+    code, _, err = twostream(*add)
+    assert code == 2
+    assert err.endswith("classInd.txt: no such list; hint: --layout hmdb51 reads these lists\n")
+    code, _, err = twostream(*add, "--layout", "kinetics")
+    assert (code, err) == (2, "twostream: --layout: got 'kinetics', allowed: ucf101, hmdb51\n")
+    code, out, _ = twostream(*add, "--layout", "hmdb51")
+    assert (code, out) == (0, "hmdb: revision 1, 2 classes, 4 clips, splits 1\n")
+    (tmp_path / "wave_test_split1.txt").unlink()
+    (tmp_path / "clap_test_split1.txt").write_text("a.avi 7\n")
+    code, _, err = twostream(*add, "--layout", "hmdb51", "--replace")
+    assert code == 2
+    assert "clap_test_split1.txt:1: got 'a.avi 7', allowed: '<clip> <code>' with code 0, 1 or 2\n" in err
 
 
 def test_an_empty_leaderboard_says_so(twostream):

@@ -1,4 +1,4 @@
-"""The service without its doors: a real broker and database, housekeeping, and a worker process that can be killed."""
+"""The service: a real broker and database, housekeeping, and a worker process that can be killed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from sqlalchemy import select, text
 
 from cli.stack import ports
+from cli.stack.api import Api
 from cli.stack.process import Process
 from cli.stack.redis import Redis
 from cli.stack.worker import Worker as WorkerPart
@@ -56,7 +58,7 @@ def spec(**changes: Any) -> ExperimentSpec:
 
 
 class Service:
-    """Everything but the API; workers are real processes."""
+    """Everything, its parts real processes; the API runs for the tests that go through it."""
 
     def __init__(self, folder: Path, database_url: str, data: Path) -> None:
         self.folder = folder
@@ -103,8 +105,8 @@ class Service:
         with self.database.transaction() as session:
             session.execute(text("TRUNCATE experiment, stage, event, result, outbox CASCADE"))
 
-    def start_worker(self, **options: Any) -> Process:
-        env = {
+    def _environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "TWOSTREAM_HOME": str(self.folder),
             "TWOSTREAM_DATA_ROOT": str(self.settings.data),
@@ -114,9 +116,23 @@ class Service:
             "TWOSTREAM_HEARTBEAT_SECONDS": "0.5",
             "TWOSTREAM_GRACE_SECONDS": "20",
         }
+
+    @contextmanager
+    def api(self) -> Iterator[httpx.Client]:
+        """Run the API as a process of its own and lend a client of it."""
+        part = Api("127.0.0.1", ports.unused(), self._environment(), self.folder / "api.log")
+        process = Process.start(part.command())
+        try:
+            process.wait_until(part.healthy, 60)
+            with httpx.Client(base_url=part.url) as client:
+                yield client
+        finally:
+            process.stop()
+
+    def start_worker(self, **options: Any) -> Process:
         choice = WorkerOptions(**({"device": "cpu", "concurrency": 1} | options))
         log = self.folder / f"worker-{len(self.workers)}.log"
-        part = WorkerPart(choice, "", None, 30, env, log)
+        part = WorkerPart(choice, "", None, 30, self._environment(), log)
         worker = Process.start(part.command())
         self.workers.append(worker)
         return worker

@@ -1,0 +1,123 @@
+"""Archives inside archives, by the RAR programs of this machine."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cli import archives
+from cli import rar as rar_headers
+from cli.client import CommandError
+from tests.cli.archives import PROGRAM, rar, zipped
+
+CLIPS = {"brush_hair/a (1)!#[x]&+;~@.avi": b"a" * 3000, "brush_hair/b.avi": b"b", "cartwheel/c.avi": b"c"}
+PROGRAMS = [PROGRAM, *(command for command in archives.TOOLS if command[0] in ("unrar", "unar", "bsdtar"))]
+"""Of the tests, and those of this machine; 7-Zip reads RAR with a codec that Debian leaves out."""
+
+
+def hmdb51() -> bytes:
+    """An archive of one archive for each class."""
+    classes = {path.partition("/")[0] for path in CLIPS}
+    return rar({f"{name}.rar": rar({p: c for p, c in CLIPS.items() if p.startswith(name)}) for name in classes})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(params=PROGRAMS, ids=lambda command: Path(command[0]).stem)
+def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The only program that is asked."""
+    name: str = request.param[0]
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.setattr(archives, "TOOLS", (request.param,))
+    return name
+
+
+def test_archives_inside_a_rar_become_folders_of_classes(tool: str, tmp_path: Path) -> None:
+    (tmp_path / "hmdb51_org.rar").write_bytes(hmdb51())
+    archives.unpack(tmp_path / "hmdb51_org.rar", tmp_path / "clips")
+    assert contents(tmp_path / "clips") == CLIPS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "hmdb51_org.rar"]
+
+
+def test_clips_without_a_folder_get_one_of_their_archives_name(tool: str, tmp_path: Path) -> None:
+    flat = {f"{path.rpartition('/')[2]}": content for path, content in CLIPS.items() if path.startswith("brush_hair")}
+    (tmp_path / "all.rar").write_bytes(
+        rar({"org/brush_hair.rar": rar(flat), "org/cartwheel.rar": rar({"c.avi": b"c"})})
+    )
+    archives.unpack(tmp_path / "all.rar", tmp_path / "clips")
+    assert contents(tmp_path / "clips") == CLIPS
+
+
+def test_a_damaged_rar_leaves_no_folder(tool: str, tmp_path: Path) -> None:
+    content = bytearray(rar({"A/a.avi": b"a" * 3000}))
+    content[2000] ^= 1
+    (tmp_path / "x.rar").write_bytes(content)
+    with pytest.raises(CommandError, match=rf"x\.rar: {tool} "):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+    assert not (tmp_path / "clips").exists()
+
+
+def test_a_damaged_zip_leaves_no_folder(tmp_path: Path) -> None:
+    content = bytearray(zipped({"A/a.avi": b"a" * 3000}))
+    content[2000] ^= 1
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(CommandError, match=r"x\.zip: Bad CRC-32"):
+        archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
+    assert not (tmp_path / "clips").exists()
+
+
+def test_a_program_that_fails_is_followed_by_the_next(tool: str, tmp_path: Path, monkeypatch) -> None:
+    failing = tmp_path / "bin" / "failing-rar"
+    failing.parent.mkdir()
+    failing.write_text("#!/bin/sh\necho half > half.avi\necho no codec >&2\nexit 2\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(archives, "TOOLS", ((str(failing),), *archives.TOOLS))
+    (tmp_path / "hmdb51_org.rar").write_bytes(hmdb51())
+    archives.unpack(tmp_path / "hmdb51_org.rar", tmp_path / "clips")
+    assert contents(tmp_path / "clips") == CLIPS
+
+
+def test_every_program_that_failed_is_named(tmp_path: Path, monkeypatch) -> None:
+    failing = tmp_path / "failing-rar"
+    failing.write_text("#!/bin/sh\necho no codec >&2\nexit 2\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(archives, "TOOLS", ((str(failing),),))
+    (tmp_path / "x.rar").write_bytes(hmdb51())
+    with pytest.raises(CommandError, match=r"failing-rar ended with 2 \(no codec\); hint: apt install unar"):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+
+
+def test_without_a_program_the_message_names_them(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "x.rar").write_bytes(hmdb51())
+    with pytest.raises(CommandError, match="needs one of unrar, unar, 7zz, 7z, bsdtar, and none is installed"):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+
+
+def test_a_page_that_was_saved_as_an_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.rar").write_text("<html>not found</html>")
+    with pytest.raises(CommandError, match=r"begins with b'<html>', allowed: ZIP, RAR"):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+
+
+def test_headers_tell_size_and_checksum(tmp_path: Path) -> None:
+    (tmp_path / "x.rar").write_bytes(rar(CLIPS | {"again.avi": b"b"}))
+    expected = Counter((len(content), zlib.crc32(content)) for content in (*CLIPS.values(), b"b"))
+    assert rar_headers.promised(tmp_path / "x.rar") == expected
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")  # RAR 5
+    assert rar_headers.promised(tmp_path / "x.rar") is None
+
+
+def test_what_an_interrupted_run_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(zipped(CLIPS))
+    (tmp_path / ".clips.unpacking" / "all").mkdir(parents=True)
+    (tmp_path / ".clips.unpacking" / "all" / "half.avi").write_bytes(b"half")
+    archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
+    assert contents(tmp_path / "clips") == CLIPS
