@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         heartbeat_seconds: period in which a worker renews its leases.
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
         grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
+        cache_grace_seconds: age from which a collection takes files that no stage in the database names.
     """
 
     model_config = SettingsConfigDict(env_prefix="TWOSTREAM_", frozen=True, extra="ignore")
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5, gt=0)
     sweep_seconds: float = Field(2, gt=0)
     grace_seconds: float = Field(30, ge=0)
+    cache_grace_seconds: float = Field(86400, ge=0)
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:

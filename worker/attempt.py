@@ -140,6 +140,8 @@ class Attempt:
         for number in range(self._claim.attempt - 1, 0, -1):
             earlier = self._home / str(number) / "state"
             if not (earlier.is_dir() and any(earlier.iterdir())):
+                if number <= self._claim.state_dropped_at_attempt:
+                    return
                 place = self._worker.store.find(self._claim.key, number, "state")
                 if place is None:
                     continue
