@@ -21,7 +21,7 @@ class Settings(BaseSettings):
         redis_url: the broker; likewise.
         mlflow_url: the tracking server; likewise.
         artifact_root: folder or ``fsspec`` URL of stage outputs; ``home/artifacts`` when None.
-        data_root: folder of generated datasets; ``home/data`` when None.
+        data_root: folder of generated datasets and of clips' flow; ``home/data`` when None.
         work_root: local scratch folder of running stages; ``home/work`` when None.
         api_url: where the command line finds the API; from host and port when None.
         api_token: the administrator's bearer token; needed when the API listens beyond loopback.
