@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
         grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
+        frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
     """
 
     model_config = SettingsConfigDict(env_prefix="TWOSTREAM_", frozen=True, extra="ignore")
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(2, gt=0)
     grace_seconds: float = Field(30, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
+    frame_cache_gigabytes: float = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:

@@ -130,6 +130,7 @@ class Attempt:
             events=self._folder / "events.jsonl",
             result=self._folder / "result.json",
             data_root=self._worker.settings.data,
+            frame_cache_bytes=int(self._worker.settings.frame_cache_gigabytes * 10**9),
             device=self._grant.device,
             threads=self._worker.threads,
         )

@@ -36,6 +36,7 @@ class StageFacts:
     params: dict[str, Any]
     state: str
     output: str | None
+    started_at: datetime | None
     used_at: datetime
     experiments: tuple[str, ...]
     held: str | None
@@ -48,13 +49,13 @@ def gather(session: Session, *, tracked: bool) -> dict[str, StageFacts]:
         session: a transaction of the caller.
         tracked: whether MLflow is to hear of outputs.
     """
-    columns = (StageRow.key, StageRow.kind, StageRow.label, StageRow.params, StageRow.state, StageRow.output)
-    used = func.coalesce(StageRow.finished_at, StageRow.created_at)
+    named = (StageRow.key, StageRow.kind, StageRow.label, StageRow.params, StageRow.state, StageRow.output)
+    columns = (*named, StageRow.started_at, func.coalesce(StageRow.finished_at, StageRow.created_at).label("made_at"))
     read, wanted = _last_read(session), _last_wanted(session)
     live, held = _live_experiments(session), why_held(session, tracked=tracked)
     found = {}
-    for row in session.execute(select(*columns, used.label("finished_at"))):
-        times = (row.finished_at, read.get(row.key), wanted.get(row.key))
+    for row in session.execute(select(*columns)):
+        times = (row.made_at, read.get(row.key), wanted.get(row.key))
         found[row.key] = StageFacts(
             key=row.key,
             kind=row.kind,
@@ -62,6 +63,7 @@ def gather(session: Session, *, tracked: bool) -> dict[str, StageFacts]:
             params=row.params,
             state=row.state,
             output=row.output,
+            started_at=row.started_at,
             used_at=max(time for time in times if time is not None),
             experiments=tuple(sorted(live.get(row.key, ()))),
             held=held.get(row.key),

@@ -139,8 +139,7 @@ class Stocktaker:
             if file.identity in known:
                 names[file.identity].append(file.path)
         loose = (file for file in clips if file.identity not in known)
-        flow_waits = any(stage.state in UNFINISHED and KIND_OF[stage.kind] == "flow" for stage in stages.values())
-        entries = [*outputs, *self._leftovers(places, stages), *self._loose(loose, flow_waits=flow_waits)]
+        entries = [*outputs, *self._leftovers(places, stages), *self._loose(loose, stages.values())]
         return Inventory(tuple(sorted(entries, key=lambda entry: (entry.used_at, entry.key))), names)
 
     def _outputs(
@@ -181,8 +180,11 @@ class Stocktaker:
                 held = f"it is {stage.state}" if stage.state in UNFINISHED else held
             yield Entry("leftovers", place, label, tuple(files), _latest(files), places=(place,), held=held)
 
-    def _loose(self, files: Iterable[StoredFile], *, flow_waits: bool) -> Iterator[Entry]:
+    def _loose(self, files: Iterable[StoredFile], stages: Collection[StageFacts]) -> Iterator[Entry]:
         """Yield the clip files that no output has, one by one."""
+        flow_waits = any(stage.state in UNFINISHED and KIND_OF[stage.kind] == "flow" for stage in stages)
+        starts = [stage.started_at.timestamp() for stage in stages if stage.state == "running" and stage.started_at]
+        opened_by_running = min(starts, default=float("inf"))
         for file in files:
             named = CLIP_FILE.fullmatch(file.path)
             if not named and not UNFINISHED_FILE.fullmatch(file.path):
@@ -191,6 +193,8 @@ class Stocktaker:
             held = None if named else self._why_young([file])
             if kind == "flow" and flow_waits:
                 held = "a flow stage is waiting or running"
+            elif kind == "frames" and file.modified_at >= opened_by_running:
+                held = "opened since the running stages began"
             elif file.links > 1:
                 held = "the working folder of a stage has it too"
             key = named[1] if named else file.path

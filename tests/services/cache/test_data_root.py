@@ -88,6 +88,18 @@ def test_a_clip_that_was_used_since_it_was_counted_stays(local: House, monkeypat
     assert path.exists()
 
 
+def test_frames_that_a_running_stage_has_opened_stay(local: House) -> None:
+    local.submit(small_spec())
+    local.run("extract")
+    old, opened = (local.data / "frames" / name[:2] / f"{name}.npy" for name in ("ab" * 32, "cd" * 32))
+    for path in (old, opened):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"f" * 1000)
+    os.utime(old, (1e9, 1e9))
+    assert [entry.paths for entry in local.gc(0, ("frames",)).taken] == [(str(old.relative_to(local.data)),)]
+    assert opened.exists()
+
+
 def test_files_that_are_not_ours_are_neither_counted_nor_taken(local: House) -> None:
     (local.data / "UCF-101").mkdir()
     (local.data / "UCF-101" / "v.avi").write_bytes(b"x")
@@ -103,6 +115,7 @@ def test_generated_clips_go_with_their_index_and_only_when_named(local: House) -
     folder = local.data / MotionShapesParams().folder_name
     (folder / "UCF-101").mkdir(parents=True)
     (folder / "UCF-101" / "v.avi").write_bytes(b"x" * 77)
+    os.utime(folder / "UCF-101" / "v.avi", (1e9, 1e9))
     local.submit(small_spec())
     assert local.gc(0, ("index",)).taken == ()
     local.run()
