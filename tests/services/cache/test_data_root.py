@@ -55,6 +55,7 @@ def test_clips_that_no_output_has_go_by_age_unless_flow_is_awaited(local: House)
     linked = clip_file(local, "ef" * 32, modified_at=0.9e9)
     os.link(linked, local.data.parent / "state_of_a_stage")
     local.submit(small_spec(**FLOW))
+    assert {entry.held is None for entry in local.entries("flow")} == {False}
     assert local.gc(0).taken == ()
     local.run()
     stock = local.collector.take_stock().entries
