@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api import catalogue, datasets, experiments, health, keys, leaderboard, problems, queue, stream
+from api import cache, catalogue, datasets, experiments, health, keys, leaderboard, problems, queue, stream
 from api.deps import Backend
 from api.limits import BodyLimit
 from api.startup import PlainStartup
@@ -22,7 +22,7 @@ from services.errors import Unavailable
 from services.housekeeping import Housekeeper
 from services.settings import Settings
 
-ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, queue, keys, health, pages)
+ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, health, pages)
 THREADS = 16
 """Requests that work at once; each needs one connection of the database."""
 

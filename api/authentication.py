@@ -44,8 +44,16 @@ async def _administrator(settings: SettingsDep, credentials: Credentials) -> Non
         raise _unauthorized("this needs the administrator's token")
 
 
+async def _steward(settings: SettingsDep, credentials: Credentials) -> None:
+    """Answer 401 to anyone but the administrator, where a token is set."""
+    if settings.api_token is not None:
+        await _administrator(settings, credentials)
+
+
 Owner = Annotated[str, Depends(_owner)]
 AdministratorOnly = Depends(_administrator)
+StewardOnly = Depends(_steward)
+"""For routes that touch what belongs to all: open where nobody is asked for a token, else the administrator's."""
 
 
 def _is_administrator(settings: Settings, token: str) -> bool:

@@ -14,7 +14,7 @@ from services.events import EventView
 from services.experiments import StageView
 
 ExperimentState = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed"]
-StageState = Literal["waiting", "ready", "running", "succeeded", "failed", "cancelled"]
+StageState = Literal["waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted"]
 Json = dict[str, Any]
 
 MAX_SHOWN = 200

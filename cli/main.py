@@ -7,7 +7,7 @@ import sys
 import typer
 
 from cli.client import CommandError
-from cli.commands import catalogue, check, experiments, fetch, fleet, local
+from cli.commands import cache, catalogue, check, experiments, fetch, fleet, local
 from cli.output import print_json
 from cli.stack.process import StackError
 
@@ -38,6 +38,7 @@ app.command()(catalogue.leaderboard)
 catalogue.datasets.command()(check.check)
 catalogue.datasets.command()(fetch.fetch)
 app.add_typer(catalogue.datasets, name="dataset")
+app.add_typer(cache.cache, name="cache")
 app.command()(fleet.queue)
 app.command()(fleet.workers)
 app.command()(fleet.worker)

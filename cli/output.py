@@ -21,6 +21,7 @@ STATE_STYLES = {
     "lost": "red",
     "cancelled": "yellow",
     "cancelling": "yellow",
+    "evicted": "yellow",
     "running": "cyan",
     "alive": "green",
 }
@@ -54,6 +55,12 @@ def cell(value: object) -> Text:
         return Text("-", style="dim")
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return Text(text, style=STATE_STYLES.get(text, ""))
+
+
+def stages_done(experiment: dict[str, Any]) -> int:
+    """Return how many stages of an experiment have done their work, be their output still there or not."""
+    counts: dict[str, int] = experiment["progress"]["stages"]
+    return counts.get("succeeded", 0) + counts.get("evicted", 0)
 
 
 def percent(rate: float | None) -> str:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from cli.client import Client, Unreachable
 from cli.feed import Event, Feed
+from cli.output import stages_done
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 REFRESH_SECONDS = 0.5
@@ -174,9 +175,8 @@ class Bars:
         """Move the bars; leave a line for the plan, for each failure and for the end."""
         name = f"{experiment['name']} ({experiment['id']})"
         self._say_once(f"{name}: {plan(experiment, stages)}", key=experiment["id"])
-        done = experiment["progress"]["stages"].get("succeeded", 0)
         title = f"{experiment['name']}, {experiment['state']}"
-        self._move(experiment["id"], title, done, experiment["progress"]["total"], "stages")
+        self._move(experiment["id"], title, stages_done(experiment), experiment["progress"]["total"], "stages")
         for stage in stages:
             if stage["state"] == "running":
                 progress = stage["progress"] or {"done": 0, "total": None, "unit": "", "message": ""}

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import shutil
 import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from services.errors import Unavailable
+
+STAGES_FOLDER, TRASH_FOLDER = "stages", ".trash"
+MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "created")
+"""How the stores of `fsspec` name the time of the last change: a folder, S3, Azure, Google, memory."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file or object of a store.
+
+    Attributes:
+        path: relative to the store's root.
+        bytes: its length.
+        modified_at: seconds since 1970.
+        identity: equal for two names of the same content, that is, for hard links.
+        links: number of its names, ours or not.
+    """
+
+    path: str
+    bytes: int
+    modified_at: float
+    identity: tuple[object, ...]
+    links: int = 1
 
 
 class ArtifactStore:
@@ -82,6 +112,46 @@ class ArtifactStore:
         if (place := self.find(key, attempt, name)) is not None:
             self._files.rm(f"{self._root}/{place}", recursive=True)
 
+    def survey(self) -> Iterator[StoredFile]:
+        """Yield every file that attempts have published, or are just publishing.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        if self.is_local:
+            yield from walk(Path(self._root), STAGES_FOLDER)
+            return
+        self._files.invalidate_cache()
+        try:
+            found = self._files.find(f"{self._root}/{STAGES_FOLDER}", detail=True)
+        except OSError as error:
+            raise Unavailable(f"artifact store at {self._root}: {error}") from error
+        for path, facts in found.items():
+            place = path.lstrip("/").removeprefix(f"{self._root.strip('/')}/")
+            yield StoredFile(place, int(facts.get("size") or 0), _modified_at(facts), (place,))
+
+    def take(self, place: str) -> None:
+        """Remove a folder that no stage names any more.
+
+        On a folder it leaves its place at once and as a whole, so that what a crash leaves is in the trash. Elsewhere
+        it goes file by file, and what is left is found by the next survey.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        try:
+            if self.is_local:
+                trash(Path(self._root, place), Path(self._root, TRASH_FOLDER))
+            elif self._files.isdir(f"{self._root}/{place}"):
+                self._files.rm(f"{self._root}/{place}", recursive=True)
+        except OSError as error:
+            raise Unavailable(f"artifact store at {self._root}: {place}: {error}") from error
+
+    def empty_trash(self) -> None:
+        """Remove what an interrupted `take` left behind."""
+        if self.is_local:
+            shutil.rmtree(Path(self._root, TRASH_FOLDER), ignore_errors=True)
+
     def open_file(self, place: str) -> Path:
         """Return a local copy of one published file, named ``<place>/<file>``."""
         folder, _, file = place.rpartition("/")
@@ -89,7 +159,42 @@ class ArtifactStore:
 
 
 def _place(key: str, attempt: int, name: str) -> str:
-    return f"stages/{key[:2]}/{key}/{attempt}/{name}"
+    return f"{STAGES_FOLDER}/{key[:2]}/{key}/{attempt}/{name}"
+
+
+def walk(root: Path, folder: str) -> Iterator[StoredFile]:
+    """Yield the files below a folder of a root; those that go meanwhile are left out."""
+    for parent, _, names in os.walk(root / folder):
+        for name in names:
+            path = Path(parent, name)
+            with contextlib.suppress(FileNotFoundError):
+                facts = path.lstat()
+                identity = (facts.st_dev, facts.st_ino)
+                yield StoredFile(str(path.relative_to(root)), facts.st_size, facts.st_mtime, identity, facts.st_nlink)
+
+
+def trash(path: Path, folder: Path) -> None:
+    """Remove a file or folder so that it is there as a whole or not at all, even after a crash.
+
+    Args:
+        path: what is to go; nothing happens if it is not there.
+        folder: on the same file system; what is in it belongs to nobody.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / secrets.token_hex(8)
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(target)
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+
+def _modified_at(facts: Mapping[str, Any]) -> float:
+    """Return when an object was written, in seconds since 1970, by the name that its store gives it; now if unknown."""
+    found = next((facts[name] for name in MODIFIED if facts.get(name) is not None), None)
+    if isinstance(found, str):
+        found = datetime.fromisoformat(found)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return time.time() if found is None else float(found)
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -48,6 +48,7 @@ WITH load AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 )
 SELECT claimed.key, claimed.kind, claimed.label, claimed.attempt, claimed.params, claimed.gpus, claimed.timeout_seconds,
+    claimed.state_dropped_at_attempt,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(name, source.kind, source.key, source.output) ORDER BY position), '[]')
      FROM stage_input JOIN stage AS source ON source.key = input_key WHERE stage_key = claimed.key) AS inputs
 FROM claimed
@@ -76,6 +77,8 @@ class Claim:
     inputs: tuple[ClaimedInput, ...]
     gpus: int
     timeout_seconds: float
+    state_dropped_at_attempt: int = 0
+    """The attempts up to this one have left no state to go on from."""
 
 
 def claim(
@@ -110,4 +113,5 @@ def claim(
         inputs=tuple(ClaimedInput(*entry) for entry in row.inputs),
         gpus=row.gpus,
         timeout_seconds=row.timeout_seconds,
+        state_dropped_at_attempt=row.state_dropped_at_attempt,
     )

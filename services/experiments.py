@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -223,7 +223,7 @@ def retry(session: Session, experiment_id: str) -> Retried:
     events.tell(session, "experiment.queued", experiment_id=row.id)
     outbox.reopen_experiment(session, row)
     keys = list(session.scalars(select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == row.id)))
-    _revive(session, keys, row)
+    _remake_evicted(session, row, _revive(session, keys, row), keys)
     queues = graph.make_ready(session, keys)
     graph.settle(session, [row])
     return Retried(row, queues)
@@ -266,7 +266,8 @@ def _store_plan(
         ],
     )
     rows = _revive(session, [key for key in keys if key not in fresh], experiment)
-    outbox.tag_reused(session, experiment.id, {place: rows[key] for place, key in enumerate(keys) if key in rows})
+    there = rows.keys() - _remake_evicted(session, experiment, rows, keys)
+    outbox.tag_reused(session, experiment.id, {place: rows[key] for place, key in enumerate(keys) if key in there})
     return graph.make_ready(session, keys)
 
 
@@ -312,6 +313,18 @@ def _revive(session: Session, keys: Collection[str], experiment: ExperimentRow) 
             row.cancel_requested = False
     session.flush()
     return rows
+
+
+def _remake_evicted(
+    session: Session, experiment: ExperimentRow, rows: Mapping[str, StageRow], keys: Collection[str]
+) -> set[str]:
+    """Have evicted outputs that the plan misses made again; such a stage is no reused one."""
+    remade = graph.remake_evicted(session, list(rows.values()), keys)
+    if remade:
+        mine = (ExperimentStageRow.experiment_id == experiment.id, ExperimentStageRow.stage_key.in_(remade))
+        reused = update(ExperimentStageRow).where(*mine, ExperimentStageRow.reused).values(reused=False)
+        experiment.reused_stages -= len(list(session.scalars(reused.returning(ExperimentStageRow.stage_key))))
+    return remade
 
 
 def _make_cursor(row: ExperimentRow) -> str:

@@ -17,6 +17,8 @@ from services.errors import Cause
 
 LIVE = ("queued", "running")
 UNFINISHED = ("waiting", "ready", "running")
+DONE = ("succeeded", "evicted")
+"""A stage whose output was evicted has done its work: its experiments stay what they are."""
 
 
 def lock_stages(session: Session, keys: Collection[str]) -> dict[str, StageRow]:
@@ -53,10 +55,42 @@ def make_ready(session: Session, keys: Collection[str]) -> dict[str, int]:
 
 
 def revive(row: StageRow) -> None:
-    """Give a failed or cancelled stage a new start; its earlier attempts no longer count."""
+    """Give a failed, cancelled or evicted stage a new start; its earlier attempts no longer count."""
     row.state, row.cause, row.message, row.progress = "waiting", None, None, None
     row.cancel_requested, row.not_before, row.finished_at = False, None, None
     row.attempts_forgiven = row.attempt
+
+
+def remake_evicted(session: Session, rows: Collection[StageRow], keys: Collection[str]) -> set[str]:
+    """Give the evicted stages of a plan a new start whose output is missed, and return their keys.
+
+    Missed are the inputs of stages that are yet to run, and what no stage of the plan takes as an input. An evicted
+    stage between stages that are there stays as it is: features that exist need no flow.
+
+    Args:
+        session: a transaction of the caller.
+        rows: the stages of the plan that existed before, locked.
+        keys: all stages of the plan.
+    """
+    evicted = {row.key: row for row in rows if row.state == "evicted"}
+    if not evicted:
+        return set()
+    query = select(StageInputRow.stage_key, StageInputRow.input_key).where(StageInputRow.stage_key.in_(keys))
+    inputs: dict[str, list[str]] = {}
+    for stage_key, input_key in session.execute(query):
+        inputs.setdefault(stage_key, []).append(input_key)
+    taken = {key for entries in inputs.values() for key in entries}
+    finished = {row.key for row in rows if row.state == "succeeded"}
+    missed = [key for key in keys if key not in finished and (key not in evicted or key not in taken)]
+    remade: set[str] = set()
+    while missed:
+        key = missed.pop()
+        if key in evicted:
+            remade.add(key)
+            revive(evicted.pop(key))
+        missed += [source for source in inputs.get(key, ()) if source in evicted]
+    session.flush()
+    return remade
 
 
 def dependants(session: Session, key: str) -> list[str]:
@@ -132,7 +166,7 @@ def settle(session: Session, experiments: Collection[ExperimentRow]) -> None:
             owed = mine.where(StageRow.state == "running", StageRow.cancel_requested)
         if session.scalar(owed.limit(1)) is not None:
             continue
-        succeeded = session.scalar(mine.where(StageRow.state != "succeeded").limit(1)) is None
+        succeeded = session.scalar(mine.where(StageRow.state.not_in(DONE)).limit(1)) is None
         last = "succeeded" if succeeded else "cancelled" if cancelling else "failed"
         finish_experiment(session, experiment, last)
 

@@ -42,7 +42,9 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         select(StageRow)
         .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
         .where(
-            ExperimentStageRow.experiment_id == experiment.id, StageRow.kind == "fuse", StageRow.state == "succeeded"
+            ExperimentStageRow.experiment_id == experiment.id,
+            StageRow.kind == "fuse",
+            StageRow.state.in_(("succeeded", "evicted")),  # its numbers stay, whatever becomes of its files
         )
     )
     measured = [entry for stage in session.scalars(query) for entry in _read(stage)]

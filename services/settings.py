@@ -21,7 +21,7 @@ class Settings(BaseSettings):
         redis_url: the broker; likewise.
         mlflow_url: the tracking server; likewise.
         artifact_root: folder or ``fsspec`` URL of stage outputs; ``home/artifacts`` when None.
-        data_root: folder of generated datasets; ``home/data`` when None.
+        data_root: folder of generated datasets and of clips' flow; ``home/data`` when None.
         work_root: local scratch folder of running stages; ``home/work`` when None.
         api_url: where the command line finds the API; from host and port when None.
         api_token: the administrator's bearer token; needed when the API listens beyond loopback.
@@ -29,6 +29,8 @@ class Settings(BaseSettings):
         heartbeat_seconds: period in which a worker renews its leases.
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
         grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
+        cache_grace_seconds: age from which a collection takes files that no stage in the database names.
+        frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
     """
 
     model_config = SettingsConfigDict(env_prefix="TWOSTREAM_", frozen=True, extra="ignore")
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5, gt=0)
     sweep_seconds: float = Field(2, gt=0)
     grace_seconds: float = Field(30, ge=0)
+    cache_grace_seconds: float = Field(86400, ge=0)
+    frame_cache_gigabytes: float = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:

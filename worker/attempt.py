@@ -130,6 +130,7 @@ class Attempt:
             events=self._folder / "events.jsonl",
             result=self._folder / "result.json",
             data_root=self._worker.settings.data,
+            frame_cache_bytes=int(self._worker.settings.frame_cache_gigabytes * 10**9),
             device=self._grant.device,
             threads=self._worker.threads,
         )
@@ -140,6 +141,8 @@ class Attempt:
         for number in range(self._claim.attempt - 1, 0, -1):
             earlier = self._home / str(number) / "state"
             if not (earlier.is_dir() and any(earlier.iterdir())):
+                if number <= self._claim.state_dropped_at_attempt:
+                    return
                 place = self._worker.store.find(self._claim.key, number, "state")
                 if place is None:
                     continue

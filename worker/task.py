@@ -38,7 +38,8 @@ class Task(BaseModel):
         state: a folder carried over from earlier attempts; everything in it is replaced atomically.
         events: file of JSON lines, see ``Reporter``.
         result: file that holds the ``Outcome`` when the process ends by itself.
-        data_root: where generated datasets live on this host.
+        data_root: where generated datasets and clip files live on this host.
+        frame_cache_bytes: what decoded frames may take there; 0 keeps none.
         device: ``cpu`` or ``cuda:0``; ``CUDA_VISIBLE_DEVICES`` is already set.
         threads: number of CPU threads for tensor operations.
     """
@@ -55,6 +56,7 @@ class Task(BaseModel):
     events: Path
     result: Path
     data_root: Path
+    frame_cache_bytes: int = 0
     device: str = "cpu"
     threads: int = 1
 

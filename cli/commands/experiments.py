@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, ago, print_json, print_table
+from cli.output import JsonOption, ago, print_json, print_table, stages_done
 from cli.watch import Watch
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
@@ -141,8 +141,7 @@ def _change(experiment: str, verb: str, *, json: bool) -> None:
 
 
 def _done(experiment: dict[str, Any]) -> str:
-    progress = experiment["progress"]
-    return f"{progress['stages'].get('succeeded', 0)}/{progress['total']}"
+    return f"{stages_done(experiment)}/{experiment['progress']['total']}"
 
 
 def _how_far(stage: dict[str, Any]) -> str | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+RECIPE = 1  # rises when the same parameters make other clips
 
 
 class MotionShapesParams(BaseModel):
@@ -25,3 +29,9 @@ class MotionShapesParams(BaseModel):
     size: Annotated[int, Field(ge=32, le=512, multiple_of=16)] = 64
     min_frames: Annotated[int, Field(ge=28)] = 32
     max_frames: Annotated[int, Field(le=1000)] = 48
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the folder of these clips and their lists, below the data root."""
+        content = json.dumps({"recipe": RECIPE, **self.model_dump(mode="json")}, sort_keys=True)
+        return f"motion_shapes-{hashlib.sha256(content.encode()).hexdigest()[:16]}"

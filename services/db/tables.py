@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 Json = dict[str, Any]
 
 EXPERIMENT_STATES = ("queued", "running", "cancelling", "cancelled", "succeeded", "failed")
-STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled")
+STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted")
 FINISHED = ("succeeded", "failed", "cancelled")
 
 
@@ -130,6 +130,7 @@ class StageRow(Base):
     timeout_seconds: Mapped[float]
     attempt: Mapped[int] = mapped_column(server_default="0")
     attempts_forgiven: Mapped[int] = mapped_column(server_default="0")
+    state_dropped_at_attempt: Mapped[int] = mapped_column(server_default="0")
     cancel_requested: Mapped[bool] = mapped_column(server_default="false")
     worker_id: Mapped[str | None] = mapped_column(String(60))
     lease_expires_at: Mapped[datetime | None]

@@ -22,6 +22,7 @@ from worker.task import Task
 from worker.training import checkpoint
 from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
 from worker.video.flow.on_the_fly import OnTheFlyFlow
+from worker.video.frames import STORE_FOLDER, FrameStore
 from worker.video.manifest import Manifest
 
 BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet
@@ -90,7 +91,8 @@ def frame_source(
 ) -> Source:
     """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now."""
     if params.stream == "rgb":
-        return RgbSource(manifest.root, cache_bytes)
+        store = FrameStore(task.data_root / STORE_FOLDER, task.frame_cache_bytes) if task.frame_cache_bytes else None
+        return RgbSource(manifest.root, cache_bytes, store)
     if params.flow is not None:
         return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device))
     stored = (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -94,7 +95,9 @@ class Shard:
         """Tell whether a clip is finished, here or under its address."""
         file, address = self._state(clip), self._address(clip)
         if not file.exists() and address is not None and address.exists():
-            _link(address, file)
+            with contextlib.suppress(FileNotFoundError):  # a collection of the cache has just taken it
+                _link(address, file)
+                os.utime(address)  # the last use, by which a collection of the cache goes
         return file.exists()
 
     def _name(self, clip: Clip) -> str:

@@ -23,7 +23,9 @@ from torch.utils.data import Dataset
 from services.errors import DataError
 from worker.video.decode import DecodeFailed, decode_clip, decode_frames
 from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
+from worker.video.frames import FrameStore
 from worker.video.manifest import Clip
+from worker.video.mapped import OpenReaders
 from worker.video.protocols import first_seconds as seconds_of
 from worker.video.sampling import Indices, random_frame, spaced_frames, stack_fields
 from worker.video.transforms import Transform
@@ -54,13 +56,15 @@ class RgbSource:
     Args:
         root: folder of the clips.
         cache_bytes: budget of decoded frames in bytes.
+        store: decoded frames on disk; it is filled only where there is a budget: none says that clips are read once.
     """
 
     channels = 3
 
-    def __init__(self, root: Path, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, root: Path, cache_bytes: int = CACHE_BYTES, store: FrameStore | None = None) -> None:
         self._root = root
         self._left_bytes = cache_bytes
+        self._store, self._fills_store = store, cache_bytes > 0
         self._clips: dict[str, NDArray[np.uint8]] = {}
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
@@ -71,15 +75,29 @@ class RgbSource:
         """
         path = self._root / clip.path
         num_bytes = clip.frames * clip.height * clip.width * 3
-        if clip.id not in self._clips and num_bytes <= self._left_bytes:
-            decoded = decode_clip(path)
-            if len(decoded) != clip.frames:
-                raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
-            self._clips[clip.id] = decoded
+        stored = self._stored(clip)
+        if stored is None and clip.id not in self._clips and num_bytes <= self._left_bytes:
+            self._clips[clip.id] = self._decode(clip)
             self._left_bytes -= num_bytes
-        cached = self._clips.get(clip.id)
+        cached = self._clips.get(clip.id) if stored is None else stored
         images = decode_frames(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
         return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+    def _stored(self, clip: Clip) -> NDArray[np.uint8] | None:
+        """Return the frames of a clip from the store, which keeps them from now on if it has room."""
+        if self._store is None or clip.id in self._clips:
+            return None
+        found = self._store.find(clip)
+        if found is not None or not self._fills_store:
+            return found
+        return self._store.add(clip, lambda: self._decode(clip))
+
+    def _decode(self, clip: Clip) -> NDArray[np.uint8]:
+        path = self._root / clip.path
+        decoded = decode_clip(path)
+        if len(decoded) != clip.frames:
+            raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
+        return decoded
 
 
 class FlowSource:
@@ -98,7 +116,7 @@ class FlowSource:
             raise ValueError("folders: got none, allowed: one or more")
         self._folders, self._stack = tuple(folders), stack
         self.channels = 2 * stack
-        self._maps: dict[str, FlowReader] = {}
+        self._maps: OpenReaders[FlowReader] = OpenReaders()
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
@@ -112,16 +130,17 @@ class FlowSource:
         return torch.from_numpy(stacks.reshape(len(frames), self.channels, *fields.shape[2:]))
 
     def _fields(self, clip: Clip) -> FlowReader:
-        if clip.id not in self._maps:
-            names = [f"{clip.id}{suffix}" for suffix in sorted(set(SUFFIXES.values()))]
-            found = [path for folder in self._folders for name in names if (path := folder / name).is_file()]
-            if not found:
-                raise DataError(f"no flow of clip {clip.id}: looked in {len(self._folders)} shards")
-            fields = open_flow(found[0])
-            if fields.shape[0] != clip.frames - 1:
-                raise DataError(f"{found[0]}: {fields.shape[0]} flow fields, allowed: {clip.frames - 1}")
-            self._maps[clip.id] = fields
-        return self._maps[clip.id]
+        return self._maps.get(clip.id, lambda: self._open(clip))
+
+    def _open(self, clip: Clip) -> FlowReader:
+        names = [f"{clip.id}{suffix}" for suffix in sorted(set(SUFFIXES.values()))]
+        found = [path for folder in self._folders for name in names if (path := folder / name).is_file()]
+        if not found:
+            raise DataError(f"no flow of clip {clip.id}: looked in {len(self._folders)} shards")
+        fields = open_flow(found[0])
+        if fields.shape[0] != clip.frames - 1:
+            raise DataError(f"{found[0]}: {fields.shape[0]} flow fields, allowed: {clip.frames - 1}")
+        return fields
 
 
 class FrameDataset(Dataset[tuple[Tensor, int]]):

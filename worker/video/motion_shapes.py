@@ -34,8 +34,6 @@ Groups 1 to 25 share a background; test groups of the splits are 1-7, 8-14, 15-2
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,7 +62,6 @@ GROUPS = range(1, 26)
 TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}
 FRAMES_PER_SECOND = 25
 REST_FIELDS = 4
-RECIPE = 1  # rises when the same parameters make other clips
 
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
@@ -79,8 +76,7 @@ class Folders(NamedTuple):
 
 def motion_shapes_folders(params: MotionShapesParams, data_root: Path) -> Folders:
     """Return the folders that belong to the parameters, generated or not."""
-    content = json.dumps({"recipe": RECIPE, **params.model_dump(mode="json")}, sort_keys=True)
-    folder = data_root / f"motion_shapes-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    folder = data_root / params.folder_name
     return Folders(folder / "UCF-101", folder / "lists")
 
 

@@ -1,0 +1,231 @@
+"""Collecting: what was unused for longest goes first, until the rest fits; what a stage needs stays.
+
+A stage's output goes in two steps. Its row is locked, asked once more whether anybody needs it, and becomes `evicted`;
+that is committed. Only then do the files go. A submission locks the rows of its plan too, so that it either finds the
+output there, and the collection finds it needed, or finds it evicted and has it made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from services import events, graph
+from services.artifacts import TRASH_FOLDER, ArtifactStore
+from services.cache.facts import FLOW, why_held
+from services.cache.inventory import (
+    BY_DEFAULT,
+    PLACE,
+    Entry,
+    Identity,
+    Inventory,
+    Kind,
+    Stocktaker,
+    generated_folder,
+    only,
+)
+from services.db.engine import Database
+from services.db.locks import held
+from services.db.tables import OutboxRow, StageRow
+from services.errors import Conflict
+
+ADVISORY_LOCK = 7_205_759_403_792_797
+"""Held by the collection that is at work; any fixed number that nothing else uses."""
+MESSAGE = "its output was dropped from the cache; it is made again when a stage needs it"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection has dropped, or would.
+
+    Attributes:
+        before: bytes of the kinds that were asked for, before it.
+        after: and after it.
+        taken: entries that are gone, in the order in which they went.
+        more: whether the time was up before all was taken that should be.
+    """
+
+    before: int
+    after: int
+    taken: tuple[Entry, ...]
+    more: bool = False
+
+
+class Collector:
+    """Drops entries.
+
+    Args:
+        database: who needs what.
+        store: outputs and checkpoints.
+        data_root: generated datasets and clip files.
+        grace_seconds: age that files without a stage must have.
+        tracked: whether MLflow is to hear of outputs.
+    """
+
+    def __init__(
+        self, database: Database, store: ArtifactStore, data_root: Path, *, grace_seconds: float, tracked: bool
+    ) -> None:
+        self._database, self._store, self._data_root, self._tracked = database, store, data_root, tracked
+        self._stocktaker = Stocktaker(database, store, data_root, grace_seconds=grace_seconds, tracked=tracked)
+
+    def take_stock(self) -> Inventory:
+        """Return all that is there; see ``Stocktaker``."""
+        return self._stocktaker.take_stock()
+
+    def collect(
+        self, max_bytes: int, kinds: Collection[Kind] = (), *, dry_run: bool = False, seconds: float = float("inf")
+    ) -> Collected:
+        """Drop what was unused for longest until the rest takes no more than ``max_bytes``, or nothing more may go.
+
+        Args:
+            max_bytes: bound of all that is counted, or of the kinds that are named.
+            kinds: to take from; those of `BY_DEFAULT` when none is named.
+            dry_run: change nothing.
+            seconds: time after which to stop between two entries.
+
+        Raises:
+            Conflict: another collection is at work.
+            Unavailable: Postgres or the store is away; what was dropped is dropped.
+        """
+        if dry_run:
+            return self._collect(max_bytes, kinds, dry_run=True, deadline=float("inf"))
+        with held(self._database, ADVISORY_LOCK) as ours:
+            if not ours:
+                raise Conflict("another collection of the cache is at work; hint: try again when it has ended")
+            self._store.empty_trash()
+            self._empty_trash()
+            return self._collect(max_bytes, kinds, dry_run=False, deadline=time.monotonic() + seconds)
+
+    def _collect(self, max_bytes: int, kinds: Collection[Kind], *, dry_run: bool, deadline: float) -> Collected:
+        inventory = self.take_stock()
+        covered = only(inventory, kinds) if kinds else inventory
+        ledger = Ledger(covered.entries)
+        before, taken = ledger.bytes, list[Entry]()
+        for entry in candidates(covered, kinds or BY_DEFAULT):
+            if ledger.bytes <= max_bytes:
+                break
+            if taken and time.monotonic() > deadline:
+                return Collected(before, ledger.bytes, tuple(taken), more=True)
+            if not dry_run and not self._take(entry):
+                continue
+            taken.append(entry)
+            for identity in ledger.drop(entry):
+                for name in () if dry_run else inventory.further_names.get(identity, ()):
+                    (self._data_root / name).unlink(missing_ok=True)
+        return Collected(before, ledger.bytes, tuple(taken))
+
+    def _take(self, entry: Entry) -> bool:
+        """Take an entry unless somebody has come to need it; return whether it is gone."""
+        if entry.loose:
+            return self._take_clip(entry)
+        with self._database.transaction() as session:
+            ready = self._evict(session, entry) if entry.stages else _disown(session, entry)
+        if not ready:
+            return False
+        for place in entry.places:
+            self._store.take(place)
+        for path in entry.paths:
+            self._take_generated(path)
+        return True
+
+    def _evict(self, session: Session, entry: Entry) -> bool:
+        """Write that the outputs of an entry are no more; False when one of them is needed after all."""
+        rows = graph.lock_stages(session, entry.stages)
+        there = all(row.state == "succeeded" and row.output in entry.places for row in rows.values())
+        if not there or why_held(session, entry.stages, tracked=self._tracked):
+            return False
+        for row in rows.values():
+            row.state, row.output, row.message = "evicted", None, MESSAGE
+            events.tell(session, "stage.evicted", stage_key=row.key, attempt=row.attempt, message=MESSAGE)
+        pending = (
+            OutboxRow.stage_key.in_(entry.stages),
+            OutboxRow.kind == "artifact",
+            OutboxRow.delivered_at.is_(None),
+        )
+        session.execute(update(OutboxRow).where(*pending).values(delivered_at=func.clock_timestamp(), error=MESSAGE))
+        return True
+
+    def _take_clip(self, entry: Entry) -> bool:
+        """Take the file of one clip, unless a stage has linked or touched it since."""
+        if entry.kind == "flow":
+            with self._database.transaction() as session:
+                waiting = select(StageRow.key).where(StageRow.kind.in_(FLOW), StageRow.state.in_(graph.UNFINISHED))
+                if session.scalar(waiting.limit(1)) is not None:
+                    return False
+        (file,), path = entry.files, self._data_root / entry.paths[0]
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            return True
+        if facts.st_nlink > 1 or facts.st_mtime != file.modified_at:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+    def _take_generated(self, name: str) -> None:
+        """Take generated clips, while no stage can be written that would read them."""
+        with self._database.transaction() as session:
+            session.execute(text("LOCK TABLE stage IN SHARE ROW EXCLUSIVE MODE"))
+            query = select(StageRow).where(
+                StageRow.kind == "index", StageRow.state.in_((*graph.UNFINISHED, "succeeded"))
+            )
+            if all(generated_folder(row.kind, row.params) != name for row in session.scalars(query)):
+                (self._data_root / TRASH_FOLDER).mkdir(exist_ok=True)
+                (self._data_root / name).rename(self._data_root / TRASH_FOLDER / name)
+        self._empty_trash()
+
+    def _empty_trash(self) -> None:
+        shutil.rmtree(self._data_root / TRASH_FOLDER, ignore_errors=True)
+
+
+class Ledger:
+    """The bytes that are left while entries go; a file that several have is there until the last of them goes."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._sizes = {file.identity: file.bytes for entry in entries for file in entry.files}
+        self._owners = Counter(identity for entry in entries for identity in _identities(entry))
+        self.bytes = sum(self._sizes.values())
+
+    def drop(self, entry: Entry) -> list[Identity]:
+        """Count an entry out and return the files that nobody has any more."""
+        identities = _identities(entry)
+        self._owners.subtract(identities)
+        gone = [identity for identity in identities if not self._owners[identity]]
+        self.bytes -= sum(self._sizes[identity] for identity in gone)
+        return gone
+
+
+def candidates(inventory: Inventory, kinds: Collection[Kind]) -> Iterator[Entry]:
+    """Yield what may go, unused for longest first; not what frees nothing, its files being those of one that stays."""
+    stays = [entry for entry in inventory.entries if entry.held or entry.kind not in kinds]
+    kept = {identity for entry in stays for identity in _identities(entry)}
+    for entry in inventory.entries:
+        if not entry.held and entry.kind in kinds and not _identities(entry) <= kept:
+            yield entry
+
+
+def _identities(entry: Entry) -> set[Identity]:
+    return {file.identity for file in entry.files}
+
+
+def _disown(session: Session, entry: Entry) -> bool:
+    """Write that there is no state to go on from; False when the stage has come to need it."""
+    found = PLACE.fullmatch(f"{entry.key}/")
+    if found is None:
+        return True
+    _, key, number, name = found.groups()
+    row = graph.lock_stages(session, [key]).get(key)
+    if row is None:
+        return True
+    if row.state in graph.UNFINISHED or row.output == entry.key:
+        return False
+    if name == "state":
+        row.state_dropped_at_attempt = max(row.state_dropped_at_attempt, int(number))
+    return True

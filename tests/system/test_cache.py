@@ -1,0 +1,67 @@
+"""A collection beside a real worker: what runs keeps its inputs, what is gone is made again to the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services import experiments
+from services.cache.collection import Collector
+from services.cache.inventory import Inventory, Kind
+from tests.system.conftest import Service, rank_process, spec, stopped
+
+pytestmark = pytest.mark.xdist_group("cache")
+EVERYTHING: tuple[Kind, ...] = ("flow", "features", "models", "scores", "leftovers")
+
+
+def collector(service: Service) -> Collector:
+    return Collector(service.database, service.store, service.settings.data, grace_seconds=0, tracked=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def kinds(inventory: Inventory) -> set[str]:
+    return {entry.kind for entry in inventory.entries}
+
+
+def states(service: Service, experiment_id: str) -> dict[str, str]:
+    with service.database.transaction() as session:
+        return {view.row.kind: view.row.state for view in experiments.stages(session, experiment_id)}
+
+
+def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(service: Service) -> None:
+    worker = service.start_worker()
+    flow = {"streams": ["flow"], "flow": {"algorithm": "farneback", "shards": 1, "stack": 3}}
+    first = service.submit(spec(**flow))
+    service.wait_for_event("checkpoint", "finetune")
+    gc = collector(service)
+    with stopped(rank_process(worker)):
+        flow_files = contents(service.output(first, "flow"))
+        assert gc.collect(0, EVERYTHING).taken == ()
+        assert contents(service.output(first, "flow")) == flow_files
+        [entry] = [entry for entry in gc.take_stock().entries if entry.kind == "flow"]
+        assert "needed by " in str(entry.held)
+    service.finish(first)
+    assert service.attempts("finetune") == [("succeeded", None)]
+    features, model = (contents(service.output(first, kind)) for kind in ("extract", "train"))
+
+    shared = [file for file in (service.settings.data / "flow").rglob("*.npy") if file.stat().st_nlink == 2]
+    assert len(shared) == len(flow_files) - 1
+    assert {entry.kind for entry in gc.collect(0).taken} == {"flow", "features"}
+    assert not any(file.exists() for file in shared)
+    assert kinds(gc.take_stock()) == {"index", "models", "scores"}
+    assert service.state(first) == "succeeded"
+    assert (states(service, first)["flow"], states(service, first)["extract"]) == ("evicted", "evicted")
+
+    second = service.submit(spec(**flow, seeds=[0], model={"kind": "mean_pooling"}))
+    service.finish(second)
+    assert states(service, second) == dict.fromkeys(states(service, second), "succeeded")
+    assert contents(service.output(second, "flow")) == flow_files
+    assert contents(service.output(second, "extract")) == features
+    assert contents(service.output(first, "train")) == model
+    for kind in ("flow", "extract"):
+        assert service.attempts(kind) == [("succeeded", None)] * 2, kind
+    assert service.attempts("finetune") == [("succeeded", None)]
