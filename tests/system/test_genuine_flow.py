@@ -29,6 +29,7 @@ FRAMES = 3  # a pair of genuine frames takes TV-L1 about a second
 pytestmark = [
     pytest.mark.data,
     pytest.mark.xdist_group("chaos"),
+    pytest.mark.timeout(600),  # 45 s of processor time, more by the clock where others compute
     pytest.mark.skipif(not CLIPS.is_dir(), reason="the genuine clips do not lie beside this checkout"),
 ]
 
