@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from services import experiments
 from services.cache.collection import Collector
@@ -65,3 +66,28 @@ def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(servic
     for kind in ("flow", "extract"):
         assert service.attempts(kind) == [("succeeded", None)] * 2, kind
     assert service.attempts("finetune") == [("succeeded", None)]
+
+
+def test_frames_on_disk_change_no_bit(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights(experiment_id: str) -> dict[str, bytes]:
+        state = torch.load(service.output(experiment_id, "finetune") / "model.pt", weights_only=True)
+        return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+
+    worker = service.start_worker()
+    decoded = service.submit(spec())
+    service.finish(decoded)
+    expected = weights(decoded)
+    frames = service.settings.data / "frames"
+    assert not frames.exists()
+
+    worker.stop()
+    service.forget()
+    monkeypatch.setenv("TWOSTREAM_FRAME_CACHE_GIGABYTES", "1")
+    service.start_worker()
+    mapped = service.submit(spec())
+    service.finish(mapped)
+    assert weights(mapped) == expected
+    kept = [entry for entry in collector(service).take_stock().entries if entry.kind == "frames"]
+    assert len(kept) == len(list(frames.glob("*/*.npy"))) > 10
+    assert collector(service).collect(0, ("frames",)).after == 0
+    assert not list(frames.glob("*/*.npy"))
