@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from services import experiments
 from services.cache.collection import Collector
 from services.cache.inventory import Inventory, Kind
-from tests.system.conftest import Service, rank_process, spec, stopped
+from tests.system.conftest import Service, rank_process, spec, stopped, training
 
 pytestmark = pytest.mark.xdist_group("cache")
 EVERYTHING: tuple[Kind, ...] = ("flow", "features", "models", "scores", "leftovers")
@@ -35,6 +36,7 @@ def states(service: Service, experiment_id: str) -> dict[str, str]:
 def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(service: Service) -> None:
     worker = service.start_worker()
     flow = {"streams": ["flow"], "flow": {"algorithm": "farneback", "shards": 1, "stack": 3}}
+    flow["training"] = training(2)
     first = service.submit(spec(**flow))
     service.wait_for_event("checkpoint", "finetune")
     gc = collector(service)
@@ -65,3 +67,32 @@ def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(servic
     for kind in ("flow", "extract"):
         assert service.attempts(kind) == [("succeeded", None)] * 2, kind
     assert service.attempts("finetune") == [("succeeded", None)]
+
+
+def test_frames_on_disk_change_no_bit(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights(experiment_id: str) -> dict[str, bytes]:
+        state = torch.load(service.output(experiment_id, "finetune") / "model.pt", weights_only=True)
+        return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+
+    short = {
+        "backbone": {"name": "tiny", "finetune": training(2, samples_per_clip=2)},
+        "training": training(1),
+    }
+    worker = service.start_worker()
+    decoded = service.submit(spec(**short))
+    service.finish(decoded)
+    expected = weights(decoded)
+    frames = service.settings.data / "frames"
+    assert not frames.exists()
+
+    worker.stop()
+    service.forget()
+    monkeypatch.setenv("TWOSTREAM_FRAME_CACHE_GIGABYTES", "1")
+    service.start_worker()
+    mapped = service.submit(spec(**short))
+    service.finish(mapped)
+    assert weights(mapped) == expected
+    kept = [entry for entry in collector(service).take_stock().entries if entry.kind == "frames"]
+    assert len(kept) == len(list(frames.glob("*/*.npy"))) > 10
+    assert collector(service).collect(0, ("frames",)).after == 0
+    assert not list(frames.glob("*/*.npy"))

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +175,26 @@ def test_output_on_another_disk_is_copied(task: Task, report: Reporter, monkeypa
     monkeypatch.setattr("os.link", refuse)
     flow.run(task, PARAMS, report)
     assert contents(task.output).keys() == {"clips.json", "A/a.npy", "A/b.npy", "B/c.npy"}
+
+
+def test_a_clip_that_vanishes_from_the_store_is_computed_again(
+    task: Task, report: Reporter, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = Manifest.model_validate_json((index / "manifest.json").read_text())
+    clips = tuple(clip.model_copy(update={"sha256": f"{place:064x}"}) for place, clip in enumerate(manifest.clips))
+    write_manifest(index, manifest.model_copy(update={"clips": clips}))
+    flow.run(task, PARAMS, report)
+    other = task.model_copy(update={"state": tmp_path / "other_state", "output": tmp_path / "other"})
+    link, taken = os.link, []
+
+    def take_first(source: Path, target: Path) -> None:  # as a collection of the cache might, just then
+        if not taken and task.data_root in Path(source).parents:
+            taken.append(source)
+            Path(source).unlink()
+        link(source, target)
+
+    monkeypatch.setattr("os.link", take_first)
+    summary = flow.run(other, PARAMS, report)
+    assert (summary["computed"], summary["found_finished"]) == (1, 2)
+    assert contents(other.output) == contents(task.output)
+    assert Path(taken[0]).exists()
