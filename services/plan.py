@@ -18,7 +18,6 @@ from services.specs import (
     NetworkPart,
     Stream,
     TrainingSpec,
-    features_of,
 )
 from services.stages import (
     AnyParams,
@@ -127,11 +126,12 @@ class Plan:
         params = ExtractParams(
             stream=stream,
             backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
-            feature=_feature(network, stream),
+            feature=network.feature(stream),
             frames=look.frames if look.snippet is None else None,
             first_seconds=look.first_seconds,
             crop="stretch" if look.crops == "stretch" else "center",
-            flow_stack=spec.flow.stack,  # for rgb too: both streams look at the same frames (001, sec. 4.2)
+            # for rgb too: both streams look at the same frames (001, sec. 4.2), unless they look at all
+            flow_stack=spec.flow.stack if stream == "flow" or look.snippet is None else 0,
             flow=self._on_the_fly if stream == "flow" else None,
             seed=place.seed if not weights and backbone.weights == "none" else None,
         )
@@ -148,7 +148,7 @@ class Plan:
             model=network.model,
             average=look.average,
             views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
-            end_to_end=params,
+            end_to_end=params.model_copy(update={"backbone": BackboneParams(name=params.backbone.name)}),
         )
         inputs = (*self._frame_edges(stream), Edge(name="train", key=train_key))
         return self._add("score", score, inputs, f"score {network.model.kind} {stream} end to end, {place}")
@@ -157,14 +157,15 @@ class Plan:
         (stream,), recipe = network.streams, network.end_to_end
         assert recipe is not None
         backbone = network.backbones[stream]
-        weights = self._weight_edges(backbone, stream, place)
         if network.from_rgb:
             rgb = next(other for other in self.spec.networks if other.streams == ("rgb",))
-            weights = (Edge(name="train", key=self._plan_train_end_to_end(rgb, place)[0]),)
+            weights: tuple[Edge, ...] = (Edge(name="train", key=self._plan_train_end_to_end(rgb, place)[0]),)
+        else:
+            weights = self._weight_edges(backbone, stream, place)
         params = EndToEndParams(
             stream=stream,
             backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
-            feature=_feature(network, stream),
+            feature=network.feature(stream),
             flow_stack=self.spec.flow.stack,
             flow=self._on_the_fly if stream == "flow" else None,
             snippets=recipe.snippets,
@@ -248,11 +249,6 @@ class Plan:
         if backbone.weights not in self.digests:
             self.digests[backbone.weights] = _file_digest(backbone.weights)
         return BackboneParams(name=backbone.name, weights=backbone.weights, digest=self.digests[backbone.weights])
-
-
-def _feature(network: NetworkPart, stream: Stream) -> str:
-    backbone = network.backbones[stream]
-    return backbone.feature or features_of(backbone.name, network.model.features[stream])[0]
 
 
 def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:

@@ -31,5 +31,6 @@ def _flow_protocol(flow: FlowSpec) -> str:
     """Name what changes the bytes that a network sees; where flow is stored does not, how it is packed may."""
     algorithm = {"raft": f"raft-{flow.raft}", "tvl1": "tvl1-gpu" if flow.chosen_device == "gpu" else "tvl1"}
     line = f"flow {algorithm.get(flow.algorithm, flow.algorithm)} +-{flow.bound:g}"
+    line += " own weights" if flow.algorithm == "raft" and flow.weights != "default" else ""
     line += " frame min-max" if flow.quantization == "frame_min_max" else ""
     return line + (f" jpeg {flow.jpeg_quality}" if flow.storage == "stored" and flow.codec == "jpeg" else "")

@@ -142,7 +142,7 @@ def _write(
         "dataset": experiment.dataset,
         "stream": stream,
         "protocol": protocol(spec, stream),
-        "model": spec.model.kind,
+        "model": _model_of(spec, stream),
         "name": experiment.name,
     }
     blank: dict[str, Any] = {
@@ -152,6 +152,12 @@ def _write(
     query = insert(ResultRow).values([shared | blank | row for row in rows])
     columns = {name: query.excluded[name] for name in blank if name != "seed"}
     session.execute(query.on_conflict_do_update(constraint="uq_result_experiment_id_stream_split_seed", set_=columns))
+
+
+def _model_of(spec: ExperimentSpec, stream: str) -> str:
+    """Return the kind of network whose numbers these are; the system goes by that of its rgb stream."""
+    own = spec.flow_stream.model if spec.flow_stream is not None and stream == "flow" else None
+    return (own or spec.model).kind
 
 
 def _metrics_of(stream: str, rows: Sequence[dict[str, Any]]) -> dict[str, float]:

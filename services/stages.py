@@ -256,7 +256,7 @@ def content_key(kind: StageKind, params: AnyParams, inputs: Sequence[Edge]) -> s
     content = {
         "kind": kind,
         "version": VERSIONS[kind],
-        "params": params.model_dump(mode="json"),
+        "params": params.model_dump(mode="json", exclude={"training": {"checkpoint_epochs", "checkpoint_steps"}}),
         "inputs": [[edge.name, edge.key] for edge in inputs],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -61,7 +61,8 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
     """Return the spec of a submitted body, and the recipe that it names.
 
     A body with ``recipe`` is that recipe's spec with the body's other fields laid over it: objects are merged, other
-    values replace. Another ``kind`` of model replaces the recipe's model as a whole.
+    values replace. Another ``kind`` of model replaces the recipe's model as a whole. Without the flow stream what the
+    recipe says of its own network falls away.
 
     Raises:
         InvalidRequest: no recipe has that name.
@@ -74,6 +75,9 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
         raise InvalidRequest("recipe", name, ", ".join(RECIPES))
     changes = {field: value for field, value in body.items() if field != "recipe"}
     base = RECIPES[name].spec.model_dump(mode="json")
+    streams = changes.get("streams")
+    if isinstance(streams, list) and "flow" not in streams and "flow_stream" not in changes:
+        base["flow_stream"] = None
     return ExperimentSpec.model_validate(_merge(base, changes)), name
 
 

@@ -44,7 +44,7 @@ def hmdb51() -> ExperimentSpec:
 
 
 def tsn() -> ExperimentSpec:
-    """TSN with three segments by its released code's numbers, on ResNet-101.
+    """TSN with three segments by its released code's numbers, on ResNet-101, one rate and decay for all weights.
 
     Its own backbone is `bn_inception`, whose weights no kept package offers: name a file of them to use it. Epochs are
     iterations at batches of 128: 1,500 of 3,500 for rgb, 10,000 and 16,000 of 18,000 for flow.

@@ -7,18 +7,9 @@ flow        optical flow
 training    optimiser, schedule, augmentation
 """
 
-from services.specs.backbone import FEATURES, BackboneSpec, EndToEndSpec, features_of
+from services.specs.backbone import FEATURES, PRETRAINED, BackboneSpec, EndToEndSpec, features_of
 from services.specs.base import Spec, Stream
-from services.specs.experiment import (
-    Crops,
-    EvaluationSpec,
-    ExperimentSpec,
-    FlowStreamSpec,
-    FusionMethod,
-    FusionSpec,
-    NetworkPart,
-    ResourceSpec,
-)
+from services.specs.experiment import ExperimentSpec
 from services.specs.flow import (
     FLOW_DEVICES,
     FlowAlgorithm,
@@ -47,6 +38,15 @@ from services.specs.networks import (
     TemporalConvNet,
     VideoLSTM,
 )
+from services.specs.parts import (
+    Crops,
+    EvaluationSpec,
+    FlowStreamSpec,
+    FusionMethod,
+    FusionSpec,
+    NetworkPart,
+    ResourceSpec,
+)
 from services.specs.training import AugmentationSpec, FinetuneSpec, OptimizerSpec, TrainingSpec
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "FEATURES",
     "FLOW_DEVICES",
     "LSTM",
+    "PRETRAINED",
     "TSLSTM",
     "TSN",
     "AugmentationSpec",

@@ -272,6 +272,11 @@ class RelationalLSTM(Network):
     dropout: Share = 0.8
     """0.8 for rgb, 0.7 for flow (sec. 5.2)."""
 
+    @property
+    def least_steps(self) -> int:
+        """One step for each segment."""
+        return self.segments or 1
+
 
 ModelSpec = Annotated[
     ConvNet

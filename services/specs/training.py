@@ -13,7 +13,8 @@ class OptimizerSpec(Spec):
     """How weights are updated."""
 
     name: Literal["sgd", "adam", "rmsprop"] = "adam"
-    """`sgd` with momentum 0.9, `adam` with L2 in the gradient (not AdamW), `rmsprop` with decay 0.9."""
+    """`sgd` with momentum 0.9, `adam` with L2 in the gradient (not AdamW), `rmsprop` with decay 0.9
+    and epsilon 1e-3 (002's code: 1e-6 inside the root)."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

@@ -94,7 +94,7 @@ def test_end_to_end_training_extracts_nothing() -> None:
     score = next(stage.spec.params for stage in stages if isinstance(stage.spec.params, ScoreParams))
     assert score.views == ViewParams(frames=25, positions=2, crops="ten")
     assert score.end_to_end is not None
-    assert score.end_to_end.snippets == 5
+    assert (score.end_to_end.snippets, score.end_to_end.backbone.weights) == (5, "none")
 
 
 def test_a_flow_network_may_wait_for_the_rgb_one() -> None:
@@ -105,6 +105,10 @@ def test_a_flow_network_may_wait_for_the_rgb_one() -> None:
     rgb = next(stage.key for stage in stages if stage.label == "train tsn rgb end to end, split 1, seed 0")
     assert edges["train tsn flow end to end, split 1, seed 0"]["train"] == rgb
     assert kinds(stages)["train"] == 2
+    tuned = plan(
+        spec(model=TSN(), backbone=BackboneSpec(name="tiny", end_to_end=EndToEndSpec()), flow_stream=own), INDEX
+    )
+    assert {stage.label.split()[2] for stage in tuned if stage.spec.kind == "finetune"} == {"rgb,"}
 
 
 def test_snippets_are_cut_from_features_of_every_frame() -> None:
@@ -140,6 +144,11 @@ def test_inputs_come_before_what_needs_them_and_keys_are_unique() -> None:
         ({"training": TrainingSpec(epochs=3)}, ("index", "flow", "finetune", "extract"), ("train",)),
         ({"evaluation": EvaluationSpec(average="logits")}, ("extract", "train"), ("score", "fuse")),
         ({"flow": FlowSpec(bound=15)}, ("index",), ("flow",)),
+        (
+            {"training": TrainingSpec(checkpoint_epochs=7)},
+            ("index", "flow", "finetune", "extract", "train", "fuse"),
+            (),
+        ),
         ({"name": "another", "priority": 3}, ("index", "flow", "finetune", "extract", "train", "score", "fuse"), ()),
     ],
 )

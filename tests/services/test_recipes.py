@@ -46,7 +46,7 @@ def test_another_kind_of_model_replaces_the_recipe_model() -> None:
     spec, _ = resolve({"recipe": "ts_lstm_ucf101", "model": {"kind": "mean_pooling"}})
     assert spec.model == MeanPooling()
     spec, _ = resolve({"recipe": "ts_lstm_ucf101", "model": {"segments": 5}})
-    assert spec.model == TSLSTM(segments=5)
+    assert spec.model == TSLSTM(segments=5, initial_weights="code")
 
 
 @pytest.mark.parametrize("name", ["none", 3, None, ["ts_lstm_ucf101"]])
@@ -59,3 +59,10 @@ def test_without_a_recipe_the_body_is_the_spec() -> None:
     assert resolve({"dataset": "motion_shapes"}) == (ExperimentSpec(dataset="motion_shapes"), None)
     with pytest.raises(ValidationError):
         resolve({"recipe": "demo_ts_lstm", "nonsense": 1})
+
+
+def test_a_recipe_without_its_flow_stream_has_no_network_for_it() -> None:
+    spec, _ = resolve({"recipe": "relational_lstm_ucf101", "streams": ["rgb"]})
+    assert [part.streams for part in spec.networks] == [("rgb",)]
+    spec, _ = resolve({"recipe": "memory_ucf101", "flow_stream": None})
+    assert {part.training.epochs for part in spec.networks} == {121}

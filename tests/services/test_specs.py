@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from services.specs import ExperimentSpec, features_of
 
+BOTH: dict[str, Any] = {"fusion": {"method": "features"}}
 END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end": {}}}
 
 
@@ -45,13 +46,59 @@ END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end
             {"flow_stream": {"model": {"kind": "lstm"}}, "fusion": {"method": "features"}},
             "flow_stream.model: got lstm, allowed: null",
         ),
-        ({"flow_stream": {"training": {"epochs": 2}}, "streams": ["rgb"]}, "flow_stream: got values, allowed: nulls"),
+        ({"flow_stream": {"training": {"epochs": 2}}, "streams": ["rgb"]}, "flow_stream: got values, allowed: null"),
         (
             {"flow_stream": {"model": {"kind": "tsn", "segments": 25}}, "evaluation": {"frames": 20}},
-            "model.segments: got 25",
+            "flow_stream.model.segments: got 25",
         ),
-        ({"flow_stream": {"from_rgb": True}}, "flow_stream.from_rgb: got true, allowed: false, unless both"),
-        ({**END_TO_END, "flow_stream": {"from_rgb": True, "model": {"kind": "memory"}}}, "flow_stream.from_rgb"),
+        ({"flow_stream": {"from_rgb": True}}, "flow_stream.from_rgb: got true, allowed: false, unless both streams"),
+        ({**END_TO_END, "flow_stream": {"from_rgb": True, "model": {"kind": "memory"}}}, "both networks are alike; "),
+        (
+            {
+                "model": {"kind": "memory", "hidden": 64},
+                "backbone": {"end_to_end": {"snippets": 8}},
+                "flow_stream": {"from_rgb": True, "model": {"kind": "memory"}},
+            },
+            "both networks are alike; hidden differs",
+        ),
+        ({"fusion": {"rgb": 0, "flow": 0}}, "fusion.rgb: got 0 beside fusion.flow 0"),
+        (
+            {
+                "model": {"kind": "conv_lstm"},
+                "fusion": {"method": "features"},
+                "flow_stream": {"backbone": {"name": "tiny"}},
+            },
+            r"flow_stream.backbone.name: got tiny, whose maps are \(4, 4\), allowed: a backbone with maps of \(7, 7\)",
+        ),
+        (
+            {"backbone": {"name": "bn_inception", "weights": "imagenet"}},
+            "backbone.weights: got imagenet, allowed: none",
+        ),
+        ({"training": {"batch_size": 4}, "resources": {"gpus": 8}}, "training.batch_size: got 4, allowed: at least"),
+        (
+            {"flow_stream": {"backbone": {"finetune": {"batch_size": 2}}}, "resources": {"gpus": 4}},
+            "flow_stream.backbone.finetune.batch_size: got 2",
+        ),
+        (
+            {"fusion": {"method": "features"}, "flow_stream": {"training": {"epochs": 3}}},
+            "flow_stream.training: got values, allowed: null",
+        ),
+        (
+            {
+                "fusion": {"method": "features"},
+                "model": {"kind": "tsn"},
+                "flow_stream": {"backbone": {"end_to_end": {}}},
+            },
+            "fusion.method: got features",
+        ),
+        (
+            {**END_TO_END, "model": {"kind": "relational_lstm"}},
+            "model.segments: got 8, allowed: 1 to backbone.end_to_end",
+        ),
+        (
+            {"flow_stream": {"model": {"kind": "conv_lstm"}}, "backbone": {"feature": "pool5"}},
+            "backbone.feature: got pool5",
+        ),
         ({"backbone": {"end_to_end": {}}}, "model.kind: got ts_lstm, allowed: tsn, memory, relational_lstm"),
         ({"evaluation": {"crops": "ten"}}, "evaluation.crops: got ten, allowed: center or stretch"),
         ({"evaluation": {"positions": 4}}, "evaluation.positions: got 4, allowed: 1"),

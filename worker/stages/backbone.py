@@ -38,7 +38,7 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
     try:
         return backbones.build(params.name, channels=channels, weights=_first_weights(params))
     except ValueError as error:
-        raise UserError(f"backbone.weights: {params.weights}: {error}") from error
+        raise UserError(f"backbone: {error}; weights: {params.weights}") from error
 
 
 def trained_backbone(task: Task, params: ExtractParams | EndToEndParams) -> Backbone:

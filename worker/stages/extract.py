@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from models.backbones import Backbone
+from services.errors import UserError
 from services.stages import ExtractParams
 from worker.stages.backbone import frame_source, trained_backbone
 from worker.stages.features import Stored, write_features
+from worker.stages.loaders import loader_workers
 from worker.task import Reporter, Task, write_atomically
 from worker.training.loop import seed_everything
 from worker.video.crops import Stretch
@@ -58,47 +64,80 @@ def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
     return {"clips": len(manifest.clips), "steps": sum(dataset.lengths), "shape": list(shape)}
 
 
+@torch.inference_mode()
 def _parts(task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipDataset, report: Reporter) -> list[Path]:
     """Return the files of the features, part by part; those that an earlier attempt left are not made again."""
-    blocks, paths, first = dataset.blocks, [], 0
-    while first < len(blocks):
+    paths, first = [], 0
+    read = None
+    while first < len(dataset):
         path = task.state / f"features-{first:07d}.npy"
-        if not path.exists():
-            _write_part(path, _features(task, params, backbone, dataset, first, report))
-        steps = len(np.load(path, mmap_mode="r"))
-        while steps > 0:
-            steps -= len(blocks[first].frames)
-            first += 1
+        if path.exists():
+            read = None  # what is read next lies behind this part
+        else:
+            read = read or iter(_loader(task, params, backbone, dataset, first))
+            told = partial(_tell, report, dataset, first)
+            _write_part(path, _features(task, params, backbone, read, told))
+        first += _blocks_of(dataset, first, len(np.load(path, mmap_mode="r")))
         paths.append(path)
-        report.progress(blocks[first].place if first < len(blocks) else len(dataset.lengths), *_clips(dataset))
+        _tell(report, dataset, first, 0)
     return paths
 
 
-@torch.inference_mode()
-def _features(
-    task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipDataset, first: int, report: Reporter
-) -> Stored:
-    """Return the features ``(m, ...)`` of as many blocks as fill a part."""
-    rows = range(first, min(first + MAX_BLOCKS_PER_PART, len(dataset)))
-    loader = DataLoader(
-        Subset(dataset, rows),
+def _blocks_of(dataset: ClipDataset, first: int, steps: int) -> int:
+    """Return how many blocks from one on have so many frames."""
+    lengths = accumulate(len(block.frames) for block in dataset.blocks[first:])
+    return next(number for number, length in enumerate(lengths, 1) if length >= steps)
+
+
+def _loader(
+    task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipDataset, first: int
+) -> DataLoader[Tensor]:
+    """Return what reads all blocks from one on, over the ends of parts."""
+    frames = max(len(block.frames) for block in dataset.blocks)
+    item_bytes = 4 * frames * backbone.channels * backbone.input_size**2
+    return DataLoader(
+        Subset(dataset, range(first, len(dataset))),
         batch_size=None,
-        num_workers=0 if task.device == "cpu" or params.flow is not None else task.threads - 1,
+        num_workers=loader_workers(task, params.flow, item_bytes),
         pin_memory=task.device != "cpu",
     )
-    parts, num_bytes = [], 0
-    for row, frames in zip(rows, loader, strict=False):
+
+
+def _tell(report: Reporter, dataset: ClipDataset, first: int, done: int) -> None:
+    """Report how many clips are done after some blocks from one on."""
+    place = first + done
+    clips = dataset.blocks[place].place if place < len(dataset) else len(dataset.lengths)
+    report.progress(clips, len(dataset.lengths), "clips")
+
+
+def _features(
+    task: Task, params: ExtractParams, backbone: Backbone, read: Iterator[Tensor], told: Callable[[int], None]
+) -> Stored:
+    """Return the features ``(m, ...)`` of the next blocks, as many as fill a part; tell of each."""
+    parts: list[Stored] = []
+    for frames in read:
         found = backbone.features(frames.to(task.device, non_blocking=True), params.feature)
-        parts.append(found.to(torch.float16 if found.ndim == 4 else torch.float32).cpu().numpy())
-        report.progress(dataset.blocks[row].place, *_clips(dataset))
-        num_bytes += parts[-1].nbytes
-        if num_bytes + parts[-1].nbytes > PART_BYTES:
+        parts.append(_stored(found, params))
+        told(len(parts))
+        if (len(parts) + 1) * parts[-1].nbytes > PART_BYTES or len(parts) == MAX_BLOCKS_PER_PART:
             break
-    return np.concatenate(parts)
+    return cast("Stored", np.concatenate(parts))
 
 
-def _clips(dataset: ClipDataset) -> tuple[int, str]:
-    return len(dataset.lengths), "clips"
+def _stored(features: Tensor, params: ExtractParams) -> Stored:
+    """Return features as they are stored.
+
+    Raises:
+        UserError: a value of a map is too large for float16, or no number.
+    """
+    values = features.to(torch.float16 if features.ndim == 4 else torch.float32)
+    if not bool(values.isfinite().all()):
+        raise UserError(
+            f"backbone.feature: {params.feature} has values up to {float(features.abs().max()):g}, allowed: finite"
+            f" ones, below {torch.finfo(values.dtype).max:g}; hint: weights that were trained, or another feature"
+        )
+    stored: Stored = values.cpu().numpy()
+    return stored
 
 
 def _write_part(path: Path, features: Stored) -> None:

@@ -10,6 +10,7 @@ from models import ConvNet
 from models.backbones import Backbone
 from services.stages import FinetuneParams
 from worker.stages.backbone import build_backbone, frame_source
+from worker.stages.loaders import loader_workers
 from worker.stages.outputs import summary, write_model
 from worker.stages.splits import clips_of
 from worker.task import Reporter, Task
@@ -55,8 +56,8 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
 
 
 def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World) -> DatasetSource:
-    # A processor that trains has no core to spare for loaders; beside a GPU all but one have nothing else to do.
-    num_workers = 0 if task.device == "cpu" or params.flow is not None else task.threads - 1
+    batch_bytes = 4 * backbone.channels * backbone.input_size**2 * -(-params.training.batch_size // world.size)
+    num_workers = loader_workers(task, params.flow, batch_bytes)
     cache_bytes = CACHE_BYTES // max(1, num_workers)
     dataset = FrameDataset(
         clips_of(manifest, params.split, "train"),

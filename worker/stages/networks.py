@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,7 @@ def build_network(spec: ModelSpec, num_classes: int, shape: Shape | dict[str, Sh
     """
     if spec.least_steps > steps:
         raise UserError(f"model.segments: got {spec.least_steps}, allowed: 1 to the {steps} frames of the features")
-    options = spec.model_dump(exclude={"kind"})
-    try:
-        return models.build(spec.kind, num_classes=num_classes, feature_shape=shape, **options)
-    except ValueError as error:
-        raise UserError(f"model: {error}") from error
+    return _build(spec, num_classes, feature_shape=shape)
 
 
 class EndToEnd(NamedTuple):
@@ -53,13 +49,7 @@ def build_end_to_end(task: Task, params: EndToEndParams, spec: ModelSpec, num_cl
     backbone = trained_backbone(task, params)
     weights = backbone.network.state_dict()
     backbone.cut(params.feature)
-    network = models.build(
-        spec.kind,
-        num_classes=num_classes,
-        feature_shape=_shape(backbone),
-        backbone=backbone,
-        **spec.model_dump(exclude={"kind"}),
-    )
+    network = _build(spec, num_classes, feature_shape=_shape(backbone), backbone=backbone)
     if (
         isinstance(network, RelationalLSTMNetwork)
         and network.local is not None
@@ -69,13 +59,27 @@ def build_end_to_end(task: Task, params: EndToEndParams, spec: ModelSpec, num_cl
     return EndToEnd(network, backbone)
 
 
+def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
+    try:
+        return models.build(spec.kind, num_classes=num_classes, **features, **spec.model_dump(exclude={"kind"}))
+    except ValueError as error:
+        raise UserError(f"model: {error}") from error
+
+
 def load_from_rgb(network: nn.Module, backbone: Backbone, rgb: Mapping[str, Tensor]) -> None:
-    """Start a flow network from all weights of a trained rgb one, the first convolution averaged over colour (003)."""
+    """Start a flow network from all weights of a trained rgb one, the first convolution averaged over colour (003).
+
+    Raises:
+        UserError: the two networks differ in more than that.
+    """
     first = f"network.{backbone.first_conv}"
     weights = {
         name: cross_modality(value, backbone.channels) if name.endswith(first) else value for name, value in rgb.items()
     }
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"flow_stream.from_rgb: the networks of the two streams differ: {error}") from error
 
 
 def _shape(backbone: Backbone) -> Shape:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from services.stages import EndToEndParams, ScoreParams, ViewParams
 from worker.stages.backbone import frame_source
 from worker.stages.features import StreamFeatures, stream_features
+from worker.stages.loaders import loader_workers
 from worker.stages.metrics import measure
 from worker.stages.networks import build_end_to_end, build_network
 from worker.stages.outputs import MODEL_FILE
@@ -36,7 +37,7 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     """Write ``scores.json``: one forward pass for each test clip (001, section 4.2), or the mean over its views.
 
     Returns:
-        ``clips``, the metrics of the test clips, and of a network on features ``train_top1``, the accuracy over the
+        ``clips``, the metrics of the test clips, and where a clip is seen once ``train_top1``, the accuracy over the
         training clips.
 
     Raises:
@@ -50,12 +51,13 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
         scores = _on_frames(task, params, params.end_to_end, manifest, test_clips, report)
         write_scores(task.output, _score_file(params, manifest, test_clips, scores))
         return measure(scores, _labels(test_clips)).numbers()
-    train_clips = clips_of(manifest, params.split, "train")
+    # Many views of the training clips would cost more than the test itself.
+    train_clips = clips_of(manifest, params.split, "train") if params.views is None else ()
     scores = _on_features(task, params, manifest, [*test_clips, *train_clips], report)
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
     write_scores(task.output, _score_file(params, manifest, test_clips, test))
-    train_top1 = measure(train, _labels(train_clips)).top1
-    return {**measure(test, _labels(test_clips)).numbers(), "train_top1": train_top1}
+    numbers = measure(test, _labels(test_clips)).numbers()
+    return {**numbers, "train_top1": measure(train, _labels(train_clips)).top1} if train_clips else numbers
 
 
 @torch.inference_mode()
@@ -120,7 +122,7 @@ def _on_frames(
     loader = DataLoader(
         dataset,
         batch_size=None,
-        num_workers=0 if task.device == "cpu" or frames.flow is not None else task.threads - 1,
+        num_workers=loader_workers(task, frames.flow, dataset.item_bytes),
         pin_memory=task.device != "cpu",
     )
     average, scores = _average(params), []

@@ -13,6 +13,7 @@ from torch import nn
 from services.stages import EndToEndParams, TrainParams
 from worker.stages.backbone import frame_source
 from worker.stages.features import stream_features
+from worker.stages.loaders import loader_workers
 from worker.stages.networks import build_end_to_end, build_network, load_from_rgb
 from worker.stages.outputs import MODEL_FILE, summary, write_model
 from worker.stages.splits import clips_of
@@ -93,7 +94,9 @@ def _on_frames(
     model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
     for rgb in task.inputs_of("train"):
         load_from_rgb(model, backbone, checkpoint.load(rgb.path / MODEL_FILE))
-    num_workers = 0 if task.device == "cpu" or frames.flow is not None else task.threads - 1
+    sample_bytes = 4 * frames.snippets * backbone.channels * backbone.input_size**2
+    batch_bytes = sample_bytes * -(-params.training.batch_size // world.size)
+    num_workers = loader_workers(task, frames.flow, batch_bytes)
     look = (backbone.input_size, backbone.mean, backbone.std)
     dataset = SnippetDataset(
         clips,

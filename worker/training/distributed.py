@@ -1,7 +1,8 @@
 """The processes that train one model together: started by ``torchrun``, one for each GPU, or this process alone.
 
 Batches are dealt out, gradients averaged, the first process writes. Batch norm keeps each process's own statistics, as
-``DistributedDataParallel`` does; every other number equals that of one process with the whole batch, up to rounding.
+``DistributedDataParallel`` does, and dropout and random steps are drawn by each; every other number equals that of one
+process with the whole batch, up to rounding.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from services.specs import OptimizerSpec
 
 MOMENTUM = 0.9  # of sgd
 DECAY = 0.9  # of rmsprop's mean square
+RMSPROP_EPSILON = 1e-3  # 002's code has 1e-6 inside the root (systems.md 4.2), PyTorch adds it outside
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
@@ -20,7 +21,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], spec: OptimizerSpec) -> 
     if spec.name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, weight_decay=decay)
     if spec.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr=rate, alpha=DECAY, weight_decay=decay)
+        return torch.optim.RMSprop(parameters, lr=rate, alpha=DECAY, eps=RMSPROP_EPSILON, weight_decay=decay)
     return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
 
 

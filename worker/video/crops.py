@@ -110,6 +110,10 @@ def ten_crops(frames: Tensor, size: int = 224, *, invert_x: bool = False) -> Ten
     return torch.cat([crops, mirrored], dim=1)
 
 
+VIEWS: dict[Crops, int] = {"center": 1, "stretch": 1, "five": 5, "ten": 10}
+"""Crops of a frame by the name of their choice."""
+
+
 class Stretch:
     """All of a frame as a square, normalised (002's code); nothing random.
 

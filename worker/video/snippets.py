@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from worker.video.crops import TestCrops
+from worker.video.crops import VIEWS, TestCrops
 from worker.video.dataset import Source, visible_frames
 from worker.video.manifest import Clip
 from worker.video.protocols import segment_positions, segment_starts
@@ -93,6 +93,12 @@ class ViewDataset(Dataset[Tensor]):
         self._clips, self._source, self._crops = tuple(clips), source, crops
         self._frames, self._positions, self._stack = frames, positions, stack
         self._first_seconds = first_seconds
+
+    @property
+    def item_bytes(self) -> int:
+        """Of one item."""
+        views = self._positions * VIEWS[self._crops.crops]
+        return 4 * views * self._frames * self._source.channels * self._crops.size**2
 
     def __len__(self) -> int:
         """Return the number of clips."""

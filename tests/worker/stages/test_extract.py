@@ -106,3 +106,11 @@ def test_no_more_than_the_beginning_of_a_clip_is_looked_at(stages: Any, dataset:
 def test_a_feature_that_the_backbone_lacks_is_refused(stages: Any, dataset: Any) -> None:
     with pytest.raises(UserError, match=r"backbone\.feature: got fc7, allowed: pool, conv4 of tiny"):
         stages.run("extract", params(feature="fc7"), dataset[1:])
+
+
+def test_a_map_that_half_precision_cannot_hold_is_refused(
+    stages: Any, dataset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.backbones.base.Backbone.features", lambda *_: torch.full((5, 2, 3, 3), 7e4))
+    with pytest.raises(UserError, match=r"backbone\.feature: conv4 has values up to 70000, allowed: finite ones"):
+        stages.run("extract", params(feature="conv4"), dataset[1:])

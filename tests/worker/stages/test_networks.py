@@ -81,6 +81,7 @@ def test_a_network_sees_snippets_of_every_frame(stages: Any, dataset: Any, learn
     views = {"frames": 3, "snippet": 4}
     undisturbed, scored = learn(model, rgb, views=views, snippet=4)
     assert read_scores(scored.output).values.shape == (4, 2)
+    assert "train_top1" not in scored.summary
     interrupt.request()
     with pytest.raises(Interrupted):
         learn(model, rgb, views=views, snippet=4, name="stopped")

@@ -1,0 +1,106 @@
+"""What must fit together for a network to be trained: told at submission, not hours later by a stage.
+
+Each check raises a ValueError that names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.specs.backbone import FEATURES, PRETRAINED, TIMM, features_of
+from services.specs.parts import EvaluationSpec, FusionSpec, NetworkPart, ResourceSpec
+
+FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory"}
+"""Options of a network on which no weight's shape depends."""
+
+
+def require_features(network: NetworkPart) -> None:
+    """Backbones give the features and have the weights that are asked for, and maps of two streams are of one size."""
+    for stream in network.streams:
+        backbone, form = network.backbones[stream], network.model.features[stream]
+        field, allowed = network.field("backbone", stream), features_of(backbone.name, form)
+        if backbone.feature is not None and backbone.feature not in allowed:
+            raise ValueError(
+                f"{field}.feature: got {backbone.feature}, allowed: {' or '.join(allowed)}, since model"
+                f" {network.model.kind} takes a {form} of {stream}"
+            )
+        if backbone.weights == "imagenet" and not backbone.name.startswith(TIMM) and backbone.name not in PRETRAINED:
+            raise ValueError(
+                f"{field}.weights: got imagenet, allowed: none or a file, since no library has weights of"
+                f" {backbone.name}"
+            )
+    names = {stream: network.backbones[stream].name for stream in network.streams}
+    if not any(name.startswith(TIMM) for name in names.values()):
+        sizes = {stream: FEATURES[name][network.feature(stream)][1:] for stream, name in names.items()}
+        if len(set(filter(None, sizes.values()))) > 1:
+            raise ValueError(
+                f"{network.field('backbone', 'flow')}.name: got {names['flow']}, whose maps are {sizes['flow']},"
+                f" allowed: a backbone with maps of {sizes['rgb']}, as rgb's"
+            )
+
+
+def require_steps(network: NetworkPart, look: EvaluationSpec) -> None:
+    """Clips have the steps that the network cuts into segments."""
+    steps, field = look.frames, "evaluation.frames"
+    if network.end_to_end is not None:
+        snippets = f"{network.field('backbone')}.end_to_end.snippets"
+        steps, field = min((network.end_to_end.snippets, snippets), (steps, field))
+    elif look.snippet is not None:
+        steps, field = look.snippet, "evaluation.snippet"
+    if network.model.least_steps > steps:
+        model = network.field("model")
+        raise ValueError(f"{model}.segments: got {network.model.least_steps}, allowed: 1 to {field} = {steps}")
+
+
+def require_batches(network: NetworkPart, resources: ResourceSpec) -> None:
+    """Every process gets a sample of every batch."""
+    sizes = {f"{network.field('training')}.batch_size": network.training.batch_size}
+    for stream in network.streams:
+        finetune = network.backbones[stream].finetune
+        if finetune is not None:
+            sizes[f"{network.field('backbone', stream)}.finetune.batch_size"] = finetune.batch_size
+    for field, size in sizes.items():
+        if size < resources.gpus:
+            raise ValueError(f"{field}: got {size}, allowed: at least resources.gpus = {resources.gpus}")
+
+
+def require_one_view(look: EvaluationSpec) -> None:
+    """Features are of one view of a frame."""
+    if look.crops in {"five", "ten"}:
+        allowed = "center or stretch, unless backbone.end_to_end is given"
+        raise ValueError(f"evaluation.crops: got {look.crops}, allowed: {allowed}")
+    if look.positions > 1:
+        raise ValueError(f"evaluation.positions: got {look.positions}, allowed: 1, unless backbone.end_to_end is given")
+
+
+def require_end_to_end(network: NetworkPart, look: EvaluationSpec, fusion: FusionSpec) -> None:
+    """The network can be trained with a backbone, on frames of one stream."""
+    if not network.model.trains_backbone:
+        allowed = "tsn, memory, relational_lstm with backbone.end_to_end"
+        raise ValueError(f"{network.field('model')}.kind: got {network.model.kind}, allowed: {allowed}")
+    if look.snippet is not None:
+        raise ValueError(f"evaluation.snippet: got {look.snippet}, allowed: null with backbone.end_to_end")
+    if len(network.streams) > 1:
+        allowed = "probabilities, logits or product with backbone.end_to_end"
+        raise ValueError(f"fusion.method: got {fusion.method}, allowed: {allowed}")
+
+
+def require_alike(networks: Iterable[NetworkPart]) -> None:
+    """A flow network that starts from the trained rgb network has weights of the same names and shapes."""
+    by_streams = {network.streams: network for network in networks}
+    rgb, flow = by_streams.get(("rgb",)), by_streams.get(("flow",))
+    if rgb is None or flow is None or rgb.end_to_end is None or flow.end_to_end is None:
+        raise ValueError("flow_stream.from_rgb: got true, allowed: false, unless both streams are trained end to end")
+    own, other = (
+        {
+            "backbone": network.backbones[network.streams[0]].name,
+            "feature": network.feature(network.streams[0]),
+            **network.model.model_dump(exclude=FREE),
+        }
+        for network in (rgb, flow)
+    )
+    differing = [name for name in own.keys() | other.keys() if own.get(name) != other.get(name)]
+    if differing:
+        raise ValueError(
+            f"flow_stream.from_rgb: got true, allowed: false, unless both networks are alike; {min(differing)} differs"
+        )

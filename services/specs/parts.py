@@ -1,0 +1,93 @@
+"""Parts of an experiment: its test protocol, fusion, resources, and what the flow stream has of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from services.specs.backbone import BackboneSpec, EndToEndSpec, features_of
+from services.specs.base import Spec, Stream
+from services.specs.networks import ModelSpec
+from services.specs.training import TrainingSpec
+
+FusionMethod = Literal["features", "probabilities", "logits", "product"]
+Crops = Literal["center", "stretch", "five", "ten"]
+
+
+class EvaluationSpec(Spec):
+    """The test protocol; its numbers become the protocol tag beside which results are ranked."""
+
+    frames: Annotated[int, Field(ge=1, le=1000)] = 25
+    """Equally spaced frames of each clip, for training features and for the test (001, sec. 4.2)."""
+    snippet: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Consecutive frames that a network sees at once (002: 30): in training from a random place of a clip, in the test
+    from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
+    first_seconds: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """Look at no more than the beginning of each clip (001, sec. 4.4: 10 s)."""
+    crops: Crops = "center"
+    """`center` of a frame (001), all of it stretched to a square (002), or `five` (003) and `ten` (TSN, 000) crops
+    whose scores are averaged; the last two for networks that are trained end to end."""
+    positions: Annotated[int, Field(ge=1, le=100)] = 1
+    """Places inside each of `frames` equal parts of a clip, one group of frames for each; their scores are averaged
+    (003: 4 in each of 8 parts). For networks that are trained end to end."""
+    average: Literal["probabilities", "logits"] = "probabilities"
+
+
+class FusionSpec(Spec):
+    """How two streams become one answer."""
+
+    method: FusionMethod = "probabilities"
+    """`features` feeds the temporal network the concatenated features (001); the others fuse the scores of two
+    networks: mean of probabilities (000), mean of logits (003, TSN), product of probabilities (002)."""
+    rgb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    flow: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+
+
+class ResourceSpec(Spec):
+    """What a stage may use."""
+
+    gpus: Annotated[int, Field(ge=0, le=64)] = 1
+    """Processes of a training stage, one GPU each; 0 and 1 run one process."""
+    timeout_hours: Annotated[float, Field(gt=0, le=1000)] = 72.0
+
+
+class FlowStreamSpec(Spec):
+    """What the network of the flow stream has of its own; what is null is as for rgb."""
+
+    model: ModelSpec | None = None
+    """Beside a model that sees both streams: a second network, on flow alone, with which it is fused (002)."""
+    backbone: BackboneSpec | None = None
+    training: TrainingSpec | None = None
+    from_rgb: bool = False
+    """Starts from all weights of the trained rgb network, the first convolution averaged over colour (003, sec. 5.2);
+    for networks that are trained end to end."""
+
+
+class NetworkPart(NamedTuple):
+    """One temporal network of an experiment: the streams that it sees, and how it is made.
+
+    ``own`` names the parts that `flow_stream` gives, so that an error can say where they stand.
+    """
+
+    streams: tuple[Stream, ...]
+    model: ModelSpec
+    backbones: dict[Stream, BackboneSpec]
+    training: TrainingSpec
+    own: frozenset[str] = frozenset()
+    from_rgb: bool = False
+
+    @property
+    def end_to_end(self) -> EndToEndSpec | None:
+        """How the backbone is trained along, where it is."""
+        return next((found for stream in self.streams if (found := self.backbones[stream].end_to_end)), None)
+
+    def feature(self, stream: Stream) -> str:
+        """Return the name of what the network sees of a stream's backbone."""
+        backbone = self.backbones[stream]
+        return backbone.feature or features_of(backbone.name, self.model.features[stream])[0]
+
+    def field(self, part: str, stream: Stream | None = None) -> str:
+        """Return where in the spec a part stands, of a stream or of the network."""
+        is_own = part in self.own and (stream or self.streams[0]) == "flow"
+        return f"flow_stream.{part}" if is_own else part
