@@ -13,7 +13,7 @@ from api.authentication import Owner
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
-from services import experiments, recipes
+from services import experiments, recipes, submission
 from services.specs import ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -43,7 +43,7 @@ def submit(
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
     with database.transaction() as session:
-        made = experiments.create(
+        made = submission.submit(
             session,
             spec,
             owner=owner,
@@ -51,7 +51,7 @@ def submit(
             idempotency_key=idempotency_key,
             body_digest=_digest(body),
         )
-        answer = Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id])
+        answer = Experiment.of(made.row, made.states)
     after.add_task(broker.ring, made.queues)
     response.headers["Location"] = f"/experiments/{answer.id}"
     if not made.created:
