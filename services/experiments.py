@@ -13,6 +13,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from services import events, graph, outbox
+from services.api_keys import Caller
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import Conflict, InvalidRequest, NotFound
 
@@ -139,14 +140,15 @@ def logs(session: Session, experiment_id: str) -> list[AttemptLog]:
     ]
 
 
-def cancel(session: Session, experiment_id: str) -> ExperimentRow:
+def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
     """Cancel an experiment; stages that others need go on, running ones of its own are stopped by their workers.
 
     Raises:
         NotFound: no such experiment.
+        Forbidden: it belongs to somebody else.
         Conflict: it has finished.
     """
-    row = _lock(session, experiment_id)
+    row = _lock(session, experiment_id, caller)
     if row.state in ("succeeded", "failed", "cancelled"):
         raise Conflict(f"experiment {experiment_id} cannot be cancelled: it has {row.state}")
     row.state = "cancelling"
@@ -157,14 +159,15 @@ def cancel(session: Session, experiment_id: str) -> ExperimentRow:
     return row
 
 
-def retry(session: Session, experiment_id: str) -> Retried:
+def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
     """Run the failed and cancelled stages of an experiment again; finished ones are kept.
 
     Raises:
         NotFound: no such experiment.
+        Forbidden: it belongs to somebody else.
         Conflict: it has neither failed nor been cancelled.
     """
-    row = _lock(session, experiment_id)
+    row = _lock(session, experiment_id, caller)
     if row.state not in ("failed", "cancelled"):
         raise Conflict(f"experiment {experiment_id} cannot be tried again: it is {row.state}")
     row.state, row.cause, row.message, row.finished_at = "queued", None, None, None
@@ -177,11 +180,12 @@ def retry(session: Session, experiment_id: str) -> Retried:
     return Retried(row, queues)
 
 
-def _lock(session: Session, experiment_id: str) -> ExperimentRow:
+def _lock(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
     query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update()
     row = session.scalar(query)
     if row is None:
         raise NotFound("experiment", experiment_id)
+    caller.require_owned(f"experiment {experiment_id}", row.owner)
     return row
 
 
