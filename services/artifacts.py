@@ -128,7 +128,7 @@ class ArtifactStore:
             raise Unavailable(f"artifact store at {self._root}: {error}") from error
         for path, facts in found.items():
             place = path.lstrip("/").removeprefix(f"{self._root.strip('/')}/")
-            yield StoredFile(place, int(facts.get("size") or 0), _modified_at(facts), (place,))
+            yield StoredFile(place, int(facts.get("size") or 0), modified_at(facts), (place,))
 
     def take(self, place: str) -> None:
         """Remove a folder that no stage names any more.
@@ -187,7 +187,7 @@ def trash(path: Path, folder: Path) -> None:
         shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
-def _modified_at(facts: Mapping[str, Any]) -> float:
+def modified_at(facts: Mapping[str, Any]) -> float:
     """Return when an object was written, in seconds since 1970, by the name that its store gives it; now if unknown."""
     found = next((facts[name] for name in MODIFIED if facts.get(name) is not None), None)
     if isinstance(found, str):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from services.artifacts import ArtifactStore, link_tree
+from services.artifacts import ArtifactStore, link_tree, modified_at
 from services.errors import Unavailable
 
 KEY = "ab" * 32
@@ -67,3 +69,41 @@ def test_a_file_replaced_after_publishing_leaves_the_published_one(tmp_path: Pat
     new.write_text("new")
     new.replace(source / "a.txt")
     assert content(tmp_path / "copy") == {"a.txt": "old"}
+
+
+def test_a_survey_knows_every_file_and_its_age(store: ArtifactStore, tmp_path: Path) -> None:
+    assert list(store.survey()) == []
+    before = time.time() - 1
+    place = store.publish(folder(tmp_path / "out", a_txt="123", stages__b_txt="4"), KEY, 1)
+    found = {file.path: file for file in store.survey()}
+    assert {path: file.bytes for path, file in found.items()} == {f"{place}/a.txt": 3, f"{place}/stages/b.txt": 1}
+    assert all(before < file.modified_at < time.time() + 1 for file in found.values())
+    store.take(place)
+    store.take(place)
+    assert list(store.survey()) == []
+    assert store.find(KEY, 1, "output") is None
+
+
+def test_names_of_one_file_have_one_identity(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
+    out = folder(tmp_path / "out", a_txt="1")
+    store.publish(out, KEY, 1)
+    store.publish(out, KEY, 2)
+    assert [(file.links, file.bytes) for file in store.survey()] == [(3, 1), (3, 1)]
+    assert len({file.identity for file in store.survey()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"LastModified": datetime(2026, 1, 1, tzinfo=UTC)}, 1767225600.0),
+        ({"updated": "2026-01-01T00:00:00+00:00"}, 1767225600.0),
+        ({"mtime": 5.5, "created": 1.0}, 5.5),
+    ],
+)
+def test_each_store_words_the_age_of_an_object(facts: dict[str, object], expected: float) -> None:
+    assert modified_at(facts) == expected
+
+
+def test_an_object_of_unknown_age_is_new() -> None:
+    assert modified_at({"size": 1}) == pytest.approx(time.time(), abs=60)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, text
 
 from services.db.migrate import downgrade, upgrade
 from services.db.tables import Base
@@ -52,3 +52,16 @@ def test_processes_that_start_together_migrate_once(empty_database: Callable[[],
 def test_a_server_that_is_away_is_named() -> None:
     with pytest.raises(Unavailable, match=r"Postgres at postgresql\+psycopg://u:\*\*\*@127\.0\.0\.1:1/none"):
         upgrade("postgresql+psycopg://u:secret@127.0.0.1:1/none")
+
+
+def test_going_down_keeps_evicted_stages_as_ones_to_run_again(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
+    upgrade(url)
+    engine = create_engine(url)
+    insert = "INSERT INTO stage (key, kind, params, label, queue, state, owner, timeout_seconds)"
+    with engine.begin() as connection:
+        connection.execute(text(f"{insert} VALUES ('k', 'flow', '{{}}', 'flow', 'cpu', 'evicted', 'local', 1)"))
+    downgrade(url, "0001")
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT state FROM stage")) == "cancelled"
+    engine.dispose()
