@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from services.errors import DataError
-from worker.video.decode import DecodeFailed, decode_clip, decode_frames
+from worker.video.decode import DecodeFailed, FrameReader, decode_clip
 from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
 from worker.video.manifest import Clip
 from worker.video.sampling import random_frame, spaced_frames, stack_fields
@@ -60,6 +60,7 @@ class RgbSource:
         self._root = root
         self._left_bytes = cache_bytes
         self._clips: dict[str, NDArray[np.uint8]] = {}
+        self._reader = FrameReader()
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Return uint8 (N, 3, H, W).
@@ -76,7 +77,7 @@ class RgbSource:
             self._clips[clip.id] = decoded
             self._left_bytes -= num_bytes
         cached = self._clips.get(clip.id)
-        images = decode_frames(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
+        images = self._reader.read(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
         return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
