@@ -63,7 +63,7 @@ class RgbSource:
         self._reader = FrameReader()
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
-        """Return uint8 (N, 3, H, W).
+        """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
 
         Raises:
             DecodeFailed: the clip does not decode, or no longer has the frames of the manifest.
@@ -78,7 +78,7 @@ class RgbSource:
             self._left_bytes -= num_bytes
         cached = self._clips.get(clip.id)
         images = self._reader.read(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 class FlowSource:
