@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.video.transforms import PIXEL_CHANNELS, Box, crop, flip, normalize, resize_bytes
+from worker.video.transforms import Box, crop, flip, normalize_bytes, resize_bytes
 
 TSN_HEIGHT, TSN_WIDTH = 256, 340  # frames and flow of TSN, on disk
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)  # TSN
@@ -116,11 +116,8 @@ def augment_batch(
     """
     first = clips[0]
     length, channels = first.shape[:2]
-    layout = torch.channels_last if channels <= PIXEL_CHANNELS else torch.contiguous_format
-    shape = (len(clips) * length, channels, size, size)
-    pixels = torch.empty(shape, dtype=torch.uint8, device=first.device, memory_format=layout)
+    pixels = torch.empty(len(clips) * length, channels, size, size, dtype=torch.uint8, device=first.device)
     for place, (clip, change) in enumerate(zip(clips, changes, strict=True)):
         small = resize_bytes(crop(clip, change.box), size, size)
         pixels[place * length : (place + 1) * length] = flip(small, invert_x=invert_x) if change.mirrored else small
-    mean, std = ([255 * value for value in values] for values in normalisation)
-    return normalize(pixels.float(), mean, std).reshape(len(clips), length, channels, size, size)
+    return normalize_bytes(pixels, *normalisation).reshape(len(clips), length, channels, size, size)

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 from services.errors import DataError
 
@@ -78,7 +79,9 @@ class Decoder:
             raise DecodeFailed(self.path, self.count, f"size changes from {self._size} to {size}")
 
     def _quarter_turns(self, frame: av.VideoFrame) -> int:
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        # Not frame.side_data: frame and container would keep each other, and with them all of the decoder's memory.
+        side_data: Any = SideDataContainer  # whose type stubs lack the argument
+        matrix = side_data(frame).get("DISPLAYMATRIX")
         if matrix is None:
             return 0
         a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5]).tolist()

@@ -121,13 +121,20 @@ def color_jitter(frames: Tensor, amount: float, rng: np.random.Generator) -> Ten
 
 
 def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return ``(frames - mean) / std`` per channel; one value serves all, two values alternate over x and y."""
+    """Return ``(frames - mean) / std`` per channel as float32; one value serves all, two alternate over x and y."""
     channels = frames.shape[1]
     for name, values in (("mean", mean), ("std", std)):
         if channels % len(values):
             raise ValueError(f"{name}: got {len(values)} values, allowed: a divisor of {channels} channels")
-    means, stds = (frames.new_tensor(list(v)).repeat(channels // len(v)).view(1, -1, 1, 1) for v in (mean, std))
-    return (frames - means) / stds
+    means, stds = (
+        torch.tensor(list(v), device=frames.device).repeat(channels // len(v)).view(1, -1, 1, 1) for v in (mean, std)
+    )
+    return frames.to(torch.float32, copy=True).sub_(means).div_(stds)  # in place: new memory costs as much as the sums
+
+
+def normalize_bytes(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return ``(frames / 255 - mean) / std`` of uint8 (N, C, H, W): float32, contiguous."""
+    return normalize(frames.contiguous(), [255 * value for value in mean], [255 * value for value in std])
 
 
 class TestTransform:
@@ -151,7 +158,7 @@ class TestTransform:
         margin = min(frames.shape[-2:]) > self.size
         frames = resize_short_side(frames, round(self.size * MARGIN) if margin else self.size)
         frames = crop(frames, center_box(frames.shape[-2], frames.shape[-1], self.size))
-        return normalize(frames.to(torch.float32) / 255.0, self.mean, self.std)
+        return normalize_bytes(frames, self.mean, self.std)
 
 
 class TrainTransform:
@@ -190,7 +197,7 @@ class TrainTransform:
         frames = resize_bytes(frames, self.size, self.size)
         if rng.random() < self.flip:
             frames = flip(frames, invert_x=self.flow and self.invert_flow_on_flip)
-        values = frames.to(torch.float32) / 255.0
-        if self.jitter and not self.flow:
-            values = color_jitter(values, self.jitter, rng)
+        if self.flow or not self.jitter:
+            return normalize_bytes(frames, self.mean, self.std)
+        values = color_jitter(frames.contiguous() / 255, self.jitter, rng)
         return normalize(values, self.mean, self.std)
