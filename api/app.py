@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -61,12 +62,23 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         app.state.backend = backend
         housekeeper.start()
         try:
-            yield
+            with frozen_heap():
+                yield
         finally:
             await run_in_threadpool(housekeeper.stop)
             await run_in_threadpool(disconnect, backend)
 
     return lifespan
+
+
+@contextmanager
+def frozen_heap() -> Iterator[None]:
+    """Spare requests the search for garbage among the 10^5 objects of the start: up to 0.1 s, now and then."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def connect(settings: Settings) -> Backend:

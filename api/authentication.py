@@ -11,19 +11,16 @@ from starlette.concurrency import run_in_threadpool
 
 from api.deps import BackendDep, SettingsDep
 from services import api_keys
+from services.api_keys import ADMINISTRATOR, LOCAL, Caller
 from services.db.engine import Database
 from services.settings import Settings
-
-ADMINISTRATOR = "administrator"
-LOCAL = "local"
-"""Owner of what is submitted where no token is set, which only loopback allows."""
 
 bearer = HTTPBearer(auto_error=False, description="the administrator's token, or a key that `POST /keys` issued")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-async def _owner(backend: BackendDep, credentials: Credentials) -> str:
-    """Return the name of the caller of a route that writes, or answer 401."""
+async def _caller(backend: BackendDep, credentials: Credentials) -> Caller:
+    """Return who calls a route that writes, or answer 401."""
     if backend.settings.api_token is None:
         return LOCAL
     if credentials is None:
@@ -33,7 +30,7 @@ async def _owner(backend: BackendDep, credentials: Credentials) -> str:
     owner = await run_in_threadpool(_owner_of, backend.database, credentials.credentials)
     if owner is None:
         raise _unauthorized("the token is neither the administrator's nor one that was issued")
-    return owner
+    return Caller(owner)
 
 
 async def _administrator(settings: SettingsDep, credentials: Credentials) -> None:
@@ -50,7 +47,7 @@ async def _steward(settings: SettingsDep, credentials: Credentials) -> None:
         await _administrator(settings, credentials)
 
 
-Owner = Annotated[str, Depends(_owner)]
+CallerDep = Annotated[Caller, Depends(_caller)]
 AdministratorOnly = Depends(_administrator)
 StewardOnly = Depends(_steward)
 """For routes that touch what belongs to all: open where nobody is asked for a token, else the administrator's."""

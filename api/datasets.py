@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import Owner
+from api.authentication import CallerDep
 from api.deps import DatabaseDep, Id, JsonBody
 from api.field_errors import body_of, checked
 from services import registry
@@ -66,7 +66,7 @@ def detail(name: Id, database: DatabaseDep) -> Dataset:
 @router.post("", status_code=201, openapi_extra=body_of(NewDataset))
 def add(
     body: JsonBody,
-    owner: Owner,  # noqa: ARG001 - it authenticates
+    caller: CallerDep,  # noqa: ARG001 - it authenticates
     database: DatabaseDep,
     response: Response,
 ) -> Dataset:

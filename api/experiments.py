@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 from fastapi.responses import PlainTextResponse
 
-from api.authentication import Owner
+from api.authentication import CallerDep
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
-from services import experiments, recipes
+from services import experiments, recipes, submission
 from services.specs import ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -32,7 +32,7 @@ SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": 
 def submit(
     *,
     body: JsonBody,
-    owner: Owner,
+    caller: CallerDep,
     database: DatabaseDep,
     broker: BrokerDep,
     response: Response,
@@ -43,15 +43,15 @@ def submit(
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
     with database.transaction() as session:
-        made = experiments.create(
+        made = submission.submit(
             session,
             spec,
-            owner=owner,
+            owner=caller.name,
             recipe=recipe,
             idempotency_key=idempotency_key,
             body_digest=_digest(body),
         )
-        answer = Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id])
+        answer = Experiment.of(made.row, made.states)
     after.add_task(broker.ring, made.queues)
     response.headers["Location"] = f"/experiments/{answer.id}"
     if not made.created:
@@ -102,24 +102,24 @@ def logs(experiment_id: Id, database: DatabaseDep, stage: Name | None = None) ->
 
 
 @router.post("/{experiment_id}/cancel", status_code=202)
-def cancel(experiment_id: Id, owner: Owner, database: DatabaseDep) -> Experiment:  # noqa: ARG001 - it authenticates
-    """Cancel an experiment; stages that others need go on."""
+def cancel(experiment_id: Id, caller: CallerDep, database: DatabaseDep) -> Experiment:
+    """Cancel an experiment of one's own; stages that others need go on."""
     with database.transaction() as session:
-        row = experiments.cancel(session, experiment_id)
+        row = experiments.cancel(session, experiment_id, caller)
         return Experiment.of(row, experiments.counts(session, [row.id])[row.id])
 
 
 @router.post("/{experiment_id}/retry", status_code=202)
 def retry(
     experiment_id: Id,
-    owner: Owner,  # noqa: ARG001 - it authenticates
+    caller: CallerDep,
     database: DatabaseDep,
     broker: BrokerDep,
     after: BackgroundTasks,
 ) -> Experiment:
-    """Run the failed and cancelled stages again; finished ones are kept."""
+    """Run the failed and cancelled stages of one's own experiment again; finished ones are kept."""
     with database.transaction() as session:
-        made = experiments.retry(session, experiment_id)
+        made = experiments.retry(session, experiment_id, caller)
         answer = Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id])
     after.add_task(broker.ring, made.queues)
     return answer

@@ -14,9 +14,15 @@ from starlette.exceptions import HTTPException
 
 from api.field_errors import InvalidFields, translate
 from api.shapes import FieldError, Problem
-from services.errors import Conflict, InvalidRequest, NotFound, TwostreamError, Unavailable
+from services.errors import Conflict, Forbidden, InvalidRequest, NotFound, TwostreamError, Unavailable
 
-STATUS: dict[type[TwostreamError], int] = {InvalidRequest: 422, NotFound: 404, Conflict: 409, Unavailable: 503}
+STATUS: dict[type[TwostreamError], int] = {
+    InvalidRequest: 422,
+    NotFound: 404,
+    Forbidden: 403,
+    Conflict: 409,
+    Unavailable: 503,
+}
 
 
 def _response() -> dict[int | str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 TwostreamError
 ├── InvalidRequest        a value that the caller can mend: names field, value and what is allowed
 ├── NotFound              an id or name that nothing has
+├── Forbidden             it belongs to somebody else
 ├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
 ├── Unavailable           a server is away: names its address
 ├── StageError            a stage cannot go on; ``cause`` says why
@@ -54,6 +55,10 @@ class NotFound(TwostreamError):
     def __init__(self, kind: str, name: object, hint: str = "") -> None:
         super().__init__(f"no {kind} named {name!r}" + (f"; hint: {hint}" if hint else ""))
         self.kind, self.name = kind, name
+
+
+class Forbidden(TwostreamError):
+    """The caller may not do this to what somebody else owns."""
 
 
 class Conflict(TwostreamError):

@@ -1,36 +1,23 @@
-"""Experiments: submitted, looked at, cancelled, tried again."""
+"""Experiments: looked at, cancelled, tried again."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-import secrets
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, text, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from services import events, graph, outbox, registry
+from services import events, graph, outbox
+from services.api_keys import Caller
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.plan import PlannedStage, plan
-from services.specs import ExperimentSpec
 
 MAX_PAGE = 200
-
-
-@dataclass(frozen=True)
-class Created:
-    """A new experiment, or the one that the same idempotency key made before; ``queues`` counts new work."""
-
-    row: ExperimentRow
-    created: bool
-    queues: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -67,44 +54,6 @@ class AttemptLog:
     number: int
     state: str
     text: str
-
-
-def create(
-    session: Session,
-    spec: ExperimentSpec,
-    *,
-    owner: str,
-    body_digest: str,
-    recipe: str | None = None,
-    idempotency_key: str | None = None,
-) -> Created:
-    """Store an experiment and its plan; stages that exist are shared, finished or not.
-
-    Raises:
-        InvalidRequest: no dataset has that name, or it lacks a split.
-        Conflict: the idempotency key came before with another body.
-    """
-    index = registry.index_params_for(session, spec)
-    row = ExperimentRow(
-        id=f"exp_{int(time.time() * 1000):012x}{secrets.token_hex(4)}",
-        name=spec.name,
-        owner=owner,
-        dataset=spec.dataset,
-        spec=spec.model_dump(mode="json"),
-        recipe=recipe,
-        state="queued",
-        priority=spec.priority,
-        idempotency_key=idempotency_key,
-        body_digest=body_digest,
-    )
-    if idempotency_key is not None:
-        earlier = _claim_key(session, owner, idempotency_key, body_digest)
-        if earlier is not None:
-            return Created(earlier, created=False, queues={})
-    queues = _store_plan(session, row, spec, plan(spec, index))
-    if not queues:  # all of it may be there already
-        graph.settle(session, [row])
-    return Created(row, created=True, queues=queues)
 
 
 def get(session: Session, experiment_id: str) -> ExperimentRow:
@@ -191,14 +140,15 @@ def logs(session: Session, experiment_id: str) -> list[AttemptLog]:
     ]
 
 
-def cancel(session: Session, experiment_id: str) -> ExperimentRow:
+def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
     """Cancel an experiment; stages that others need go on, running ones of its own are stopped by their workers.
 
     Raises:
         NotFound: no such experiment.
+        Forbidden: it belongs to somebody else.
         Conflict: it has finished.
     """
-    row = _lock(session, experiment_id)
+    row = _lock(session, experiment_id, caller)
     if row.state in ("succeeded", "failed", "cancelled"):
         raise Conflict(f"experiment {experiment_id} cannot be cancelled: it has {row.state}")
     row.state = "cancelling"
@@ -209,122 +159,47 @@ def cancel(session: Session, experiment_id: str) -> ExperimentRow:
     return row
 
 
-def retry(session: Session, experiment_id: str) -> Retried:
+def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
     """Run the failed and cancelled stages of an experiment again; finished ones are kept.
 
     Raises:
         NotFound: no such experiment.
+        Forbidden: it belongs to somebody else.
         Conflict: it has neither failed nor been cancelled.
     """
-    row = _lock(session, experiment_id)
+    row = _lock(session, experiment_id, caller)
     if row.state not in ("failed", "cancelled"):
         raise Conflict(f"experiment {experiment_id} cannot be tried again: it is {row.state}")
     row.state, row.cause, row.message, row.finished_at = "queued", None, None, None
     events.tell(session, "experiment.queued", experiment_id=row.id)
     outbox.reopen_experiment(session, row)
     keys = list(session.scalars(select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == row.id)))
-    _remake_evicted(session, row, _revive(session, keys, row), keys)
+    rows = graph.revive(session, keys, row.priority)
+    _remake_evicted(session, row, rows)
     queues = graph.make_ready(session, keys)
     graph.settle(session, [row])
     return Retried(row, queues)
 
 
-def _lock(session: Session, experiment_id: str) -> ExperimentRow:
+def _lock(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
     query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update()
     row = session.scalar(query)
     if row is None:
         raise NotFound("experiment", experiment_id)
+    caller.require_owned(f"experiment {experiment_id}", row.owner)
     return row
 
 
-def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> ExperimentRow | None:
-    """Return the experiment that a key made before; two requests with one key at once wait for each other."""
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"{owner}\n{key}"})
-    query = select(ExperimentRow).where(ExperimentRow.owner == owner, ExperimentRow.idempotency_key == key)
-    earlier = session.scalar(query)
-    if earlier is not None and earlier.body_digest != body_digest:
-        raise Conflict(f"Idempotency-Key {key!r} was used for experiment {earlier.id} with another body")
-    return earlier
-
-
-def _store_plan(
-    session: Session, experiment: ExperimentRow, spec: ExperimentSpec, planned: Sequence[PlannedStage]
-) -> dict[str, int]:
-    """Write the stages that are new, link all, and return how much new work each queue has."""
-    keys = [stage.key for stage in planned]
-    fresh = _insert_stages(session, experiment, spec, planned)
-    experiment.total_stages, experiment.reused_stages = len(keys), len(keys) - len(fresh)
-    session.add(experiment)
-    session.flush()
-    outbox.open_experiment(session, experiment)
-    events.tell(session, "experiment.queued", experiment_id=experiment.id)
-    session.execute(
-        insert(ExperimentStageRow),
-        [
-            {"experiment_id": experiment.id, "stage_key": key, "position": place, "reused": key not in fresh}
-            for place, key in enumerate(keys)
-        ],
-    )
-    rows = _revive(session, [key for key in keys if key not in fresh], experiment)
-    there = rows.keys() - _remake_evicted(session, experiment, rows, keys)
-    outbox.tag_reused(session, experiment.id, {place: rows[key] for place, key in enumerate(keys) if key in there})
-    return graph.make_ready(session, keys)
-
-
-def _insert_stages(
-    session: Session, experiment: ExperimentRow, spec: ExperimentSpec, planned: Sequence[PlannedStage]
-) -> set[str]:
-    """Insert the stages that nobody planned before, with their edges; return their keys."""
-    values = [
-        {
-            "key": stage.key,
-            "kind": stage.spec.kind,
-            "params": stage.spec.params.model_dump(mode="json"),
-            "label": stage.label,
-            "queue": stage.spec.queue,
-            "priority": spec.priority,
-            "owner": experiment.owner,
-            "gpus": max(1, spec.resources.gpus) if stage.spec.kind in ("finetune", "train") else 1,
-            "timeout_seconds": spec.resources.timeout_hours * 3600,
-        }
-        for stage in sorted(planned, key=lambda stage: stage.key)
-    ]
-    query = insert(StageRow).on_conflict_do_nothing().returning(StageRow.key)
-    fresh = set(session.scalars(query, values))
-    edges = [
-        {"stage_key": stage.key, "name": edge.name, "input_key": edge.key, "position": place}
-        for stage in planned
-        if stage.key in fresh
-        for place, edge in enumerate(stage.spec.inputs)
-    ]
-    if edges:
-        session.execute(insert(StageInputRow), edges)
-    return fresh
-
-
-def _revive(session: Session, keys: Collection[str], experiment: ExperimentRow) -> dict[str, StageRow]:
-    """Lock the stages of a plan, give failed and cancelled ones a new start, and raise priorities."""
-    rows = graph.lock_stages(session, keys)
-    for row in rows.values():
-        row.priority = max(row.priority, experiment.priority)
-        if row.state in ("failed", "cancelled"):
-            graph.revive(row)
-        elif row.state == "running":
-            row.cancel_requested = False
-    session.flush()
-    return rows
-
-
-def _remake_evicted(
-    session: Session, experiment: ExperimentRow, rows: Mapping[str, StageRow], keys: Collection[str]
-) -> set[str]:
-    """Have evicted outputs that the plan misses made again; such a stage is no reused one."""
-    remade = graph.remake_evicted(session, list(rows.values()), keys)
+def _remake_evicted(session: Session, experiment: ExperimentRow, rows: Mapping[str, StageRow]) -> None:
+    """Have evicted outputs that a plan misses made again; such a stage is no reused one."""
+    inputs: dict[str, list[str]] = {key: [] for key in rows}
+    for edge in session.scalars(select(StageInputRow).where(StageInputRow.stage_key.in_(list(rows)))):
+        inputs[edge.stage_key].append(edge.input_key)
+    remade = graph.remake_evicted(session, rows, inputs)
     if remade:
         mine = (ExperimentStageRow.experiment_id == experiment.id, ExperimentStageRow.stage_key.in_(remade))
         reused = update(ExperimentStageRow).where(*mine, ExperimentStageRow.reused).values(reused=False)
         experiment.reused_stages -= len(list(session.scalars(reused.returning(ExperimentStageRow.stage_key))))
-    return remade
 
 
 def _make_cursor(row: ExperimentRow) -> str:

@@ -6,9 +6,11 @@ Rows are always locked in the order of their keys, so that no two transactions w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 
-from sqlalchemy import and_, exists, func, select, update
+from sqlalchemy import ColumnElement, Text, and_, any_, bindparam, exists, func, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
 from services import events, outbox, results
@@ -20,17 +22,51 @@ UNFINISHED = ("waiting", "ready", "running")
 DONE = ("succeeded", "evicted")
 """A stage whose output was evicted has done its work: its experiments stay what they are."""
 
+OWED = StageRow.state.in_(UNFINISHED)
+"""What an experiment waits for."""
+STOPPING = and_(StageRow.state == "running", StageRow.cancel_requested)
+"""What one waits for that is being cancelled; a stage that others still need goes on without it."""
+
+LOCK_STAGES = (
+    select(StageRow)
+    .where(StageRow.key == any_(bindparam("keys", type_=ARRAY(Text))))
+    .order_by(StageRow.key)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+MAKE_READY = text("""
+UPDATE stage SET state = 'ready', ready_at = clock_timestamp()
+WHERE key = ANY(:keys) AND state = 'waiting' AND NOT EXISTS (
+    SELECT FROM stage_input JOIN stage AS source ON source.key = input_key
+    WHERE stage_key = stage.key AND source.state <> 'succeeded'
+)
+RETURNING queue
+""")
+
+
+def _waits_for_none(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """No stage of an experiment meets a condition; a limit keeps Postgres from joining all stages there ever were."""
+    query = select(StageRow.key).join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+    query = query.where(ExperimentStageRow.experiment_id == ExperimentRow.id, condition)
+    return query.limit(1).scalar_subquery().is_(None)
+
+
+LEFTOVERS = (
+    select(ExperimentRow)
+    .where(
+        or_(
+            and_(ExperimentRow.state.in_(LIVE), _waits_for_none(OWED)),
+            and_(ExperimentRow.state == "cancelling", _waits_for_none(STOPPING)),
+        )
+    )
+    .order_by(ExperimentRow.id)
+    .with_for_update(skip_locked=True)
+)
+
 
 def lock_stages(session: Session, keys: Collection[str]) -> dict[str, StageRow]:
     """Lock rows of the stage table and return them as they are now."""
-    query = (
-        select(StageRow)
-        .where(StageRow.key.in_(keys))
-        .order_by(StageRow.key)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    return {row.key: row for row in session.scalars(query)}
+    return {row.key: row for row in session.scalars(LOCK_STAGES, {"keys": list(keys)})} if keys else {}
 
 
 def make_ready(session: Session, keys: Collection[str]) -> dict[str, int]:
@@ -38,30 +74,34 @@ def make_ready(session: Session, keys: Collection[str]) -> dict[str, int]:
 
     The caller holds locks on ``keys``, so that of two inputs that finish together one sees the other.
     """
-    source = aliased(StageRow)
-    unfinished = (
-        select(StageInputRow.stage_key)
-        .join(source, source.key == StageInputRow.input_key)
-        .where(StageInputRow.stage_key == StageRow.key, source.state != "succeeded")
-    )
-    query = (
-        update(StageRow)
-        .where(StageRow.key.in_(keys), StageRow.state == "waiting", ~exists(unfinished))
-        .values(state="ready", ready_at=func.clock_timestamp())
-        .returning(StageRow.queue)
-        .execution_options(synchronize_session=False)
-    )
-    return dict(Counter(session.scalars(query)))
+    return dict(Counter(session.scalars(MAKE_READY, {"keys": list(keys)})))
 
 
-def revive(row: StageRow) -> None:
-    """Give a failed, cancelled or evicted stage a new start; its earlier attempts no longer count."""
+def revive(session: Session, keys: Collection[str], priority: int) -> dict[str, StageRow]:
+    """Lock stages that an experiment of this priority needs; failed and cancelled ones get a new start.
+
+    The earlier attempts of a stage that starts anew no longer count.
+    """
+    rows = lock_stages(session, keys)
+    for row in rows.values():
+        row.priority = max(row.priority, priority)
+        if row.state in ("failed", "cancelled"):
+            _start_anew(row)
+        elif row.state == "running":
+            row.cancel_requested = False
+    session.flush()
+    return rows
+
+
+def _start_anew(row: StageRow) -> None:
     row.state, row.cause, row.message, row.progress = "waiting", None, None, None
     row.cancel_requested, row.not_before, row.finished_at = False, None, None
     row.attempts_forgiven = row.attempt
 
 
-def remake_evicted(session: Session, rows: Collection[StageRow], keys: Collection[str]) -> set[str]:
+def remake_evicted(
+    session: Session, rows: Mapping[str, StageRow], inputs: Mapping[str, Collection[str]]
+) -> AbstractSet[str]:
     """Give the evicted stages of a plan a new start whose output is missed, and return their keys.
 
     Missed are the inputs of stages that are yet to run, and what no stage of the plan takes as an input. An evicted
@@ -69,26 +109,22 @@ def remake_evicted(session: Session, rows: Collection[StageRow], keys: Collectio
 
     Args:
         session: a transaction of the caller.
-        rows: the stages of the plan that existed before, locked.
-        keys: all stages of the plan.
+        rows: the stages of the plan that existed before, locked, by key.
+        inputs: keys of the inputs of every stage of the plan.
     """
-    evicted = {row.key: row for row in rows if row.state == "evicted"}
+    evicted = {key: row for key, row in rows.items() if row.state == "evicted"}
     if not evicted:
         return set()
-    query = select(StageInputRow.stage_key, StageInputRow.input_key).where(StageInputRow.stage_key.in_(keys))
-    inputs: dict[str, list[str]] = {}
-    for stage_key, input_key in session.execute(query):
-        inputs.setdefault(stage_key, []).append(input_key)
     taken = {key for entries in inputs.values() for key in entries}
-    finished = {row.key for row in rows if row.state == "succeeded"}
-    missed = [key for key in keys if key not in finished and (key not in evicted or key not in taken)]
+    finished = {key for key, row in rows.items() if row.state == "succeeded"}
+    missed = [key for key in inputs if key not in finished and (key not in evicted or key not in taken)]
     remade: set[str] = set()
     while missed:
         key = missed.pop()
         if key in evicted:
             remade.add(key)
-            revive(evicted.pop(key))
-        missed += [source for source in inputs.get(key, ()) if source in evicted]
+            _start_anew(evicted.pop(key))
+        missed += [source for source in inputs[key] if source in evicted]
     session.flush()
     return remade
 
@@ -155,20 +191,22 @@ def settle(session: Session, experiments: Collection[ExperimentRow]) -> None:
     """Give each experiment that waits for no stage any more its last state."""
     session.flush()
     for experiment in experiments:
-        mine = (
+        states = (
             select(StageRow.state)
             .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
             .where(ExperimentStageRow.experiment_id == experiment.id)
         )
         cancelling = experiment.state == "cancelling"
-        owed = mine.where(StageRow.state.in_(UNFINISHED))
-        if cancelling:  # a stage that others still need goes on without us
-            owed = mine.where(StageRow.state == "running", StageRow.cancel_requested)
-        if session.scalar(owed.limit(1)) is not None:
+        if session.scalar(states.where(STOPPING if cancelling else OWED).limit(1)) is not None:
             continue
-        succeeded = session.scalar(mine.where(StageRow.state.not_in(DONE)).limit(1)) is None
+        succeeded = session.scalar(states.where(StageRow.state.not_in(DONE)).limit(1)) is None
         last = "succeeded" if succeeded else "cancelled" if cancelling else "failed"
         finish_experiment(session, experiment, last)
+
+
+def settle_leftovers(session: Session) -> None:
+    """Settle experiments that were submitted in the moment in which their last stage ended."""
+    settle(session, list(session.scalars(LEFTOVERS)))
 
 
 def finish_experiment(session: Session, experiment: ExperimentRow, state: str) -> None:

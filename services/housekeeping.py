@@ -12,15 +12,13 @@ import sys
 import threading
 import time
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from services import graph, queue, workers
 from services.broker import QUEUES, Broker
 from services.db.engine import Database
 from services.db.locks import held
-from services.db.tables import ExperimentRow
 from services.errors import Unavailable
 from services.settings import Settings
 
@@ -107,16 +105,10 @@ def sweep(database: Database, broker: Broker, settings: Settings) -> None:
         workers.mark_lost(session, settings.lease_seconds)
         queue.expire(session)
     with database.transaction() as session:
-        _settle_leftovers(session)
+        graph.settle_leftovers(session)
         ready = queue.ready(session)
     missing = {name: min(ready[name], MAX_RINGS) - broker.pending(name) for name in QUEUES if ready.get(name)}
     broker.ring({name: count for name, count in missing.items() if count > 0})
-
-
-def _settle_leftovers(session: Session) -> None:
-    """Settle experiments that were submitted in the moment in which their last stage ended."""
-    query = select(ExperimentRow).where(ExperimentRow.state.in_((*graph.LIVE, "cancelling")))
-    graph.settle(session, list(session.scalars(query.order_by(ExperimentRow.id).with_for_update(skip_locked=True))))
 
 
 def wait_until_idle(database: Database, seconds: float) -> bool:

@@ -14,9 +14,18 @@ from services.db.tables import ExperimentRow, OutboxRow, StageRow
 STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 
 
-def open_experiment(session: Session, row: ExperimentRow) -> None:
-    """Open an experiment's parent run; the claim opens those of stages, below their first experiment."""
-    _add(session, "open", experiment_id=row.id, data={})
+def opening(reused: Mapping[int, StageRow]) -> list[dict[str, Any]]:
+    """Return the rows that open an experiment's parent run; the claim opens those of stages, below their first parent.
+
+    Args:
+        reused: stages that were there before, by their place in the plan. Their runs hang below another parent, so
+            this one names them in tags.
+    """
+    rows: list[dict[str, Any]] = [{"kind": "open", "data": {}}]
+    if reused:
+        tags = {f"reused.{place:03d}": f"{row.label} ({row.key[:12]})" for place, row in reused.items()}
+        rows.append({"kind": "status", "data": {"tags": tags}})
+    return rows
 
 
 def reopen_experiment(session: Session, row: ExperimentRow) -> None:
@@ -41,19 +50,6 @@ def add_results(session: Session, experiment_id: str, values: Mapping[str, float
 def add_artifact(session: Session, key: str, file: str, uri: str) -> None:
     """Hand a file of a stage's output, such as its checkpoint or score file, to the stage's run."""
     _add(session, "artifact", stage_key=key, name=file, data={"uri": uri})
-
-
-def tag_reused(session: Session, experiment_id: str, rows: Mapping[int, StageRow]) -> None:
-    """Name the stages that were there before in the parent run, since their child runs hang below another experiment.
-
-    Args:
-        session: a transaction of the caller.
-        experiment_id: the parent.
-        rows: reused stages by their place in its plan.
-    """
-    if rows:
-        tags = {f"reused.{place:03d}": f"{row.label} ({row.key[:12]})" for place, row in rows.items()}
-        _add(session, "status", experiment_id=experiment_id, data={"tags": tags})
 
 
 def finish_stage(session: Session, row: StageRow, state: str) -> None:

@@ -218,7 +218,13 @@ QUEUES: dict[StageKind, Queue] = {
     "score": "gpu",
     "fuse": "cpu",
 }
-VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {"index": 2, "extract": 2, "train": 2, "score": 2}
+VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {
+    "index": 2,
+    "finetune": 2,
+    "extract": 2,
+    "train": 2,
+    "score": 2,
+}
 """Raised when the code of a kind changes what its output means."""
 
 

@@ -23,7 +23,12 @@ class Database:
     def __init__(self, url: str, pool_size: int = 10) -> None:
         self.address = make_url(url).render_as_string(hide_password=True)
         self.engine = create_engine(
-            url, pool_pre_ping=True, pool_size=pool_size, max_overflow=pool_size, connect_args={"connect_timeout": 5}
+            url,
+            pool_pre_ping=True,
+            pool_use_lifo=True,  # the connection used last has its statements prepared and its catalogue at hand
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            connect_args={"connect_timeout": 5},
         )
 
     @contextmanager

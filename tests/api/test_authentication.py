@@ -44,6 +44,22 @@ def test_the_administrator_and_issued_keys_submit_under_their_names(guarded):
     assert guarded.post("/keys", json={"owner": "eve"}, headers=key).status_code == 401
 
 
+def test_an_issued_key_ends_and_retries_its_own_experiments_only(guarded):
+    keys = [
+        guarded.post("/keys", json={"owner": owner}, headers=ADMINISTRATOR).json()["key"] for owner in ("ida", "ivo")
+    ]
+    ida, ivo = ({"Authorization": f"Bearer {key}"} for key in keys)
+    place = guarded.post("/experiments", json=SPEC, headers=ida).headers["location"]
+    for action in ("cancel", "retry"):
+        answer = guarded.post(f"{place}/{action}", headers=ivo)
+        assert answer.status_code == 403
+        assert answer.json()["type"] == "urn:twostream:problem:forbidden"
+        assert "belongs to 'ida'" in answer.json()["detail"]
+    assert guarded.get(place).json()["state"] == "queued"
+    assert guarded.post(f"{place}/cancel", headers=ida).status_code == 202
+    assert guarded.post(f"{place}/retry", headers=ADMINISTRATOR).status_code == 202
+
+
 def test_owners_do_not_share_idempotency_keys(guarded):
     key = guarded.post("/keys", json={"owner": "bob"}, headers=ADMINISTRATOR).json()["key"]
     once = {"Idempotency-Key": "1"}

@@ -24,7 +24,14 @@ def test_a_second_key_of_an_owner_is_409(administrator):
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [({}, "owner"), ({"owner": ""}, "owner"), ({"owner": "a b"}, "owner"), ({"owner": "a", "role": "x"}, "role")],
+    [
+        ({}, "owner"),
+        ({"owner": ""}, "owner"),
+        ({"owner": "a b"}, "owner"),
+        ({"owner": "a", "role": "x"}, "role"),
+        ({"owner": "administrator"}, "owner"),
+        ({"owner": "local"}, "owner"),
+    ],
 )
 def test_bad_bodies_are_422(administrator, body, field):
     answer = administrator.post("/keys", json=body)

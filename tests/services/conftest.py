@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services import experiments, queue, registry
+from services import queue, registry, submission
 from services.claim import Claim
 from services.claim import claim as take
 from services.db.engine import Database
@@ -37,10 +37,10 @@ def small_spec(**changes: Any) -> ExperimentSpec:
     return ExperimentSpec(**(values | changes))
 
 
-def submit(database: Database, spec: ExperimentSpec, **options: Any) -> experiments.Created:
+def submit(database: Database, spec: ExperimentSpec, **options: Any) -> submission.Submitted:
     """Create an experiment as the API does."""
     with database.transaction() as session:
-        return experiments.create(session, spec, **({"owner": "local", "body_digest": "0" * 64} | options))
+        return submission.submit(session, spec, **({"owner": "local", "body_digest": "0" * 64} | options))
 
 
 class Decreed:

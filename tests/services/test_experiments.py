@@ -4,10 +4,11 @@ import pytest
 from sqlalchemy import select
 
 from services import experiments
+from services.api_keys import ADMINISTRATOR, LOCAL, Caller
 from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import OutboxRow, StageRow
-from services.errors import Cause, Conflict, InvalidRequest, NotFound
+from services.errors import Cause, Conflict, Forbidden, InvalidRequest, NotFound
 from tests.services.conftest import Decreed, small_spec, submit
 
 
@@ -73,12 +74,25 @@ def test_an_unknown_dataset_or_split_is_named(database: Database) -> None:
 def test_cancel_before_and_after_the_end(database: Database) -> None:
     row = submit(database, small_spec()).row
     with database.transaction() as session:
-        assert experiments.cancel(session, row.id).state == "cancelled"
+        assert experiments.cancel(session, row.id, LOCAL).state == "cancelled"
     assert set(stage_states(database, row.id).values()) == {"cancelled"}
     with database.transaction() as session, pytest.raises(Conflict, match="it has cancelled"):
-        experiments.cancel(session, row.id)
+        experiments.cancel(session, row.id, LOCAL)
     with database.transaction() as session, pytest.raises(NotFound):
-        experiments.cancel(session, "exp_none")
+        experiments.cancel(session, "exp_none", LOCAL)
+
+
+def test_only_its_owner_or_the_administrator_ends_and_retries_an_experiment(database: Database) -> None:
+    row = submit(database, small_spec(), owner="ana").row
+    for action in (experiments.cancel, experiments.retry):
+        with database.transaction() as session, pytest.raises(Forbidden, match=f"{row.id} belongs to 'ana'"):
+            action(session, row.id, Caller("eve"))
+    assert state_of(database, row.id) == "queued"
+    for caller in (Caller("ana"), ADMINISTRATOR, LOCAL):
+        with database.transaction() as session:
+            assert experiments.cancel(session, row.id, caller).state == "cancelled"
+        with database.transaction() as session:
+            assert experiments.retry(session, row.id, caller).queues == {"cpu": 1}
 
 
 def test_cancel_of_a_running_stage_waits_for_its_worker(database: Database) -> None:
@@ -87,7 +101,7 @@ def test_cancel_of_a_running_stage_waits_for_its_worker(database: Database) -> N
     claim = worker.claim("cpu")
     assert claim is not None
     with database.transaction() as session:
-        assert experiments.cancel(session, row.id).state == "cancelling"
+        assert experiments.cancel(session, row.id, LOCAL).state == "cancelling"
     worker.fail(claim, Cause.CANCELLED)
     assert state_of(database, row.id) == "cancelled"
     assert worker.claim_any() is None
@@ -98,7 +112,7 @@ def test_cancel_leaves_what_another_experiment_needs(database: Database) -> None
     first, second = submit(database, small_spec()).row, submit(database, small_spec(name="second")).row
     claim = worker.claim("cpu")
     with database.transaction() as session:
-        assert experiments.cancel(session, first.id).state == "cancelled"
+        assert experiments.cancel(session, first.id, LOCAL).state == "cancelled"
     assert claim is not None
     worker.succeed(claim)
     worker.run_all()
@@ -111,7 +125,7 @@ def test_a_stage_cancelled_while_a_new_experiment_needs_it_runs_again(database: 
     claim = worker.claim("cpu")
     assert claim is not None
     with database.transaction() as session:
-        experiments.cancel(session, first.id)
+        experiments.cancel(session, first.id, LOCAL)
     second = submit(database, small_spec(name="second")).row
     worker.fail(claim, Cause.CANCELLED)
     assert worker.run_all()
@@ -162,12 +176,12 @@ def test_retry_runs_what_failed_and_keeps_what_succeeded(database: Database) -> 
         lambda claim: worker.fail(claim, Cause.USER_ERROR) if claim.kind == "train" else worker.succeed(claim)
     )
     with database.transaction() as session:
-        retried = experiments.retry(session, row.id)
+        retried = experiments.retry(session, row.id, LOCAL)
     assert retried.queues == {"gpu": 1}
     assert [label.split()[0] for label in worker.run_all()] == ["train", "score", "fuse"]
     assert state_of(database, row.id) == "succeeded"
     with database.transaction() as session, pytest.raises(Conflict, match="it is succeeded"):
-        experiments.retry(session, row.id)
+        experiments.retry(session, row.id, LOCAL)
 
 
 def test_submitting_again_revives_a_failed_stage(database: Database) -> None:

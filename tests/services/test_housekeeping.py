@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from services import experiments, queue
+from services import experiments, graph, queue
 from services.broker import Broker
 from services.db.engine import Database
+from services.db.tables import StageRow
 from services.errors import Unavailable
 from services.housekeeping import Housekeeper, sweep
 from services.settings import Settings
@@ -82,6 +84,32 @@ def test_an_experiment_left_over_is_settled(database: Database, broker: Broker, 
     sweep(database, broker, settings)
     with database.transaction() as session:
         assert experiments.get(session, row.id).state == "succeeded"
+
+
+def test_an_experiment_left_over_while_it_was_cancelled_is_settled(
+    database: Database, broker: Broker, settings: Settings
+) -> None:
+    rows = [submit(database, small_spec(name=name)).row for name in ("one", "other")]
+    claim = Decreed(database).claim("cpu")
+    assert claim is not None
+    with database.transaction() as session:
+        for row in rows:
+            experiments.get(session, row.id).state = "cancelling"
+        session.get_one(StageRow, claim.key).cancel_requested = True
+    sweep(database, broker, settings)
+    with database.transaction() as session:
+        assert {experiments.get(session, row.id).state for row in rows} == {"cancelling"}
+        session.get_one(StageRow, claim.key).cancel_requested = False
+    sweep(database, broker, settings)
+    with database.transaction() as session:
+        assert {experiments.get(session, row.id).state for row in rows} == {"cancelled"}
+
+
+def test_a_sweep_locks_no_experiment_that_waits(database: Database) -> None:
+    submit(database, small_spec())
+    with database.transaction() as sweeping, database.transaction() as another:
+        graph.settle_leftovers(sweeping)
+        assert another.scalar(text("SELECT id FROM experiment FOR UPDATE SKIP LOCKED")) is not None
 
 
 def test_a_broker_that_is_away_loses_nothing_and_is_named(database: Database) -> None:

@@ -12,6 +12,7 @@ from cli.stack import ports
 from cli.stack.mlflow import Mlflow
 from cli.stack.process import Process
 from services import experiments, outbox, queue
+from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
 from services.claim import Claim
 from services.db.engine import Database
@@ -147,7 +148,7 @@ def test_a_failure_and_a_retry_show_in_the_runs(database: Database, tracker: Tra
     assert client.get_run(index.mlflow_run_id).info.status == "FAILED"
     assert client.get_run(parent).info.status == "FAILED"
     with database.transaction() as session:
-        experiments.retry(session, row.id)
+        experiments.retry(session, row.id, LOCAL)
     claim = worker.claim("cpu")
     assert claim is not None
     tracker.drain()

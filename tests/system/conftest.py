@@ -21,7 +21,7 @@ from cli.stack.process import Process
 from cli.stack.redis import Redis
 from cli.stack.worker import Worker as WorkerPart
 from cli.stack.worker import WorkerOptions
-from services import experiments
+from services import experiments, submission
 from services.artifacts import ArtifactStore
 from services.broker import Broker
 from services.datasets.motion_shapes import MotionShapesParams
@@ -147,7 +147,7 @@ class Service:
 
     def submit(self, wanted: ExperimentSpec) -> str:
         with self.database.transaction() as session:
-            made = experiments.create(session, wanted, owner="local", body_digest="0" * 64)
+            made = submission.submit(session, wanted, owner="local", body_digest="0" * 64)
         self.broker.ring(made.queues)
         return made.row.id
 

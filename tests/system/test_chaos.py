@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from services import experiments
+from services.api_keys import LOCAL
 from tests.system.conftest import Service, kill, rank_process, spec
 
 pytestmark = pytest.mark.xdist_group("chaos")
@@ -75,7 +76,7 @@ def test_a_cancelled_experiment_leaves_no_process(service: Service) -> None:
     service.wait_for_event("checkpoint", "finetune")
     rank = rank_process(worker)
     with service.database.transaction() as session:
-        experiments.cancel(session, experiment_id)
+        experiments.cancel(session, experiment_id, LOCAL)
     service.finish(experiment_id, "cancelled")
     assert not psutil.pid_exists(rank.pid)
     assert service.attempts("finetune") == [("failed", "cancelled")]

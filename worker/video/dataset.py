@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from services.errors import DataError
-from worker.video.decode import DecodeFailed, decode_clip, decode_frames
+from worker.video.decode import DecodeFailed, FrameReader, decode_clip
 from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
 from worker.video.frames import FrameStore
 from worker.video.manifest import Clip
@@ -66,9 +66,10 @@ class RgbSource:
         self._left_bytes = cache_bytes
         self._store, self._fills_store = store, cache_bytes > 0
         self._clips: dict[str, NDArray[np.uint8]] = {}
+        self._reader = FrameReader()
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
-        """Return uint8 (N, 3, H, W).
+        """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
 
         Raises:
             DecodeFailed: the clip does not decode, or no longer has the frames of the manifest.
@@ -80,8 +81,8 @@ class RgbSource:
             self._clips[clip.id] = self._decode(clip)
             self._left_bytes -= num_bytes
         cached = self._clips.get(clip.id) if stored is None else stored
-        images = decode_frames(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        images = self._reader.read(path, frames, paired=clip.paired) if cached is None else cached[list(frames)]
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
 
     def _stored(self, clip: Clip) -> NDArray[np.uint8] | None:
         """Return the frames of a clip from the store, which keeps them from now on if it has room."""

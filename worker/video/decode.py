@@ -8,20 +8,26 @@ are stored; a variable frame rate changes nothing, since frames are counted and 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.video.container import Container, DecodeFailed
-from worker.video.order import is_b_picture, presentation_order
+from worker.video.container import Container
+from worker.video.decoder import DecodeFailed, Decoder, in_words
+from worker.video.order import Packet, Segment, Structure, structure
+from worker.video.packets import FileIndex, Stamp
 from worker.video.pixels import Colour, Converter
 
-__all__ = ["Colour", "DecodeFailed", "decode_clip", "decode_frames", "iterate_frames"]
+__all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "decode_frames", "iterate_frames"]
 
+MAX_CLIPS = 20_000
 Images = dict[int, NDArray[np.uint8]]
 
 
@@ -49,82 +55,159 @@ def decode_clip(path: Path, colour: Colour = "rgb", threads: int = 1) -> NDArray
 def decode_frames(
     path: Path, frames: Sequence[int], colour: Colour = "rgb", *, paired: bool = False, threads: int = 1
 ) -> NDArray[np.uint8]:
-    """Return chosen frames, in the given order, repeats allowed; what lies behind the last of them is not decoded.
+    """Return chosen frames; see `FrameReader.read`, which is faster for reading a clip again."""
+    return FrameReader(max_clips=0, threads=threads).read(path, frames, colour, paired=paired)
+
+
+class FrameReader:
+    """Reads chosen frames of clips, and remembers where a clip's packets lie: 3 KB for a clip of UCF101.
+
+    What it remembers is dropped when the file changes. Not for several threads at once.
 
     Args:
-        path: the clip.
-        frames: N >= 1 frame numbers, from 0.
-        colour: ``rgb`` or ``grey``.
-        paired: the clip's packets and frames are known to pair off (``ClipInfo.paired``), so that
-            groups of frames and B pictures that nobody wants need not be decoded. The pixels are equal.
-        threads: of the decoder.
-
-    Returns:
-        uint8 (N, H, W, 3), or (N, H, W) for grey.
-
-    Raises:
-        DecodeFailed: a chosen frame, or one that it needs, does not decode or does not exist.
-        ValueError: no frame was chosen, or a negative one.
+        max_clips: how many clips it remembers; the one that was not read for longest is forgotten first.
+        threads: of the decoder, for a clip that it remembers, of decoders side by side; 1 is right where clips are
+            decoded in parallel.
     """
-    if not frames or min(frames) < 0:
-        raise ValueError(f"frames: got {list(frames)}, allowed: one or more numbers from 0")
-    with Container(path, threads) as container:
-        images = (_selected if paired else _sequential)(container, set(frames), Converter(colour))
-    first = images[frames[0]]
-    chosen = np.empty((len(frames), *first.shape), np.uint8)
-    for place, number in enumerate(frames):
-        chosen[place] = images[number]
-    return chosen
+
+    def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1) -> None:
+        self._max_clips, self._threads = max_clips, threads
+        self._indices: OrderedDict[Path, FileIndex] = OrderedDict()
+
+    def read(
+        self, path: Path, frames: Sequence[int], colour: Colour = "rgb", *, paired: bool = False
+    ) -> NDArray[np.uint8]:
+        """Return chosen frames, in the given order, repeats allowed; nothing behind the last of them is decoded.
+
+        Args:
+            path: the clip.
+            frames: N >= 1 frame numbers, from 0.
+            colour: ``rgb`` or ``grey``.
+            paired: the clip's packets and frames are known to pair off (``ClipInfo.paired``), so that
+                groups of frames and B pictures that nobody wants need not be decoded. The pixels are equal.
+
+        Returns:
+            uint8 (N, H, W, 3), or (N, H, W) for grey.
+
+        Raises:
+            DecodeFailed: a chosen frame, or one that it needs, does not decode or does not exist.
+            ValueError: no frame was chosen, or a negative one.
+        """
+        if not frames or min(frames) < 0:
+            raise ValueError(f"frames: got {list(frames)}, allowed: one or more numbers from 0")
+        if paired:
+            found = self._from_index(path, set(frames), colour)
+            images = self._from_packets(path, set(frames), colour) if found is None else found
+        else:
+            images = _sequential(path, set(frames), colour, self._threads)
+        first = images[frames[0]]
+        chosen = np.empty((len(frames), *first.shape), np.uint8)
+        for place, number in enumerate(frames):
+            chosen[place] = images[number]
+        return chosen
+
+    def _from_index(self, path: Path, wanted: set[int], colour: Colour) -> Images | None:
+        """Read the packets that are needed, and no other; return None where the index is unknown or outdated."""
+        index = self._indices.get(path)
+        if index is None:
+            return None
+        try:
+            with path.open("rb", buffering=0) as file:
+                if Stamp.of(file.fileno()) != index.stamp:
+                    return None
+                self._indices.move_to_end(path)
+                return self._side_by_side(Selection.of(path, index.structure, wanted, colour), index, file.fileno())
+        except OSError as error:
+            raise DecodeFailed(path, 0, in_words(error)) from error
+
+    def _side_by_side(self, selection: Selection, index: FileIndex, file: int) -> Images:
+        read = index.packets(selection.path, file)
+        segments = selection.segments
+        cuts = [len(segments) * part // self._threads for part in range(self._threads + 1)]
+        parts = [segments[start:stop] for start, stop in pairwise(cuts) if start < stop]
+        works = [partial(selection.decode, index.decoder(selection.path), part, read) for part in parts]
+        if len(works) == 1:
+            return works[0]()
+        with ThreadPoolExecutor(len(works)) as pool:
+            done = [pool.submit(work) for work in works]
+        return {number: image for part in done for number, image in part.result().items()}
+
+    def _from_packets(self, path: Path, wanted: set[int], colour: Colour) -> Images:
+        """Look at every packet, and remember them."""
+        with Container(path, self._threads) as container:
+            packets = [packet for packet in container.demux() if packet.size]
+            found = structure(container.codec, packets)
+            if found is None:
+                reason = "packets and frames no longer pair off, unlike when the clip was indexed"
+                raise DecodeFailed(path, 0, reason)
+            selection = Selection.of(path, found, wanted, colour)
+            images = selection.decode(container.decoder, selection.segments, packets.__getitem__)
+            index = FileIndex.of(container, found, packets) if self._max_clips else None
+        self._indices.pop(path, None)
+        if index is not None:
+            self._indices[path] = index
+            if len(self._indices) > self._max_clips:
+                self._indices.popitem(last=False)
+        return images
 
 
-def _sequential(container: Container, wanted: set[int], convert: Converter) -> Images:
+class Selection(NamedTuple):
+    """Wanted frames of a clip whose packets and frames pair off.
+
+    Attributes:
+        path: the clip.
+        structure: how its packets hang together.
+        numbers: frame numbers by packet.
+        segments: what must be decoded.
+        colour: of the images.
+    """
+
+    path: Path
+    structure: Structure
+    numbers: dict[int, int]
+    segments: list[Segment]
+    colour: Colour
+
+    @classmethod
+    def of(cls, path: Path, structure: Structure, wanted: set[int], colour: Colour) -> Self:
+        """Choose frames.
+
+        Raises:
+            DecodeFailed: the clip has no such frame.
+        """
+        if max(wanted) >= len(structure.order):
+            raise DecodeFailed(path, max(wanted), f"the clip has {len(structure.order)} frames")
+        numbers = {structure.order[number]: number for number in wanted}
+        return cls(path, structure, numbers, structure.segments(numbers), colour)
+
+    def decode(self, decoder: Decoder, segments: Sequence[Segment], read: Callable[[int], Packet]) -> Images:
+        """Return the images of some segments."""
+        convert = Converter(self.colour)
+        missing = {place: self.numbers[place] for segment in segments for place in segment.wanted}
+        images: Images = {}
+        places = [place for segment in segments for place in segment.packets(self.structure.b_pictures)]
+        for place in [*places, None]:
+            packet = None if place is None else read(place)
+            if packet is not None:
+                packet.pts = place  # comes out with the frame
+            for frame in decoder.decode(packet):
+                if frame.pts in missing:
+                    images[missing.pop(frame.pts)] = convert(frame, decoder.turns)
+            if not missing:
+                return images
+        reason = "its packet decodes to no frame, unlike when the clip was indexed"
+        raise DecodeFailed(self.path, min(missing.values()), reason)
+
+
+def _sequential(path: Path, wanted: set[int], colour: Colour, threads: int) -> Images:
     """Decode from the beginning up to the last wanted frame."""
     images: Images = {}
     last = max(wanted)
-    for frame in container.frames():
-        if container.count in wanted:
-            images[container.count] = convert(frame, container.turns)
-        if container.count == last:
-            return images
-    raise DecodeFailed(container.path, last, f"the clip has {container.count} frames")
-
-
-def _selected(container: Container, wanted: set[int], convert: Converter) -> Images:
-    """Decode what the wanted frames need: from the keyframe before each one on, without unwanted B pictures."""
-    context = container.stream.codec_context
-    packets = [packet for packet in container.demux() if packet.size]
-    order = presentation_order(container.codec, packets)
-    if order is None:
-        raise DecodeFailed(container.path, 0, "packets and frames no longer pair off, unlike when the clip was indexed")
-    if max(wanted) >= len(order):
-        raise DecodeFailed(container.path, max(wanted), f"the clip has {len(order)} frames")
-    numbers = {order[number]: number for number in wanted}
-    images: Images = {}
-    for place in [*_needed(packets, set(numbers)), None]:
-        packet = None if place is None else packets[place]
-        if packet is not None:
-            packet.pts = place  # comes out with the frame
-            context.skip_frame = "DEFAULT" if place in numbers else "NONREF"
-        for frame in container.decode(packet):
-            if frame.pts in numbers:
-                images[numbers[frame.pts]] = convert(frame, container.turns)
-        if len(images) == len(numbers):
-            return images
-    lost = min(wanted - images.keys())
-    raise DecodeFailed(container.path, lost, "its packet decodes to no frame, unlike when the clip was indexed")
-
-
-def _needed(packets: list[Any], wanted: set[int]) -> list[int]:
-    """Return, in order, the packets from the keyframe before each wanted one up to it.
-
-    A B picture just behind a keyframe leans on the one before that too.
-    """
-    keys = [place for place, packet in enumerate(packets) if packet.is_keyframe]
-    needed: set[int] = set()
-    for place in wanted:
-        before = bisect_right(keys, place) - 1
-        start = keys[before] if before >= 0 else 0
-        if not packets[place].is_keyframe and before > 0 and is_b_picture(packets[place]):
-            start = keys[before - 1]
-        needed.update(range(start, place + 1))
-    return sorted(needed)
+    convert = Converter(colour)
+    with Container(path, threads) as container:
+        for frame in container.frames():
+            if container.count in wanted:
+                images[container.count] = convert(frame, container.turns)
+            if container.count == last:
+                return images
+        raise DecodeFailed(path, last, f"the clip has {container.count} frames")

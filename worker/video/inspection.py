@@ -11,8 +11,9 @@ import av
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from worker.video.container import Container, DecodeFailed
-from worker.video.order import presentation_order
+from worker.video.container import Container
+from worker.video.decoder import DecodeFailed
+from worker.video.order import structure
 
 DECODER = f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """What decodes here; another version may decode other bytes."""
@@ -100,7 +101,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
             packet.pts = len(packets)  # comes out with the frame
             if packet.size:
                 packets.append((packet, times))
-            for frame in container.decode(packet):
+            for frame in container.decoder.decode(packet):
                 shown.append(-1 if frame.pts is None else frame.pts)
                 interlaced = interlaced or bool(frame.interlaced_frame)
                 size = frame.width, frame.height
@@ -109,6 +110,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
             raise DecodeFailed(path, 0, "no frames")
         width, height = size if container.turns % 2 == 0 else size[::-1]
         codec = container.codec
+        found = structure(codec, [packet for packet, _ in packets])
         return ClipInfo(
             frames=container.count,
             fps=container.rate,
@@ -119,7 +121,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
             turns=container.turns,
             interlaced=interlaced,
             timing=_timing(_times(container.format, [times for _, times in packets], shown)),
-            paired=presentation_order(codec, [packet for packet, _ in packets]) == shown,
+            paired=found is not None and list(found.order) == shown,
         )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from worker.video.container import DecodeFailed
+from worker.video.decoder import DecodeFailed
 from worker.video.inspection import Inspection, inspect_clip
 
 COMMAND = (sys.executable, "-m", "worker.video.isolation")

@@ -12,20 +12,20 @@ data string and overwrites them (measured with FFmpeg 8.1.2 on an intra-only cli
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 
 VOP_START = b"\x00\x00\x01\xb6"  # ISO/IEC 14496-2, 6.2.5: vop_start_code, then two bits of vop_coding_type
-B_VOP = 0b10
+I_VOP, B_VOP = 0b00, 0b10
 PLACEHOLDER_BYTES = 19  # as FFmpeg has it: a packet up to this size behind a packed one holds no picture
 
 
-Order = list[int]
 Packet = Any
 """PyAV's, generic over streams for its type stubs and not when it runs."""
 
@@ -64,47 +64,93 @@ def _part(packet: Packet, content: bytes, *, keyframe: bool) -> Packet:
     return part
 
 
-def presentation_order(codec: str, packets: Sequence[Packet]) -> Order | None:
-    """Return the numbers of a clip's packets in the order in which their frames are shown.
+class Structure(NamedTuple):
+    """How a clip's frames hang together.
+
+    Attributes:
+        order: the packet of each frame, in the order in which frames are shown: a permutation.
+        entries: packets from which on decoding may begin, ascending; the first is packet 0.
+        b_pictures: packets that no other packet needs.
+    """
+
+    order: Sequence[int]
+    entries: Sequence[int]
+    b_pictures: Collection[int]
+
+    def segments(self, packets: Iterable[int]) -> list[Segment]:
+        """Return what must be decoded to get the frames of some packets: segments that need nothing of one another.
+
+        Each begins at an entry, and leaves out B pictures that nobody wants. A B picture just behind an entry leans on
+        what lies before the entry too.
+        """
+        segments: list[Segment] = []
+        for place in sorted(packets):
+            entry = bisect_right(self.entries, place) - 1
+            leans = place in self.b_pictures and entry > 0
+            start = self.entries[entry - leans]
+            wanted = [place]
+            while segments and start <= segments[-1].wanted[-1]:
+                before = segments.pop()
+                start, wanted = min(start, before.start), before.wanted + wanted
+            segments.append(Segment(start, wanted))
+        return segments
+
+
+class Segment(NamedTuple):
+    """Packets that are decoded one after another.
+
+    Attributes:
+        start: the first packet.
+        wanted: packets whose frames are wanted, ascending; the last of them is the last packet of the segment.
+    """
+
+    start: int
+    wanted: list[int]
+
+    def packets(self, b_pictures: Collection[int]) -> list[int]:
+        """Return the packets to decode."""
+        wanted = set(self.wanted)
+        span = range(self.start, self.wanted[-1] + 1)
+        return [place for place in span if place not in b_pictures or place in wanted]
+
+
+def structure(codec: str, packets: Sequence[Packet]) -> Structure | None:
+    """Return how the packets of `Container.demux` hang together.
 
     Returns:
-        A permutation, or None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold
-        one picture each.
+        None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold one picture each.
     """
-    order = _ORDERS.get(codec)
-    return None if order is None else order(packets)
+    if codec == "mjpeg":
+        return Structure(range(len(packets)), range(len(packets)), frozenset())
+    return _mpeg4(packets) if codec == "mpeg4" else None
 
 
-def is_b_picture(packet: Packet) -> bool:
-    """Tell whether an MPEG-4 packet holds a B picture; Motion JPEG has none."""
-    return _vop_kind(packet) == B_VOP
-
-
-def _as_stored(packets: Sequence[Packet]) -> Order:
-    return list(range(len(packets)))
-
-
-def _mpeg4(packets: Sequence[Packet]) -> Order | None:
-    order: Order = []
-    held: int | None = None
+def _mpeg4(packets: Sequence[Packet]) -> Structure | None:
+    order: list[int] = []
+    entries: list[int] = []
+    b_pictures: set[int] = set()
+    headers, held = b"", -1
     for number, packet in enumerate(packets):
-        kind = _vop_kind(packet)
-        if kind is None:
+        content = bytes(packet)
+        start = content.find(VOP_START)
+        if not 0 <= start < len(content) - len(VOP_START):
             return None
+        kind = content[start + len(VOP_START)] >> 6
         if kind == B_VOP:
+            b_pictures.add(number)
             order.append(number)
             continue
-        if held is not None:
+        if number == 0:
+            headers = content[:start]
+        # The headers say how to decode; only where they are repeated is it the same from here on.
+        if number == 0 or (kind == I_VOP and packet.is_keyframe and content[:start] == headers):
+            entries.append(number)
+        if held >= 0:
             order.append(held)
         held = number
-    return order if held is None else [*order, held]
-
-
-def _vop_kind(packet: Packet) -> int | None:
-    """Return the coding type of a packet's picture, or None where it does not hold exactly one."""
-    content = bytes(packet)
-    starts = _vop_starts(content)
-    return content[starts[0] + 4] >> 6 if len(starts) == 1 else None
+    if held >= 0:
+        order.append(held)
+    return Structure(array("i", order), array("i", entries), frozenset(b_pictures))
 
 
 def _vop_starts(content: bytes) -> list[int]:
@@ -114,8 +160,3 @@ def _vop_starts(content: bytes) -> list[int]:
         starts.append(start)
         start = content.find(VOP_START, start + 4)
     return starts
-
-
-_ORDERS: MappingProxyType[str, Callable[[Sequence[Packet]], Order | None]] = MappingProxyType(
-    {"mpeg4": _mpeg4, "mjpeg": _as_stored}
-)

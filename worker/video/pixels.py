@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -30,6 +31,8 @@ class Converter:
     def __call__(self, frame: av.VideoFrame, turns: int) -> NDArray[np.uint8]:
         """Return uint8 (H, W, 3) or (H, W), turned counter-clockwise by ``turns`` quarters."""
         # One thread: swscale's own cost four times the conversion of a 320x240 frame.
-        image = self._reformatter.reformat(frame, format=self._format, threads=1).to_ndarray()
-        array: NDArray[np.uint8] = image.astype(np.uint8, copy=False)
-        return np.rot90(array, turns) if turns else array
+        plane: Any = self._reformatter.reformat(frame, format=self._format, threads=1).planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # padded at the end
+        shape = (frame.height, frame.width) if self._format == "gray" else (frame.height, frame.width, 3)
+        image = np.ascontiguousarray(rows[:, : math.prod(shape[1:])]).reshape(shape)
+        return np.rot90(image, turns) if turns else image

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.task import write_atomically
-from worker.video.container import DecodeFailed
+from worker.video.decoder import DecodeFailed
 from worker.video.inspection import DECODER, Inspection
 from worker.video.isolation import Inspectors
 

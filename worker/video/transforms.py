@@ -19,6 +19,7 @@ MARGIN = 256 / 224  # 001's code: short side to 256, centre crop of 224
 ASPECT = (3 / 4, 4 / 3)  # 001, sec. 4.1
 CROP_TRIES = 10  # as fb.resnet.torch, on which 001's code is built
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+PIXEL_CHANNELS = 4  # up to which torch resizes whole pixels of bytes at once
 
 Transform = Callable[[Tensor, np.random.Generator], Tensor]
 
@@ -63,18 +64,32 @@ def crop(frames: Tensor, box: Box) -> Tensor:
     return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
 
 
-def resize(frames: Tensor, height: int, width: int) -> Tensor:
-    """Resize float (N, C, H, W) bilinearly with antialiasing; frames of that size already are returned as they are."""
+def resize_bytes(frames: Tensor, height: int, width: int) -> Tensor:
+    """Resize uint8 (N, C, H, W) bilinearly with antialiasing, rounded to whole values.
+
+    Values differ by at most 1 from those of resizing floats and rounding. On a processor rgb takes a tenth of the time
+    of floats, fastest as it comes from the decoder, with the channels of a pixel side by side; flow takes a fifth.
+    Frames of that size already are returned as they are.
+    """
     if frames.shape[-2:] == (height, width):
         return frames
+    if frames.device.type != "cpu":
+        return _interpolate(frames.float(), height, width).round().clamp(0, 255).to(torch.uint8)
+    if frames.shape[1] <= PIXEL_CHANNELS:
+        return _interpolate(frames.contiguous(memory_format=torch.channels_last), height, width)
+    planes = frames.reshape(-1, 1, *frames.shape[-2:])
+    return _interpolate(planes, height, width).reshape(*frames.shape[:2], height, width)
+
+
+def _interpolate(frames: Tensor, height: int, width: int) -> Tensor:
     return functional.interpolate(frames, (height, width), mode="bilinear", antialias=True, align_corners=False)
 
 
 def resize_short_side(frames: Tensor, size: int) -> Tensor:
-    """Resize float (N, C, H, W) so that the shorter side is ``size``, aspect kept."""
+    """Resize uint8 (N, C, H, W) so that the shorter side is ``size``, aspect kept."""
     height, width = frames.shape[-2:]
     scale = size / min(height, width)
-    return resize(frames, max(size, round(height * scale)), max(size, round(width * scale)))
+    return resize_bytes(frames, max(size, round(height * scale)), max(size, round(width * scale)))
 
 
 def flip(frames: Tensor, invert_x: bool) -> Tensor:
@@ -106,13 +121,20 @@ def color_jitter(frames: Tensor, amount: float, rng: np.random.Generator) -> Ten
 
 
 def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return ``(frames - mean) / std`` per channel; one value serves all, two values alternate over x and y."""
+    """Return ``(frames - mean) / std`` per channel as float32; one value serves all, two alternate over x and y."""
     channels = frames.shape[1]
     for name, values in (("mean", mean), ("std", std)):
         if channels % len(values):
             raise ValueError(f"{name}: got {len(values)} values, allowed: a divisor of {channels} channels")
-    means, stds = (frames.new_tensor(list(v)).repeat(channels // len(v)).view(1, -1, 1, 1) for v in (mean, std))
-    return (frames - means) / stds
+    means, stds = (
+        torch.tensor(list(v), device=frames.device).repeat(channels // len(v)).view(1, -1, 1, 1) for v in (mean, std)
+    )
+    return frames.to(torch.float32, copy=True).sub_(means).div_(stds)  # in place: new memory costs as much as the sums
+
+
+def normalize_bytes(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return ``(frames / 255 - mean) / std`` of uint8 (N, C, H, W): float32, contiguous."""
+    return normalize(frames.contiguous(), [255 * value for value in mean], [255 * value for value in std])
 
 
 class TestTransform:
@@ -133,11 +155,10 @@ class TestTransform:
 
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
         """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
-        values = frames.to(torch.float32) / 255.0
         margin = min(frames.shape[-2:]) > self.size
-        values = resize_short_side(values, round(self.size * MARGIN) if margin else self.size)
-        values = crop(values, center_box(values.shape[-2], values.shape[-1], self.size))
-        return normalize(values, self.mean, self.std)
+        frames = resize_short_side(frames, round(self.size * MARGIN) if margin else self.size)
+        frames = crop(frames, center_box(frames.shape[-2], frames.shape[-1], self.size))
+        return normalize_bytes(frames, self.mean, self.std)
 
 
 class TrainTransform:
@@ -173,9 +194,10 @@ class TrainTransform:
     def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
         frames = crop(frames, random_area_box(frames.shape[-2], frames.shape[-1], self.min_area, rng))
+        frames = resize_bytes(frames, self.size, self.size)
         if rng.random() < self.flip:
             frames = flip(frames, invert_x=self.flow and self.invert_flow_on_flip)
-        values = resize(frames.to(torch.float32) / 255.0, self.size, self.size)
-        if self.jitter and not self.flow:
-            values = color_jitter(values, self.jitter, rng)
+        if self.flow or not self.jitter:
+            return normalize_bytes(frames, self.mean, self.std)
+        values = color_jitter(frames.contiguous() / 255, self.jitter, rng)
         return normalize(values, self.mean, self.std)

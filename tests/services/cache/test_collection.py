@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services import experiments, outbox
+from services import experiments, outbox, submission
+from services.api_keys import LOCAL
 from services.cache.collection import ADVISORY_LOCK
 from services.cache.inventory import KIND_OF, total_bytes
 from services.db.locks import held
@@ -95,7 +96,7 @@ def test_a_retried_experiment_has_its_evicted_inputs_made_again(house: House) ->
     house.gc(0)
     assert house.states(failed)["extract"] == "evicted"
     with house.database.transaction() as session:
-        experiments.retry(session, failed)
+        experiments.retry(session, failed, LOCAL)
     assert [label.split()[0] for label in house.run()] == ["extract", "train", "score", "fuse"]
     assert house.experiment(failed).state == "succeeded"
 
@@ -160,7 +161,7 @@ def test_a_submission_that_comes_first_keeps_its_inputs(house: House) -> None:
     taken: list[Any] = []
     collecting = threading.Thread(target=lambda: taken.extend(house.gc(0).taken))
     with house.database.transaction() as session:
-        experiments.create(session, small_spec(**OTHER_MODEL), owner="local", body_digest="0" * 64)
+        submission.submit(session, small_spec(**OTHER_MODEL), owner="local", body_digest="0" * 64)
         collecting.start()  # sees the features unused, and waits for the row
         collecting.join(1)
         assert collecting.is_alive()
@@ -229,7 +230,7 @@ def test_checkpoints_go_with_age_and_are_not_looked_for_again(house: House, tmp_
     assert entry.held == "it is running"
     assert house.gc(0, ("leftovers",)).taken == ()
     with house.database.transaction() as session:
-        experiments.cancel(session, failed)
+        experiments.cancel(session, failed, LOCAL)
     set_stages(house.database, StageRow.key == train.key, state="cancelled", worker_id=None)
     house.collector = house.collector_with(grace_seconds=3600)
     assert house.gc(0, ("leftovers",)).taken == ()

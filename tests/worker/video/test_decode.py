@@ -1,10 +1,12 @@
+import ctypes
+import gc
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from worker.video.decode import DecodeFailed, decode_clip, decode_frames, iterate_frames
+from worker.video.decode import DecodeFailed, FrameReader, decode_clip, decode_frames, iterate_frames
 from worker.video.inspection import probe_clip
 from worker.video.motion_shapes import write_avi
 
@@ -145,6 +147,46 @@ def test_files_are_closed(numbered: Path) -> None:
         with pytest.raises(DecodeFailed):
             decode_frames(numbered, [99])
     assert open_files() <= before + 1
+
+
+def growth(clip: Path, opens: int) -> int:
+    """Open a clip many times, in every way; return by how many bytes the memory in use has grown."""
+    gc.disable()  # memory must not wait for it
+    try:
+        before = memory_in_use()
+        for number in range(opens):
+            decode_frames(clip, [0, 3], paired=bool(number % 2))
+            next(iterate_frames(clip))
+            with pytest.raises(DecodeFailed):
+                decode_frames(clip, [99])
+        return memory_in_use() - before
+    finally:
+        gc.enable()
+
+
+def memory_in_use() -> int:
+    """Return bytes that are allocated from the C library and not freed."""
+    fields = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
+
+    class Mallinfo(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_size_t) for name in fields]
+
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Mallinfo
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library does not say what it holds")
+def test_memory_is_flat_over_many_opens(numbered: Path) -> None:
+    growth(numbered, 50)
+    assert growth(numbered, 300) < 1_000_000
+    reader = FrameReader()
+    reader.read(numbered, [0], paired=True)
+    before = memory_in_use()
+    for number in range(300):
+        reader.read(numbered, [number % 30], paired=True)
+    assert memory_in_use() - before < 1_000_000
 
 
 @pytest.mark.data

@@ -1,6 +1,7 @@
 """Every edge case of a decoder, with its outcome: right, or refused by clip, frame and reason."""
 
 import contextlib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from worker.video.decode import DecodeFailed, decode_clip, iterate_frames
+from worker.video.decode import DecodeFailed, decode_clip, decode_frames, iterate_frames
 from worker.video.inspection import probe_clip
 
 SHARED = Path(__file__).parents[4] / "shared/data/clips/edge-cases"
@@ -68,6 +69,55 @@ def test_files(name: str) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no edge cases at {SHARED}")
 def test_no_file_is_left_out() -> None:
     assert {path.name for path in SHARED.iterdir()} == set(OUTCOMES)
+
+
+WITHOUT_PICTURES = {
+    "empty.avi": Refused(0, "Invalid data"),
+    "empty.mp4": Refused(0, "Invalid data"),
+    "audio_only.avi": Refused(0, "no video stream"),
+    "audio_only.mp4": Refused(0, "no video stream"),
+    "header_only.avi": Refused(0, "no frames"),
+}
+
+
+def write_without_pictures(path: Path) -> None:
+    """Write nothing, a second of sound, or the header of a video."""
+    if path.stem == "empty":
+        path.touch()
+        return
+    with av.open(str(path), "w") as container:
+        if path.stem == "header_only":
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+            container.start_encoding()
+            return
+        sound = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", rate=8000, layout="mono")
+        samples = av.AudioFrame.from_ndarray(
+            np.zeros((1, 8000), np.float32 if path.suffix == ".mp4" else np.int16),
+            format="fltp" if path.suffix == ".mp4" else "s16",
+            layout="mono",
+        )
+        samples.sample_rate = 8000
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_PICTURES))
+def test_files_without_pictures(tmp_path: Path, name: str) -> None:
+    path, outcome = tmp_path / name, WITHOUT_PICTURES[name]
+    write_without_pictures(path)
+    doors: list[Callable[[Path], object]] = [
+        probe_clip,
+        decode_clip,
+        lambda path: decode_frames(path, [0]),
+        lambda path: decode_frames(path, [0], paired=True),
+    ]
+    for door in doors:
+        with pytest.raises(DecodeFailed) as caught:
+            door(path)
+        assert (caught.value.clip, caught.value.frame) == (path, outcome.frame)
+    with pytest.raises(DecodeFailed, match=outcome.reason):
+        probe_clip(path)
 
 
 @pytest.mark.data

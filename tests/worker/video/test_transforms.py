@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from worker.video import transforms
 from worker.video.transforms import TestTransform, TrainTransform
@@ -55,12 +56,49 @@ def test_flip_mirrors_and_turns_the_x_channels_only() -> None:
     ("height", "width", "expected"), [(240, 320, (256, 341)), (320, 240, (341, 256)), (9, 9, (256, 256))]
 )
 def test_short_side(height: int, width: int, expected: tuple[int, int]) -> None:
-    assert transforms.resize_short_side(torch.zeros(1, 1, height, width), 256).shape[-2:] == expected
+    clip = torch.zeros(1, 1, height, width, dtype=torch.uint8)
+    assert transforms.resize_short_side(clip, 256).shape[-2:] == expected
 
 
-def test_resize_keeps_a_flat_frame_flat() -> None:
-    resized = transforms.resize(torch.full((1, 3, 50, 70), 0.3), 20, 30)
-    torch.testing.assert_close(resized, torch.full((1, 3, 20, 30), 0.3))
+def interpolated(clip: Tensor, height: int, width: int) -> Tensor:
+    return functional.interpolate(clip.float(), (height, width), mode="bilinear", antialias=True)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 20])
+@pytest.mark.parametrize("size", [(28, 28), (40, 90)])
+def test_resizing_bytes_is_resizing_and_rounding(channels: int, size: tuple[int, int]) -> None:
+    clip = frames(2, channels, 60, 80)
+    for part in (clip, clip[:, :, 5:50, 7:60], clip.contiguous(memory_format=torch.channels_last)):
+        small = transforms.resize_bytes(part, *size)
+        assert small.dtype == torch.uint8
+        assert (small.float() - interpolated(part, *size).round()).abs().max() <= 1
+    assert transforms.resize_bytes(clip, 60, 80) is clip
+
+
+def test_resizing_keeps_a_flat_frame_flat() -> None:
+    resized = transforms.resize_bytes(torch.full((1, 3, 50, 70), 77, dtype=torch.uint8), 20, 30)
+    torch.testing.assert_close(resized, torch.full((1, 3, 20, 30), 77, dtype=torch.uint8))
+
+
+def test_test_transform_is_within_a_level_of_floats() -> None:
+    clip = frames(2, 3, 60, 90)
+    out = TestTransform(28, MEAN, STD)(clip)
+    exact = interpolated(clip, 32, 48)[..., 2:30, 10:38] / 255
+    levels = (out - transforms.normalize(exact, MEAN, STD)) * torch.tensor(STD).view(3, 1, 1) * 255
+    assert levels.abs().max() <= 1.01
+
+
+@pytest.mark.parametrize("flow", [False, True])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_train_transform_is_within_a_level_of_floats(flow: bool, mirrored: bool) -> None:
+    clip = frames(2, 4 if flow else 3, 60, 90)
+    transform = TrainTransform(
+        28, (0.0,), (1 / 255,), flow=flow, min_area=0.3, flip=float(mirrored), invert_flow_on_flip=True, jitter=0.0
+    )
+    box = transforms.random_area_box(60, 90, 0.3, np.random.default_rng(5))
+    part = transforms.crop(clip, box)
+    exact = interpolated(transforms.flip(part, invert_x=flow) if mirrored else part, 28, 28)
+    assert (transform(clip, np.random.default_rng(5)) - exact).abs().max() <= 1.01
 
 
 def test_color_jitter_is_seeded_bounded_and_the_same_for_all_frames() -> None:

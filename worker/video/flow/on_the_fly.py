@@ -11,7 +11,7 @@ from torch import Tensor
 
 from services.errors import DataError
 from services.stages import FlowMethodParams
-from worker.video.decode import decode_frames
+from worker.video.decode import FrameReader
 from worker.video.flow import batched
 from worker.video.manifest import Clip
 from worker.video.sampling import stack_fields
@@ -37,6 +37,7 @@ class OnTheFlyFlow:
         self._root, self._stack = root, stack
         self._flow = batched.build(params, device)
         self.channels = 2 * stack
+        self._reader = FrameReader()
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
@@ -51,7 +52,7 @@ class OnTheFlyFlow:
         wanted, places = np.unique(stacks, return_inverse=True)
         numbers = np.union1d(wanted, wanted + 1)
         path = self._root / clip.path
-        images = decode_frames(path, numbers.tolist(), self._flow.colour, paired=clip.paired)
+        images = self._reader.read(path, numbers.tolist(), self._flow.colour, paired=clip.paired)
         first, second = np.searchsorted(numbers, wanted), np.searchsorted(numbers, wanted + 1)
         fields = self._flow.pairs(images, first, second)[places.reshape(stacks.shape)]  # (N, L, 2, H, W)
         return torch.from_numpy(fields.reshape(len(frames), self.channels, *fields.shape[-2:]))

@@ -1,0 +1,97 @@
+"""Packets in, checked frames out: every way to lose a frame ends in `DecodeFailed` (torch-free)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideDataContainer
+
+from services.errors import DataError
+
+QUARTER_TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3}
+"""Counter-clockwise quarter turns by the signs (a, b, c, d) of a display matrix, row by row."""
+
+
+class DecodeFailed(DataError):
+    """A clip that does not decode as a whole.
+
+    Args:
+        clip: its path.
+        frame: number of the first frame that is missing, from 0.
+        reason: why, in words.
+    """
+
+    def __init__(self, clip: Path, frame: int, reason: str) -> None:
+        super().__init__(f"{clip}: frame {frame}: {reason}")
+        self.clip, self.frame, self.reason = clip, frame, reason
+
+
+class Decoder:
+    """Decodes a clip's packets and refuses what is not a whole frame.
+
+    A frame that the decoder concealed after a bitstream error says so, the size must stay, and the display matrix, if
+    there is one, must be a quarter turn.
+
+    Args:
+        path: the clip, for messages.
+        context: FFmpeg's decoder, not yet used.
+        threads: of the decoder; 1 is right where clips are decoded in parallel.
+
+    Attributes:
+        count: frames that came out so far.
+        turns: counter-clockwise quarter turns that the display matrix asks for, known from the first frame on.
+    """
+
+    def __init__(self, path: Path, context: Any, threads: int = 1) -> None:
+        self.path, self.count, self.turns = path, 0, 0
+        self._context = context
+        self._size: tuple[int, int] | None = None
+        context.thread_count = threads
+        if threads > 1:
+            context.thread_type = "FRAME"
+
+    def decode(self, packet: Any | None) -> Iterator[av.VideoFrame]:
+        """Yield the checked frames that come out for a packet, or for the end of the clip (None).
+
+        Raises:
+            DecodeFailed: the packet does not decode, or decodes to something other than a whole frame.
+        """
+        try:
+            frames = self._context.decode(packet)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeFailed(self.path, self.count, in_words(error)) from error
+        for frame in frames:
+            self._check(frame)
+            yield frame
+            self.count += 1
+
+    def _check(self, frame: av.VideoFrame) -> None:
+        size = frame.width, frame.height
+        if self._size is None:
+            self._size, self.turns = size, self._quarter_turns(frame)
+        if frame.is_corrupt:
+            raise DecodeFailed(self.path, self.count, "corrupt data")
+        if size != self._size:
+            raise DecodeFailed(self.path, self.count, f"size changes from {self._size} to {size}")
+
+    def _quarter_turns(self, frame: av.VideoFrame) -> int:
+        # Not frame.side_data: frame and container would keep each other, and with them all of the decoder's memory.
+        side_data: Any = SideDataContainer  # whose type stubs lack the argument
+        matrix = side_data(frame).get("DISPLAYMATRIX")
+        if matrix is None:
+            return 0
+        a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5]).tolist()
+        # FFmpeg's matrix maps rows (x, y) by (a, b; c, d), y downwards: (0, 1, -1, 0) turns clockwise.
+        turns = QUARTER_TURNS.get((a, b, c, d))
+        if turns is None:
+            raise DecodeFailed(self.path, 0, f"display matrix mirrors or skews: signs {a}, {b}, {c}, {d}")
+        return turns
+
+
+def in_words(error: Exception) -> str:
+    """Return what went wrong in FFmpeg or the system."""
+    return getattr(error, "strerror", None) or str(error)
