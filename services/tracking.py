@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -22,6 +23,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from services import events, portraits
 from services.artifacts import ArtifactStore
 from services.db.engine import Database
 from services.db.locks import held
@@ -31,8 +33,12 @@ from services.settings import Settings
 
 BATCH = 500
 """Rows of the outbox read at once; MLflow takes up to 1000 items in a batch."""
-GIVE_UP_FAILURES = 5
-"""A row that MLflow refuses, though it answers, is set aside after this many tries."""
+GIVE_UP_REFUSALS = 5
+"""A row that MLflow refuses is set aside after this many tries."""
+GIVE_UP_FAILURES = 30
+"""One at which MLflow fails, though it takes others, after this many: with the pauses between them, a working day."""
+FIRST_HOLD_SECONDS, LAST_HOLD_SECONDS = 5.0, 1200.0
+"""How long a run waits after such a failure: doubled each time, up to the last."""
 PARAMS_IN_A_BATCH = 100
 SERVER_ERROR = 500
 NICENESS = 10
@@ -55,13 +61,12 @@ class Subject:
     stage_key: str | None
 
 
-@dataclass(frozen=True)
-class Portrait:
-    """What a run shows of its subject from the start."""
+class Held(Exception):
+    """A run has to wait for as many seconds, since MLflow fails at its next row."""
 
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds:.0f} s")
+        self.seconds = seconds
 
 
 class Tracker:
@@ -78,9 +83,12 @@ class Tracker:
         self._client = MlflowClient(tracking_uri=url)
         self._database, self._store = database, store
         self._folders: dict[str, str] = {}
+        self._holds: dict[Subject, float] = {}
 
     def drain(self) -> int:
         """Send what waits, in order, and return how many rows were delivered.
+
+        A row at which MLflow fails holds up its own run and the runs below that, and no other.
 
         Raises:
             Unavailable: MLflow does not answer; what was not delivered stays.
@@ -89,16 +97,30 @@ class Tracker:
         while rows := self._pending():
             for subject, group in groupby(rows, key=lambda row: Subject(row.experiment_id, row.stage_key)):
                 part = list(group)
-                self._deliver(subject, part)
-                delivered += len(part)
+                if subject in self._holds:
+                    continue
+                try:
+                    self._deliver(subject, part)
+                except Held as held:
+                    self._holds[subject] = time.monotonic() + held.seconds
+                else:
+                    delivered += len(part)
             if len(rows) < BATCH:
                 break
         return delivered
 
     def _pending(self) -> list[OutboxRow]:
+        now = time.monotonic()
+        self._holds = {subject: end for subject, end in self._holds.items() if end > now}
+        experiments = [subject.experiment_id for subject in self._holds if subject.experiment_id is not None]
+        stages = [subject.stage_key for subject in self._holds if subject.stage_key is not None]
+        query = select(OutboxRow).where(
+            OutboxRow.delivered_at.is_(None),
+            func.coalesce(OutboxRow.experiment_id, "").not_in(experiments),
+            func.coalesce(OutboxRow.stage_key, "").not_in(stages),
+        )
         with self._database.transaction() as session:
-            query = select(OutboxRow).where(OutboxRow.delivered_at.is_(None)).order_by(OutboxRow.id).limit(BATCH)
-            return list(session.scalars(query))
+            return list(session.scalars(query.order_by(OutboxRow.id).limit(BATCH)))
 
     def _deliver(self, subject: Subject, rows: Sequence[OutboxRow]) -> None:
         """Send rows of one run, neighbouring points in one batch."""
@@ -108,19 +130,34 @@ class Tracker:
                 self._try(subject, batch)
 
     def _try(self, subject: Subject, rows: Sequence[OutboxRow]) -> None:
-        """Send one batch; of one that is refused, send each row alone, so that one bad name spoils no other."""
+        """Send one batch; of one that fails, send each row alone, so that one bad row spoils no other.
+
+        Raises:
+            Held: MLflow fails at a row, and not because it is away.
+        """
         try:
             self._send(subject, rows)
-        except MlflowException as error:
-            if _status(error) >= SERVER_ERROR:  # also how the client tells that nobody answered
-                raise Unavailable(f"MLflow at {self.address}: {_first_line(error)}") from error
+        except (MlflowException, Unavailable, OSError) as error:  # the latter two: the artifact store, or its file
+            refused = isinstance(error, MlflowException) and _status(error) < SERVER_ERROR
+            if not refused:
+                self._require_answer()
             if len(rows) > 1:
                 for row in rows:
                     self._try(subject, [row])
-            else:
-                self._refused(rows[0], error)
+                return
+            row = rows[0]
+            given_up = self._failed(row, error, GIVE_UP_REFUSALS if refused else GIVE_UP_FAILURES)
+            if not given_up and (not refused or row.kind == "open"):
+                raise Held(min(FIRST_HOLD_SECONDS * 2**row.failures, LAST_HOLD_SECONDS)) from error
         else:
             self._delivered(rows)
+
+    def _require_answer(self) -> None:
+        """Raise ``Unavailable`` unless MLflow can write: what fails then is not the row's fault."""
+        try:
+            self._client.set_experiment_tag(self._folder(), "twostream.asked", str(time.time()))
+        except (MlflowException, OSError) as error:
+            raise Unavailable(f"MLflow at {self.address}: {_first_line(error)}") from error
 
     def _send(self, subject: Subject, rows: Sequence[OutboxRow]) -> None:
         row = rows[0]
@@ -129,7 +166,7 @@ class Tracker:
             return
         run_id = self._run_id(subject)
         if run_id is None:
-            return
+            raise MlflowException.invalid_parameter_value("its run could not be opened")
         if row.kind == "metric":
             points = [Metric(entry.name, entry.data["value"], entry.data["timestamp"], entry.step) for entry in rows]
             self._client.log_batch(run_id, metrics=points)
@@ -144,6 +181,8 @@ class Tracker:
     def _open(self, subject: Subject, row: OutboxRow) -> None:
         """Make the run unless an earlier try did, and remember its id in Postgres."""
         folder, parent = self._folder(), row.data.get("parent")
+        if (above := Subject(parent, None)) in self._holds:
+            raise Held(self._holds[above] - time.monotonic())
         portrait = self._portrait(subject)
         name = subject.experiment_id or f"{parent}/{subject.stage_key}"
         found = self._client.search_runs([folder], f"tags.`{ID_TAG}` = '{name}'", max_results=1)
@@ -152,7 +191,7 @@ class Tracker:
         else:
             tags = {ID_TAG: name} | {f"twostream.{tag}": value for tag, value in portrait.tags.items()}
             if parent is not None:
-                tags["mlflow.parentRunId"] = self._run_id(Subject(parent, None)) or ""
+                tags["mlflow.parentRunId"] = self._run_id(above) or ""
             run = self._client.create_run(folder, run_name=portrait.name, tags=tags)
             run_id = run.info.run_id
         params = [Param(key, value) for key, value in portrait.params.items()]
@@ -161,11 +200,11 @@ class Tracker:
         with self._database.transaction() as session:
             _remember(session, subject, run_id)
 
-    def _portrait(self, subject: Subject) -> Portrait:
+    def _portrait(self, subject: Subject) -> portraits.Portrait:
         with self._database.transaction() as session:
             if subject.stage_key is None:
-                return _portrait_of_experiment(session.get_one(ExperimentRow, subject.experiment_id))
-            return _portrait_of_stage(session.get_one(StageRow, subject.stage_key))
+                return portraits.of_experiment(session.get_one(ExperimentRow, subject.experiment_id))
+            return portraits.of_stage(session.get_one(StageRow, subject.stage_key))
 
     def _folder(self) -> str:
         """Return the id of the MLflow experiment in which all runs lie, so that they can be compared."""
@@ -186,41 +225,25 @@ class Tracker:
             query = update(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows]))
             session.execute(query.values(delivered_at=func.clock_timestamp(), error=None))
 
-    def _refused(self, row: OutboxRow, error: MlflowException) -> None:
-        """Count a refusal; after some of them the row is set aside, so that it holds up nobody."""
-        log.warning("MLflow refused %s %r: %s", row.kind, row.name, _first_line(error))
-        values: dict[str, Any] = {"failures": OutboxRow.failures + 1, "error": _first_line(error)}
-        if row.failures + 1 >= GIVE_UP_FAILURES:
-            values["delivered_at"] = func.clock_timestamp()
+    def _failed(self, row: OutboxRow, error: Exception, most: int) -> bool:
+        """Count a failure; after ``most`` of them set the row aside, tell of it as an event, and return True."""
+        tries, reason = row.failures + 1, _first_line(error)
+        log.warning("MLflow has refused %s %r (%d of %d tries): %s", row.kind, row.name, tries, most, reason)
+        values: dict[str, Any] = {"failures": tries, "error": reason}
         with self._database.transaction() as session:
+            if tries >= most:
+                values["delivered_at"] = func.clock_timestamp()
+                events.tell(
+                    session,
+                    "mlflow.refused",
+                    experiment_id=row.experiment_id,
+                    stage_key=row.stage_key,
+                    kind=row.kind,
+                    name=row.name,
+                    error=reason,
+                )
             session.execute(update(OutboxRow).where(OutboxRow.id == row.id).values(values))
-
-
-def _portrait_of_experiment(row: ExperimentRow) -> Portrait:
-    return Portrait(row.name, flatten(row.spec), {"owner": row.owner, "recipe": row.recipe or ""})
-
-
-def _portrait_of_stage(row: StageRow) -> Portrait:
-    params = row.params
-    tags = {
-        "kind": row.kind,
-        "split": str(params.get("split") or ""),
-        "stream": "+".join(params.get("streams") or [params.get("stream") or ""]),
-        "seed": "" if params.get("seed") is None else str(params["seed"]),
-    }
-    return Portrait(row.label, flatten(params), tags)
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as flat ``a.b.c`` names with text values, the same names for every model."""
-    flat: dict[str, str] = {}
-    for name, entry in value.items():
-        if isinstance(entry, Mapping):
-            flat |= flatten(entry, f"{prefix}{name}.")
-        else:
-            text = ",".join(map(str, entry)) if isinstance(entry, list | tuple) else str(entry)
-            flat[f"{prefix}{name}"] = text[:6000]
-    return flat
+        return tries >= most
 
 
 def _remember(session: Session, subject: Subject, run_id: str) -> None:

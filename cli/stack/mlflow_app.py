@@ -5,8 +5,10 @@ Runs in the process that ``mlflow.py`` starts. This is what `mlflow server` does
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from pathlib import Path
 from typing import cast
 
 from fastapi import FastAPI
@@ -18,18 +20,18 @@ from mlflow.server.constants import (
 )
 from mlflow.server.handlers import initialize_backend_stores
 
+from cli.stack.mlflow import NICENESS
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # MLflow serves its Flask half through starlette's old bridge
     from mlflow.server.fastapi_app import app as application
 
 ARTIFACT_ROOT = "mlflow-artifacts:/"
-NICENESS = 10
-"""On one machine, requests and training go before what is written behind them."""
 
 
 def create_app() -> FastAPI:
     """Return MLflow's application for the store and the artifact folder that the environment names."""
-    os.nice(NICENESS)
+    _step_back()
     store = os.environ["MLFLOW_BACKEND_STORE_URI"]
     os.environ[BACKEND_STORE_URI_ENV_VAR] = store
     os.environ[ARTIFACT_ROOT_ENV_VAR] = ARTIFACT_ROOT
@@ -37,3 +39,10 @@ def create_app() -> FastAPI:
     os.environ[SERVE_ARTIFACTS_ENV_VAR] = "true"
     initialize_backend_stores(store, None, ARTIFACT_ROOT)
     return cast("FastAPI", application)
+
+
+def _step_back() -> None:
+    """Lower our priority; where Linux shares out the processor by session, a session has a niceness of its own."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # no such sharing here
+        Path("/proc/self/autogroup").write_text(str(NICENESS))

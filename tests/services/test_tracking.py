@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, update
 
 from cli.stack import ports
-from cli.stack.mlflow import Mlflow
+from cli.stack.mlflow import NICENESS, Mlflow
 from cli.stack.process import Process
-from services import experiments, outbox, queue
+from services import experiments, outbox, queue, tracking
 from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
 from services.claim import Claim
@@ -27,7 +30,8 @@ class Server:
     """A real MLflow server that can be stopped and started again at the same address."""
 
     def __init__(self, folder: Path) -> None:
-        self.part = Mlflow(folder, ports.unused(), f"sqlite:///{folder}/store.db", dict(os.environ), folder / "log")
+        self.store = folder / "store.db"
+        self.part = Mlflow(folder, ports.unused(), f"sqlite:///{self.store}", dict(os.environ), folder / "log")
         self.part.prepare()
         self.start()
 
@@ -37,6 +41,11 @@ class Server:
 
     def stop(self) -> None:
         self.process.stop()
+
+    def sql(self, statement: str) -> None:
+        """Run a statement on the server's own tables."""
+        with closing(sqlite3.connect(self.store, timeout=30)) as connection, connection:
+            connection.execute(statement)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +94,13 @@ def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path) ->
 
     worker.run_all(end)
     return row.id
+
+
+def test_the_server_lets_others_go_first(server: Server) -> None:
+    assert psutil.Process(server.process.pid).nice() == NICENESS
+    group = Path(f"/proc/{server.process.pid}/autogroup")
+    if group.exists():
+        assert group.read_text().endswith(f"nice {NICENESS}\n")
 
 
 def test_parent_and_children_with_curves_results_and_artifacts(
@@ -175,3 +191,97 @@ def test_a_message_that_is_refused_holds_up_nobody(
     assert client.get_run(parent).data.metrics == {"rgb.top1.mean": 0.5}
     assert [entry.name for entry in refused] == ["no\nsuch*name"]
     assert "refused" in caplog.text
+
+
+@pytest.fixture
+def poison(server: Server) -> Iterator[str]:
+    """Name of a tag at which the server fails with 503, as with a broken index; every other it takes."""
+    name = "twostream.poison"
+    server.sql(f"CREATE TRIGGER poison BEFORE INSERT ON tags WHEN NEW.key = '{name}' BEGIN SELECT json(NEW.key); END")
+    yield name.removeprefix("twostream.")
+    server.sql("DROP TRIGGER IF EXISTS poison")
+
+
+def tag(database: Database, experiment_id: str, name: str) -> None:
+    with database.transaction() as session:
+        data = {"tags": {name: "1"}}
+        session.add(OutboxRow(experiment_id=experiment_id, kind="status", data=data))
+
+
+def tags_of(database: Database, client: MlflowClient, experiment_id: str) -> set[str]:
+    with database.transaction() as session:
+        run_id = experiments.get(session, experiment_id).mlflow_run_id
+    return {name.removeprefix("twostream.") for name in client.get_run(run_id).data.tags}
+
+
+def failing(database: Database) -> list[OutboxRow]:
+    with database.transaction() as session:
+        return list(session.scalars(select(OutboxRow).where(OutboxRow.error.is_not(None))))
+
+
+def test_a_row_at_which_mlflow_fails_holds_up_its_own_run_alone(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, poison: str, store: ArtifactStore
+) -> None:
+    first, second = (submit(database, small_spec(name=name)).row.id for name in ("first", "second"))
+    tag(database, first, poison)
+    tag(database, second, "fine")
+    tag(database, first, "after")
+    tracker.drain()
+    tracker.drain()
+    assert "fine" in tags_of(database, client, second)
+    assert not tags_of(database, client, first) & {poison, "after"}
+    (row,) = failing(database)
+    assert (row.failures, row.delivered_at) == (1, None), "it was held, not tried again at once"
+    server.sql("DROP TRIGGER poison")
+    Tracker(server.part.url, database, store).drain()
+    assert {poison, "after"} <= tags_of(database, client, first)
+    assert failing(database) == []
+
+
+def test_a_row_at_which_mlflow_goes_on_failing_is_set_aside_and_told(
+    database: Database, client: MlflowClient, server: Server, poison: str, store: ArtifactStore, tracker: Tracker
+) -> None:
+    row = submit(database, small_spec()).row
+    tag(database, row.id, poison)
+    tag(database, row.id, "after")
+    tracker.drain()
+    with database.transaction() as session:  # as after all the pauses
+        session.execute(update(OutboxRow).where(OutboxRow.failures == 1).values(failures=tracking.GIVE_UP_FAILURES - 1))
+    Tracker(server.part.url, database, store).drain()
+    assert "after" in tags_of(database, client, row.id)
+    with database.transaction() as session:
+        told = [entry for entry in experiments.events_after(session, row.id, 0, 100) if entry.type == "mlflow.refused"]
+    assert [entry.data["kind"] for entry in told] == ["status"]
+    assert failing(database)[0].delivered_at is not None
+
+
+def test_a_file_that_is_gone_holds_up_no_other_run(database: Database, tracker: Tracker, client: MlflowClient) -> None:
+    worker = Decreed(database)
+    submit(database, small_spec())
+    claim = worker.claim("cpu")
+    assert claim is not None
+    with database.transaction() as session:
+        outbox.add_artifact(session, claim.key, "model.pt", "stages/no/such/place/model.pt")
+    second = submit(database, small_spec(name="second")).row.id
+    tracker.drain()
+    assert tags_of(database, client, second)
+    assert [row.kind for row in failing(database)] == ["artifact"]
+
+
+def test_children_wait_for_a_parent_that_is_held(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore
+) -> None:
+    row = submit(database, small_spec(name="nobody takes me")).row
+    worker = Decreed(database)
+    worker.succeed(worker.claim("cpu"))  # type: ignore[arg-type]
+    server.sql(
+        "CREATE TRIGGER nobody BEFORE INSERT ON runs WHEN NEW.name = 'nobody takes me' BEGIN SELECT json(NEW.name); END"
+    )
+    tracker.drain()
+    server.sql("DROP TRIGGER nobody")
+    Tracker(server.part.url, database, store).drain()
+    with database.transaction() as session:
+        index = experiments.stages(session, row.id)[0].row.mlflow_run_id
+        parent = experiments.get(session, row.id).mlflow_run_id
+    assert client.get_run(index).data.tags["mlflow.parentRunId"] == parent
+    assert client.get_run(index).info.status == "FINISHED"
