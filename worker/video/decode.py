@@ -10,19 +10,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from threading import Lock
-from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed, Decoder, in_words
-from worker.video.order import Packet, Segment, Structure, structure
+from worker.video.order import Packet, Structure, structure
 from worker.video.packets import FileIndex, Stamp
 from worker.video.pixels import Colour, Converter
 
@@ -66,8 +61,7 @@ class FrameReader:
 
     Args:
         max_clips: how many clips it remembers; the one that was not read for longest is forgotten first.
-        threads: of the decoder, for a clip that it remembers, of decoders side by side; 1 is right where clips are
-            decoded in parallel.
+        threads: of the decoder; 1 is right where clips are decoded in parallel.
     """
 
     def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1) -> None:
@@ -112,24 +106,11 @@ class FrameReader:
                 if Stamp.of(file.fileno()) != index.stamp:
                     return False
                 self._indices.move_to_end(path)
-                self._side_by_side(Selection.of(path, index.structure, images), index, file.fileno())
+                read = index.packets(path, file.fileno())
+                _selected(index.decoder(path, self._threads), index.structure, read, images)
         except OSError as error:
             raise DecodeFailed(path, 0, in_words(error)) from error
         return True
-
-    def _side_by_side(self, selection: Selection, index: FileIndex, file: int) -> None:
-        read = index.packets(selection.path, file)
-        segments = selection.segments
-        cuts = [len(segments) * part // self._threads for part in range(self._threads + 1)]
-        parts = [segments[start:stop] for start, stop in pairwise(cuts) if start < stop]
-        works = [partial(selection.decode, index.decoder(selection.path), part, read) for part in parts]
-        if len(works) == 1:
-            works[0]()
-            return
-        with ThreadPoolExecutor(len(works)) as pool:
-            done = [pool.submit(work) for work in works]
-        for part in done:
-            part.result()
 
     def _from_packets(self, path: Path, images: Images) -> None:
         """Look at every packet, and remember them."""
@@ -139,8 +120,7 @@ class FrameReader:
             if found is None:
                 reason = "packets and frames no longer pair off, unlike when the clip was indexed"
                 raise DecodeFailed(path, 0, reason)
-            selection = Selection.of(path, found, images)
-            selection.decode(container.decoder, selection.segments, packets.__getitem__)
+            _selected(container.decoder, found, packets.__getitem__, images)
             index = FileIndex.of(container, found, packets) if self._max_clips else None
         self._indices.pop(path, None)
         if index is not None:
@@ -150,7 +130,7 @@ class FrameReader:
 
 
 class Images:
-    """The chosen frames of a clip, filled in one by one; several threads may put different frames.
+    """The chosen frames of a clip, filled in as they are decoded.
 
     Args:
         frames: their numbers, in the order of the result.
@@ -167,63 +147,32 @@ class Images:
         for place, number in enumerate(frames):
             self.places.setdefault(number, []).append(place)
         self.array: NDArray[np.uint8] = np.empty(0, np.uint8)
-        self._lock = Lock()
 
     def put(self, number: int, image: NDArray[np.uint8]) -> None:
         """Fill in a frame."""
-        with self._lock:
-            if not self.array.size:
-                count = sum(map(len, self.places.values()))
-                self.array = np.empty((count, *image.shape), np.uint8)
+        if not self.array.size:
+            self.array = np.empty((sum(map(len, self.places.values())), *image.shape), np.uint8)
         for place in self.places[number]:
             self.array[place] = image
 
 
-class Selection(NamedTuple):
-    """Chosen frames of a clip whose packets and frames pair off.
-
-    Attributes:
-        path: the clip.
-        structure: how its packets hang together.
-        numbers: frame numbers by packet.
-        segments: what must be decoded.
-        images: of the frames.
-    """
-
-    path: Path
-    structure: Structure
-    numbers: dict[int, int]
-    segments: list[Segment]
-    images: Images
-
-    @classmethod
-    def of(cls, path: Path, structure: Structure, images: Images) -> Self:
-        """Look for the packets of the frames.
-
-        Raises:
-            DecodeFailed: the clip has no such frame.
-        """
-        if max(images.places) >= len(structure.order):
-            raise DecodeFailed(path, max(images.places), f"the clip has {len(structure.order)} frames")
-        numbers = {structure.order[number]: number for number in images.places}
-        return cls(path, structure, numbers, structure.segments(numbers), images)
-
-    def decode(self, decoder: Decoder, segments: Sequence[Segment], read: Callable[[int], Packet]) -> None:
-        """Fill in the images of some segments."""
-        convert = Converter(self.images.colour)
-        missing = {place: self.numbers[place] for segment in segments for place in segment.wanted}
-        places = [place for segment in segments for place in segment.packets(self.structure.b_pictures)]
-        for place in [*places, None]:
-            packet = None if place is None else read(place)
-            if packet is not None:
-                packet.pts = place  # comes out with the frame
-            for frame in decoder.decode(packet):
-                if frame.pts in missing:
-                    self.images.put(missing.pop(frame.pts), convert(frame, decoder.turns))
-            if not missing:
-                return
-        reason = "its packet decodes to no frame, unlike when the clip was indexed"
-        raise DecodeFailed(self.path, min(missing.values()), reason)
+def _selected(decoder: Decoder, found: Structure, read: Callable[[int], Packet], images: Images) -> None:
+    """Decode what the wanted frames need."""
+    if max(images.places) >= len(found.order):
+        raise DecodeFailed(decoder.path, max(images.places), f"the clip has {len(found.order)} frames")
+    missing = {found.order[number]: number for number in images.places}
+    convert = Converter(images.colour)
+    for place in [*found.needed(missing), None]:
+        packet = None if place is None else read(place)
+        if packet is not None:
+            packet.pts = place  # comes out with the frame
+        for frame in decoder.decode(packet):
+            if frame.pts in missing:
+                images.put(missing.pop(frame.pts), convert(frame, decoder.turns))
+        if not missing:
+            return
+    reason = "its packet decodes to no frame, unlike when the clip was indexed"
+    raise DecodeFailed(decoder.path, min(missing.values()), reason)
 
 
 def _sequential(path: Path, images: Images, threads: int) -> None:
