@@ -4,6 +4,10 @@ Every system gives the same frames, uint8 (N, 3, 224, 224), in one process. Each
 resize by the same call, so that its tolerance is none; the frames before the resize are compared with a full decode by
 PyAV, and the clips whose frames are others are counted. Rivals that are not installed are named and left out.
 
+Ours is read again and again, as training does, and remembers where a clip's packets lie; "first reading" is what it
+costs before. The floor is FFmpeg decoding the packets that are needed, nothing converted, and the resize alone. The
+machine should be quiet: systems take turns, and of each clip the best round counts.
+
 Usage: ``python -m benchmarks.decode [FOLDER]``, by default the genuine clips beside the checkout.
 """
 
@@ -13,8 +17,9 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -23,9 +28,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.video.container import Container
 from worker.video.crops import stretch
-from worker.video.decode import decode_clip, decode_frames
+from worker.video.decode import FrameReader, decode_clip, decode_frames
 from worker.video.inspection import ClipInfo, probe_clip
+from worker.video.order import Packet, structure
 from worker.video.protocols import segment_centres, ticks
 
 CLIPS = Path(__file__).parents[2] / "shared/data/clips/UCF-101"
@@ -43,7 +50,14 @@ class Job(NamedTuple):
     info: ClipInfo
 
 
+READER = FrameReader()
+
+
 def ours(path: Path, frames: list[int], info: ClipInfo) -> Frames:
+    return READER.read(path, frames, paired=info.paired)
+
+
+def first_reading(path: Path, frames: list[int], info: ClipInfo) -> Frames:
     return decode_frames(path, frames, paired=info.paired)
 
 
@@ -87,16 +101,19 @@ def decord(path: Path, frames: list[int], _: ClipInfo) -> Frames:
     return images
 
 
-def torchcodec(path: Path, frames: list[int], _: ClipInfo) -> Frames:
-    """Decode as torchvision's datasets do on TorchCodec."""
-    decoder = importlib.import_module("torchcodec.decoders").VideoDecoder(str(path), dimension_order="NHWC")
+def torchcodec(path: Path, frames: list[int], _: ClipInfo, seek_mode: str = "exact") -> Frames:
+    """Decode as torchvision's datasets do on TorchCodec; ``approximate`` believes the header instead of looking."""
+    decoders = importlib.import_module("torchcodec.decoders")
+    decoder = decoders.VideoDecoder(str(path), dimension_order="NHWC", seek_mode=seek_mode)
     images: Frames = decoder.get_frames_at(frames).data.numpy()
     return images
 
 
 SYSTEMS: dict[str, Decoder] = {
     "ours": ours,
+    "ours, first reading": first_reading,
     "torchcodec": torchcodec,
+    "torchcodec, approximate": partial(torchcodec, seek_mode="approximate"),
     "decord": decord,
     "plain PyAV": plain_pyav,
     "PyAV, all cores": pyav_threads,
@@ -109,8 +126,10 @@ def usable() -> dict[str, Decoder]:
     found = {}
     for name, decoder in SYSTEMS.items():
         try:
-            if name in ("torchcodec", "decord"):
-                importlib.import_module("torchcodec.decoders" if name == "torchcodec" else name)
+            if name.startswith("torchcodec"):
+                importlib.import_module("torchcodec.decoders")
+            elif name == "decord":
+                importlib.import_module(name)
         except (ImportError, RuntimeError, OSError) as error:
             print(f"{name}: left out, does not load: {str(error).splitlines()[0]}")
         else:
@@ -135,8 +154,9 @@ def measure(systems: dict[str, Decoder], jobs: list[Job]) -> dict[str, Cost]:
     costs: dict[str, list[Cost]] = {name: [] for name in systems}
     for job in jobs:
         whole = decode_clip(job.path)[job.frames].astype(int)
+        rounds = [{name: timed(decoder, job) for name, decoder in systems.items()} for _ in range(ROUNDS)]
         for name, decoder in systems.items():
-            times = [timed(decoder, job) for _ in range(ROUNDS)]
+            times = [one[name] for one in rounds]
             wrong = np.abs(decoder(job.path, job.frames, job.info) - whole).mean() > SAME
             costs[name].append(Cost(*(min(column) for column in zip(*times, strict=True)), int(wrong)))
     return {
@@ -154,6 +174,36 @@ def timed(decoder: Decoder, job: Job) -> tuple[float, float]:
     return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)
 
 
+def floor(jobs: list[Job]) -> tuple[float, float]:
+    """Return milliseconds of processor time that decoding the needed packets and resizing take, the mean over clips."""
+    decoding, resizing = [], []
+    for job in jobs:
+        with Container(job.path) as container:
+            packets = [packet for packet in container.demux() if packet.size]
+            found, extradata = structure(container.codec, packets), container.stream.codec_context.extradata
+        assert found is not None
+        needed = [packets[place] for place in found.needed(found.order[number] for number in job.frames)]
+        images = np.zeros((len(job.frames), job.info.height, job.info.width, 3), np.uint8)
+        decode, resize = partial(bare, job.info.codec, extradata, needed), partial(tensor, images)
+        decoding.append(min(spent(decode) for _ in range(ROUNDS)))
+        resizing.append(min(spent(resize) for _ in range(ROUNDS)))
+    return float(np.mean(decoding)), float(np.mean(resizing))
+
+
+def bare(codec: str, extradata: bytes | None, packets: list[Packet]) -> None:
+    context: Any = av.CodecContext.create(codec, "r")
+    context.extradata, context.thread_count = extradata, 1
+    for packet in [*packets, None]:
+        context.decode(packet)
+
+
+def spent(work: Callable[[], object]) -> float:
+    """Return milliseconds of processor time."""
+    start = time.process_time()
+    work()
+    return 1000 * (time.process_time() - start)
+
+
 def main(arguments: list[str]) -> None:
     """Print milliseconds a clip of every system, and the ratio of the fastest rival to us."""
     paths = sorted(Path(arguments[0] if arguments else CLIPS).rglob("*.avi"))
@@ -165,14 +215,18 @@ def main(arguments: list[str]) -> None:
         ("25 frames", lambda length: ticks(length, 25, 1)),
         ("3 snippets", lambda length: segment_centres(length, 3, 1)),
     ):
-        costs = measure(systems, [Job(path, choose(info.frames).tolist(), info) for path, info in clips])
+        jobs = [Job(path, choose(info.frames).tolist(), info) for path, info in clips]
+        costs = measure(systems, jobs)
         for name, cost in costs.items():
             print(f"{title}, {name}: {cost.wall:.2f} ms, {cost.cpu:.2f} ms of processor, {cost.wrong} clips wrong")
         for measured in ("wall", "cpu"):
-            rivals = {name: getattr(cost, measured) for name, cost in costs.items() if name != "ours"}
+            rivals = {name: getattr(cost, measured) for name, cost in costs.items() if not name.startswith("ours")}
             fastest = min(rivals, key=lambda name: rivals[name])
             ratio = rivals[fastest] / getattr(costs["ours"], measured)
             print(f"{title}, {measured}: {ratio:.2f} x the fastest rival, {fastest}")
+        decoding, resizing = floor([job for job in jobs if job.info.paired])
+        share = (decoding + resizing) / costs["ours"].cpu
+        print(f"{title}, floor: {decoding:.2f} ms decoding, {resizing:.2f} ms resizing, {share:.2f} of ours")
 
 
 if __name__ == "__main__":

@@ -10,25 +10,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed, Decoder, in_words
-from worker.video.order import Packet, Segment, Structure, structure
+from worker.video.order import Packet, Structure, structure
 from worker.video.packets import FileIndex, Stamp
 from worker.video.pixels import Colour, Converter
 
 __all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "decode_frames", "iterate_frames"]
 
 MAX_CLIPS = 20_000
-Images = dict[int, NDArray[np.uint8]]
 
 
 def iterate_frames(path: Path, colour: Colour = "rgb", threads: int = 1) -> Iterator[NDArray[np.uint8]]:
@@ -66,8 +61,7 @@ class FrameReader:
 
     Args:
         max_clips: how many clips it remembers; the one that was not read for longest is forgotten first.
-        threads: of the decoder, for a clip that it remembers, of decoders side by side; 1 is right where clips are
-            decoded in parallel.
+        threads: of the decoder; 1 is right where clips are decoded in parallel.
     """
 
     def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1) -> None:
@@ -95,44 +89,30 @@ class FrameReader:
         """
         if not frames or min(frames) < 0:
             raise ValueError(f"frames: got {list(frames)}, allowed: one or more numbers from 0")
-        if paired:
-            found = self._from_index(path, set(frames), colour)
-            images = self._from_packets(path, set(frames), colour) if found is None else found
-        else:
-            images = _sequential(path, set(frames), colour, self._threads)
-        first = images[frames[0]]
-        chosen = np.empty((len(frames), *first.shape), np.uint8)
-        for place, number in enumerate(frames):
-            chosen[place] = images[number]
-        return chosen
+        images = Images(frames, colour)
+        if not paired:
+            _sequential(path, images, self._threads)
+        elif not self._from_index(path, images):
+            self._from_packets(path, images)
+        return images.array
 
-    def _from_index(self, path: Path, wanted: set[int], colour: Colour) -> Images | None:
-        """Read the packets that are needed, and no other; return None where the index is unknown or outdated."""
+    def _from_index(self, path: Path, images: Images) -> bool:
+        """Read the packets that are needed, and no other; return False where the index is unknown or outdated."""
         index = self._indices.get(path)
         if index is None:
-            return None
+            return False
         try:
             with path.open("rb", buffering=0) as file:
                 if Stamp.of(file.fileno()) != index.stamp:
-                    return None
+                    return False
                 self._indices.move_to_end(path)
-                return self._side_by_side(Selection.of(path, index.structure, wanted, colour), index, file.fileno())
+                read = index.packets(path, file.fileno())
+                _selected(index.decoder(path, self._threads), index.structure, read, images)
         except OSError as error:
             raise DecodeFailed(path, 0, in_words(error)) from error
+        return True
 
-    def _side_by_side(self, selection: Selection, index: FileIndex, file: int) -> Images:
-        read = index.packets(selection.path, file)
-        segments = selection.segments
-        cuts = [len(segments) * part // self._threads for part in range(self._threads + 1)]
-        parts = [segments[start:stop] for start, stop in pairwise(cuts) if start < stop]
-        works = [partial(selection.decode, index.decoder(selection.path), part, read) for part in parts]
-        if len(works) == 1:
-            return works[0]()
-        with ThreadPoolExecutor(len(works)) as pool:
-            done = [pool.submit(work) for work in works]
-        return {number: image for part in done for number, image in part.result().items()}
-
-    def _from_packets(self, path: Path, wanted: set[int], colour: Colour) -> Images:
+    def _from_packets(self, path: Path, images: Images) -> None:
         """Look at every packet, and remember them."""
         with Container(path, self._threads) as container:
             packets = [packet for packet in container.demux() if packet.size]
@@ -140,74 +120,69 @@ class FrameReader:
             if found is None:
                 reason = "packets and frames no longer pair off, unlike when the clip was indexed"
                 raise DecodeFailed(path, 0, reason)
-            selection = Selection.of(path, found, wanted, colour)
-            images = selection.decode(container.decoder, selection.segments, packets.__getitem__)
+            _selected(container.decoder, found, packets.__getitem__, images)
             index = FileIndex.of(container, found, packets) if self._max_clips else None
         self._indices.pop(path, None)
         if index is not None:
             self._indices[path] = index
             if len(self._indices) > self._max_clips:
                 self._indices.popitem(last=False)
-        return images
 
 
-class Selection(NamedTuple):
-    """Wanted frames of a clip whose packets and frames pair off.
+class Images:
+    """The chosen frames of a clip, filled in as they are decoded.
+
+    Args:
+        frames: their numbers, in the order of the result.
+        colour: of the result.
 
     Attributes:
-        path: the clip.
-        structure: how its packets hang together.
-        numbers: frame numbers by packet.
-        segments: what must be decoded.
-        colour: of the images.
+        places: of each chosen frame in the result.
+        array: the result, uint8 (N, H, W, 3), or (N, H, W) for grey; empty before the first frame.
     """
 
-    path: Path
-    structure: Structure
-    numbers: dict[int, int]
-    segments: list[Segment]
-    colour: Colour
+    def __init__(self, frames: Sequence[int], colour: Colour) -> None:
+        self.colour = colour
+        self.places: dict[int, list[int]] = {}
+        for place, number in enumerate(frames):
+            self.places.setdefault(number, []).append(place)
+        self.array: NDArray[np.uint8] = np.empty(0, np.uint8)
 
-    @classmethod
-    def of(cls, path: Path, structure: Structure, wanted: set[int], colour: Colour) -> Self:
-        """Choose frames.
-
-        Raises:
-            DecodeFailed: the clip has no such frame.
-        """
-        if max(wanted) >= len(structure.order):
-            raise DecodeFailed(path, max(wanted), f"the clip has {len(structure.order)} frames")
-        numbers = {structure.order[number]: number for number in wanted}
-        return cls(path, structure, numbers, structure.segments(numbers), colour)
-
-    def decode(self, decoder: Decoder, segments: Sequence[Segment], read: Callable[[int], Packet]) -> Images:
-        """Return the images of some segments."""
-        convert = Converter(self.colour)
-        missing = {place: self.numbers[place] for segment in segments for place in segment.wanted}
-        images: Images = {}
-        places = [place for segment in segments for place in segment.packets(self.structure.b_pictures)]
-        for place in [*places, None]:
-            packet = None if place is None else read(place)
-            if packet is not None:
-                packet.pts = place  # comes out with the frame
-            for frame in decoder.decode(packet):
-                if frame.pts in missing:
-                    images[missing.pop(frame.pts)] = convert(frame, decoder.turns)
-            if not missing:
-                return images
-        reason = "its packet decodes to no frame, unlike when the clip was indexed"
-        raise DecodeFailed(self.path, min(missing.values()), reason)
+    def put(self, number: int, image: NDArray[np.uint8]) -> None:
+        """Fill in a frame."""
+        if not self.array.size:
+            self.array = np.empty((sum(map(len, self.places.values())), *image.shape), np.uint8)
+        for place in self.places[number]:
+            self.array[place] = image
 
 
-def _sequential(path: Path, wanted: set[int], colour: Colour, threads: int) -> Images:
+def _selected(decoder: Decoder, found: Structure, read: Callable[[int], Packet], images: Images) -> None:
+    """Decode what the wanted frames need."""
+    if max(images.places) >= len(found.order):
+        raise DecodeFailed(decoder.path, max(images.places), f"the clip has {len(found.order)} frames")
+    missing = {found.order[number]: number for number in images.places}
+    convert = Converter(images.colour)
+    for place in [*found.needed(missing), None]:
+        packet = None if place is None else read(place)
+        if packet is not None:
+            packet.pts = place  # comes out with the frame
+        for frame in decoder.decode(packet):
+            if frame.pts in missing:
+                images.put(missing.pop(frame.pts), convert(frame, decoder.turns))
+        if not missing:
+            return
+    reason = "its packet decodes to no frame, unlike when the clip was indexed"
+    raise DecodeFailed(decoder.path, min(missing.values()), reason)
+
+
+def _sequential(path: Path, images: Images, threads: int) -> None:
     """Decode from the beginning up to the last wanted frame."""
-    images: Images = {}
-    last = max(wanted)
-    convert = Converter(colour)
+    last = max(images.places)
+    convert = Converter(images.colour)
     with Container(path, threads) as container:
         for frame in container.frames():
-            if container.count in wanted:
-                images[container.count] = convert(frame, container.turns)
+            if container.count in images.places:
+                images.put(container.count, convert(frame, container.turns))
             if container.count == last:
-                return images
+                return
         raise DecodeFailed(path, last, f"the clip has {container.count} frames")

@@ -77,41 +77,19 @@ class Structure(NamedTuple):
     entries: Sequence[int]
     b_pictures: Collection[int]
 
-    def segments(self, packets: Iterable[int]) -> list[Segment]:
-        """Return what must be decoded to get the frames of some packets: segments that need nothing of one another.
+    def needed(self, packets: Iterable[int]) -> list[int]:
+        """Return, in order, what must be decoded to get the frames of some packets: from the entry before each one on.
 
-        Each begins at an entry, and leaves out B pictures that nobody wants. A B picture just behind an entry leans on
-        what lies before the entry too.
+        B pictures that nobody wants are left out. One just behind an entry leans on what lies before the entry too.
         """
-        segments: list[Segment] = []
-        for place in sorted(packets):
+        wanted = set(packets)
+        needed: set[int] = set()
+        for place in wanted:
             entry = bisect_right(self.entries, place) - 1
-            leans = place in self.b_pictures and entry > 0
-            start = self.entries[entry - leans]
-            wanted = [place]
-            while segments and start <= segments[-1].wanted[-1]:
-                before = segments.pop()
-                start, wanted = min(start, before.start), before.wanted + wanted
-            segments.append(Segment(start, wanted))
-        return segments
-
-
-class Segment(NamedTuple):
-    """Packets that are decoded one after another.
-
-    Attributes:
-        start: the first packet.
-        wanted: packets whose frames are wanted, ascending; the last of them is the last packet of the segment.
-    """
-
-    start: int
-    wanted: list[int]
-
-    def packets(self, b_pictures: Collection[int]) -> list[int]:
-        """Return the packets to decode."""
-        wanted = set(self.wanted)
-        span = range(self.start, self.wanted[-1] + 1)
-        return [place for place in span if place not in b_pictures or place in wanted]
+            if place in self.b_pictures and entry > 0:
+                entry -= 1
+            needed.update(range(self.entries[entry], place + 1))
+        return sorted(place for place in needed if place in wanted or place not in self.b_pictures)
 
 
 def structure(codec: str, packets: Sequence[Packet]) -> Structure | None:

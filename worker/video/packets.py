@@ -71,12 +71,12 @@ class FileIndex(NamedTuple):
         settings = {name: getattr(context, name) for name in COPIED}
         return cls(structure, offsets, array("i", [packet.size for packet in packets]), stamp, settings)
 
-    def decoder(self, path: Path) -> Decoder:
+    def decoder(self, path: Path, threads: int) -> Decoder:
         """Return a new decoder for the clip."""
         context = av.CodecContext.create("mpeg4", "r")
         for name, value in self.settings.items():
             setattr(context, name, value)
-        return Decoder(path, context)
+        return Decoder(path, context, threads)
 
     def packets(self, path: Path, file: int) -> Callable[[int], Packet]:
         """Return a function that reads a packet, given its number, from the open file.

@@ -126,20 +126,16 @@ def test_decoding_begins_only_where_nothing_before_is_needed() -> None:
     assert list(found("PPIP", {0: HEADERS, 2: HEADERS}, {2}).entries) == [0, 2]
 
 
-def test_segments_hold_what_is_needed_and_do_not_overlap() -> None:
+def test_no_more_is_decoded_than_needed() -> None:
     every = {0: HEADERS, 4: HEADERS, 8: HEADERS}
     clip = found("IPBPIPBPIBP", every, set(every))
     assert list(clip.order) == [0, 2, 1, 3, 4, 6, 5, 7, 9, 8, 10]
-
-    def needed(*packets: int) -> list[list[int]]:
-        return [segment.packets(clip.b_pictures) for segment in clip.segments(packets)]
-
-    assert needed(0, 8) == [[0], [8]]
-    assert needed(3, 1) == [[0, 1, 3]]
-    assert needed(10) == [[8, 10]]
-    assert needed(9) == [[4, 5, 7, 8, 9]]  # a B picture between 7 and 8
-    assert needed(2, 4, 6) == [[0, 1, 2, 3, 4, 5, 6]]
-    assert needed(1, 4, 8, 9) == [[0, 1], [4, 5, 7, 8, 9]]
+    assert clip.needed([0, 8]) == [0, 8]
+    assert clip.needed([3, 1]) == [0, 1, 3]
+    assert clip.needed([10]) == [8, 10]
+    assert clip.needed([9]) == [4, 5, 7, 8, 9]  # a B picture between 7 and 8
+    assert clip.needed([6, 2]) == [0, 1, 2, 3, 4, 5, 6]
+    assert clip.needed([1, 4, 8, 9]) == [0, 1, 4, 5, 7, 8, 9]
 
 
 def test_packets_without_exactly_one_picture_have_no_order() -> None:
