@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models import backbones
 from models.backbones import Backbone
-from models.backbones.weights import unwrapped
+from models.backbones.weights import load_weights, unwrapped
 from services.errors import UserError
 from services.specs import Stream
 from services.stages import BackboneParams, EndToEndParams, ExtractParams, FinetuneParams
@@ -32,13 +32,20 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
     """Build the backbone of a spec with its first weights, on the processor.
 
     Raises:
-        UserError: the weights cannot be read, or are another architecture's.
+        UserError: there is no such backbone; the weights cannot be read, or are another architecture's.
     """
     channels = 3 if stream == "rgb" else 2 * flow_stack
     try:
-        return backbones.build(params.name, channels=channels, weights=_first_weights(params))
+        backbone = backbones.build(params.name, channels=channels)
     except ValueError as error:
-        raise UserError(f"backbone: {error}; weights: {params.weights}") from error
+        raise UserError(f"backbone.name: {error}") from error
+    try:
+        weights = _first_weights(params)
+        if weights is not None:
+            load_weights(backbone, weights)
+    except ValueError as error:
+        raise UserError(f"backbone.weights: {params.weights}: {error}") from error
+    return backbone
 
 
 def trained_backbone(task: Task, params: ExtractParams | EndToEndParams) -> Backbone:
