@@ -61,8 +61,9 @@ def main() -> None:
     print(report.machine())
     with running() as stack:
         run(stack.api, SPEC)  # index and features are there from now on; both fork servers are warm
-        # another number of epochs is another training, on the same features: one epoch's step comes first
-        specs = [SPEC | {"training": {"epochs": 1, "checkpoint_epochs": 1 + n}} for n in range(1, ROUNDS + 1)]
+        # another rate is another training, on the same features
+        rates = [{"optimizer": {"learning_rate": 1e-4 * n}} for n in range(1, ROUNDS + 1)]
+        specs = [SPEC | {"training": {"epochs": 1, **rate}} for rate in rates]
         pairs = [first_step_ms(stack.api, spec) for spec in specs]
         floor = [fresh_process_ms() for _ in range(5)]
     report.line("a fresh process that imports torch (rival)", floor)
