@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import models
 from models import attended_product
+from tests.models.counts import Count
 from tests.models.reference.agree import Features, agree, randomise
 from tests.models.reference.alstm import alstm, motion_alstm
 from tests.models.reference.conv_alstm import conv_alstm
@@ -176,10 +177,10 @@ COUNTS = [  # systems.md, section 4.1
 
 
 @pytest.mark.parametrize(("kind", "shape", "options", "expected"), COUNTS)
-def test_parameter_count(kind: str, shape: Any, options: dict[str, Any], expected: int) -> None:
+def test_parameter_count(counted: Count, kind: str, shape: Any, options: dict[str, Any], expected: int) -> None:
     with torch.device("meta"):
         network = models.build(kind, num_classes=101, feature_shape=shape, **options)
-    assert sum(p.numel() for p in network.parameters()) == expected
+    assert counted(kind, options, network) == expected
 
 
 def test_parts_of_the_count_of_conv_lstm() -> None:

@@ -11,6 +11,7 @@ import models
 from models.backbones import build as build_backbone
 from models.convnet import ConvNet
 from models.tsn import TSN, draw
+from tests.models.counts import Count
 from tests.models.reference import frames as reference
 from tests.models.reference.agree import agree, randomise
 
@@ -83,10 +84,10 @@ COUNTS = [  # systems.md, sections 3.1 and 4.1
 
 
 @pytest.mark.parametrize(("kind", "options", "expected"), COUNTS)
-def test_parameter_count(kind: str, options: dict[str, Any], expected: int) -> None:
+def test_parameter_count(counted: Count, kind: str, options: dict[str, Any], expected: int) -> None:
     with torch.device("meta"):
         network = models.build(kind, num_classes=101, feature_dim=4096, **options)
-    assert sum(p.numel() for p in network.parameters()) == expected
+    assert counted(kind, options, network) == expected
 
 
 CONVNETS = [  # systems.md, section 2
@@ -101,10 +102,10 @@ CONVNETS = [  # systems.md, section 2
 
 
 @pytest.mark.parametrize(("name", "channels", "expected"), CONVNETS)
-def test_parameter_count_of_a_convnet(name: str, channels: int, expected: int) -> None:
+def test_parameter_count_of_a_convnet(counted: Count, name: str, channels: int, expected: int) -> None:
     with torch.device("meta"):
         network = ConvNet(build_backbone(name, channels=channels), 101)
-    assert sum(p.numel() for p in network.parameters()) == expected
+    assert counted("convnet", {"backbone": name, "channels": channels}, network) == expected
 
 
 def test_a_convnet_classifies_every_frame_of_a_clip() -> None:

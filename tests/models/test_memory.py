@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from models import backbones, build
 from models.memory import MemoryNetwork, straight_through
+from tests.models.counts import Count
 from tests.models.reference import memory as reference
 
 K, D = 5, 7
@@ -41,10 +42,10 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 
 @pytest.mark.parametrize(("options", "expected"), COUNTS)
-def test_parameter_count(options: dict[str, int], expected: int) -> None:
+def test_parameter_count(counted: Count, options: dict[str, int], expected: int) -> None:
     with torch.device("meta"):
         made = build("memory", num_classes=101, **options)
-    assert sum(p.numel() for p in made.parameters()) == expected
+    assert counted("memory", options, made) == expected
 
 
 @pytest.mark.parametrize("empty_memory", ["mean", "best"])

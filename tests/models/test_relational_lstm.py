@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from models import backbones, build
 from models.relational_lstm import RelationalLSTMNetwork, draw_steps
 from models.relational_module import RelationalModule, relate
+from tests.models.counts import Count
 from tests.models.reference import relational_lstm as reference
 
 K, C = 3, 6
@@ -61,11 +62,13 @@ def test_parameters_of_the_relations_with_a_shared_theta(bias: bool, expected: i
 
 @pytest.mark.parametrize(("channels", "flow"), [(3, 0), (20, 53_312)])
 @pytest.mark.parametrize(("options", "expected"), COUNTS)
-def test_parameters_with_the_trunk(options: dict[str, object], expected: int, channels: int, flow: int) -> None:
+def test_parameters_with_the_trunk(
+    counted: Count, options: dict[str, object], expected: int, channels: int, flow: int
+) -> None:
     with torch.device("meta"):
         trunk = backbones.build("resnet101_v2", channels=channels).cut("conv5_2")
         head = build("relational_lstm", num_classes=101, feature_shape=(2048, 7, 7), **options)
-    assert count(trunk) + count(head) == expected + flow
+    assert counted("relational_lstm", {**options, "channels": channels}, trunk, head) == expected + flow
 
 
 @pytest.mark.parametrize(

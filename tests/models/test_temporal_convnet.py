@@ -10,6 +10,7 @@ import torch
 
 import models
 from models.temporal_convnet import TemporalConvNet, sample
+from tests.models.counts import Count
 from tests.models.reference.agree import agree, randomise
 from tests.models.reference.temporal_convnet import Layout
 from tests.models.reference.temporal_convnet import TemporalConvNet as Reference
@@ -120,8 +121,8 @@ def build(**options: Any) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize(("options", "expected"), COUNTS)
-def test_parameter_count(options: dict[str, Any], expected: int) -> None:
-    assert sum(p.numel() for p in build(**options).parameters()) == expected
+def test_parameter_count(counted: Count, options: dict[str, Any], expected: int) -> None:
+    assert counted("temporal_convnet", options, build(**options)) == expected
 
 
 def test_parts_of_the_count_of_temporal_inception() -> None:

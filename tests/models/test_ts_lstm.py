@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from models.ts_lstm import TSLSTM, cut
+from tests.models.counts import Count
 
 COUNTS = [
     ({}, 9_518_693),
@@ -21,10 +22,10 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(("options", "expected"), COUNTS)
-def test_parameter_count(options: dict[str, object], expected: int) -> None:
+def test_parameter_count(counted: Count, options: dict[str, object], expected: int) -> None:
     with torch.device("meta"):
         network = TSLSTM(num_classes=101, feature_dim=4096, **options)
-    assert sum(p.numel() for p in network.parameters()) == expected
+    assert counted("ts_lstm", options, network) == expected
 
 
 def lstm_cell(weights: tuple[Tensor, ...], x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
