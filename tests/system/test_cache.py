@@ -16,6 +16,14 @@ pytestmark = pytest.mark.xdist_group("cache")
 EVERYTHING: tuple[Kind, ...] = ("flow", "features", "models", "scores", "leftovers")
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Folder of generated clips, flow and frames of one test: what others left there would be collected too."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
 def collector(service: Service) -> Collector:
     return Collector(service.database, service.store, service.settings.data, grace_seconds=0, tracked=False)
 
