@@ -29,6 +29,10 @@ class NewDataset(BaseModel):
     annotations: Folder
     layout: Layout = "ucf101"
     """Of the lists: UCF101's (`classInd.txt`, `trainlist01.txt`, ...) or HMDB51's (`<class>_test_split1.txt`, ...)."""
+    splits: Annotated[frozenset[Annotated[int, Field(ge=1, le=3)]], Field(min_length=1, max_length=3)] = frozenset(
+        {1, 2, 3}
+    )
+    """Numbers of the splits that have lists; the leaderboard's mean is over all of them."""
     replace: bool = False
     """Registers an existing name anew as its next revision, so that changed files are read again."""
 

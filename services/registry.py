@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -27,7 +27,14 @@ def add_generated(session: Session) -> None:
 
 
 def add(
-    session: Session, *, name: str, root: str, annotations: str, layout: Layout = "ucf101", replace: bool = False
+    session: Session,
+    *,
+    name: str,
+    root: str,
+    annotations: str,
+    layout: Layout = "ucf101",
+    splits: Sequence[int] = (1, 2, 3),
+    replace: bool = False,
 ) -> DatasetRow:
     """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
 
@@ -37,6 +44,7 @@ def add(
         root: folder of the clips, as the workers see it.
         annotations: folder of the lists, as the workers see it.
         layout: how the lists are laid out, ``ucf101`` or ``hmdb51``.
+        splits: numbers of the splits that have lists; a mean is ranked over all of them.
         replace: registers a name anew, so that its files are read again.
 
     Raises:
@@ -50,7 +58,7 @@ def add(
     for field, folder in (("root", root), ("annotations", annotations)):
         if not folder.startswith("/"):
             raise InvalidRequest(field, folder, "the absolute path of a folder")
-    values = {"name": name, "root": root, "annotations": annotations, "layout": layout}
+    values = {"name": name, "root": root, "annotations": annotations, "layout": layout, "splits": sorted(splits)}
     query = insert(DatasetRow).values(values).on_conflict_do_nothing().returning(DatasetRow.name)
     added = session.scalar(query) is not None
     row = session.scalars(select(DatasetRow).where(DatasetRow.name == name).with_for_update()).one()
@@ -61,7 +69,7 @@ def add(
             f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
         )
     row.root, row.annotations, row.layout, row.revision = root, annotations, layout, row.revision + 1
-    row.num_classes = row.num_clips = None
+    row.num_classes, row.num_clips, row.splits = None, None, sorted(splits)
     return row
 
 

@@ -81,6 +81,7 @@ def add(
         "root": str(root.resolve()),
         "annotations": str(splits.resolve()),
         "layout": layout,
+        "splits": sorted(lists.splits),
         "replace": replace,
     }
     with Client.connect() as client:

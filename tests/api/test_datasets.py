@@ -29,6 +29,16 @@ def test_register_look_up_replace(client):
     assert [entry["name"] for entry in client.get("/datasets").json()] == ["motion_shapes", "ucf101-mini"]
 
 
+def test_a_dataset_of_one_split_has_no_other(client, submit):
+    assert client.post("/datasets", json=UCF | {"splits": [1]}).json()["splits"] == [1]
+    refused = client.post("/experiments", json={"dataset": UCF["name"], "splits": [1, 2]})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "splits.1"
+    assert submit(dataset=UCF["name"], splits=[1])
+    anew = client.post("/datasets", json=UCF | {"splits": [2, 1], "replace": True})
+    assert anew.json()["splits"] == [1, 2]
+
+
 def test_unknown_name_is_404_and_names_the_known(shared):
     answer = shared.get("/datasets/kinetics")
     assert answer.status_code == 404

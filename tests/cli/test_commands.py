@@ -186,6 +186,7 @@ def test_a_dataset_is_registered_with_absolute_folders(twostream, tmp_path, monk
     code, out, _ = twostream("dataset", "list", "--json")
     (mine,) = [dataset for dataset in json.loads(out) if dataset["name"] == "mine"]
     assert mine["root"] == str(tmp_path / "clips")
+    assert mine["splits"] == [1]
     assert twostream("dataset", "add", "mine", "--root", "clips", "--splits", "lists")[0] == 4
     assert "mine" in twostream("dataset", "list")[1]
     code, _, err = twostream("dataset", "add", "other", "--root", "nowhere", "--splits", "lists")
