@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 LOOPBACK = "127.0.0.1"
 NEIGHBOURS = 20
@@ -39,6 +40,22 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def listen_patiently(host: str, port: int, seconds: float = 5.0) -> socket.socket:
+    """Return a listening socket of a port that was reserved a moment ago; whoever looks at it meanwhile soon leaves.
+
+    Raises:
+        OSError: the port is taken for longer, or the host is not ours.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return listen(host, port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def port_of(listener: socket.socket) -> int:

@@ -19,7 +19,7 @@ SHUTDOWN_SECONDS = 3
 def main() -> None:
     """Serve an application factory (``module:function``) until SIGTERM; exit with 3 if it does not start."""
     application, host, port = sys.argv[1:]
-    with ports.listen(host, int(port)) as listener:
+    with ports.listen_patiently(host, int(port)) as listener:
         config = uvicorn.Config(
             application, factory=True, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, log_level="info"
         )
