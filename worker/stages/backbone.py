@@ -96,11 +96,14 @@ def frame_source(
     params: FinetuneParams | ExtractParams | EndToEndParams,
     cache_bytes: int = CACHE_BYTES,
 ) -> Source:
-    """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now."""
+    """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now.
+
+    A clip is decoded in parallel where there are no loader processes (`loader_workers`).
+    """
     if params.stream == "rgb":
         store = FrameStore(task.data_root / STORE_FOLDER, task.frame_cache_bytes) if task.frame_cache_bytes else None
-        return RgbSource(manifest.root, cache_bytes, store)
+        return RgbSource(manifest.root, cache_bytes, store, task.threads if task.device == "cpu" else 1)
     if params.flow is not None:
-        return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device))
+        return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device), task.threads)
     stored = (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))
     return FlowSource([entry.path for entry in stored], params.flow_stack)

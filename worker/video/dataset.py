@@ -57,16 +57,19 @@ class RgbSource:
         root: folder of the clips.
         cache_bytes: budget of decoded frames in bytes.
         store: decoded frames on disk; it is filled only where there is a budget: none says that clips are read once.
+        threads: that decode one clip; 1 is right where clips are read in parallel.
     """
 
     channels = 3
 
-    def __init__(self, root: Path, cache_bytes: int = CACHE_BYTES, store: FrameStore | None = None) -> None:
+    def __init__(
+        self, root: Path, cache_bytes: int = CACHE_BYTES, store: FrameStore | None = None, threads: int = 1
+    ) -> None:
         self._root = root
         self._left_bytes = cache_bytes
         self._store, self._fills_store = store, cache_bytes > 0
         self._clips: dict[str, NDArray[np.uint8]] = {}
-        self._reader = FrameReader()
+        self._threads, self._reader = threads, FrameReader(threads=threads)
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
@@ -95,7 +98,7 @@ class RgbSource:
 
     def _decode(self, clip: Clip) -> NDArray[np.uint8]:
         path = self._root / clip.path
-        decoded = decode_clip(path)
+        decoded = decode_clip(path, threads=self._threads)
         if len(decoded) != clip.frames:
             raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
         return decoded

@@ -8,8 +8,12 @@ are stored; a variable frame rate changes nothing, since frames are counted and 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import os
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +61,12 @@ def decode_frames(
 class FrameReader:
     """Reads chosen frames of clips, and remembers where a clip's packets lie: 3 KB for a clip of UCF101.
 
-    What it remembers is dropped when the file changes. Not for several threads at once.
+    What it remembers is dropped when the file changes. Call it from one thread at a time.
 
     Args:
         max_clips: how many clips it remembers; the one that was not read for longest is forgotten first.
-        threads: of the decoder; 1 is right where clips are decoded in parallel.
+        threads: that decode groups of pictures of a clip side by side, once it is remembered, and else FFmpeg's; 1 is
+            right where clips are decoded in parallel. The pixels are equal.
     """
 
     def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1) -> None:
@@ -107,7 +112,7 @@ class FrameReader:
                     return False
                 self._indices.move_to_end(path)
                 read = index.packets(path, file.fileno())
-                _selected(index.decoder(path, self._threads), index.structure, read, images)
+                _side_by_side(partial(index.decoder, path), index.structure, read, images, self._threads)
         except OSError as error:
             raise DecodeFailed(path, 0, in_words(error)) from error
         return True
@@ -120,7 +125,7 @@ class FrameReader:
             if found is None:
                 reason = "packets and frames no longer pair off, unlike when the clip was indexed"
                 raise DecodeFailed(path, 0, reason)
-            _selected(container.decoder, found, packets.__getitem__, images)
+            _side_by_side(lambda: container.decoder, found, packets.__getitem__, images, threads=1)
             index = FileIndex.of(container, found, packets) if self._max_clips else None
         self._indices.pop(path, None)
         if index is not None:
@@ -143,36 +148,86 @@ class Images:
 
     def __init__(self, frames: Sequence[int], colour: Colour) -> None:
         self.colour = colour
+        self._making = threading.Lock()
         self.places: dict[int, list[int]] = {}
         for place, number in enumerate(frames):
             self.places.setdefault(number, []).append(place)
         self.array: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def put(self, number: int, image: NDArray[np.uint8]) -> None:
-        """Fill in a frame."""
-        if not self.array.size:
-            self.array = np.empty((sum(map(len, self.places.values())), *image.shape), np.uint8)
+        """Fill in a frame; several threads may."""
+        with self._making:
+            if not self.array.size:
+                self.array = np.empty((sum(map(len, self.places.values())), *image.shape), np.uint8)
         for place in self.places[number]:
             self.array[place] = image
 
 
-def _selected(decoder: Decoder, found: Structure, read: Callable[[int], Packet], images: Images) -> None:
-    """Decode what the wanted frames need."""
+def _side_by_side(
+    new_decoder: Callable[[], Decoder],
+    found: Structure,
+    read: Callable[[int], Packet],
+    images: Images,
+    threads: int,
+) -> None:
+    """Decode what the wanted frames need, in several threads if more than one run of packets stands alone."""
     if max(images.places) >= len(found.order):
-        raise DecodeFailed(decoder.path, max(images.places), f"the clip has {len(found.order)} frames")
-    missing = {found.order[number]: number for number in images.places}
+        raise DecodeFailed(new_decoder().path, max(images.places), f"the clip has {len(found.order)} frames")
+    runs = deque(found.runs(found.order[number] for number in images.places))
+
+    def work() -> None:
+        try:
+            _decode_runs(new_decoder(), found, read, images, runs)
+        except BaseException:
+            runs.clear()  # the others need not go on
+            raise
+
+    helpers = min(threads, len(runs)) - 1
+    helping = [_pool(os.getpid(), threads).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        failures = [future.exception() for future in helping]
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the decoding threads of a process; one that was forked has none of its parent's."""
+    return ThreadPoolExecutor(threads, f"decode-{process}")
+
+
+def _decode_runs(
+    decoder: Decoder, found: Structure, read: Callable[[int], Packet], images: Images, runs: deque[list[int]]
+) -> None:
+    """Take runs from the left until none is left, and fill in their frames."""
+    decoder.order = found.order
+    wanted = {found.order[number]: number for number in images.places}
+    missing: dict[int, int] = {}
     convert = Converter(images.colour)
-    for place in [*found.needed(missing), None]:
-        packet = None if place is None else read(place)
-        if packet is not None:
-            packet.pts = place  # comes out with the frame
+
+    def decode(packet: Packet | None) -> None:
         for frame in decoder.decode(packet):
             if frame.pts in missing:
                 images.put(missing.pop(frame.pts), convert(frame, decoder.turns))
-        if not missing:
-            return
-    reason = "its packet decodes to no frame, unlike when the clip was indexed"
-    raise DecodeFailed(decoder.path, min(missing.values()), reason)
+
+    while runs:
+        try:
+            run = runs.popleft()
+        except IndexError:  # another thread was faster
+            break
+        missing |= {place: wanted[place] for place in run if place in wanted}
+        for place in run:
+            packet = read(place)
+            packet.pts = place  # comes out with the frame
+            decode(packet)
+    if missing:
+        decode(None)
+    if missing:
+        reason = "its packet decodes to no frame, unlike when the clip was indexed"
+        raise DecodeFailed(decoder.path, min(missing.values()), reason)
 
 
 def _sequential(path: Path, images: Images, threads: int) -> None:

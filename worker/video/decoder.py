@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ class Decoder:
 
     Attributes:
         count: frames that came out so far.
+        order: packet of each frame, once packets carry their numbers as ``pts``; failures then name the frame by it.
         turns: counter-clockwise quarter turns that the display matrix asks for, known from the first frame on.
     """
 
     def __init__(self, path: Path, context: Any, threads: int = 1) -> None:
         self.path, self.count, self.turns = path, 0, 0
+        self.order: Sequence[int] | None = None
         self._context = context
         self._size: tuple[int, int] | None = None
         context.thread_count = threads
@@ -63,7 +65,7 @@ class Decoder:
         try:
             frames = self._context.decode(packet)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeFailed(self.path, self.count, in_words(error)) from error
+            raise DecodeFailed(self.path, self._number(packet), in_words(error)) from error
         for frame in frames:
             self._check(frame)
             yield frame
@@ -74,9 +76,15 @@ class Decoder:
         if self._size is None:
             self._size, self.turns = size, self._quarter_turns(frame)
         if frame.is_corrupt:
-            raise DecodeFailed(self.path, self.count, "corrupt data")
+            raise DecodeFailed(self.path, self._number(frame), "corrupt data")
         if size != self._size:
-            raise DecodeFailed(self.path, self.count, f"size changes from {self._size} to {size}")
+            raise DecodeFailed(self.path, self._number(frame), f"size changes from {self._size} to {size}")
+
+    def _number(self, carrier: Any | None) -> int:
+        """Return the number of the frame that a packet becomes, or that came out."""
+        if self.order is None or carrier is None or carrier.pts is None:
+            return self.count
+        return self.order.index(carrier.pts)
 
     def _quarter_turns(self, frame: av.VideoFrame) -> int:
         # Not frame.side_data: frame and container would keep each other, and with them all of the decoder's memory.

@@ -77,19 +77,37 @@ class Structure(NamedTuple):
     entries: Sequence[int]
     b_pictures: Collection[int]
 
-    def needed(self, packets: Iterable[int]) -> list[int]:
-        """Return, in order, what must be decoded to get the frames of some packets: from the entry before each one on.
+    def runs(self, packets: Iterable[int]) -> list[list[int]]:
+        """Return what must be decoded to get the frames of some packets: runs in order, none of which needs another.
 
-        B pictures that nobody wants are left out. One just behind an entry leans on what lies before the entry too.
+        A run begins at an entry and ends with a packet that is wanted. B pictures that nobody wants are left out. One
+        just behind an entry leans on what lies before the entry too.
         """
         wanted = set(packets)
-        needed: set[int] = set()
-        for place in wanted:
+        last: dict[int, int] = {}  # packet by the entry from which it is reached
+        bridged: set[int] = set()
+        for place in sorted(wanted):
             entry = bisect_right(self.entries, place) - 1
-            if place in self.b_pictures and entry > 0:
-                entry -= 1
-            needed.update(range(self.entries[entry], place + 1))
-        return sorted(place for place in needed if place in wanted or place not in self.b_pictures)
+            if entry > 0 and self._leans_back(place, self.entries[entry]):
+                bridged.add(entry)
+                last[entry - 1] = self.entries[entry] - 1
+            last[entry] = place
+        runs: list[list[int]] = []
+        for entry in sorted(last):
+            run = [
+                place
+                for place in range(self.entries[entry], last[entry] + 1)
+                if place in wanted or place not in self.b_pictures
+            ]
+            if entry in bridged:
+                runs[-1] += run
+            else:
+                runs.append(run)
+        return runs
+
+    def _leans_back(self, place: int, entry: int) -> bool:
+        """Tell whether a picture is shown before the entry that it follows."""
+        return place > entry and all(between in self.b_pictures for between in range(entry + 1, place + 1))
 
 
 def structure(codec: str, packets: Sequence[Packet]) -> Structure | None:

@@ -71,12 +71,12 @@ class FileIndex(NamedTuple):
         settings = {name: getattr(context, name) for name in COPIED}
         return cls(structure, offsets, array("i", [packet.size for packet in packets]), stamp, settings)
 
-    def decoder(self, path: Path, threads: int) -> Decoder:
+    def decoder(self, path: Path) -> Decoder:
         """Return a new decoder for the clip."""
         context = av.CodecContext.create("mpeg4", "r")
         for name, value in self.settings.items():
             setattr(context, name, value)
-        return Decoder(path, context, threads)
+        return Decoder(path, context)
 
     def packets(self, path: Path, file: int) -> Callable[[int], Packet]:
         """Return a function that reads a packet, given its number, from the open file.
@@ -90,9 +90,9 @@ class FileIndex(NamedTuple):
             try:
                 content = os.pread(file, size, self.offsets[place])
             except OSError as error:
-                raise DecodeFailed(path, 0, in_words(error)) from error
+                raise DecodeFailed(path, self.structure.order.index(place), in_words(error)) from error
             if len(content) < size:
-                raise DecodeFailed(path, 0, f"the file ends inside packet {place}")
+                raise DecodeFailed(path, self.structure.order.index(place), f"the file ends inside packet {place}")
             packet = av.Packet(size)
             packet.update(content)
             return packet

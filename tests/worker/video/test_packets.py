@@ -1,5 +1,6 @@
 """Reading a clip again: the packets that are remembered give the frames of the whole clip, or are forgotten."""
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def write_clip(path: Path, *, num_frames: int = 40, b_frames: int = 0, seed: int
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def packets_in(path: Path) -> list[tuple[int, int]]:
+    """Return the first byte and the length of each packet in the file."""
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    return [(content.index(packet), len(packet)) for packet in packets]
 
 
 @pytest.fixture
@@ -61,6 +70,45 @@ def test_a_second_reading_gives_the_same_without_opening_the_clip(
     assert opened == []
     with pytest.raises(DecodeFailed, match="frame 40: the clip has 40 frames"):
         reader.read(path, [1, 40], paired=True)
+
+
+def test_a_forked_process_decodes_with_threads_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "x.avi"
+    write_clip(path)
+    reader = FrameReader(threads=2)
+    for _ in range(2):  # the second has started the threads, which a copy of this process lacks
+        reader.read(path, [1, 20, 35], paired=True)
+    child = multiprocessing.get_context("fork").Process(
+        target=reader.read, args=(path, [1, 20, 35]), kwargs={"paired": True}
+    )
+    child.start()
+    child.join(60)
+    alive = child.is_alive()
+    child.kill()
+    child.join()
+    assert not alive
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failure_names_the_frame_although_others_were_left_out(tmp_path: Path, threads: int) -> None:
+    path = tmp_path / "x.avi"
+    write_clip(path)
+    packets = packets_in(path)
+    damaged = bytearray(path.read_bytes())
+    first, size = packets[30]
+    damaged[first + 40 : first + size] = bytes(size - 40)
+    path.write_bytes(damaged)
+    with pytest.raises(DecodeFailed) as whole:
+        decode_clip(path)
+    assert whole.value.frame == 30
+    reader = FrameReader(threads=threads)
+    reader.read(path, [0], paired=True)
+    for chosen in ([31], [2, 30], [1, 13, 35]):
+        for _ in range(2):
+            with pytest.raises(DecodeFailed, match=r"x\.avi: frame 30: ") as caught:
+                reader.read(path, chosen, paired=True)
+            assert caught.value.reason == whole.value.reason
 
 
 def test_a_clip_that_changed_is_looked_at_again(tmp_path: Path) -> None:
@@ -130,12 +178,13 @@ def test_no_more_is_decoded_than_needed() -> None:
     every = {0: HEADERS, 4: HEADERS, 8: HEADERS}
     clip = found("IPBPIPBPIBP", every, set(every))
     assert list(clip.order) == [0, 2, 1, 3, 4, 6, 5, 7, 9, 8, 10]
-    assert clip.needed([0, 8]) == [0, 8]
-    assert clip.needed([3, 1]) == [0, 1, 3]
-    assert clip.needed([10]) == [8, 10]
-    assert clip.needed([9]) == [4, 5, 7, 8, 9]  # a B picture between 7 and 8
-    assert clip.needed([6, 2]) == [0, 1, 2, 3, 4, 5, 6]
-    assert clip.needed([1, 4, 8, 9]) == [0, 1, 4, 5, 7, 8, 9]
+    assert clip.runs([0, 8]) == [[0], [8]]
+    assert clip.runs([3, 1]) == [[0, 1, 3]]
+    assert clip.runs([10]) == [[8, 10]]
+    assert clip.runs([9]) == [[4, 5, 7, 8, 9]]  # a B picture between 7 and 8
+    assert clip.runs([6, 2]) == [[0, 1, 2], [4, 5, 6]]  # each between two pictures of its own run
+    assert clip.runs([1, 4, 8, 9]) == [[0, 1], [4, 5, 7, 8, 9]]
+    assert clip.runs([1, 6, 9, 10]) == [[0, 1], [4, 5, 6, 7, 8, 9, 10]]
 
 
 def test_packets_without_exactly_one_picture_have_no_order() -> None:

@@ -28,16 +28,19 @@ class OnTheFlyFlow:
         params: algorithm, bound, quantisation.
         stack: L, fields in a stack.
         device: where flow is computed.
+        threads: that decode one clip.
 
     Raises:
         UserError: RAFT's weights cannot be read.
     """
 
-    def __init__(self, root: Path, params: FlowMethodParams, stack: int, device: torch.device) -> None:
+    def __init__(
+        self, root: Path, params: FlowMethodParams, stack: int, device: torch.device, threads: int = 1
+    ) -> None:
         self._root, self._stack = root, stack
         self._flow = batched.build(params, device)
         self.channels = 2 * stack
-        self._reader = FrameReader()
+        self._reader = FrameReader(threads=threads)
 
     def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
