@@ -74,9 +74,9 @@ def _parts(task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipD
         if path.exists():
             read = None  # what is read next lies behind this part
         else:
-            read = read or iter(_loader(task, params, backbone, dataset, first))
+            read = read or _inputs(task, params, backbone, dataset, first)
             told = partial(_tell, report, dataset, first)
-            _write_part(path, _features(task, params, backbone, read, told))
+            _write_part(path, _features(params, backbone, read, told))
         first += _blocks_of(dataset, first, len(np.load(path, mmap_mode="r")))
         paths.append(path)
         _tell(report, dataset, first, 0)
@@ -89,18 +89,20 @@ def _blocks_of(dataset: ClipDataset, first: int, steps: int) -> int:
     return next(number for number, length in enumerate(lengths, 1) if length >= steps)
 
 
-def _loader(
+def _inputs(
     task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipDataset, first: int
-) -> DataLoader[Tensor]:
-    """Return what reads all blocks from one on, over the ends of parts."""
+) -> Iterator[Tensor]:
+    """Yield the backbone's inputs of all blocks from one on, over the ends of parts."""
     frames = max(len(block.frames) for block in dataset.blocks)
-    item_bytes = 4 * frames * backbone.channels * backbone.input_size**2
-    return DataLoader(
+    item_bytes = frames * backbone.channels * backbone.input_size**2
+    loader: DataLoader[Tensor] = DataLoader(
         Subset(dataset, range(first, len(dataset))),
         batch_size=None,
         num_workers=loader_workers(task, params.flow, item_bytes),
         pin_memory=task.device != "cpu",
     )
+    for frames in loader:
+        yield dataset.finish(frames.to(task.device, non_blocking=True))
 
 
 def _tell(report: Reporter, dataset: ClipDataset, first: int, done: int) -> None:
@@ -110,13 +112,11 @@ def _tell(report: Reporter, dataset: ClipDataset, first: int, done: int) -> None
     report.progress(clips, len(dataset.lengths), "clips")
 
 
-def _features(
-    task: Task, params: ExtractParams, backbone: Backbone, read: Iterator[Tensor], told: Callable[[int], None]
-) -> Stored:
+def _features(params: ExtractParams, backbone: Backbone, read: Iterator[Tensor], told: Callable[[int], None]) -> Stored:
     """Return the features ``(m, ...)`` of the next blocks, as many as fill a part; tell of each."""
     parts: list[Stored] = []
-    for frames in read:
-        found = backbone.features(frames.to(task.device, non_blocking=True), params.feature)
+    for inputs in read:
+        found = backbone.features(inputs, params.feature)
         parts.append(_stored(found, params))
         told(len(parts))
         if (len(parts) + 1) * parts[-1].nbytes > PART_BYTES or len(parts) == MAX_BLOCKS_PER_PART:

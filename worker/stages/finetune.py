@@ -56,7 +56,7 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
 
 
 def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World) -> DatasetSource:
-    batch_bytes = 4 * backbone.channels * backbone.input_size**2 * -(-params.training.batch_size // world.size)
+    batch_bytes = backbone.channels * backbone.input_size**2 * -(-params.training.batch_size // world.size)
     num_workers = loader_workers(task, params.flow, batch_bytes)
     cache_bytes = CACHE_BYTES // max(1, num_workers)
     dataset = FrameDataset(
@@ -71,8 +71,8 @@ def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Ba
         params.training.batch_size,
         params.seed,
         world,
+        device=torch.device(task.device),
         num_workers=num_workers,
-        pin_memory=task.device != "cpu",
     )
 
 

@@ -127,7 +127,8 @@ def _on_frames(
     )
     average, scores = _average(params), []
     for number, batch in enumerate(loader, 1):
-        found = average(model(batch.to(task.device, non_blocking=True)).logits.double())
+        inputs = dataset.finish(batch.to(task.device, non_blocking=True))
+        found = average(model(inputs).logits.double())
         scores.append(found.mean(0).cpu().numpy())
         report.progress(number, len(clips), "clips")
     return np.stack(scores)

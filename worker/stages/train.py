@@ -94,7 +94,7 @@ def _on_frames(
     model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
     for rgb in task.inputs_of("train"):
         load_from_rgb(model, backbone, checkpoint.load(rgb.path / MODEL_FILE))
-    sample_bytes = 4 * frames.snippets * backbone.channels * backbone.input_size**2
+    sample_bytes = frames.snippets * backbone.channels * backbone.input_size**2
     batch_bytes = sample_bytes * -(-params.training.batch_size // world.size)
     num_workers = loader_workers(task, frames.flow, batch_bytes)
     look = (backbone.input_size, backbone.mean, backbone.std)
@@ -112,7 +112,7 @@ def _on_frames(
         params.training.batch_size,
         params.seed,
         world,
+        device=torch.device(task.device),
         num_workers=num_workers,
-        pin_memory=task.device != "cpu",
     )
     return model, source

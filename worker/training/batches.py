@@ -189,8 +189,12 @@ class EpochDataset(Protocol):
         """Samples in an epoch."""
         ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return an input and its label."""
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """Return bytes, the changes that `finish` makes of them, and the label."""
+        ...
+
+    def finish(self, frames: Tensor, colours: Tensor, out: Tensor | None) -> Tensor:
+        """Return the inputs of a batch ``(n, ...)``, float32 of the shape of its bytes; ``out`` takes them."""
         ...
 
     def set_epoch(self, epoch: int) -> None:
@@ -198,15 +202,17 @@ class EpochDataset(Protocol):
 
 
 class DatasetSource:
-    """Samples that are read and transformed one by one, in this process or in loader processes.
+    """Samples that are read one by one as bytes, in this process or in loader processes, and finished on a device.
+
+    All batches are finished into the same memory: one holds until the next is asked for.
 
     Args:
         dataset: the training samples; what item ``i`` of an epoch is must depend on nothing else.
         batch_size: samples of a batch over all processes that train.
         seed: fixes the order of every epoch.
         world: this process among those that train.
+        device: that trains.
         num_workers: loader processes; 0 reads in this one.
-        pin_memory: page-lock batches, for a faster copy to a GPU.
     """
 
     def __init__(
@@ -216,16 +222,17 @@ class DatasetSource:
         seed: int,
         world: World,
         *,
+        device: torch.device,
         num_workers: int = 0,
-        pin_memory: bool = False,
     ) -> None:
         self._dataset, self._batch_size, self._seed, self._world = dataset, batch_size, seed, world
+        self._device, self._inputs = device, torch.empty(0, device=device)
         self._order = _Order()
-        self._loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-            cast("Dataset[tuple[Tensor, int]]", dataset),
+        self._loader: DataLoader[tuple[Tensor, Tensor, int]] = DataLoader(
+            cast("Dataset[tuple[Tensor, Tensor, int]]", dataset),
             batch_sampler=self._order,
             num_workers=num_workers,
-            pin_memory=pin_memory,
+            pin_memory=device.type != "cpu",  # page-locked: copied to a GPU while it computes
             persistent_workers=num_workers > 0,
         )
 
@@ -239,8 +246,15 @@ class DatasetSource:
         whole = self._cut(epoch)[first_step:]
         self._dataset.set_epoch(epoch)
         self._order.batches = [self._world.share(batch).tolist() for batch in whole]
-        for batch, (inputs, labels) in zip(whole, self._loader, strict=True):
-            yield Batch(inputs, labels, len(batch))
+        for batch, (frames, colours, labels) in zip(whole, self._loader, strict=True):
+            yield Batch(self._finish(frames, colours), labels, len(batch))
+
+    def _finish(self, frames: Tensor, colours: Tensor) -> Tensor:
+        if self._inputs.numel() < frames.numel():
+            self._inputs = torch.empty(frames.numel(), device=self._device)
+        out = self._inputs[: frames.numel()].view(frames.shape)
+        frames, colours = (every.to(self._device, non_blocking=True) for every in (frames, colours))
+        return self._dataset.finish(frames, colours, out)
 
     def _cut(self, epoch: int) -> list[Indices]:
         return epoch_batches(len(self._dataset), self._batch_size, self._seed, epoch, self._world.size)

@@ -1,4 +1,4 @@
-"""Crops, sizes and normalisations of the papers beside 001's, and augmentation of a whole batch: tensors in and out.
+"""Crops, sizes and normalisations of the papers beside 001's: tensors in and out.
 
 Frames are ``(N, C, H, W)`` as in `worker.video.transforms`, on a processor or a GPU.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from services.specs import Crops
-from worker.video.transforms import Box, TestTransform, crop, flip, normalize_bytes, resize_bytes
+from worker.video.transforms import Box, TestTransform, Transform, crop, flip, normalize_bytes, resize_bytes
 
 TSN_HEIGHT, TSN_WIDTH = 256, 340  # frames and flow of TSN, on disk
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)  # TSN
@@ -96,24 +96,15 @@ VIEWS: dict[Crops, int] = {"center": 1, "stretch": 1, "five": 5, "ten": 10}
 """Crops of a frame by the name of their choice."""
 
 
-class Stretch:
-    """All of a frame as a square, normalised (002's code); nothing random.
-
-    Args:
-        size: side of the ConvNet's input in pixels.
-        mean: per channel, of values in [0, 1]; one value, or one per channel.
-        std: likewise.
-    """
-
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+class Stretch(Transform):
+    """All of a frame as a square, normalised (002's code); nothing random."""
 
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
-        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
-        return normalize_bytes(stretch(frames, self.size), self.mean, self.std)
+        """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
+        return stretch(frames, self.size).contiguous()
 
 
-class MultiScale:
+class MultiScale(Transform):
     """TSN's training: a crop of one of several sizes and 13 places, and a flip with probability 1/2.
 
     Frames are first brought to 340x256 pixels for an input of 224, and in proportion for another.
@@ -126,21 +117,22 @@ class MultiScale:
     """
 
     def __init__(self, size: int, mean: Sequence[float], std: Sequence[float], *, flow: bool) -> None:
-        self.size, self.mean, self.std, self.flow = size, tuple(mean), tuple(std), flow
+        super().__init__(size, mean, std)
+        self.flow = flow
 
     def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size); all N frames get the same crop and flip."""
+        """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size); all N frames get the same crop and flip."""
         frames = resize_tsn(frames, self.size)
         height, width = frames.shape[-2:]
         box = multi_scale_box(height, width, FLOW_SCALES if self.flow else RGB_SCALES, rng)
         frames = resize_bytes(crop(frames, box), self.size, self.size)
         if rng.random() < 0.5:
             frames = flip(frames, invert_x=self.flow)
-        return normalize_bytes(frames, self.mean, self.std)
+        return frames.contiguous()
 
 
 class TestCrops:
-    """The views of a frame whose scores are averaged, normalised; nothing random.
+    """The views of a frame whose scores are averaged; nothing random.
 
     Args:
         crops: ``center`` (001), ``stretch`` (002), or of frames of 340x256 ``five`` (003) or ``ten`` (TSN, 000).
@@ -156,44 +148,15 @@ class TestCrops:
         self.crops, self.size, self.mean, self.std, self.flow = crops, size, tuple(mean), tuple(std), flow
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """Turn uint8 (N, C, H, W) into float32 (V, N, C, size, size), V = 1, 5 or 10."""
+        """Turn uint8 (N, C, H, W) into uint8 (V, N, C, size, size), V = 1, 5 or 10."""
         if self.crops in ("center", "stretch"):
             one = TestTransform if self.crops == "center" else Stretch
             return one(self.size, self.mean, self.std)(frames)[None]
         frames = resize_tsn(frames, self.size)
         five = self.crops == "five"
         views = five_crops(frames, self.size) if five else ten_crops(frames, self.size, invert_x=self.flow)
-        pixels = views.transpose(0, 1).flatten(0, 1)
-        return normalize_bytes(pixels, self.mean, self.std).reshape(views.shape[1], len(frames), *views.shape[2:])
+        return views.transpose(0, 1).contiguous()
 
-
-class Change(NamedTuple):
-    """What happens to one clip of a batch: a crop, and whether it is mirrored."""
-
-    box: Box
-    mirrored: bool
-
-
-def augment_batch(
-    clips: Sequence[Tensor], changes: Sequence[Change], size: int, normalisation: Normalisation, *, invert_x: bool
-) -> Tensor:
-    """Crop, mirror and resize each clip its own way, then normalise all at once.
-
-    Args:
-        clips: N clips, uint8 (T, C, H, W), of any H and W, on one device; fastest as they come from the decoder, with
-            the channels of a pixel side by side.
-        changes: of each clip.
-        size: side of the result in pixels.
-        normalisation: of values in [0, 1].
-        invert_x: clips are flow stacks, whose x channels turn when mirrored.
-
-    Returns:
-        float32 (N, T, C, size, size).
-    """
-    first = clips[0]
-    length, channels = first.shape[:2]
-    pixels = torch.empty(len(clips) * length, channels, size, size, dtype=torch.uint8, device=first.device)
-    for place, (clip, change) in enumerate(zip(clips, changes, strict=True)):
-        small = resize_bytes(crop(clip, change.box), size, size)
-        pixels[place * length : (place + 1) * length] = flip(small, invert_x=invert_x) if change.mirrored else small
-    return normalize_bytes(pixels, *normalisation).reshape(len(clips), length, channels, size, size)
+    def finish(self, frames: Tensor) -> Tensor:
+        """Return the normalised values of bytes, float32 of the same shape."""
+        return normalize_bytes(frames, self.mean, self.std)

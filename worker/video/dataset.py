@@ -147,11 +147,12 @@ class FlowSource:
         return fields
 
 
-class FrameDataset(Dataset[tuple[Tensor, int]]):
+class FrameDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """Random frames (or stacks) of clips with their labels, for training a ConvNet.
 
-    Item ``i`` is sample ``i // len(clips)`` of clip ``i % len(clips)``: float32 (C, size, size) and the label. Call
-    `set_epoch` before each epoch; with persistent loader workers it reaches them too.
+    Item ``i`` is sample ``i // len(clips)`` of clip ``i % len(clips)``: uint8 (C, size, size), the changes of its
+    colours (`Transform.colours`) and the label. Call `set_epoch` before each epoch; with persistent loader workers it
+    reaches them too.
 
     Args:
         clips: the training clips.
@@ -159,12 +160,16 @@ class FrameDataset(Dataset[tuple[Tensor, int]]):
         transform: `TrainTransform`, or `TestTransform` for training without augmentation.
         seed: of all random choices.
         samples_per_clip: items of each clip in an epoch.
+
+    Attributes:
+        finish: turns bytes and changes of items, stacked, into a ConvNet's input (`Transform.finish`).
     """
 
     def __init__(
         self, clips: Sequence[Clip], source: Source, transform: Transform, *, seed: int, samples_per_clip: int = 1
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
+        self.finish = transform.finish
         self._seed, self._samples_per_clip = seed, samples_per_clip
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -176,15 +181,15 @@ class FrameDataset(Dataset[tuple[Tensor, int]]):
         """Return clips x samples_per_clip."""
         return len(self._clips) * self._samples_per_clip
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return float32 (C, size, size) and the label."""
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """Return uint8 (C, size, size), the changes of its colours and the label."""
         if not 0 <= index < len(self):
             raise IndexError(f"index: got {index}, allowed: 0 to {len(self) - 1}")
         sample, place = divmod(index, len(self._clips))
         clip = self._clips[place]
         rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode()), sample])
-        frames = self._source.read(clip, [random_frame(clip.frames, rng)])
-        return self._transform(frames, rng)[0], clip.label
+        frames = self._transform(self._source.read(clip, [random_frame(clip.frames, rng)]), rng)
+        return frames[0], self._transform.colours(rng), clip.label
 
 
 class Block(NamedTuple):
@@ -210,6 +215,7 @@ class ClipDataset(Dataset[Tensor]):
     Attributes:
         blocks: in the order of the clips.
         lengths: frames of each clip.
+        finish: turns the bytes of items into a ConvNet's input (`Transform.finish`).
     """
 
     def __init__(
@@ -223,6 +229,7 @@ class ClipDataset(Dataset[Tensor]):
         first_seconds: float | None = None,
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
+        self.finish = transform.finish
         chosen = [_chosen(visible_frames(clip, first_seconds), frames, stack) for clip in clips]
         self.lengths = [len(numbers) for numbers in chosen]
         self.blocks = [
@@ -236,7 +243,7 @@ class ClipDataset(Dataset[Tensor]):
         return len(self.blocks)
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return float32 (n, C, size, size)."""
+        """Return uint8 (n, C, size, size)."""
         place, frames = self.blocks[index]
         clip = self._clips[place]
         rng = np.random.default_rng([0, 0, zlib.crc32(clip.id.encode()), 0])

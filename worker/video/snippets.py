@@ -18,11 +18,12 @@ from worker.video.sampling import Indices, spaced_frames
 from worker.video.transforms import Transform
 
 
-class SnippetDataset(Dataset[tuple[Tensor, int]]):
+class SnippetDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """A frame (or stack) of each of T equal parts of a clip, at random, with the clip's label (TSN, 003).
 
-    Item ``i`` is clip ``i``: float32 (T, C, size, size) and the label. Frames and transform depend on (seed, epoch,
-    clip) alone. Call `set_epoch` before each epoch; with persistent loader workers it reaches them too.
+    Item ``i`` is clip ``i``: uint8 (T, C, size, size), the changes of its colours and the label. Frames and transform
+    depend on (seed, epoch, clip) alone. Call `set_epoch` before each epoch; with persistent loader workers it reaches
+    them too.
 
     Args:
         clips: the training clips.
@@ -32,6 +33,9 @@ class SnippetDataset(Dataset[tuple[Tensor, int]]):
         snippets: T.
         stack: L of the flow stream, for both streams.
         first_seconds: looks at no more than the beginning of a clip.
+
+    Attributes:
+        finish: turns bytes and changes of items, stacked, into a ConvNet's input (`Transform.finish`).
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class SnippetDataset(Dataset[tuple[Tensor, int]]):
         first_seconds: float | None = None,
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
+        self.finish = transform.finish
         self._seed, self._snippets, self._stack, self._first_seconds = seed, snippets, stack, first_seconds
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -57,17 +62,18 @@ class SnippetDataset(Dataset[tuple[Tensor, int]]):
         """Return the number of clips."""
         return len(self._clips)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return float32 (T, C, size, size) and the label."""
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """Return uint8 (T, C, size, size), the changes of its colours and the label."""
         clip = self._clips[index]
         rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode())])
         length = visible_frames(clip, self._first_seconds)
         frames = centres(segment_starts(length, self._snippets, self._stack, rng), self._stack, length)
-        return self._transform(self._source.read(clip, frames.tolist()), rng), clip.label
+        changed = self._transform(self._source.read(clip, frames.tolist()), rng)
+        return changed, self._transform.colours(rng), clip.label
 
 
 class ViewDataset(Dataset[Tensor]):
-    """The views of each clip whose scores are averaged: item ``i`` is float32 (V, T, C, size, size) of clip ``i``.
+    """The views of each clip whose scores are averaged: item ``i`` is uint8 (V, T, C, size, size) of clip ``i``.
 
     Args:
         clips: the test clips.
@@ -77,6 +83,9 @@ class ViewDataset(Dataset[Tensor]):
         positions: groups of T frames, each at its own place in all parts (003, section 5.3); V is a multiple of it.
         stack: L of the flow stream, for both streams.
         first_seconds: looks at no more than the beginning of a clip.
+
+    Attributes:
+        finish: turns the bytes of an item into a ConvNet's input (`TestCrops.finish`).
     """
 
     def __init__(
@@ -93,19 +102,20 @@ class ViewDataset(Dataset[Tensor]):
         self._clips, self._source, self._crops = tuple(clips), source, crops
         self._frames, self._positions, self._stack = frames, positions, stack
         self._first_seconds = first_seconds
+        self.finish = crops.finish
 
     @property
     def item_bytes(self) -> int:
         """Of one item."""
         views = self._positions * VIEWS[self._crops.crops]
-        return 4 * views * self._frames * self._source.channels * self._crops.size**2
+        return views * self._frames * self._source.channels * self._crops.size**2
 
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self._clips)
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return float32 (V, T, C, size, size)."""
+        """Return uint8 (V, T, C, size, size)."""
         clip = self._clips[index]
         groups = self._groups(visible_frames(clip, self._first_seconds))
         views = self._crops(self._source.read(clip, groups.flatten().tolist()))  # (crops, positions T, C, size, size)

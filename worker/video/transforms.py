@@ -2,12 +2,17 @@
 
 Frames are ``(N, C, H, W)``: C is 3 for rgb and 2L for a flow stack (x1, y1, x2, y2, ...), uint8 in [0, 255]. All N
 frames of a call get the same crop, flip and jitter. Random choices come from a numpy generator only.
+
+A transform has two halves. Called, it crops, resizes and mirrors bytes where a clip is read, which may be a loader
+process: bytes are a quarter of floats on their way. `Transform.finish` turns a whole batch of them into what a ConvNet
+takes, on the device that computes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +24,8 @@ MARGIN = 256 / 224  # 001's code: short side to 256, centre crop of 224
 ASPECT = (3 / 4, 4 / 3)  # 001, sec. 4.1
 CROP_TRIES = 10  # as fb.resnet.torch, on which 001's code is built
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+BRIGHTNESS, CONTRAST, SATURATION = range(3)  # what a colour jitter changes
 PIXEL_CHANNELS = 4  # up to which torch resizes whole pixels of bytes at once
-
-Transform = Callable[[Tensor, np.random.Generator], Tensor]
 
 
 class Box(NamedTuple):
@@ -100,47 +104,64 @@ def flip(frames: Tensor, invert_x: bool) -> Tensor:
     return flipped
 
 
-def color_jitter(frames: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast and saturation in random order, each by a factor of 1 +- ``amount`` (001's code).
+def draw_jitter(amount: float, rng: np.random.Generator) -> Tensor:
+    """Draw changes of brightness, contrast and saturation in random order, each by 1 +- ``amount`` (001's code).
 
     Args:
-        frames: float (N, 3, H, W) in [0, 1].
         amount: 0.4 in 001's code; 0 changes nothing.
         rng: source of the order and the factors.
 
     Returns:
+        float32 (3, 2): `BRIGHTNESS`, `CONTRAST` or `SATURATION`, and its factor, in the order of the changes.
+    """
+    order = rng.permutation(3)
+    return torch.tensor([(kind, 1.0 + rng.uniform(-amount, amount)) for kind in order], dtype=torch.float32)
+
+
+def color_jitter(frames: Tensor, changes: Tensor) -> Tensor:
+    """Change the colours of each clip in its own way.
+
+    Args:
+        frames: float (N, ..., 3, H, W) in [0, 1].
+        changes: (N, 3, 2), of `draw_jitter`.
+
+    Returns:
         Frames of the same shape, clamped to [0, 1].
     """
-    references = (lambda _: torch.zeros(()), lambda grey: grey.mean(dim=(-2, -1), keepdim=True), lambda grey: grey)
-    luma = frames.new_tensor(LUMA).view(1, 3, 1, 1)
-    for which in rng.permutation(3):
-        factor = 1.0 + rng.uniform(-amount, amount)
-        reference = references[which]((frames * luma).sum(dim=1, keepdim=True))
-        frames = (frames * factor + reference * (1.0 - factor)).clamp(0.0, 1.0)
+    for change in changes.unbind(1):
+        kind, factor = (column.view(-1, *[1] * (frames.ndim - 1)) for column in change.unbind(1))
+        red, green, blue = frames.split(1, dim=-3)  # type: ignore[no-untyped-call]
+        grey = (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+        reference = torch.where(kind == CONTRAST, grey.mean(dim=(-2, -1), keepdim=True), grey)
+        reference = torch.where(kind == BRIGHTNESS, 0.0, reference)
+        frames = torch.lerp(reference, frames, factor).clamp_(0.0, 1.0)
     return frames
 
 
-def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return ``(frames - mean) / std`` per channel as float32; one value serves all, two alternate over x and y."""
-    channels = frames.shape[1]
+def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float], out: Tensor | None = None) -> Tensor:
+    """Return ``(frames - mean) / std`` per channel of (..., C, H, W) as float32, contiguous.
+
+    One value serves all channels, two alternate over x and y. ``out`` takes the result where it is given.
+    """
+    channels = frames.shape[-3]
     for name, values in (("mean", mean), ("std", std)):
         if channels % len(values):
             raise ValueError(f"{name}: got {len(values)} values, allowed: a divisor of {channels} channels")
     means, stds = (
-        torch.tensor(list(v), device=frames.device).repeat(channels // len(v)).view(1, -1, 1, 1) for v in (mean, std)
+        torch.tensor(list(v), device=frames.device).repeat(channels // len(v)).view(-1, 1, 1) for v in (mean, std)
     )
-    return frames.to(torch.float32, copy=True).sub_(means).div_(stds)  # in place: new memory costs as much as the sums
+    if out is None:
+        out = torch.empty(frames.shape, device=frames.device)
+    return out.copy_(frames).sub_(means).div_(stds)  # in place: new memory costs as much as the sums
 
 
-def normalize_bytes(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return ``(frames / 255 - mean) / std`` of uint8 (N, C, H, W): float32, contiguous."""
-    return normalize(frames.contiguous(), [255 * value for value in mean], [255 * value for value in std])
+def normalize_bytes(frames: Tensor, mean: Sequence[float], std: Sequence[float], out: Tensor | None = None) -> Tensor:
+    """Return ``(frames / 255 - mean) / std`` of uint8 (..., C, H, W): see `normalize`."""
+    return normalize(frames, [255 * value for value in mean], [255 * value for value in std], out)
 
 
-class TestTransform:
-    """Short side to 256/224 of ``size``, centre crop, normalisation (001's test protocol); nothing random.
-
-    Clips whose short side is ``size`` or less are scaled to it and lose no margin.
+class Transform(ABC):
+    """What happens to frames before a ConvNet takes them.
 
     Args:
         size: side of the ConvNet's input in pixels.
@@ -148,20 +169,47 @@ class TestTransform:
         std: likewise.
     """
 
-    __test__ = False  # not a test, whatever pytest makes of the name
-
     def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
         self.size, self.mean, self.std = size, tuple(mean), tuple(std)
 
+    @abstractmethod
+    def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size), contiguous; all N frames alike."""
+
+    def colours(self, rng: np.random.Generator) -> Tensor:  # noqa: ARG002
+        """Draw the changes of colour that `finish` makes, after the call with the same generator: float32, or empty."""
+        return torch.empty(0)
+
+    def finish(self, frames: Tensor, colours: Tensor | None = None, out: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return the normalised values of bytes.
+
+        Args:
+            frames: uint8 (N, ..., C, size, size), of calls.
+            colours: (N, ...), of `colours`; None changes none.
+            out: takes the result where it is given.
+
+        Returns:
+            float32 of the same shape.
+        """
+        return normalize_bytes(frames, self.mean, self.std, out)
+
+
+class TestTransform(Transform):
+    """Short side to 256/224 of ``size``, centre crop, normalisation (001's test protocol); nothing random.
+
+    Clips whose short side is ``size`` or less are scaled to it and lose no margin.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
-        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
+        """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
         margin = min(frames.shape[-2:]) > self.size
         frames = resize_short_side(frames, round(self.size * MARGIN) if margin else self.size)
-        frames = crop(frames, center_box(frames.shape[-2], frames.shape[-1], self.size))
-        return normalize_bytes(frames, self.mean, self.std)
+        return crop(frames, center_box(frames.shape[-2], frames.shape[-1], self.size)).contiguous()
 
 
-class TrainTransform:
+class TrainTransform(Transform):
     """Random area and aspect crop, flip, colour jitter, normalisation (001, sec. 4.1).
 
     Args:
@@ -187,17 +235,30 @@ class TrainTransform:
         invert_flow_on_flip: bool,
         jitter: float,
     ) -> None:
-        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+        super().__init__(size, mean, std)
         self.flow, self.min_area, self.flip = flow, min_area, flip
         self.invert_flow_on_flip, self.jitter = invert_flow_on_flip, jitter
 
     def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """Turn uint8 (N, C, H, W) into float32 (N, C, size, size)."""
+        """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
         frames = crop(frames, random_area_box(frames.shape[-2], frames.shape[-1], self.min_area, rng))
         frames = resize_bytes(frames, self.size, self.size)
         if rng.random() < self.flip:
             frames = flip(frames, invert_x=self.flow and self.invert_flow_on_flip)
-        if self.flow or not self.jitter:
-            return normalize_bytes(frames, self.mean, self.std)
-        values = color_jitter(frames.contiguous() / 255, self.jitter, rng)
-        return normalize(values, self.mean, self.std)
+        return frames.contiguous()
+
+    def colours(self, rng: np.random.Generator) -> Tensor:
+        """Draw a jitter of rgb: float32 (3, 2); empty for flow."""
+        return torch.empty(0) if self.flow or not self.jitter else draw_jitter(self.jitter, rng)
+
+    def finish(self, frames: Tensor, colours: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """Return the jittered, normalised values of bytes; see `Transform.finish`."""
+        if colours is None or not colours.numel():
+            return super().finish(frames, None, out)
+        if out is None:
+            out = torch.empty(frames.shape, device=frames.device)
+        at_once = 1 if frames.device.type == "cpu" else len(frames)  # as much as a processor's cache holds
+        for first in range(0, len(frames), at_once):
+            some = slice(first, first + at_once)
+            normalize(color_jitter(frames[some] / 255, colours[some]), self.mean, self.std, out[some])
+        return out

@@ -119,7 +119,7 @@ def test_a_reader_that_fails_is_heard() -> None:
 
 
 class Drawn:
-    """Ten samples whose values tell the epoch and the index."""
+    """Ten samples whose bytes tell the epoch and the index, and whose changes are the index again."""
 
     def __init__(self) -> None:
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -127,8 +127,12 @@ class Drawn:
     def __len__(self) -> int:
         return 10
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.tensor([float(self._epoch), float(index)]), index
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        return torch.tensor([int(self._epoch), index], dtype=torch.uint8), torch.tensor([float(index)]), index
+
+    def finish(self, frames: Tensor, colours: Tensor, out: Tensor) -> Tensor:
+        assert torch.equal(frames[:, 1:], colours)
+        return out.copy_(frames)
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch.fill_(epoch)
@@ -136,12 +140,11 @@ class Drawn:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_dataset_gives_the_same_batches_with_and_without_loader_processes(num_workers: int) -> None:
-    source = DatasetSource(Drawn(), 4, 5, World(), num_workers=num_workers)
+    source = DatasetSource(Drawn(), 4, 5, World(), device=torch.device("cpu"), num_workers=num_workers)
     assert source.steps == 3
     for epoch, first_step in ((1, 0), (2, 1)):
-        batches = list(source.batches(epoch, first_step))
         expected = list(tensor_source().batches(epoch, first_step))
-        for batch, own in zip(batches, expected, strict=True):
+        for batch, own in zip(source.batches(epoch, first_step), expected, strict=True):
             assert torch.equal(batch.labels, own.labels)
             assert torch.equal(batch.inputs[:, 1:], own.inputs)
             assert batch.inputs[:, 0].tolist() == [epoch] * len(own.labels)

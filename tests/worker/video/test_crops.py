@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional
 
 from worker.video import crops, transforms
-from worker.video.transforms import Box
 
 
 def frames(num_frames: int = 2, channels: int = 3, height: int = 60, width: int = 80) -> Tensor:
@@ -34,10 +32,6 @@ def test_multi_scale_boxes_are_those_of_tsn() -> None:
     places = {(box.top, box.left) for box in rgb if (box.height, box.width) == (224, 224)}
     assert places == set(crops.fixed_positions(32, 116))
     assert len(places) == 13
-
-
-def interpolated(clip: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    return functional.interpolate(clip.float(), (height, width), mode="bilinear", antialias=True)
 
 
 def test_sizes_of_the_papers() -> None:
@@ -67,19 +61,3 @@ def test_normalisations_of_002_are_minus_the_mean() -> None:
     torch.testing.assert_close(values, torch.full((1, 2, 1, 1), 2.0), atol=1e-4, rtol=0)
     colours = transforms.normalize(torch.tensor([124.0, 119, 107]).view(1, 3, 1, 1) / 255, *crops.VGG_RGB)
     torch.testing.assert_close(colours.flatten(), torch.tensor([1.0, 2, 3]), atol=1e-4, rtol=0)
-
-
-@settings(max_examples=20, deadline=None)
-@given(flow=st.booleans(), mirrored=st.booleans(), top=st.integers(0, 20), side=st.integers(8, 40))
-def test_a_batch_is_its_clips_one_by_one(flow: bool, mirrored: bool, top: int, side: int) -> None:
-    channels = 6 if flow else 3
-    clips = [frames(2, channels), frames(2, channels, 70, 64)]
-    changes = [crops.Change(Box(top, 3, side, 24), mirrored), crops.Change(Box(1, 2, 32, 32), not mirrored)]
-    norm = crops.TS_LSTM_FLOW if flow else crops.IMAGENET
-    batch = crops.augment_batch(clips, changes, 32, norm, invert_x=flow)
-    assert batch.shape == (2, 2, channels, 32, 32)
-    for result, clip, change in zip(batch, clips, changes, strict=True):
-        small = interpolated(transforms.crop(clip, change.box), 32, 32)
-        small = transforms.flip(small, invert_x=flow) if change.mirrored else small
-        expected = transforms.normalize(small / 255, *norm)
-        assert (result - expected).abs().max() <= 1.01 / 255 / min(norm.std)

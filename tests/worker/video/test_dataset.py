@@ -80,8 +80,10 @@ def test_frame_dataset_has_samples_of_every_clip(root: Path, clips: Clips) -> No
     dataset = FrameDataset(clips, RgbSource(root), augmented(), seed=0, samples_per_clip=3)
     assert len(dataset) == 6
     items = [dataset[index] for index in range(6)]
-    assert [label for _, label in items] == [0, 1, 0, 1, 0, 1]
-    assert all(frame.shape == (3, 16, 16) and frame.dtype == torch.float32 for frame, _ in items)
+    assert [label for *_, label in items] == [0, 1, 0, 1, 0, 1]
+    assert all(frame.shape == (3, 16, 16) and frame.dtype == torch.uint8 for frame, *_ in items)
+    assert all(colours.shape == (3, 2) for _, colours, _ in items)
+    assert not torch.equal(items[0][1], items[2][1])
     assert not torch.equal(items[0][0], items[2][0])
     with pytest.raises(IndexError, match="index: got 6, allowed: 0 to 5"):
         dataset[6]
@@ -111,8 +113,9 @@ def test_frame_dataset_is_the_same_with_loader_workers(root: Path, clips: Clips)
     shared = DataLoader(dataset, batch_size=3, num_workers=2, persistent_workers=True, multiprocessing_context="fork")
     for epoch in range(2):
         dataset.set_epoch(epoch)
-        for (first, _), (second, _) in zip(alone, shared, strict=True):
-            torch.testing.assert_close(first, second, rtol=0, atol=0)
+        for one, other in zip(alone, shared, strict=True):
+            for first, second in zip(one, other, strict=True):
+                torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
 def test_clip_dataset_has_the_spaced_frames_of_both_streams(
@@ -125,6 +128,7 @@ def test_clip_dataset_has_the_spaced_frames_of_both_streams(
     frames, stacks = rgb[0], flow[0]
     assert (frames.shape, stacks.shape) == ((5, 3, 32, 32), (5, 8, 32, 32))
     first_fields = [int(stack_fields(frame, 4, 12)[0]) for frame in chosen]
-    assert torch.round(stacks[:, 0, 0, 0] * 255 / 2).int().tolist() == first_fields
+    assert (stacks[:, 0, 0, 0] // 2).tolist() == first_fields
     decoded = decode_clip(root / clips[0].path)[chosen][:, :, 8:40]
-    np.testing.assert_allclose(frames.numpy() * 255, decoded.transpose(0, 3, 1, 2), atol=1e-3)
+    np.testing.assert_array_equal(frames.numpy(), decoded.transpose(0, 3, 1, 2))
+    torch.testing.assert_close(rgb.finish(frames), frames / 255)

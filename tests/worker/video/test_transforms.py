@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -82,7 +84,8 @@ def test_resizing_keeps_a_flat_frame_flat() -> None:
 
 def test_test_transform_is_within_a_level_of_floats() -> None:
     clip = frames(2, 3, 60, 90)
-    out = TestTransform(28, MEAN, STD)(clip)
+    transform = TestTransform(28, MEAN, STD)
+    out = transform.finish(transform(clip))
     exact = interpolated(clip, 32, 48)[..., 2:30, 10:38] / 255
     levels = (out - transforms.normalize(exact, MEAN, STD)) * torch.tensor(STD).view(3, 1, 1) * 255
     assert levels.abs().max() <= 1.01
@@ -98,18 +101,47 @@ def test_train_transform_is_within_a_level_of_floats(flow: bool, mirrored: bool)
     box = transforms.random_area_box(60, 90, 0.3, np.random.default_rng(5))
     part = transforms.crop(clip, box)
     exact = interpolated(transforms.flip(part, invert_x=flow) if mirrored else part, 28, 28)
-    assert (transform(clip, np.random.default_rng(5)) - exact).abs().max() <= 1.01
+    found = transform(clip, np.random.default_rng(5))
+    assert found.dtype == torch.uint8
+    assert found.is_contiguous()
+    assert (transform.finish(found) - exact).abs().max() <= 1.01
 
 
-def test_color_jitter_is_seeded_bounded_and_the_same_for_all_frames() -> None:
-    values = frames()[:1].repeat(3, 1, 1, 1) / 255
-    jittered = transforms.color_jitter(values, 0.4, np.random.default_rng(1))
-    assert jittered.min() >= 0
-    assert jittered.max() <= 1
-    assert not torch.equal(jittered, values)
-    torch.testing.assert_close(jittered[0], jittered[2])
-    torch.testing.assert_close(jittered, transforms.color_jitter(values, 0.4, np.random.default_rng(1)))
-    torch.testing.assert_close(transforms.color_jitter(values, 0.0, np.random.default_rng(1)), values)
+def test_a_jitter_is_seeded_and_has_each_change_once_within_its_bounds() -> None:
+    drawn = torch.stack([transforms.draw_jitter(0.4, np.random.default_rng(seed)) for seed in range(50)])
+    assert drawn.shape == (50, 3, 2)
+    assert all(sorted(order) == [0, 1, 2] for order in drawn[..., 0].tolist())
+    assert {tuple(order) for order in drawn[..., 0].tolist()} == set(itertools.permutations([0, 1, 2]))
+    assert 0.6 <= drawn[..., 1].min() < 0.65
+    assert 1.35 < drawn[..., 1].max() <= 1.4
+    torch.testing.assert_close(drawn[7], transforms.draw_jitter(0.4, np.random.default_rng(7)))
+
+
+def test_color_jitter_changes_each_clip_in_its_own_way_and_all_its_frames_alike() -> None:
+    red, grey = torch.tensor([0.8, 0.2, 0.2]), torch.tensor([0.4, 0.4, 0.4])
+    clip = torch.stack([red, grey], dim=-1).view(1, 3, 1, 2).expand(2, 3, 1, 2)  # two frames of two pixels
+    luma = 0.2 + 0.6 * 0.299
+    kinds = (transforms.BRIGHTNESS, 1.5), (transforms.CONTRAST, 0.5), (transforms.SATURATION, 0.0)
+    changes = torch.tensor([[change, (transforms.BRIGHTNESS, 1.0), (transforms.CONTRAST, 1.0)] for change in kinds])
+    found = transforms.color_jitter(torch.stack([clip] * 3), changes)
+    torch.testing.assert_close(found[:, 0], found[:, 1])
+    brighter, duller, colourless = found[:, 0, :, 0]
+    torch.testing.assert_close(brighter[:, 0], torch.tensor([1.0, 0.3, 0.3]))  # clamped
+    torch.testing.assert_close(duller[:, 0], (red + (luma + 0.4) / 2) / 2)
+    torch.testing.assert_close(colourless, torch.tensor([[luma, 0.4]] * 3))
+
+
+def test_finishing_jitters_and_normalises_a_batch_into_given_memory() -> None:
+    transform = train_transform(flow=False)
+    pixels = torch.stack([frames(2, 3, 16, 16), 255 - frames(2, 3, 16, 16)])
+    colours = torch.stack([transform.colours(np.random.default_rng(seed)) for seed in range(2)])
+    memory = torch.full(pixels.shape, torch.nan)
+    found = transform.finish(pixels, colours, memory)
+    assert found is memory
+    torch.testing.assert_close(found, transforms.color_jitter(pixels / 255, colours))
+    torch.testing.assert_close(transform.finish(pixels, colours), found)
+    torch.testing.assert_close(transform.finish(pixels), pixels / 255)
+    assert train_transform(flow=True).colours(np.random.default_rng(0)).numel() == 0
 
 
 def test_normalize_takes_one_value_one_for_x_and_y_or_one_per_channel() -> None:
@@ -125,13 +157,14 @@ def test_normalize_takes_one_value_one_for_x_and_y_or_one_per_channel() -> None:
 def test_test_transform_gives_the_side_whatever_the_clip(size: tuple[int, int], side: int) -> None:
     out = TestTransform(side, MEAN, STD)(frames(1, 3, *size))
     assert out.shape == (1, 3, side, side)
-    assert out.dtype == torch.float32
+    assert out.dtype == torch.uint8
+    assert out.is_contiguous()
 
 
 def test_test_transform_leaves_frames_of_the_side_whole() -> None:
     clip = frames(2, 3, 64, 64)
     out = TestTransform(64, (0.0,), (1.0,))(clip)
-    torch.testing.assert_close(out, clip / 255)
+    torch.testing.assert_close(out, clip)
 
 
 def test_train_transform_is_seeded_and_shared_by_the_frames_of_a_call() -> None:
@@ -147,10 +180,10 @@ def test_train_transform_is_seeded_and_shared_by_the_frames_of_a_call() -> None:
 def test_train_transform_of_flow_turns_x_when_it_mirrors() -> None:
     stack = torch.full((1, 4, 16, 16), 128, dtype=torch.uint8)
     stack[:, 0::2] = 200  # to the right
-    for invert, expected in ((True, 55 / 255), (False, 200 / 255)):
+    for invert, expected in ((True, 55), (False, 200)):
         out = train_transform(flow=True, flip=1.0, invert=invert)(stack, np.random.default_rng(0))
-        torch.testing.assert_close(out[:, 0::2], torch.full((1, 2, 16, 16), expected))
-        torch.testing.assert_close(out[:, 1::2], torch.full((1, 2, 16, 16), 128 / 255))
+        torch.testing.assert_close(out[:, 0::2], torch.full((1, 2, 16, 16), expected, dtype=torch.uint8))
+        torch.testing.assert_close(out[:, 1::2], torch.full((1, 2, 16, 16), 128, dtype=torch.uint8))
 
 
 def train_transform(*, flow: bool, flip: float = 0.5, invert: bool = True) -> TrainTransform:
