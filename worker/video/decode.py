@@ -65,8 +65,8 @@ class FrameReader:
 
     Args:
         max_clips: how many clips it remembers; the one that was not read for longest is forgotten first.
-        threads: that decode groups of pictures of a clip side by side, once it is remembered, and else FFmpeg's; 1 is
-            right where clips are decoded in parallel. The pixels are equal.
+        threads: that decode groups of pictures of a clip side by side where it can be remembered, and else FFmpeg's; 1
+            is right where clips are decoded in parallel. The pixels are equal.
     """
 
     def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1) -> None:
@@ -125,8 +125,11 @@ class FrameReader:
             if found is None:
                 reason = "packets and frames no longer pair off, unlike when the clip was indexed"
                 raise DecodeFailed(path, 0, reason)
-            _side_by_side(lambda: container.decoder, found, packets.__getitem__, images, threads=1)
             index = FileIndex.of(container, found, packets) if self._max_clips else None
+            if index is None:
+                _side_by_side(lambda: container.decoder, found, packets.__getitem__, images, threads=1)
+            else:
+                _side_by_side(partial(index.decoder, path), found, packets.__getitem__, images, self._threads)
         self._indices.pop(path, None)
         if index is not None:
             self._indices[path] = index
