@@ -32,7 +32,7 @@ from torch import Tensor
 
 from worker.video.container import Container
 from worker.video.crops import stretch
-from worker.video.decode import FrameReader, decode_clip, decode_frames
+from worker.video.decode import FrameReader, decode_clip
 from worker.video.inspection import ClipInfo, probe_clip
 from worker.video.order import Packet, structure
 from worker.video.protocols import segment_centres, ticks
@@ -61,7 +61,7 @@ def ours(path: Path, frames: list[int], info: ClipInfo, threads: int = CORES) ->
 
 
 def first_reading(path: Path, frames: list[int], info: ClipInfo) -> Frames:
-    return decode_frames(path, frames, paired=info.paired)
+    return FrameReader(threads=CORES).read(path, frames, paired=info.paired)
 
 
 def plain_pyav(path: Path, frames: list[int], _: ClipInfo) -> Frames:
