@@ -35,6 +35,7 @@ class Command:
         stop_signal: asks for an orderly end.
         grace_seconds: time for that end before SIGKILL.
         death_signal: sent by the kernel when our main thread dies.
+        pass_fds: open descriptors that the program inherits under the same numbers; no other program does.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 10.0
     death_signal: signal.Signals = signal.SIGKILL
+    pass_fds: tuple[int, ...] = ()
 
     def launched(self) -> list[str]:
         """Return the argument list that goes through the launcher."""
@@ -77,6 +79,7 @@ class Process:
                 env=command.env,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=command.pass_fds,
             )
         return cls(command, child)
 
@@ -153,6 +156,7 @@ def run(command: Command, *, stdin: bytes = b"") -> subprocess.CompletedProcess[
         env=command.env,
         cwd="/",
         check=False,
+        pass_fds=command.pass_fds,
     )
 
 

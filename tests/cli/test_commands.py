@@ -37,10 +37,11 @@ def api(servers, empty_database, redis_server):
         "TWOSTREAM_REDIS_URL": redis_server,
         "TWOSTREAM_HOME": str(servers / "home"),
     }
-    server = Api("127.0.0.1", ports.unused(), clean | given, servers / "api.log")
-    process = Process.start(server.command())
-    process.wait_until(server.healthy, 120)
-    yield server.url
+    with ports.listen(ports.LOOPBACK, 0) as listener:
+        server = Api(listener, clean | given, servers / "api.log")
+        process = Process.start(server.command())
+        process.wait_until(server.healthy, 120)
+        yield server.url
     process.stop()
 
 
