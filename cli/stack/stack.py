@@ -180,7 +180,10 @@ class Stack:
 
     def _start_api(self, environment: Mapping[str, str]) -> None:
         host, preferred = self._settings.api_host, self._settings.api_port
-        listener = self._reserve("api", preferred, host)
+        try:
+            listener = self._reserve("api", preferred, host)
+        except OSError as error:
+            raise StackError(f"api: {host!r}: {error.strerror}; hint: it is set by TWOSTREAM_API_HOST") from error
         port = ports.port_of(listener)
         if port != preferred and "api_port" in self._settings.model_fields_set:
             raise StackError(f"api: port {preferred} is taken; hint: it is set by TWOSTREAM_API_PORT")

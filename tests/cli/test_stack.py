@@ -164,6 +164,20 @@ def test_a_setting_that_is_wrong_is_named(start):
     assert "twostream: setting lease_seconds: " in up.text
 
 
+def test_a_host_that_is_not_ours_is_named(start, database_url, redis_url):
+    up = start(
+        "--no-worker",
+        TWOSTREAM_MLFLOW_URL=AWAY,
+        TWOSTREAM_DATABASE_URL=database_url,
+        TWOSTREAM_REDIS_URL=redis_url,
+        TWOSTREAM_API_HOST="192.0.2.1",  # of a range for examples alone (RFC 5737)
+        TWOSTREAM_API_TOKEN="token",
+    )
+    assert up.process.wait(60) == 1
+    assert "api: '192.0.2.1': Cannot assign requested address; hint: it is set by TWOSTREAM_API_HOST" in up.text
+    assert "Traceback" not in up.text
+
+
 def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_url, redis_url):
     with socket.create_server(("127.0.0.1", 0)) as server:
         up = start(
