@@ -15,6 +15,7 @@ from pathlib import Path
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS, POLL_GROWTH = 0.02, 0.4, 1.2
+"""Pauses between two looks at a part: its end, its answer and a signal to us are waited for at once."""
 LAST_LINES = 15
 
 

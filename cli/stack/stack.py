@@ -29,6 +29,7 @@ from services.settings import Settings
 
 START_SECONDS = 120.0
 WATCH_SECONDS = 0.2
+"""Between two looks at all parts, of which any may end or begin to answer: no single event says so."""
 STOP_ORDER = ("worker", "api", "mlflow", "redis", "postgres")
 RESTARTS = 5
 RESTART_WINDOW_SECONDS = 600.0
