@@ -19,6 +19,7 @@ from services.db.tables import FINISHED
 from services.events import EventView
 
 POLL_SECONDS = 0.5
+"""Between two looks for news; to be told by Postgres instead, each stream would hold a connection."""
 BATCH = 500
 MAX_POSITION = 2**100
 """Beyond any event's position, and within what the services can take apart."""

@@ -18,6 +18,7 @@ from benchmarks.stack import running
 Json = dict[str, Any]
 
 POLL_SECONDS = 2.0
+"""Between two looks at experiments that take minutes: no figure depends on when an end is noticed."""
 FEW: Json = {"epochs": 20}
 """Enough for networks on maps, which cost most."""
 MAPS: Json = {"hidden": 32, "fc_dim": 64, "dropout": 0.3}

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 
 START_SECONDS = 180
+POLL_SECONDS = 0.2
+"""Between two looks at the state file, which is replaced as parts begin to answer; a start is not measured here."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def _wait_for(home: Path, parts: frozenset[str], process: subprocess.Popen[bytes
             state: dict[str, dict[str, str]] = json.loads(file.read_text())
             if parts <= set(state["ready"]):
                 return state
-        time.sleep(0.2)
+        time.sleep(POLL_SECONDS)
     raise SystemExit(f"the stack in {home} did not start")
 
 

@@ -25,6 +25,8 @@ SUBMISSIONS: tuple[dict[str, Any], ...] = ({"recipe": "demo_ts_lstm"}, {"recipe"
 BOARD = {"dataset": "motion_shapes", "split": "mean", "stream": "two-stream"}
 START_SECONDS = 180.0
 MLFLOW_SECONDS = 60.0
+MLFLOW_POLL_SECONDS = 1.0
+"""Between two looks at MLflow, which tells nobody that a run has arrived."""
 STOP_SECONDS = 120.0
 SHOWN = 3
 Json = dict[str, Any]
@@ -146,7 +148,7 @@ class Runs:
             if time.monotonic() > deadline:
                 print(f"MLflow at {self._url} does not have every run yet", file=sys.stderr)
                 return found
-            time.sleep(1.0)
+            time.sleep(MLFLOW_POLL_SECONDS)
 
     def _of(self, experiment: Json) -> Json | None:
         """Return an experiment's parent run and the runs of its stages, or None while there is none."""

@@ -14,6 +14,7 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 
 TRIES = 20  # connections without progress in a row
 PAUSE_SECONDS = 1.0
+"""Between two tries: whatever broke the connection gets time to pass, and a struggling server is not pressed."""
 
 
 class NotServed(Exception):

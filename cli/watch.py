@@ -18,7 +18,9 @@ from cli.output import stages_done
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 REFRESH_SECONDS = 0.5
+"""At least between two looks at the API: events come in bursts, and one look shows what all of a burst changed."""
 POLL_SECONDS = 2.0
+"""At most between two looks, for an API whose events do not reach us."""
 PATIENCE_SECONDS = 60.0
 """How long an API that went away is waited for."""
 FEED_SECONDS = 3.0

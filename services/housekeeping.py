@@ -10,9 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services import graph, queue, workers
@@ -109,15 +107,3 @@ def sweep(database: Database, broker: Broker, settings: Settings) -> None:
         ready = queue.ready(session)
     missing = {name: min(ready[name], MAX_RINGS) - broker.pending(name) for name in QUEUES if ready.get(name)}
     broker.ring({name: count for name, count in missing.items() if count > 0})
-
-
-def wait_until_idle(database: Database, seconds: float) -> bool:
-    """Wait until MLflow has heard everything; return whether it has within the time."""
-    deadline = time.monotonic() + seconds
-    pending = text("SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 1")
-    while time.monotonic() < deadline:
-        with database.transaction() as session:
-            if session.execute(pending).first() is None:
-                return True
-        time.sleep(0.2)
-    return False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.stack import ports
 from cli.stack.http import status_of
 from cli.stack.process import Command
 
@@ -16,33 +18,28 @@ class Api:
     """One uvicorn process.
 
     Attributes:
-        host: address to listen on.
-        port: port to listen on.
+        listener: the socket to serve; whoever made it closes it when nobody is to connect any more.
         env: environment with every address that the API needs.
         log: its log file.
     """
 
-    host: str
-    port: int
+    listener: socket.socket
     env: Mapping[str, str]
     log: Path
 
     @property
     def url(self) -> str:
         """Address for clients on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{host}:{self.port}"
+        return ports.url_of(self.listener)
 
     def prepare(self) -> None:
         """Nothing to make ready."""
 
     def command(self) -> Command:
         """Return the server's command."""
-        # fmt: off
-        return Command("api", (
-            sys.executable, "-m", "cli.stack.serve", "api.app:create_app", self.host, str(self.port),
-        ), self.log, self.env)
-        # fmt: on
+        descriptor = self.listener.fileno()
+        argv = (sys.executable, "-m", "cli.stack.serve", "api.app:create_app", str(descriptor))
+        return Command("api", argv, self.log, self.env, pass_fds=(descriptor,))
 
     def healthy(self, _pid: int) -> bool:
         """Say whether the API and what it needs answer."""

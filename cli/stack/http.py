@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 
 
 def status_of(url: str) -> int | None:
-    """Return the status of GET ``url``, or None if nobody answers."""
+    """Return the status of GET ``url``, or None if nobody answers within two seconds.
+
+    A socket that waits for its server takes connections too, so that a question may well be heard and not answered.
+    """
     return _get(url)[0]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.stack import ports
 from cli.stack.http import status_of
-from cli.stack.ports import LOOPBACK
 from cli.stack.process import Command
 
 NICENESS = 10
@@ -21,14 +22,14 @@ class Mlflow:
 
     Attributes:
         folder: holds the artifacts.
-        port: loopback port to listen on.
+        listener: the socket to serve, of a loopback port; whoever made it closes it when nobody is to connect any more.
         store: URL of its database; handed over in the environment, since it holds a password.
         env: environment to start from.
         log: its log file.
     """
 
     folder: Path
-    port: int
+    listener: socket.socket
     store: str
     env: Mapping[str, str]
     log: Path
@@ -36,7 +37,7 @@ class Mlflow:
     @property
     def url(self) -> str:
         """Address of the tracking server and of its pages."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return ports.url_of(self.listener)
 
     def prepare(self) -> None:
         """Make the folder of artifacts."""
@@ -56,12 +57,10 @@ class Mlflow:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",
         }
-        # fmt: off
-        return Command("mlflow", (
-            sys.executable, "-m", "cli.stack.serve", "cli.stack.mlflow_app:create_app", LOOPBACK, str(self.port),
-        ), self.log, env)
-        # fmt: on
+        descriptor = self.listener.fileno()
+        argv = (sys.executable, "-m", "cli.stack.serve", "cli.stack.mlflow_app:create_app", str(descriptor))
+        return Command("mlflow", argv, self.log, env, pass_fds=(descriptor,))
 
     def healthy(self, _pid: int) -> bool:
-        """Say whether the server answers; its tables are there before it listens."""
+        """Say whether the server answers; its tables are there before its first answer."""
         return status_of(f"{self.url}/health") == 200

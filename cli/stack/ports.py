@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 LOOPBACK = "127.0.0.1"
 NEIGHBOURS = 20
@@ -13,7 +12,8 @@ NEIGHBOURS = 20
 def reserve(preferred: int, host: str = LOOPBACK) -> socket.socket:
     """Return a socket that listens on the preferred port if it is free, else on the next free one.
 
-    It keeps the port from others until the server is started that is meant to have it; close it then.
+    It keeps the port from others: hand it to the server that is meant to have the port, or close it for a server that
+    binds ports itself.
     """
     for port in range(preferred, min(preferred + NEIGHBOURS, 65536)):
         try:
@@ -42,25 +42,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def listen_patiently(host: str, port: int, seconds: float = 5.0) -> socket.socket:
-    """Return a listening socket of a port that was reserved a moment ago; whoever looks at it meanwhile soon leaves.
-
-    Raises:
-        OSError: the port is taken for longer, or the host is not ours.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return listen(host, port)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
 def port_of(listener: socket.socket) -> int:
     """Return the port on which a socket listens."""
     return int(listener.getsockname()[1])
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the HTTP address of a listening socket for clients on this machine."""
+    host, port = listener.getsockname()[:2]
+    here = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
 def unused(host: str = LOOPBACK) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS, POLL_GROWTH = 0.02, 0.4, 1.2
+"""Pauses between two looks at a part: its end, its answer and a signal to us are waited for at once."""
 LAST_LINES = 15
 
 
@@ -35,6 +36,7 @@ class Command:
         stop_signal: asks for an orderly end.
         grace_seconds: time for that end before SIGKILL.
         death_signal: sent by the kernel when our main thread dies.
+        pass_fds: open descriptors that the program inherits under the same numbers; no other program does.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     grace_seconds: float = 10.0
     death_signal: signal.Signals = signal.SIGKILL
+    pass_fds: tuple[int, ...] = ()
 
     def launched(self) -> list[str]:
         """Return the argument list that goes through the launcher."""
@@ -77,6 +80,7 @@ class Process:
                 env=command.env,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=command.pass_fds,
             )
         return cls(command, child)
 
@@ -153,6 +157,7 @@ def run(command: Command, *, stdin: bytes = b"") -> subprocess.CompletedProcess[
         env=command.env,
         cwd="/",
         check=False,
+        pass_fds=command.pass_fds,
     )
 
 

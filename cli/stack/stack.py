@@ -29,6 +29,7 @@ from services.settings import Settings
 
 START_SECONDS = 120.0
 WATCH_SECONDS = 0.2
+"""Between two looks at all parts, of which any may end or begin to answer: no single event says so."""
 STOP_ORDER = ("worker", "api", "mlflow", "redis", "postgres")
 RESTARTS = 5
 RESTART_WINDOW_SECONDS = 600.0
@@ -77,7 +78,7 @@ class Stack:
         self._settings, self._home, self._worker_options = settings, home, worker
         self._say, self._signals = say, signals
         self._running: dict[str, Running] = {}
-        self._reserved: dict[str, socket.socket] = {}
+        self._listeners: dict[str, socket.socket] = {}
         self._state = State(pid=os.getpid(), run=uuid.uuid4().hex)
 
     @property
@@ -123,13 +124,17 @@ class Stack:
                     self._announce(name)
 
     def down(self) -> None:
-        """Stop everything: what uses a part ends before it."""
+        """Stop everything: what uses a part ends before it.
+
+        Our own sockets go first: a part keeps its port as long as it lives, and who comes later is refused at once in
+        place of waiting for a part that nobody starts again.
+        """
+        for listener in self._listeners.values():
+            listener.close()
         for name in STOP_ORDER:
             if name in self._running:
                 self._say(f"stopping {name}")
                 self._stop(self._running[name].process)
-        for listener in self._reserved.values():
-            listener.close()
         self._home.forget_state()
 
     def _stop(self, process: Process) -> None:
@@ -155,12 +160,12 @@ class Stack:
         return {"database": database, "redis": redis}
 
     def _start_postgres(self) -> str:
-        port = self._port("postgres", addresses.POSTGRES_PORT)
+        port = ports.port_of(self._reserve("postgres", addresses.POSTGRES_PORT))
         server = Postgres(self._home.path / "postgres", port, self._home.password(), self._log("postgres"))
         return self._start("postgres", server, server.url("twostream"))
 
     def _start_redis(self) -> str:
-        port = self._port("redis", addresses.REDIS_PORT)
+        port = ports.port_of(self._reserve("redis", addresses.REDIS_PORT))
         server = Redis(self._home.path / "redis", port, self._home.password(), self._log("redis"))
         return self._start("redis", server, server.url)
 
@@ -170,17 +175,21 @@ class Stack:
         name = "mlflow" if "postgres" in self._running else f"{ours.path.lstrip('/')}_mlflow"
         create_database(database, name)
         store = ours._replace(path=f"/{name}").geturl()
-        port = self._port("mlflow", addresses.MLFLOW_PORT)
+        listener = self._reserve("mlflow", addresses.MLFLOW_PORT)
         environment = {**os.environ, MARK: self._state.run}
-        return Mlflow(self._home.path / "mlflow", port, store, environment, self._log("mlflow"))
+        return Mlflow(self._home.path / "mlflow", listener, store, environment, self._log("mlflow"))
 
     def _start_api(self, environment: Mapping[str, str]) -> None:
         host, preferred = self._settings.api_host, self._settings.api_port
-        port = self._port("api", preferred, host)
+        try:
+            listener = self._reserve("api", preferred, host)
+        except OSError as error:
+            raise StackError(f"api: {host!r}: {error.strerror}; hint: it is set by TWOSTREAM_API_HOST") from error
+        port = ports.port_of(listener)
         if port != preferred and "api_port" in self._settings.model_fields_set:
             raise StackError(f"api: port {preferred} is taken; hint: it is set by TWOSTREAM_API_PORT")
         listens = {"TWOSTREAM_API_HOST": host, "TWOSTREAM_API_PORT": str(port)}
-        server = Api(host, port, {**environment, **listens}, self._log("api"))
+        server = Api(listener, {**environment, **listens}, self._log("api"))
         self._state.addresses["api"] = self._start("api", server, server.url)
 
     def _start_worker(self, options: WorkerOptions, environment: Mapping[str, str]) -> None:
@@ -198,9 +207,10 @@ class Stack:
     def _start(self, name: str, part: Part, url: str) -> str:
         """Start a part without waiting for it, and return its address."""
         part.prepare()
-        if name in self._reserved:
-            self._reserved.pop(name).close()
-        self._running[name] = Running(part, Process.start(part.command()), url)
+        command = part.command()
+        if name in self._listeners and not command.pass_fds:  # it binds its port itself
+            self._listeners.pop(name).close()
+        self._running[name] = Running(part, Process.start(command), url)
         self._remember()
         return url
 
@@ -220,7 +230,7 @@ class Stack:
         self._remember()
 
     def _restart(self, name: str, entry: Running) -> None:
-        """Start a dead part again on its old address, unless it keeps dying."""
+        """Start a dead part again on its old address, unless it keeps dying; clients of a socket that is ours wait."""
         ending = f"{name} {describe_exit(entry.process.child.returncode)}"
         now = time.monotonic()
         if not entry.ready:
@@ -241,13 +251,13 @@ class Stack:
         self._state.ready = [name for name, entry in self._running.items() if entry.ready]
         self._home.write_state(self._state)
 
-    def _port(self, name: str, preferred: int, host: str = ports.LOOPBACK) -> int:
-        """Choose a port and keep it until the part is started."""
-        self._reserved[name] = ports.reserve(preferred, host)
-        port = ports.port_of(self._reserved[name])
+    def _reserve(self, name: str, preferred: int, host: str = ports.LOOPBACK) -> socket.socket:
+        """Choose a port and keep it: as long as the stack runs, or until a part is started that binds it itself."""
+        listener = self._listeners[name] = ports.reserve(preferred, host)
+        port = ports.port_of(listener)
         if port != preferred:
             self._say(f"{name}: port {preferred} is taken, using {port}")
-        return port
+        return listener
 
     def _log(self, name: str) -> Path:
         return self._home.logs / f"{name}.log"

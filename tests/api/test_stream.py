@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,11 +81,7 @@ def test_more_events_than_one_look_takes(client, submit, worker, monkeypatch):
 def test_waits_for_what_comes(client, submit, worker):
     made = submit()
 
-    def later() -> None:
-        time.sleep(0.3)
-        worker().finish_all()
-
-    thread = threading.Thread(target=later)
+    thread = threading.Timer(0.3, worker().finish_all)  # several looks later
     thread.start()
     told = read(client, made["id"])
     thread.join()
@@ -108,7 +103,7 @@ def test_silence_is_filled_with_comments(client, submit, worker, monkeypatch):
     monkeypatch.setattr(sse, "_PING_INTERVAL", 0.1)
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
     made = submit()
-    thread = threading.Timer(0.6, worker().finish_all)
+    thread = threading.Timer(0.6, worker().finish_all)  # several pings later
     thread.start()
     text = client.get(f"/experiments/{made['id']}/events").text
     thread.join()

@@ -87,3 +87,13 @@ class Up:
 def all_gone(processes: list[psutil.Process]) -> bool:
     """Say whether none of the processes runs any more."""
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def listening(parent: psutil.Process, port: int) -> set[int]:
+    """Return which of a process and its descendants hold a socket that listens on a port."""
+    return {
+        process.pid
+        for process in [parent, *parent.children(recursive=True)]
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }

@@ -37,10 +37,11 @@ def api(servers, empty_database, redis_server):
         "TWOSTREAM_REDIS_URL": redis_server,
         "TWOSTREAM_HOME": str(servers / "home"),
     }
-    server = Api("127.0.0.1", ports.unused(), clean | given, servers / "api.log")
-    process = Process.start(server.command())
-    process.wait_until(server.healthy, 120)
-    yield server.url
+    with ports.listen(ports.LOOPBACK, 0) as listener:
+        server = Api(listener, clean | given, servers / "api.log")
+        process = Process.start(server.command())
+        process.wait_until(server.healthy, 120)
+        yield server.url
     process.stop()
 
 
@@ -146,7 +147,7 @@ def test_a_spec_that_is_not_there_is_named(twostream, tmp_path):
 
 
 def test_watching_ends_with_the_experiment_and_its_exit_code(twostream, submitted, api):
-    client = (
+    client = (  # the pause lets the watch see it waiting first
         f"import sys, time; time.sleep(2); from cli.main import main; sys.argv[1:] = ['cancel', {submitted!r}]; main()"
     )
     with subprocess.Popen([sys.executable, "-c", client], stdout=subprocess.DEVNULL, env={**os.environ}) as other:

@@ -1,3 +1,5 @@
+from urllib.parse import urlsplit
+
 import pytest
 
 from cli.stack import ports
@@ -23,3 +25,18 @@ def test_when_every_neighbour_is_taken_the_system_chooses(monkeypatch):
 
 def test_nobody_answers_at_an_unused_port():
     assert not ports.answers("127.0.0.1", ports.unused())
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")]
+)
+def test_the_address_of_a_socket_is_one_that_clients_here_can_use(host, named):
+    try:
+        server = ports.listen(host, 0)
+    except OSError as error:
+        pytest.skip(f"no {host} on this machine: {error}")
+    with server:
+        url = ports.url_of(server)
+        assert url == f"http://{named}:{ports.port_of(server)}"
+        parts = urlsplit(url)
+        assert ports.answers(str(parts.hostname), int(parts.port or 0))

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ from cli.stack.process import Command, Process, StackError, describe_exit, run
 from tests.cli.stacks import until
 
 SLEEP = "import time; time.sleep(600)"
+"""A part that runs until it is ended."""
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 WITH_CHILD = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(600)"
 
@@ -82,7 +82,6 @@ def test_a_part_that_ends_is_named_with_its_last_words(tmp_path):
 
 def test_a_part_that_stays_silent_is_named_with_its_deadline(tmp_path):
     process = Process.start(python(tmp_path, SLEEP))
-    time.sleep(0.1)
     with pytest.raises(StackError, match="part does not answer after 0 s"):
         process.wait_until(lambda _pid: False, 0.05)
     process.stop()

@@ -1,4 +1,5 @@
 import contextlib
+import http.client
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 
 from cli.stack import ports
-from tests.cli.stacks import all_gone, until
+from tests.cli.stacks import Up, all_gone, listening, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 AWAY = "http://127.0.0.1:9"
@@ -94,6 +95,36 @@ def test_given_servers_are_used_and_not_started(start, database_url, redis_url):
     assert up.stop() == 0
 
 
+def test_requests_wait_for_an_api_that_is_started_again_and_are_refused_once_it_is_stopped(start, database_url):
+    up = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY, TWOSTREAM_DATABASE_URL=database_url)
+    up.wait_ready("api")
+    parent, killed = psutil.Process(up.process.pid), child(up, "api")
+    address = ("127.0.0.1", int(urlsplit(up.state.addresses["api"]).port or 0))
+    assert listening(parent, address[1]) == {parent.pid, killed.pid}
+    killed.kill()
+    until(lambda: all_gone([killed]), "the API's end")
+    client = http.client.HTTPConnection(*address, timeout=120)
+    client.request("GET", "/health/ready")
+    with pytest.raises(OSError, match="in use"):
+        ports.listen(*address)
+    assert client.getresponse().status == http.HTTPStatus.OK
+    client.close()
+    assert "api was ended by SIGKILL; starting it again" in up.text
+    assert listening(parent, address[1]) == {parent.pid, child(up, "api").pid}
+
+    child(up, "redis").suspend()
+    up.process.terminate()
+    until(lambda: "stopping redis" in up.text, "the API has stopped, and the stack waits for a Redis that does not")
+    assert not ports.answers(*address)
+    child(up, "redis").resume()
+    assert up.process.wait(60) == 0
+
+
+def child(up: Up, name: str) -> psutil.Process:
+    """Return the present process of a part."""
+    return psutil.Process(next(child.pid for child in up.state.children if child.name == name))
+
+
 def test_a_stop_during_the_start_is_obeyed(home, start):
     up = start()
     until(lambda: home.read_state() is not None, "the first part is being started")
@@ -131,6 +162,20 @@ def test_a_setting_that_is_wrong_is_named(start):
     up = start(TWOSTREAM_LEASE_SECONDS="-1")
     assert up.process.wait(60) == 2
     assert "twostream: setting lease_seconds: " in up.text
+
+
+def test_a_host_that_is_not_ours_is_named(start, database_url, redis_url):
+    up = start(
+        "--no-worker",
+        TWOSTREAM_MLFLOW_URL=AWAY,
+        TWOSTREAM_DATABASE_URL=database_url,
+        TWOSTREAM_REDIS_URL=redis_url,
+        TWOSTREAM_API_HOST="192.0.2.1",  # of a range for examples alone (RFC 5737)
+        TWOSTREAM_API_TOKEN="token",
+    )
+    assert up.process.wait(60) == 1
+    assert "api: '192.0.2.1': Cannot assign requested address; hint: it is set by TWOSTREAM_API_HOST" in up.text
+    assert "Traceback" not in up.text
 
 
 def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_url, redis_url):

@@ -31,13 +31,16 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.store = folder / "store.db"
-        self.part = Mlflow(folder, ports.unused(), f"sqlite:///{self.store}", dict(os.environ), folder / "log")
-        self.part.prepare()
+        self.folder, self.port = folder, 0
         self.start()
 
     def start(self) -> None:
-        self.process = Process.start(self.part.command())
-        self.process.wait_until(self.part.healthy, 120)
+        with ports.listen(ports.LOOPBACK, self.port) as listener:  # closed here, the port is the server's alone
+            part = Mlflow(self.folder, listener, f"sqlite:///{self.store}", dict(os.environ), self.folder / "log")
+            part.prepare()
+            self.process = Process.start(part.command())
+            self.process.wait_until(part.healthy, 120)
+            self.port, self.url = ports.port_of(listener), part.url
 
     def stop(self) -> None:
         self.process.stop()
@@ -57,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> MlflowClient:
-    return MlflowClient(server.part.url)
+    return MlflowClient(server.url)
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 @pytest.fixture
 def tracker(server: Server, database: Database, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    return Tracker(server.part.url, database, store)
+    return Tracker(server.url, database, store)
 
 
 def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path) -> str:
@@ -233,7 +236,7 @@ def test_a_row_at_which_mlflow_fails_holds_up_its_own_run_alone(
     (row,) = failing(database)
     assert (row.failures, row.delivered_at) == (1, None), "it was held, not tried again at once"
     server.sql("DROP TRIGGER poison")
-    Tracker(server.part.url, database, store).drain()
+    Tracker(server.url, database, store).drain()
     assert {poison, "after"} <= tags_of(database, client, first)
     assert failing(database) == []
 
@@ -247,7 +250,7 @@ def test_a_row_at_which_mlflow_goes_on_failing_is_set_aside_and_told(
     tracker.drain()
     with database.transaction() as session:  # as after all the pauses
         session.execute(update(OutboxRow).where(OutboxRow.failures == 1).values(failures=tracking.GIVE_UP_FAILURES - 1))
-    Tracker(server.part.url, database, store).drain()
+    Tracker(server.url, database, store).drain()
     assert "after" in tags_of(database, client, row.id)
     with database.transaction() as session:
         told = [entry for entry in experiments.events_after(session, row.id, 0, 100) if entry.type == "mlflow.refused"]
@@ -279,7 +282,7 @@ def test_children_wait_for_a_parent_that_is_held(
     )
     tracker.drain()
     server.sql("DROP TRIGGER nobody")
-    Tracker(server.part.url, database, store).drain()
+    Tracker(server.url, database, store).drain()
     with database.transaction() as session:
         index = experiments.stages(session, row.id)[0].row.mlflow_run_id
         parent = experiments.get(session, row.id).mlflow_run_id

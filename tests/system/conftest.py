@@ -120,14 +120,15 @@ class Service:
     @contextmanager
     def api(self) -> Iterator[httpx.Client]:
         """Run the API as a process of its own and lend a client of it."""
-        part = Api("127.0.0.1", ports.unused(), self._environment(), self.folder / "api.log")
-        process = Process.start(part.command())
-        try:
-            process.wait_until(part.healthy, 60)
-            with httpx.Client(base_url=part.url) as client:
-                yield client
-        finally:
-            process.stop()
+        with ports.listen(ports.LOOPBACK, 0) as listener:
+            part = Api(listener, self._environment(), self.folder / "api.log")
+            process = Process.start(part.command())
+            try:
+                process.wait_until(part.healthy, 60)
+                with httpx.Client(base_url=part.url) as client:
+                    yield client
+            finally:
+                process.stop()
 
     def start_worker(self, **options: Any) -> Process:
         choice = WorkerOptions(**({"device": "cpu", "concurrency": 1} | options))

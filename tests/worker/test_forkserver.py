@@ -153,7 +153,7 @@ def test_a_killed_worker_leaves_no_process(
     scripted_path: str, make_task: Callable[..., Path], until: Callable[..., float], gone: Callable[[int], bool]
 ) -> None:
     file = make_task("grandchild")
-    code = (
+    code = (  # it sleeps until it is killed
         "import sys, time; from pathlib import Path; from worker.forkserver import ForkServer\n"
         "server = ForkServer('light', {'index': 'scripted_stage'}); task = Path(sys.argv[1])\n"
         "child = server.run(task, task.with_name('log'), {})\n"
@@ -185,7 +185,7 @@ def test_close_ends_running_stages(
 
 
 def test_close_does_not_wait_for_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)")  # an import that takes longer than the test
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     server = ForkServer("light", {"index": "slow"})
     server.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,10 +171,10 @@ def test_a_stage_deaf_to_sigterm_is_killed_after_its_grace(watch: Callable[..., 
     assert (ending.status, ending.signal) == ("cancelled", signal.SIGKILL)
 
 
-def test_cancel_has_the_last_word_over_a_shutdown(watch: Callable[..., Watch]) -> None:
-    attempt = watch("deaf", begun=2, grace_seconds=0.5)
+def test_cancel_has_the_last_word_over_a_shutdown(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
+    attempt = watch("stubborn", begun=2, grace_seconds=1.0)
     attempt.stop.set()
-    time.sleep(0.15)
+    until(lambda: "was asked to stop" in attempt.task.events.read_text())
     attempt.ledger.cancel = True
     assert attempt.end().status == "cancelled"
 

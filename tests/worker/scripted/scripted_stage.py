@@ -17,6 +17,11 @@ from services.stages import AnyParams, IndexParams
 from worker.task import Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
 
+LONG_SECONDS = 60
+"""Stands for work without end: longer than any test waits, and short enough to leave nothing behind if a test fails."""
+STEP_SECONDS = 0.01
+"""Stands for a step of training."""
+
 
 def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
     report.progress(0, 2, message="began")
@@ -29,7 +34,7 @@ def train(task: Task, report: Reporter) -> dict[str, Any]:
     """Like a training loop: writes a checkpoint and stops when it is asked to."""
     (task.state / f"pid{os.environ.get('RANK', '0')}").write_text(str(os.getpid()))
     while not interrupt.requested:
-        time.sleep(0.01)
+        time.sleep(STEP_SECONDS)
     (task.state / "checkpoint.pt").write_text("weights")
     report.checkpoint(3, 42)
     raise Interrupted("asked to stop at step 42")
@@ -56,24 +61,31 @@ def metrics(task: Task, report: Reporter) -> None:
 
 
 def sleep(task: Task, report: Reporter) -> None:
-    time.sleep(60)
+    time.sleep(LONG_SECONDS)
 
 
 def deaf(task: Task, report: Reporter) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     report.progress(1, 1, message="deaf")
-    time.sleep(60)
+    time.sleep(LONG_SECONDS)
+
+
+def stubborn(task: Task, report: Reporter) -> None:
+    """Hear the request to stop, and go on."""
+    signal.signal(signal.SIGTERM, lambda *_: report.progress(1, 1, message="was asked to stop"))
+    report.progress(1, 1, message="stubborn")
+    time.sleep(LONG_SECONDS)
 
 
 def grandchild(task: Task, report: Reporter) -> None:
     """Leave a process of its own running, as a data loader does."""
-    (task.state / "grandchild").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+    (task.state / "grandchild").write_text(str(subprocess.Popen(["sleep", str(LONG_SECONDS)]).pid))
     report.progress(1, 1, message="grandchild")
-    time.sleep(60)
+    time.sleep(LONG_SECONDS)
 
 
 def forgetful(task: Task, report: Reporter) -> None:
-    (task.state / "grandchild").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+    (task.state / "grandchild").write_text(str(subprocess.Popen(["sleep", str(LONG_SECONDS)]).pid))
 
 
 def raising(error: BaseException) -> Callable[[Task, Reporter], None]:
@@ -87,7 +99,7 @@ def signalled(number: signal.Signals) -> Callable[[Task, Reporter], None]:
     def script(task: Task, report: Reporter) -> None:
         print("last words", flush=True)
         os.kill(os.getpid(), number)
-        time.sleep(60)
+        time.sleep(LONG_SECONDS)  # the signal ends it
 
     return script
 
@@ -95,7 +107,7 @@ def signalled(number: signal.Signals) -> Callable[[Task, Reporter], None]:
 def second_rank_fails(task: Task, report: Reporter) -> dict[str, Any]:
     if os.environ["RANK"] == "1":
         raise MemoryError("rank 1 has no memory left")
-    time.sleep(60)
+    time.sleep(LONG_SECONDS)  # until torchrun ends it
     return {}
 
 
@@ -104,6 +116,7 @@ SCRIPTS: dict[str, Callable[[Task, Reporter], Any]] = {
     "metrics": metrics,
     "sleep": sleep,
     "deaf": deaf,
+    "stubborn": stubborn,
     "grandchild": grandchild,
     "forgetful": forgetful,
     "second_rank_fails": second_rank_fails,
