@@ -67,6 +67,19 @@ def test_flow_source_interleaves_x_and_y_of_the_stack(shards: tuple[Path, Path],
     assert stacks[1, :, 0, 0].tolist() == [0, 1, 0, 1, 2, 3, 4, 5]  # field 0 stands in for the one before it
 
 
+def test_flow_source_reads_nothing_behind_what_may_be_looked_at(shards: tuple[Path, Path], clips: Clips) -> None:
+    source = FlowSource(shards, stack=4)
+    assert source.read(clips[0], [5], visible=6)[0, 0::2, 0, 0].tolist() == [8, 8, 8, 8]  # field 4 leads to frame 5
+    assert source.read(clips[0], [3, 5], visible=12).equal(source.read(clips[0], [3, 5]))
+    with pytest.raises(
+        DataError, match=r"A/a\.avi: flow needs 2 frames, the clip has 12, of which first_seconds leaves 1"
+    ):
+        source.read(clips[0], [0], visible=1)
+    flow = ClipDataset(clips, source, PLAIN, frames=None, stack=4, first_seconds=0.2)
+    assert flow.lengths == [5, 5]
+    assert torch.round(flow[0].max() * 255) == 2 * 3 + 1  # the y of field 3, which leads to frame 4
+
+
 def test_flow_source_names_what_is_missing_or_wrong(shards: tuple[Path, Path], clips: Clips) -> None:
     with pytest.raises(DataError, match="no flow of clip B/b: looked in 1 shards"):
         FlowSource(shards[:1], stack=4).read(clips[1], [0])
