@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
+
+from cli.archives import why_no_archive
+from cli.output import progress_bar
 
 TRIES = 20  # connections without progress in a row
 PAUSE_SECONDS = 1.0
+BUSY = (429, 502, 503, 504)  # answers that may be others soon
+AS_STORED = {"Accept-Encoding": "identity"}  # sizes and ranges are of the file then, not of a compressed form
+RANGE = re.compile(r"bytes (\d+)-")
 
 
 class NotServed(Exception):
@@ -28,7 +35,7 @@ class Part(NamedTuple):
 
 
 def download(url: str, target: Path, *, verify: bool = True) -> None:
-    """Download a file, going on where an earlier call broke off.
+    """Download an archive, going on where an earlier call broke off.
 
     The part that is here lies beside ``target`` until it has the size that the server announced.
 
@@ -38,14 +45,14 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
         verify: whether the server must have a valid certificate.
 
     Raises:
-        NotServed: the server refuses it, sends a page instead, or cannot be reached.
+        NotServed: the server refuses it, sends something else instead, or cannot be reached.
     """
     partial, failures = partial_file(url, target), 0
+    most = _size(partial)
     columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, transient=True) as progress, httpx.Client(verify=verify) as client:
+    with progress_bar(*columns) as progress, httpx.Client(verify=verify, headers=AS_STORED) as client:
         bar = progress.add_task(target.name, total=None)
         while True:
-            before = _size(partial)
             try:
                 for part in _receive(client, url, partial):
                     progress.update(bar, completed=part.here, total=part.total)
@@ -54,10 +61,14 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
                 raise NotServed(f"{url}: {error}") from error
             except httpx.TransportError as error:
                 _refuse_certificate(url, error)
-                failures = 0 if _size(partial) > before else failures + 1
+                failures = 0 if _size(partial) > most else failures + 1
+                most = max(most, _size(partial))  # a server without ranges begins anew each time
                 if failures >= TRIES:
                     raise NotServed(f"{url}: {error or type(error).__name__}") from error
                 time.sleep(PAUSE_SECONDS)
+    if wrong := why_no_archive(partial):
+        partial.unlink(missing_ok=True)
+        raise NotServed(f"{url}: answers what {wrong}")
     partial.rename(target)
 
 
@@ -86,16 +97,35 @@ def _receive(client: httpx.Client, url: str, partial: Path) -> Iterator[Part]:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and here:
             _require_size(url, here, _announced(answer, 0))
             return
-        if answer.is_error or answer.headers.get("content-type", "").startswith("text/html"):
+        if answer.status_code in BUSY:
+            raise httpx.ReadError(f"answers {answer.status_code}")
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT) or _is_page(answer):
             raise NotServed(f"{url}: answers {answer.status_code}, no archive")
-        here = here if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
+        here = _first_byte(url, answer, here)
         total = _announced(answer, here)
-        with partial.open("ab" if here else "wb") as file:
+        with partial.open("r+b" if here else "wb") as file:
+            file.seek(here)
+            file.truncate()
             for chunk in answer.iter_raw():
                 file.write(chunk)
                 here += len(chunk)
                 yield Part(here, total)
     _require_size(url, here, total)
+
+
+def _is_page(answer: httpx.Response) -> bool:
+    return str(answer.headers.get("content-type", "")).lower().startswith("text/html")
+
+
+def _first_byte(url: str, answer: httpx.Response, here: int) -> int:
+    """Return where in the file an answer begins: behind what is here, or where the server says, if that is no later."""
+    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+        return 0
+    said = RANGE.match(answer.headers.get("content-range", ""))
+    first = int(said[1]) if said else here
+    if first > here:
+        raise NotServed(f"{url}: sends bytes from {first} on, {here} are here; hint: remove the .part file")
+    return first
 
 
 def _announced(answer: httpx.Response, here: int) -> int | None:

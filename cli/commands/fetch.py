@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_args
 
@@ -148,6 +149,8 @@ def _tell(layout: Layout, root: Path, lists: Path) -> None:
     for words in deviations(annotations, OFFICIAL[layout]):
         print(f"lists differ from the official ones: {words}")
     if present < len(named):
-        raise CommandError(f"{root}: {len(named) - present} listed clips are missing", FAILURE)
-    print(f"next: twostream dataset add {layout} --layout {layout} --root {root} --splits {lists}")
+        hint = "hint: remove the folder, and run this again"
+        raise CommandError(f"{root}: {len(named) - present} listed clips are missing; {hint}", FAILURE)
+    where = f"--root {shlex.quote(str(root))} --splits {shlex.quote(str(lists))}"
+    print(f"next: twostream dataset add {layout} --layout {layout} {where}")
     print(f"then: twostream dataset check {layout}")

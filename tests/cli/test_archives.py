@@ -107,6 +107,46 @@ def test_a_page_that_was_saved_as_an_archive_is_refused(tmp_path: Path) -> None:
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
 
 
+def test_a_zip_that_was_cut_short_or_locked_is_named_so(tmp_path: Path) -> None:
+    whole = zipped({"A/a.avi": b"a" * 3000})
+    locked = bytearray(whole)
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[whole.index(start) + flags] |= 1
+    for content, words in ((whole[:2000], "File is not a zip file"), (bytes(locked), "is encrypted")):
+        (tmp_path / "x.zip").write_bytes(content)
+        with pytest.raises(CommandError, match=rf"x\.zip: .*{words}.*; hint: remove it"):
+            archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zip"}  # what was unpacked takes no disk
+
+
+def test_what_macos_adds_is_no_part_of_the_dataset(tmp_path: Path) -> None:
+    beside = {"__MACOSX/._lists": b"m", "__MACOSX/lists/._a.txt": b"m", ".DS_Store": b"m"}
+    (tmp_path / "x.zip").write_bytes(zipped({"lists/a.txt": b"a", "lists/b.txt": b"b"} | beside))
+    archives.unpack(tmp_path / "x.zip", tmp_path / "lists")
+    assert contents(tmp_path / "lists") == {"a.txt": b"a", "b.txt": b"b"}
+
+
+def test_nothing_of_an_archive_lies_outside_its_folder(tmp_path: Path) -> None:
+    hostile = {"../../evil.avi": b"e", f"{tmp_path}/evil.avi": b"e", "A/a.avi": b"a"}
+    (tmp_path / "x.zip").write_bytes(zipped(hostile))
+    archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zip", "clips"}
+
+
+def test_a_link_out_of_the_archive_is_refused(tmp_path: Path, monkeypatch) -> None:
+    linking = tmp_path / "linking-rar"
+    linking.write_text(f"#!/bin/sh\nln -s {tmp_path}/mine clips\n")  # as a program does that reads RAR 5
+    linking.chmod(0o755)
+    (tmp_path / "mine" / "only").mkdir(parents=True)
+    monkeypatch.setattr(archives, "TOOLS", ((str(linking),),))
+    monkeypatch.setattr(rar_headers, "unpacked", lambda _: {(1, 1): 1})
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
+    with pytest.raises(CommandError, match=r"x\.rar: holds the link 'clips', allowed: files and folders"):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+    assert (tmp_path / "mine" / "only").is_dir()
+    assert not (tmp_path / "clips").exists()
+
+
 def test_headers_tell_size_and_checksum(tmp_path: Path) -> None:
     (tmp_path / "x.rar").write_bytes(rar(CLIPS | {"again.avi": b"b"}))
     expected = Counter((len(content), zlib.crc32(content)) for content in (*CLIPS.values(), b"b"))
