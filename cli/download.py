@@ -139,7 +139,7 @@ def _announced(answer: httpx.Response, here: int) -> int | None:
 
 def _require_size(url: str, here: int, total: int | None) -> None:
     if total is not None and here < total:
-        raise httpx.ReadError(f"{url}: ended after {here} of {total} bytes")
+        raise httpx.ReadError(f"ended after {here} of {total} bytes")
     if total is not None and here > total:
         raise NotServed(f"{url}: {here} bytes are here, the server has {total}; hint: remove the .part file")
 

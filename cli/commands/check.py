@@ -134,6 +134,11 @@ def _print_finding(name: str, found: Any) -> None:
     if not found:
         return
     words = [f"{path}: {why}" for path, why in found.items()] if isinstance(found, dict) else found
-    words = [" = ".join(entry) if isinstance(entry, list) else entry for entry in words]
+    words = [_on_one_line(" = ".join(entry) if isinstance(entry, list) else entry) for entry in words]
     more = f"\n  and {len(words) - NAMED} more" if len(words) > NAMED else ""
     console().print(f"{name}:\n  " + "\n  ".join(words[:NAMED]) + more, markup=False)
+
+
+def _on_one_line(words: str) -> str:
+    """Escape what would move a terminal's cursor: a file's name may hold anything."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)

@@ -82,6 +82,12 @@ def test_a_doctor_that_dies_is_no_wrong_usage(dataset, monkeypatch, capsys, tmp_
     assert "the doctor ended without a report, with status -6" in capsys.readouterr().err
 
 
+def test_an_odd_name_stays_on_its_line(dataset, monkeypatch, capsys, tmp_path) -> None:
+    Path(dataset[3], "A/[b]a\n\x1b[2Jb.avi").touch()
+    assert run(dataset, monkeypatch, tmp_path / "home") == 0
+    assert "surplus:\n  A/[b]a\\n\\x1b[2Jb.avi\n" in capsys.readouterr().out
+
+
 def test_brackets_in_a_path_are_no_markup(dataset, monkeypatch, capsys, tmp_path) -> None:
     root = Path(dataset[3]).rename(tmp_path / "clips [old]")
     assert run([*dataset[:3], str(root), *dataset[4:]], monkeypatch, tmp_path / "home") == 0
