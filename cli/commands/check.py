@@ -39,7 +39,9 @@ def check(
         str | None,
         typer.Option(help="Compare with the official counts of ucf101 or hmdb51; a dataset of that name is."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Clips decoded at once; all cores if not given.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Clips decoded at once; as many as there are cores for it if not given.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Examine a dataset: lists, files, and every clip decoded from end to end.
@@ -51,7 +53,7 @@ def check(
     body = _registered(name) if root is None and splits is None else _given(root, splits, layout)
     official = official or (name if name in LAYOUTS else None)
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
-    arguments += ["--state", str(_state(body)), "--threads", str(jobs or os.cpu_count() or 1)]
+    arguments += ["--state", str(_state(body)), "--threads", str(jobs or len(os.sched_getaffinity(0)))]
     arguments += ["--official", official] if official else []
     report = _examine(arguments)
     print_json(report) if json_output else _print(report)
