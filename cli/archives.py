@@ -105,7 +105,8 @@ def _unzip(archive: Path, folder: Path) -> None:
 def _run(command: tuple[str, ...], archive: Path, folder: Path) -> str | None:
     """Unpack a RAR archive by one program, and return why that failed, or None."""
     name = command[0]
-    done = subprocess.run([*command, str(archive.resolve())], cwd=folder, check=False, capture_output=True)
+    asked = [*command, str(archive.resolve())]
+    done = subprocess.run(asked, cwd=folder, check=False, capture_output=True, stdin=subprocess.DEVNULL)  # no password
     if done.returncode:
         words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         return f"{name} ended with {done.returncode}" + (f" ({words[-1].strip()})" if words else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_args
 
@@ -132,6 +133,7 @@ def _bring(archive: Archive, to: Path, page: str, *, unpack: bool, verify: bool)
             FAILURE,
         )
     if unpack:
+        print(f"unpacking {file} into {folder}", file=sys.stderr)
         unpack_archive(file, folder)
     else:
         print(file)

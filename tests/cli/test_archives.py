@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from collections import Counter
@@ -92,6 +93,23 @@ def test_every_program_that_failed_is_named(tmp_path: Path, monkeypatch) -> None
     (tmp_path / "x.rar").write_bytes(hmdb51())
     with pytest.raises(CommandError, match=r"failing-rar ended with 2 \(no codec\); hint: apt install unar"):
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+
+
+def test_a_program_that_asks_for_a_password_gets_none(tmp_path: Path, monkeypatch) -> None:
+    asking = tmp_path / "asking-rar"
+    asking.write_text("#!/bin/sh\nreadlink /proc/self/fd/0 >&2\nexit 3\n")
+    asking.chmod(0o755)
+    monkeypatch.setattr(archives, "TOOLS", ((str(asking),),))
+    (tmp_path / "x.rar").write_bytes(hmdb51())
+    ours, ends = os.dup(0), os.pipe()
+    os.dup2(ends[0], 0)  # somebody might type
+    try:
+        with pytest.raises(CommandError, match=r"asking-rar ended with 3 \(/dev/null\)"):
+            archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+    finally:
+        os.dup2(ours, 0)
+        for file in (ours, *ends):
+            os.close(file)
 
 
 def test_without_a_program_the_message_names_them(tmp_path: Path, monkeypatch) -> None:

@@ -1,7 +1,8 @@
 """Which frames the papers look at, beside the rules of 001 in `worker.video.sampling`: pure functions.
 
 Frames are counted from 0 to T - 1. ``length`` is L, the frames (or flow fields) that a sample spans from its first one
-on; rgb takes that first frame alone and flow the L fields from there, so that both streams of a clip share one choice.
+on. Both streams of a clip share one choice: flow takes the L fields from there, rgb the frame in their middle
+(`worker.video.snippets.centres`).
 """
 
 from __future__ import annotations
