@@ -37,7 +37,7 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: does not exist.
 
     Raises:
-        CommandError: it is no archive, it is damaged, or no program can read it.
+        CommandError: it is no archive, it is damaged, it holds links, or no program can read it.
     """
     partial = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(partial, ignore_errors=True)
@@ -67,16 +67,12 @@ def _innermost(folder: Path) -> Path:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Unpack an archive into a new folder, which holds no links: one may lead out of it."""
     folder.mkdir(parents=True)
     if wrong := why_no_archive(archive):
         raise CommandError(f"{archive}: {wrong}; hint: remove it, and run this again")
     with archive.open("rb") as file:
         is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
     (_unzip if is_zip else _unrar)(archive, folder)
-    links = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink())
-    if links:
-        raise CommandError(f"{archive}: holds the link {links[0]!r}, allowed: files and folders")
 
 
 def _unrar(archive: Path, folder: Path) -> None:
@@ -110,6 +106,9 @@ def _run(command: tuple[str, ...], archive: Path, folder: Path) -> str | None:
     if done.returncode:
         words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         return f"{name} ended with {done.returncode}" + (f" ({words[-1].strip()})" if words else "")
+    links = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink())
+    if links:  # one may lead out of the folder; ZIP makes none
+        raise CommandError(f"{archive}: holds the link {links[0]!r}, allowed: files and folders")
     wanted, found = rar.promised(archive), rar.unpacked(folder)
     if not found:
         return f"{name} unpacked nothing"
