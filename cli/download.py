@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import re
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ import httpx
 from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
 
 from cli.archives import why_no_archive
+from cli.client import CONFLICT, CommandError
 from cli.output import progress_bar
 
 TRIES = 20  # connections without progress in a row
@@ -46,12 +50,40 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
 
     Raises:
         NotServed: the server refuses it, sends something else instead, or cannot be reached.
+        CommandError: another process downloads it.
     """
-    partial, failures = partial_file(url, target), 0
-    most = _size(partial)
+    partial = partial_file(url, target)
+    with _alone(partial):
+        _receive_all(url, partial, target.name, verify=verify)
+        if wrong := why_no_archive(partial):
+            partial.unlink()
+            raise NotServed(f"{url}: answers what {wrong}")
+        partial.rename(target)
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Let no other process write the part; an empty one does not stay."""
+    with partial.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"{partial}: another fetch is writing it", CONFLICT) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            if not os.fstat(file.fileno()).st_size:
+                partial.unlink(missing_ok=True)
+
+
+def _receive_all(url: str, partial: Path, name: str, *, verify: bool) -> None:
+    """Ask for what is missing as often as it takes."""
+    most, failures = _size(partial), 0
     columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
     with progress_bar(*columns) as progress, httpx.Client(verify=verify, headers=AS_STORED) as client:
-        bar = progress.add_task(target.name, total=None)
+        bar = progress.add_task(name, total=None)
         while True:
             try:
                 for part in _receive(client, url, partial):
@@ -66,10 +98,6 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
                 if failures >= TRIES:
                     raise NotServed(f"{url}: {error or type(error).__name__}") from error
                 time.sleep(PAUSE_SECONDS)
-    if wrong := why_no_archive(partial):
-        partial.unlink(missing_ok=True)
-        raise NotServed(f"{url}: answers what {wrong}")
-    partial.rename(target)
 
 
 def partial_file(url: str, target: Path) -> Path:
@@ -103,7 +131,7 @@ def _receive(client: httpx.Client, url: str, partial: Path) -> Iterator[Part]:
             raise NotServed(f"{url}: answers {answer.status_code}, no archive")
         here = _first_byte(url, answer, here)
         total = _announced(answer, here)
-        with partial.open("r+b" if here else "wb") as file:
+        with partial.open("r+b") as file:
             file.seek(here)
             file.truncate()
             for chunk in answer.iter_raw():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from cli import download
+from cli.client import CommandError
 from tests.cli.archives import zipped
 
 CONTENT = zipped({"a.avi": np.random.default_rng(0).bytes(50_000)})
@@ -126,3 +128,18 @@ def test_what_is_no_archive_is_not_taken_for_one(
         fetch(path)
     assert not (tmp_path / "x.zip").exists()
     assert len(Odd.asked) <= 2 * download.TRIES
+    parts = [path for path in tmp_path.iterdir() if path.suffix == ".part"]
+    assert all(part.stat().st_size for part in parts)  # nothing empty is left
+
+
+def test_a_part_has_one_writer(fetch: Callable[[str], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = tmp_path / "x.zip.part"
+    part.write_bytes(CONTENT[:100])
+    monkeypatch.setattr(download, "partial_file", lambda *_: part)
+    with part.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(CommandError, match=r"x\.zip\.part: another fetch is writing it") as refused:
+            fetch("compressing")
+    assert refused.value.exit_code == 4
+    assert part.read_bytes() == CONTENT[:100]
+    assert fetch("compressing") == CONTENT
