@@ -267,8 +267,16 @@ class ClipDataset(Dataset[Tensor]):
 
 
 def visible_frames(clip: Clip, first_seconds: float | None) -> int:
-    """Return how many frames of a clip are looked at."""
-    return clip.frames if first_seconds is None else seconds_of(clip.frames, clip.fps, first_seconds)
+    """Return how many frames of a clip are looked at.
+
+    Raises:
+        DataError: the file does not say how many frames a second has.
+    """
+    if first_seconds is None:
+        return clip.frames
+    if not clip.fps:
+        raise DataError(f"{clip.path}: first_seconds: got {first_seconds:g} s of a clip that declares no frame rate")
+    return seconds_of(clip.frames, clip.fps, first_seconds)
 
 
 def _chosen(num_frames: int, frames: int | None, stack: int) -> Indices:

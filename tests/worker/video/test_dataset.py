@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from services.errors import DataError
-from worker.video.dataset import ClipDataset, FlowSource, FrameDataset, RgbSource
+from worker.video.dataset import ClipDataset, FlowSource, FrameDataset, RgbSource, visible_frames
 from worker.video.decode import DecodeFailed, decode_clip
 from worker.video.manifest import Clip
 from worker.video.sampling import spaced_frames, stack_fields
@@ -78,6 +78,14 @@ def test_flow_source_reads_nothing_behind_what_may_be_looked_at(shards: tuple[Pa
     flow = ClipDataset(clips, source, PLAIN, frames=None, stack=4, first_seconds=0.2)
     assert flow.lengths == [5, 5]
     assert torch.round(flow[0].max() * 255) == 2 * 3 + 1  # the y of field 3, which leads to frame 4
+
+
+def test_seconds_need_a_frame_rate(clips: Clips) -> None:
+    assert [visible_frames(clips[0], seconds) for seconds in (None, 0.2, 60.0)] == [12, 5, 12]
+    timeless = clips[0].model_copy(update={"fps": 0.0})
+    assert visible_frames(timeless, None) == 12
+    with pytest.raises(DataError, match=r"A/a\.avi: first_seconds: got 10 s of a clip that declares no frame rate"):
+        visible_frames(timeless, 10.0)
 
 
 def test_flow_source_names_what_is_missing_or_wrong(shards: tuple[Path, Path], clips: Clips) -> None:
