@@ -12,6 +12,8 @@ from cli import rar
 from cli.client import CommandError
 
 RAR_MAGIC = b"Rar!\x1a\x07"
+ZIP_MAGIC = b"PK"
+BESIDE = "__MACOSX"  # what macOS adds to a ZIP, for itself
 TOOLS = (
     ("unrar", "x", "-o+", "-idq"),
     ("unar", "-quiet", "-force-overwrite", "-no-directory"),
@@ -35,35 +37,45 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: does not exist.
 
     Raises:
-        CommandError: it is no archive, it is damaged, or no program can read it.
+        CommandError: it is no archive, it is damaged, it holds links, or no program can read it.
     """
     partial = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(partial, ignore_errors=True)
-    _extract(archive, partial / "all")
-    for inner in sorted((partial / "all").rglob("*.rar")):
-        _extract(inner, partial / "inner")
-        inner.unlink()
-        _innermost(partial / "inner").rename(inner.with_suffix(""))
-        shutil.rmtree(partial / "inner", ignore_errors=True)
-    _innermost(partial / "all").rename(folder)
-    shutil.rmtree(partial)
+    try:
+        _extract(archive, partial / "all")
+        for inner in sorted((partial / "all").rglob("*.rar")):
+            _extract(inner, partial / "inner")
+            inner.unlink()
+            _innermost(partial / "inner").rename(inner.with_suffix(""))
+            shutil.rmtree(partial / "inner", ignore_errors=True)
+        _innermost(partial / "all").rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def why_no_archive(file: Path) -> str:
+    """Say how a file begins where no archive does; nothing where one does."""
+    with file.open("rb") as content:
+        start = content.read(len(RAR_MAGIC))
+    return "" if start == RAR_MAGIC or start.startswith(ZIP_MAGIC) else f"begins with {start!r}, allowed: ZIP, RAR"
 
 
 def _innermost(folder: Path) -> Path:
     """Go down as long as there is nothing but one folder."""
-    entries = list(folder.iterdir())
+    entries = [entry for entry in folder.iterdir() if entry.name != BESIDE and not entry.name.startswith(".")]
     return _innermost(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
 def _extract(archive: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
-    if zipfile.is_zipfile(archive):
-        _unzip(archive, folder)
-        return
+    if wrong := why_no_archive(archive):
+        raise CommandError(f"{archive}: {wrong}; hint: remove it, and run this again")
     with archive.open("rb") as file:
-        start = file.read(len(RAR_MAGIC))
-    if start != RAR_MAGIC:
-        raise CommandError(f"{archive}: begins with {start!r}, allowed: ZIP, RAR; hint: remove it, and run this again")
+        is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    (_unzip if is_zip else _unrar)(archive, folder)
+
+
+def _unrar(archive: Path, folder: Path) -> None:
     failures = []
     for command in TOOLS:
         if shutil.which(command[0]):
@@ -82,17 +94,21 @@ def _unzip(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as file:
             file.extractall(folder)
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or compressed anew
         raise CommandError(f"{archive}: {error}; hint: remove it, and run this again") from error
 
 
 def _run(command: tuple[str, ...], archive: Path, folder: Path) -> str | None:
     """Unpack a RAR archive by one program, and return why that failed, or None."""
     name = command[0]
-    done = subprocess.run([*command, str(archive.resolve())], cwd=folder, check=False, capture_output=True)
+    asked = [*command, str(archive.resolve())]
+    done = subprocess.run(asked, cwd=folder, check=False, capture_output=True, stdin=subprocess.DEVNULL)  # no password
     if done.returncode:
         words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         return f"{name} ended with {done.returncode}" + (f" ({words[-1].strip()})" if words else "")
+    links = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink())
+    if links:  # one may lead out of the folder; ZIP makes none
+        raise CommandError(f"{archive}: holds the link {links[0]!r}, allowed: files and folders")
     wanted, found = rar.promised(archive), rar.unpacked(folder)
     if not found:
         return f"{name} unpacked nothing"

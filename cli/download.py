@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import re
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
+
+from cli.archives import why_no_archive
+from cli.client import CONFLICT, CommandError
+from cli.output import progress_bar
 
 TRIES = 20  # connections without progress in a row
 PAUSE_SECONDS = 1.0
 """Between two tries: whatever broke the connection gets time to pass, and a struggling server is not pressed."""
+BUSY = (429, 502, 503, 504)  # answers that may be others soon
+AS_STORED = {"Accept-Encoding": "identity"}  # sizes and ranges are of the file then, not of a compressed form
+RANGE = re.compile(r"bytes (\d+)-")
 
 
 class NotServed(Exception):
@@ -29,7 +40,7 @@ class Part(NamedTuple):
 
 
 def download(url: str, target: Path, *, verify: bool = True) -> None:
-    """Download a file, going on where an earlier call broke off.
+    """Download an archive, going on where an earlier call broke off.
 
     The part that is here lies beside ``target`` until it has the size that the server announced.
 
@@ -39,14 +50,42 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
         verify: whether the server must have a valid certificate.
 
     Raises:
-        NotServed: the server refuses it, sends a page instead, or cannot be reached.
+        NotServed: the server refuses it, sends something else instead, or cannot be reached.
+        CommandError: another process downloads it.
     """
-    partial, failures = partial_file(url, target), 0
+    partial = partial_file(url, target)
+    with _alone(partial):
+        _receive_all(url, partial, target.name, verify=verify)
+        if wrong := why_no_archive(partial):
+            partial.unlink()
+            raise NotServed(f"{url}: answers what {wrong}")
+        partial.rename(target)
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Let no other process write the part; an empty one does not stay."""
+    with partial.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"{partial}: another fetch is writing it", CONFLICT) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            if not os.fstat(file.fileno()).st_size:
+                partial.unlink(missing_ok=True)
+
+
+def _receive_all(url: str, partial: Path, name: str, *, verify: bool) -> None:
+    """Ask for what is missing as often as it takes."""
+    most, failures = _size(partial), 0
     columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, transient=True) as progress, httpx.Client(verify=verify) as client:
-        bar = progress.add_task(target.name, total=None)
+    with progress_bar(*columns) as progress, httpx.Client(verify=verify, headers=AS_STORED) as client:
+        bar = progress.add_task(name, total=None)
         while True:
-            before = _size(partial)
             try:
                 for part in _receive(client, url, partial):
                     progress.update(bar, completed=part.here, total=part.total)
@@ -55,11 +94,11 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
                 raise NotServed(f"{url}: {error}") from error
             except httpx.TransportError as error:
                 _refuse_certificate(url, error)
-                failures = 0 if _size(partial) > before else failures + 1
+                failures = 0 if _size(partial) > most else failures + 1
+                most = max(most, _size(partial))  # a server without ranges begins anew each time
                 if failures >= TRIES:
                     raise NotServed(f"{url}: {error or type(error).__name__}") from error
                 time.sleep(PAUSE_SECONDS)
-    partial.rename(target)
 
 
 def partial_file(url: str, target: Path) -> Path:
@@ -87,16 +126,35 @@ def _receive(client: httpx.Client, url: str, partial: Path) -> Iterator[Part]:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and here:
             _require_size(url, here, _announced(answer, 0))
             return
-        if answer.is_error or answer.headers.get("content-type", "").startswith("text/html"):
+        if answer.status_code in BUSY:
+            raise httpx.ReadError(f"answers {answer.status_code}")
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT) or _is_page(answer):
             raise NotServed(f"{url}: answers {answer.status_code}, no archive")
-        here = here if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
+        here = _first_byte(url, answer, here)
         total = _announced(answer, here)
-        with partial.open("ab" if here else "wb") as file:
+        with partial.open("r+b") as file:
+            file.seek(here)
+            file.truncate()
             for chunk in answer.iter_raw():
                 file.write(chunk)
                 here += len(chunk)
                 yield Part(here, total)
     _require_size(url, here, total)
+
+
+def _is_page(answer: httpx.Response) -> bool:
+    return str(answer.headers.get("content-type", "")).lower().startswith("text/html")
+
+
+def _first_byte(url: str, answer: httpx.Response, here: int) -> int:
+    """Return where in the file an answer begins: behind what is here, or where the server says, if that is no later."""
+    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+        return 0
+    said = RANGE.match(answer.headers.get("content-range", ""))
+    first = int(said[1]) if said else here
+    if first > here:
+        raise NotServed(f"{url}: sends bytes from {first} on, {here} are here; hint: remove the .part file")
+    return first
 
 
 def _announced(answer: httpx.Response, here: int) -> int | None:
@@ -110,7 +168,7 @@ def _announced(answer: httpx.Response, here: int) -> int | None:
 
 def _require_size(url: str, here: int, total: int | None) -> None:
     if total is not None and here < total:
-        raise httpx.ReadError(f"{url}: ended after {here} of {total} bytes")
+        raise httpx.ReadError(f"ended after {here} of {total} bytes")
     if total is not None and here > total:
         raise NotServed(f"{url}: {here} bytes are here, the server has {total}; hint: remove the .part file")
 

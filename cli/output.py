@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -34,6 +35,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 
 
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """Return a bar that stands on a terminal's standard error while its block lasts, and nowhere else.
+
+    Standard output may be a file or a pipe, and holds the answer alone.
+    """
+    return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
+
+
 def print_json(content: Any) -> None:
     """Print JSON, with blanks for a terminal and on one line for a pipe."""
     print(json.dumps(content, indent=1 if sys.stdout.isatty() else None), flush=True)
@@ -41,12 +50,17 @@ def print_json(content: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
     """Print a table; numbers (columns whose name ends in ``#``) stand at the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell(value) for value in row))
-    console().print(table if table.row_count else f"{title}: {empty}")
+    if not table.row_count:
+        title = f"{title}: {empty}"
+    out = console()
+    out.print(Text(title, style="table.title" if table.row_count else ""), soft_wrap=True)  # whole, for who copies it
+    if table.row_count:
+        out.print(table)
 
 
 def cell(value: object) -> Text:

@@ -221,9 +221,9 @@ QUEUES: dict[StageKind, Queue] = {
 VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {
     "index": 2,
     "finetune": 2,
-    "extract": 2,
-    "train": 2,
-    "score": 2,
+    "extract": 3,
+    "train": 3,
+    "score": 3,
 }
 """Raised when the code of a kind changes what its output means."""
 

@@ -133,11 +133,19 @@ class Reporter:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a reader sees the old or the new content, never a part, even after a power cut."""
+    """Replace a file so that a reader sees the old or the new content, never a part, even after a power cut.
+
+    Raises:
+        OSError: it cannot be written; the part that was does not keep a full disk full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn
 
 from cli.client import Client
-from cli.output import JsonOption, ago, print_json, print_table
+from cli.output import JsonOption, ago, print_json, print_table, progress_bar
 from services.cache.sizes import word_bytes
 
 cache = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List what stages left on disk, drop it.")
@@ -68,7 +66,7 @@ def _collect(client: Client, body: Json) -> Json:
     """Ask until the collection is through; return one report for all its parts."""
     reports: list[Json] = []
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as shown:
+    with progress_bar(*columns) as shown:
         bar = shown.add_task("dropping", total=None)
         while not reports or reports[-1]["more"]:
             reports.append(client.post("/cache/gc", body))

@@ -72,10 +72,8 @@ def add(
     json: JsonOption = False,
 ) -> None:
     """Register a dataset in UCF101's or HMDB51's layout; the folders must be there for the API and the workers too."""
-    for option, folder in (("--root", root), ("--splits", splits)):
-        if not folder.is_dir():
-            raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
-    lists = _read(splits, layout)
+    require_folders(root, splits)
+    lists = read_lists(splits, layout)
     body = {
         "name": name,
         "root": str(root.resolve()),
@@ -93,8 +91,15 @@ def add(
         print(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
 
 
-def _read(splits: Path, layout: str) -> Annotations:
-    """Read the lists before they are registered; where they are of another layout, the error says so."""
+def require_folders(root: Path, splits: Path) -> None:
+    """Refuse what is no folder of clips or of lists."""
+    for option, folder in (("--root", root), ("--splits", splits)):
+        if not folder.is_dir():
+            raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
+
+
+def read_lists(splits: Path, layout: str) -> Annotations:
+    """Read the lists of a dataset; where they are of another layout, the error says so."""
     readers = {known: partial(read_annotations, known, splits) for known in LAYOUTS}
     if layout not in readers:
         raise CommandError(f"--layout: got {layout!r}, allowed: {', '.join(LAYOUTS)}", INVALID)

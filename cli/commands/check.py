@@ -10,15 +10,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, console, print_json, print_table
+from cli.commands.catalogue import read_lists, require_folders
+from cli.output import JsonOption, console, print_json, print_table, progress_bar
 from cli.target import home
 from services.datasets.layouts import LAYOUTS
 
@@ -37,7 +39,9 @@ def check(
         str | None,
         typer.Option(help="Compare with the official counts of ucf101 or hmdb51; a dataset of that name is."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Clips decoded at once; all cores if not given.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Clips decoded at once; as many as there are cores for it if not given.")
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Examine a dataset: lists, files, and every clip decoded from end to end.
@@ -46,12 +50,12 @@ def check(
     """
     if official not in (None, *LAYOUTS):
         raise CommandError(f"--official: got {official!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
-    body = _registered(name) if root is None or splits is None else _given(root, splits, layout)
+    body = _registered(name) if root is None and splits is None else _given(root, splits, layout)
     official = official or (name if name in LAYOUTS else None)
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
-    arguments += ["--state", str(_state(body)), "--threads", str(jobs or os.cpu_count() or 1)]
+    arguments += ["--state", str(_state(body)), "--threads", str(jobs or len(os.sched_getaffinity(0)))]
     arguments += ["--official", official] if official else []
-    report = _examine(arguments, quiet=json_output)
+    report = _examine(arguments)
     print_json(report) if json_output else _print(report)
     if report["missing"] or report["undecodable"] or report["leaks"]:
         raise typer.Exit(FAILURE)
@@ -67,12 +71,12 @@ def _registered(name: str | None) -> dict[str, str]:
     return found
 
 
-def _given(root: Path, splits: Path, layout: str) -> dict[str, str]:
-    for option, folder in (("--root", root), ("--splits", splits)):
-        if not folder.is_dir():
-            raise CommandError(f"{option}: got '{folder}', allowed: a folder", INVALID)
-    if layout not in LAYOUTS:
-        raise CommandError(f"--layout: got {layout!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
+def _given(root: Path | None, splits: Path | None, layout: str) -> dict[str, str]:
+    if root is None or splits is None:
+        missing = "--root" if root is None else "--splits"
+        raise CommandError(f"{missing}: not given, allowed: a folder; --root and --splits go together", INVALID)
+    require_folders(root, splits)
+    read_lists(splits, layout)
     return {"root": str(root.resolve()), "annotations": str(splits.resolve()), "layout": layout}
 
 
@@ -81,27 +85,29 @@ def _state(body: dict[str, str]) -> Path:
     return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
 
 
-def _examine(arguments: list[str], *, quiet: bool) -> dict[str, Any]:
-    with subprocess.Popen([*DOCTOR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
+def _examine(arguments: list[str]) -> dict[str, Any]:
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would hold up who fills it
+        subprocess.Popen([*DOCTOR, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True) as doctor,
+    ):
         assert doctor.stdout is not None
-        assert doctor.stderr is not None
-        report = _follow(map(json.loads, doctor.stdout), quiet=quiet)
-        words = doctor.stderr.read().strip()
+        report: dict[str, Any] | None = None
+        for line in _with_bar(map(json.loads, doctor.stdout)):
+            report = line.get("report", report)
+        code = doctor.wait()
+        errors.seek(0)
+        words = errors.read().strip()
     if report is None:
-        raise CommandError(words.splitlines()[-1] if words else "the doctor ended without a report", INVALID)
-    return report
-
-
-def _follow(lines: Iterable[dict[str, Any]], *, quiet: bool) -> dict[str, Any] | None:
-    report: dict[str, Any] | None = None
-    for line in lines if quiet or not sys.stderr.isatty() else _with_bar(lines):
-        report = line.get("report", report)
+        why = words.splitlines()[-1] if words else f"the doctor ended without a report, with status {code}"
+        raise CommandError(why, INVALID if code == INVALID else FAILURE)
+    if words:
+        print(words, file=sys.stderr)
     return report
 
 
 def _with_bar(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
+    with progress_bar(*columns) as progress:
         bar = progress.add_task("decoding clips", total=None)
         for line in lines:
             if "done" in line:
@@ -130,6 +136,11 @@ def _print_finding(name: str, found: Any) -> None:
     if not found:
         return
     words = [f"{path}: {why}" for path, why in found.items()] if isinstance(found, dict) else found
-    words = [" = ".join(entry) if isinstance(entry, list) else entry for entry in words]
+    words = [_on_one_line(" = ".join(entry) if isinstance(entry, list) else entry) for entry in words]
     more = f"\n  and {len(words) - NAMED} more" if len(words) > NAMED else ""
     console().print(f"{name}:\n  " + "\n  ".join(words[:NAMED]) + more, markup=False)
+
+
+def _on_one_line(words: str) -> str:
+    """Escape what would move a terminal's cursor: a file's name may hold anything."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)

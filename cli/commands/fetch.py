@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_args
 
@@ -131,6 +133,7 @@ def _bring(archive: Archive, to: Path, page: str, *, unpack: bool, verify: bool)
             FAILURE,
         )
     if unpack:
+        print(f"unpacking {file} into {folder}", file=sys.stderr)
         unpack_archive(file, folder)
     else:
         print(file)
@@ -148,6 +151,8 @@ def _tell(layout: Layout, root: Path, lists: Path) -> None:
     for words in deviations(annotations, OFFICIAL[layout]):
         print(f"lists differ from the official ones: {words}")
     if present < len(named):
-        raise CommandError(f"{root}: {len(named) - present} listed clips are missing", FAILURE)
-    print(f"next: twostream dataset add {layout} --layout {layout} --root {root} --splits {lists}")
+        hint = "hint: remove the folder, and run this again"
+        raise CommandError(f"{root}: {len(named) - present} listed clips are missing; {hint}", FAILURE)
+    where = f"--root {shlex.quote(str(root))} --splits {shlex.quote(str(lists))}"
+    print(f"next: twostream dataset add {layout} --layout {layout} {where}")
     print(f"then: twostream dataset check {layout}")

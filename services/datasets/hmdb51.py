@@ -13,12 +13,12 @@ from services.datasets.annotations import Annotations, Line, ListedClip, Split, 
 from services.errors import DataError
 
 SPLITS = (1, 2, 3)
-LIST_NAME = re.compile(r"(?P<name>.+)_test_split(?P<split>[123])\.txt")
+LIST_NAME = re.compile(r"(?P<name>[^.].*)_test_split(?P<split>[123])\.txt")
 CODES = {"0": "unused", "1": "train", "2": "test"}
 
 
 def read_hmdb51(folder: Path) -> Annotations:
-    """Read the lists of a dataset in HMDB51's layout; splits without lists are left out.
+    """Read the lists of a dataset in HMDB51's layout; hidden files and splits without lists are left out.
 
     Raises:
         DataError: a class lacks the list of a split that others have, a line is wrong, or a split names a clip twice.
@@ -48,8 +48,7 @@ def _read_split(folder: Path, number: int, classes: tuple[str, ...]) -> Split:
 
 
 def _read_row(line: Line, text: str) -> tuple[str, str]:
-    file, _, code = text.rpartition(" ")
-    file = file.strip()
+    file, code = ("", *text.rsplit(maxsplit=1))[-2:]
     if not file or code not in CODES or "/" in file:
         raise DataError(f"{line}: got {text!r}, allowed: '<clip> <code>' with code 0, 1 or 2")
     return file, code

@@ -63,8 +63,7 @@ def _read_classes(file: Path) -> dict[str, int]:
     """Return labels from 0 by class name, in the order of the file's numbers, which must be 1 to K."""
     names: dict[int, str] = {}
     for line, text in read_lines(file):
-        number, _, name = text.partition(" ")
-        name = name.strip()
+        number, name = (*text.split(maxsplit=1), "")[:2]
         if not number.isdecimal() or not name or "/" in name:
             raise DataError(f"{line}: got {text!r}, allowed: '<number> <class>'")
         if int(number) in names or name in names.values():
@@ -85,10 +84,9 @@ def _read_list(file: Path, labels: dict[str, int]) -> tuple[ListedClip, ...]:
 
 
 def _read_clip(line: Line, text: str, labels: dict[str, int]) -> ListedClip:
-    path, _, column = text.rpartition(" ")
+    path, column = ("", *text.rsplit(maxsplit=1))[-2:]
     if not (path and column.isdecimal()):  # a test list, or a file name with a blank
         path, column = text, ""
-    path = path.strip()
     name, _, file = path.partition("/")
     if not name or not file or "/" in file or "\\" in file:
         raise DataError(f"{line}: got {text!r}, allowed: '<class>/<clip>' and a label")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from collections import Counter
@@ -94,6 +95,23 @@ def test_every_program_that_failed_is_named(tmp_path: Path, monkeypatch) -> None
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
 
 
+def test_a_program_that_asks_for_a_password_gets_none(tmp_path: Path, monkeypatch) -> None:
+    asking = tmp_path / "asking-rar"
+    asking.write_text("#!/bin/sh\nreadlink /proc/self/fd/0 >&2\nexit 3\n")
+    asking.chmod(0o755)
+    monkeypatch.setattr(archives, "TOOLS", ((str(asking),),))
+    (tmp_path / "x.rar").write_bytes(hmdb51())
+    ours, ends = os.dup(0), os.pipe()
+    os.dup2(ends[0], 0)  # somebody might type
+    try:
+        with pytest.raises(CommandError, match=r"asking-rar ended with 3 \(/dev/null\)"):
+            archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+    finally:
+        os.dup2(ours, 0)
+        for file in (ours, *ends):
+            os.close(file)
+
+
 def test_without_a_program_the_message_names_them(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
     (tmp_path / "x.rar").write_bytes(hmdb51())
@@ -105,6 +123,45 @@ def test_a_page_that_was_saved_as_an_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.rar").write_text("<html>not found</html>")
     with pytest.raises(CommandError, match=r"begins with b'<html>', allowed: ZIP, RAR"):
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+
+
+def test_a_zip_that_was_cut_short_or_locked_is_named_so(tmp_path: Path) -> None:
+    whole = zipped({"A/a.avi": b"a" * 3000})
+    locked = bytearray(whole)
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[whole.index(start) + flags] |= 1
+    for content, words in ((whole[:2000], "File is not a zip file"), (bytes(locked), "is encrypted")):
+        (tmp_path / "x.zip").write_bytes(content)
+        with pytest.raises(CommandError, match=rf"x\.zip: .*{words}.*; hint: remove it"):
+            archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zip"}  # what was unpacked takes no disk
+
+
+def test_what_macos_adds_is_no_part_of_the_dataset(tmp_path: Path) -> None:
+    beside = {"__MACOSX/._lists": b"m", "__MACOSX/lists/._a.txt": b"m", ".DS_Store": b"m"}
+    (tmp_path / "x.zip").write_bytes(zipped({"lists/a.txt": b"a", "lists/b.txt": b"b"} | beside))
+    archives.unpack(tmp_path / "x.zip", tmp_path / "lists")
+    assert contents(tmp_path / "lists") == {"a.txt": b"a", "b.txt": b"b"}
+
+
+def test_nothing_of_an_archive_lies_outside_its_folder(tmp_path: Path) -> None:
+    hostile = {"../../evil.avi": b"e", f"{tmp_path}/evil.avi": b"e", "A/a.avi": b"a"}
+    (tmp_path / "x.zip").write_bytes(zipped(hostile))
+    archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zip", "clips"}
+
+
+def test_a_link_out_of_the_archive_is_refused(tmp_path: Path, monkeypatch) -> None:
+    linking = tmp_path / "linking-rar"
+    linking.write_text(f"#!/bin/sh\nln -s {tmp_path}/mine clips\n")  # as a program does that reads RAR 5
+    linking.chmod(0o755)
+    (tmp_path / "mine" / "only").mkdir(parents=True)
+    monkeypatch.setattr(archives, "TOOLS", ((str(linking),),))
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
+    with pytest.raises(CommandError, match=r"x\.rar: holds the link 'clips', allowed: files and folders"):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+    assert (tmp_path / "mine" / "only").is_dir()
+    assert not (tmp_path / "clips").exists()
 
 
 def test_headers_tell_size_and_checksum(tmp_path: Path) -> None:

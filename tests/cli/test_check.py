@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli.commands import check
 from cli.main import main
 from worker.video.motion_shapes import write_avi
 
@@ -55,9 +56,39 @@ def test_a_missing_clip_is_named_and_ends_with_1(dataset, monkeypatch, capsys, t
 def test_wrong_options_are_named(dataset, monkeypatch, capsys, tmp_path) -> None:
     for arguments, words in (
         ([*dataset[:2]], "NAME: not given"),
+        ([*dataset[:2], "ucf101", *dataset[2:4]], "--splits: not given, allowed: a folder; --root and --splits go"),
+        ([*dataset[:2], *dataset[4:]], "--root: not given, allowed: a folder"),
+        ([*dataset, "--layout", "hmdb51"], "hint: --layout ucf101 reads these lists"),
         ([*dataset[:5], "/nowhere"], "--splits: got '/nowhere', allowed: a folder"),
         ([*dataset, "--official", "ucf102"], "--official: got 'ucf102', allowed: ucf101, hmdb51"),
         ([*dataset, "--layout", "coco"], "--layout: got 'coco', allowed: ucf101, hmdb51"),
     ):
         assert run(arguments, monkeypatch, tmp_path / "home") == 2
         assert words in capsys.readouterr().err
+
+
+def test_what_goes_wrong_beside_the_report_is_told(dataset, monkeypatch, capsys, tmp_path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/doctor").write_bytes(b"in the way")
+    assert run([*dataset, "--json"], monkeypatch, tmp_path / "home") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["frames"] == 10
+    assert "what clips hold cannot be kept for a later run" in captured.err
+
+
+def test_a_doctor_that_dies_is_no_wrong_usage(dataset, monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.setattr(check, "DOCTOR", (sys.executable, "-c", "import os; os.abort()"))
+    assert run(dataset, monkeypatch, tmp_path / "home") == 1
+    assert "the doctor ended without a report, with status -6" in capsys.readouterr().err
+
+
+def test_an_odd_name_stays_on_its_line(dataset, monkeypatch, capsys, tmp_path) -> None:
+    Path(dataset[3], "A/[b]a\n\x1b[2Jb.avi").touch()
+    assert run(dataset, monkeypatch, tmp_path / "home") == 0
+    assert "surplus:\n  A/[b]a\\n\\x1b[2Jb.avi\n" in capsys.readouterr().out
+
+
+def test_brackets_in_a_path_are_no_markup(dataset, monkeypatch, capsys, tmp_path) -> None:
+    root = Path(dataset[3]).rename(tmp_path / "clips [old]")
+    assert run([*dataset[:3], str(root), *dataset[4:]], monkeypatch, tmp_path / "home") == 0
+    assert str(root) in capsys.readouterr().out

@@ -118,7 +118,8 @@ def test_dropped_connections_are_resumed(server, run, tmp_path, capsys) -> None:
     assert Dropping.asked == [("/clips.zip", None), *resumed, ("/lists.zip", None)]
     for path, content in (UCF_CLIPS | UCF_LISTS).items():
         assert (tmp_path / "data" / path).read_bytes() == content
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert f"unpacking {tmp_path}/data/UCF101.rar into {tmp_path}/data/UCF-101\n" in err
     assert "4 of 4 listed clips" in out
     assert "lists differ from the official ones: classes: 2, official: 101" in out
     assert f"--layout ucf101 --root {tmp_path}/data/UCF-101 --splits {tmp_path}/data/ucfTrainTestlist" in out

@@ -88,6 +88,8 @@ def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: 
             raise DataError(f"{entries[path].line}: {DecodeFailed(root / path, *found)}")
         yield _clip(entries[path], found)
         report.progress(done, len(entries), "clips")
+    if ledger.trouble:
+        report.warning(ledger.trouble)
 
 
 def _clip(listed: ListedClip, found: Inspection) -> Clip:

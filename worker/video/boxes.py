@@ -27,6 +27,8 @@ ALLOWED = {
     for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
     for name in ("ndarray", "dtype", "scalar", "_reconstruct")
 }
+MALFORMED = (OSError, pickle.UnpicklingError, EOFError, ImportError, LookupError, AttributeError, TypeError, ValueError)
+"""What reading a file raises that holds something else, or was cut short."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def read_boxes(file: Path) -> dict[str, BoxedClip]:
         with file.open("rb") as content:
             entries = _NumpyOnly(content, encoding="latin1").load()
         return {str(name): _clip(file, str(name), entry) for name, entry in entries.items()}
-    except (OSError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, ImportError) as error:
+    except MALFORMED as error:
         raise DataError(f"{file}: no boxes of UCF101-24: {error}") from error
 
 

@@ -43,8 +43,14 @@ class Source(Protocol):
 
     channels: int
 
-    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
-        """Return uint8 (N, C, H, W) for N frame numbers in [0, T - 1], in the given order, repeats allowed."""
+    def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
+        """Return uint8 (N, C, H, W) for N frame numbers, in the given order, repeats allowed.
+
+        Args:
+            clip: of T frames.
+            frames: numbers in [0, T - 1], or below ``visible``.
+            visible: how many frames may be looked at, the clip's first ones; all when None.
+        """
         ...
 
 
@@ -71,7 +77,7 @@ class RgbSource:
         self._clips: dict[str, NDArray[np.uint8]] = {}
         self._threads, self._reader = threads, FrameReader(threads=threads)
 
-    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+    def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:  # noqa: ARG002 - only flow
         """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
 
         Raises:
@@ -122,15 +128,15 @@ class FlowSource:
         self.channels = 2 * stack
         self._maps: OpenReaders[FlowReader] = OpenReaders()
 
-    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+    def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
 
         Raises:
-            DataError: no shard has the clip, or its field count is not the manifest's frames - 1.
+            DataError: no shard has the clip, or its field count is not the manifest's frames - 1; or a single frame
+                may be looked at.
         """
         fields = self._fields(clip)
-        chosen = np.stack([stack_fields(frame, self._stack, clip.frames) for frame in frames])
-        stacks = fields[chosen]  # (N, L, 2, H, W)
+        stacks = fields[clip_stacks(clip, frames, self._stack, visible)]  # (N, L, 2, H, W)
         return torch.from_numpy(stacks.reshape(len(frames), self.channels, *fields.shape[2:]))
 
     def _fields(self, clip: Clip) -> FlowReader:
@@ -145,6 +151,25 @@ class FlowSource:
         if fields.shape[0] != clip.frames - 1:
             raise DataError(f"{found[0]}: {fields.shape[0]} flow fields, allowed: {clip.frames - 1}")
         return fields
+
+
+def clip_stacks(clip: Clip, frames: Sequence[int], stack: int, visible: int | None = None) -> Indices:
+    """Return the fields (N, L) of the stacks around frames; none leads to a frame that may not be looked at.
+
+    Args:
+        clip: of T frames.
+        frames: N numbers in [0, T - 1], or below ``visible``.
+        stack: L.
+        visible: how many frames may be looked at, the clip's first ones; all when None.
+
+    Raises:
+        DataError: that is one frame, and flow is between two.
+    """
+    length = clip.frames if visible is None else min(visible, clip.frames)
+    if length < 2:
+        seen = "" if length == clip.frames else f", of which first_seconds leaves {length}"
+        raise DataError(f"{clip.path}: flow needs 2 frames, the clip has {clip.frames}{seen}")
+    return np.stack([stack_fields(frame, stack, length) for frame in frames])
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor, int]]):
@@ -230,7 +255,8 @@ class ClipDataset(Dataset[Tensor]):
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
         self.finish = transform.finish
-        chosen = [_chosen(visible_frames(clip, first_seconds), frames, stack) for clip in clips]
+        self._visible = [visible_frames(clip, first_seconds) for clip in clips]
+        chosen = [_chosen(visible, frames, stack) for visible in self._visible]
         self.lengths = [len(numbers) for numbers in chosen]
         self.blocks = [
             Block(place, numbers[first : first + BLOCK_FRAMES] if frames is None else numbers)
@@ -247,12 +273,20 @@ class ClipDataset(Dataset[Tensor]):
         place, frames = self.blocks[index]
         clip = self._clips[place]
         rng = np.random.default_rng([0, 0, zlib.crc32(clip.id.encode()), 0])
-        return self._transform(self._source.read(clip, frames.tolist()), rng)
+        return self._transform(self._source.read(clip, frames.tolist(), self._visible[place]), rng)
 
 
 def visible_frames(clip: Clip, first_seconds: float | None) -> int:
-    """Return how many frames of a clip are looked at."""
-    return clip.frames if first_seconds is None else seconds_of(clip.frames, clip.fps, first_seconds)
+    """Return how many frames of a clip are looked at.
+
+    Raises:
+        DataError: the file does not say how many frames a second has.
+    """
+    if first_seconds is None:
+        return clip.frames
+    if not clip.fps:
+        raise DataError(f"{clip.path}: first_seconds: got {first_seconds:g} s of a clip that declares no frame rate")
+    return seconds_of(clip.frames, clip.fps, first_seconds)
 
 
 def _chosen(num_frames: int, frames: int | None, stack: int) -> Indices:

@@ -2,12 +2,14 @@
 
 Run by ``twostream dataset check`` as ``python -m worker.video.doctor``, since the command line has no video library.
 It writes JSON lines: ``{"done", "total"}`` while it works, at last ``{"report"}``. What it finds out about a clip is
-kept in the folder ``--state``, so that a second run asks about new and changed files only.
+kept in the folder ``--state``, so that a second run asks about new and changed files only. What goes wrong beside the
+report stands in standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -21,7 +23,7 @@ from services.datasets.layouts import LAYOUTS, Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations, shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
-from worker.video.files import clip_files
+from worker.video.files import clip_files, printable
 from worker.video.inspection import DECODER, Inspection, Timing
 from worker.video.survey import Failure, Found, Ledger, survey
 
@@ -94,7 +96,7 @@ def examine(
         tell: hears how many clips of how many are done.
 
     Raises:
-        DataError: a list is missing or wrong, or there is no folder of clips.
+        DataError: a list is missing or wrong, or there is no folder of clips, or one that cannot be read.
     """
     annotations = read_annotations(layout, folders.lists)
     if not folders.root.is_dir():
@@ -103,9 +105,12 @@ def examine(
     named = {clip.path for clip in annotations.named_clips()}
     present = sorted(path for path in named if path in files or (folders.root / path).is_file())
     found: dict[str, Found] = {}
-    for path, finding in survey(folders.root, present, Ledger(folders.state), threads):
+    ledger = Ledger(folders.state)
+    for path, finding in survey(folders.root, present, ledger, threads):
         found[path] = finding
         tell(len(found), len(present))
+    if ledger.trouble:
+        sys.stderr.write(f"{ledger.trouble}\n")
     return _report(folders.root, annotations, official, files, found)
 
 
@@ -117,7 +122,7 @@ def _report(
     failed = {path: finding for path, finding in found.items() if isinstance(finding, Failure)}
     timing = Counter(clip.timing for clip in whole.values())
     return Report(
-        root=str(root),
+        root=printable(str(root)),
         classes=len(annotations.classes),
         clips=len(named),
         present=len(found),
@@ -174,7 +179,7 @@ def main(arguments: list[str]) -> int:
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(f'{{"report": {report.model_dump_json()}}}\n')
+    sys.stdout.write(json.dumps({"report": report.model_dump(mode="json")}) + "\n")  # ASCII, whatever the locale
     return 0
 
 

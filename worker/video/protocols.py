@@ -1,7 +1,8 @@
 """Which frames the papers look at, beside the rules of 001 in `worker.video.sampling`: pure functions.
 
 Frames are counted from 0 to T - 1. ``length`` is L, the frames (or flow fields) that a sample spans from its first one
-on; rgb takes that first frame alone and flow the L fields from there, so that both streams of a clip share one choice.
+on. Both streams of a clip share one choice: flow takes the L fields from there, rgb the frame in their middle
+(`worker.video.snippets.centres`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def first_seconds(num_frames: int, fps: float, seconds: float = 10.0) -> int:
 def segment_starts(num_frames: int, segments: int, length: int, rng: np.random.Generator) -> Indices:
     """Draw one start in each of K equal segments: training of TSN and 003 (tsn-pytorch, `_sample_indices`).
 
-    Segments span ``(T - L + 1) // K`` frames. Where that is 0, K starts are drawn from all and sorted; a clip shorter
-    than L starts at 0 always.
+    Segments span ``(T - L + 1) // K`` frames. Where that is 0, K starts are drawn from all and sorted (the code takes
+    K zeros where T is no more than K); a clip shorter than L starts at 0 always.
 
     Returns:
         (K,) first frames in [0, max(0, T - L)], never falling.
@@ -45,16 +46,17 @@ def segment_starts(num_frames: int, segments: int, length: int, rng: np.random.G
 
 
 def segment_centres(num_frames: int, segments: int, length: int) -> Indices:
-    """Return the middle start of each of K segments: validation and test of tsn-pytorch, 25 segments at test.
+    """Return the middle start of each of K segments: the test of tsn-pytorch, with K = 25.
+
+    ``int(tick / 2 + tick i)`` with ``tick = (T - L + 1) / K``: a clip of fewer starts than K repeats some, and one that
+    is shorter than L starts at 0 always. Its validation differs in clips of fewer than L + K frames, all of whose
+    starts are 0 there.
 
     Returns:
-        (K,) first frames in [0, max(0, T - L)], never falling; all 0 where the clip has fewer than L + K - 1 frames,
-        as the code has it.
+        (K,) first frames in [0, max(0, T - L)], never falling.
     """
     require_positive(num_frames=num_frames, segments=segments, length=length)
-    if num_frames <= segments + length - 1:
-        return np.zeros(segments, np.int64)
-    tick = (num_frames - length + 1) / segments
+    tick = max(0, num_frames - length + 1) / segments
     starts: Indices = np.floor(tick / 2 + tick * np.arange(segments)).astype(np.int64)
     return starts
 

@@ -68,7 +68,7 @@ class SnippetDataset(Dataset[tuple[Tensor, Tensor, int]]):
         rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode())])
         length = visible_frames(clip, self._first_seconds)
         frames = centres(segment_starts(length, self._snippets, self._stack, rng), self._stack, length)
-        changed = self._transform(self._source.read(clip, frames.tolist()), rng)
+        changed = self._transform(self._source.read(clip, frames.tolist(), length), rng)
         return changed, self._transform.colours(rng), clip.label
 
 
@@ -117,8 +117,10 @@ class ViewDataset(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         """Return uint8 (V, T, C, size, size)."""
         clip = self._clips[index]
-        groups = self._groups(visible_frames(clip, self._first_seconds))
-        views = self._crops(self._source.read(clip, groups.flatten().tolist()))  # (crops, positions T, C, size, size)
+        length = visible_frames(clip, self._first_seconds)
+        groups = self._groups(length)
+        frames = self._source.read(clip, groups.flatten().tolist(), length)
+        views = self._crops(frames)  # (crops, positions T, C, size, size)
         return views.reshape(-1, self._frames, *views.shape[2:])
 
     def _groups(self, num_frames: int) -> Indices:

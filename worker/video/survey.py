@@ -9,8 +9,11 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from worker.task import write_atomically
 from worker.video.decoder import DecodeFailed
@@ -32,13 +35,17 @@ Found = Inspection | Failure
 
 
 class Ledger:
-    """What was found out about clips, kept in a folder, so that a later run asks about new and changed files only.
+    """What clips hold, kept in a folder, so that a later run asks about new and changed files only.
 
-    Files are written once and never changed: another run may have links to them.
+    Files are written once and never changed: another run may have links to them. Failures are not kept, since many have
+    a reason outside the file: rights, a disk that was away, a decoder that was killed.
 
     Args:
         folder: of the files; made when something is first saved.
         seconds: findings of so long are saved at once; 0 saves each by itself.
+
+    Attributes:
+        trouble: why findings could not be saved, in words; empty as long as they could.
     """
 
     def __init__(self, folder: Path, seconds: float = SAVE_SECONDS) -> None:
@@ -46,38 +53,41 @@ class Ledger:
         self._known: dict[str, dict[str, Any]] = {}
         self._fresh: dict[str, dict[str, Any]] = {}
         self._saved_at = time.monotonic()
+        self.trouble = ""
         files = sorted(folder.glob("*.json")) if folder.is_dir() else []
         for file in files:
-            self._known.update(json.loads(file.read_bytes()))
+            with suppress(OSError, ValueError):  # what a damaged file held is found out again
+                self._known.update(json.loads(file.read_bytes()))
         self._next = len(files)
 
-    def get(self, root: Path, path: str) -> Found | None:
+    def get(self, root: Path, path: str) -> Inspection | None:
         """Return what is known of a file as it is now, by this decoder."""
         entry = self._known.get(path)
         if entry is None or entry["stamp"] != _stamp(root / path) or entry["decoder"] != DECODER:
             return None
-        if "failure" in entry:
-            return Failure(*entry["failure"])
-        return Inspection.model_validate(entry["found"])
+        try:
+            return Inspection.model_validate(entry.get("found"))
+        except ValidationError:  # of another version
+            return None
 
-    def put(self, root: Path, path: str, found: Found) -> None:
+    def put(self, root: Path, path: str, found: Inspection) -> None:
         """Remember a finding; it is on disk after some seconds, or at the next `save`."""
-        entry: dict[str, Any] = {"stamp": _stamp(root / path), "decoder": DECODER}
-        if isinstance(found, Failure):
-            entry["failure"] = list(found)
-        else:
-            entry["found"] = found.model_dump()
-        self._fresh[path] = entry
+        self._fresh[path] = {"stamp": _stamp(root / path), "decoder": DECODER, "found": found.model_dump()}
         if time.monotonic() - self._saved_at >= self._seconds or len(self._fresh) >= SAVE_CLIPS:
             self.save()
 
     def save(self) -> None:
-        """Write what is not on disk yet."""
+        """Write what is not on disk yet; what goes wrong is in ``trouble``, since findings can be found again."""
         self._saved_at = time.monotonic()
-        if self._fresh:
+        if not self._fresh:
+            return
+        try:
             write_atomically(self._folder / f"{self._next:06d}.json", json.dumps(self._fresh).encode())
-            self._known |= self._fresh
-            self._next, self._fresh = self._next + 1, {}
+        except OSError as error:
+            self.trouble = f"{self._folder}: what clips hold cannot be kept for a later run: {error.strerror or error}"
+            return
+        self._known |= self._fresh
+        self._next, self._fresh = self._next + 1, {}
 
 
 def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> Iterator[tuple[str, Found]]:
@@ -103,7 +113,8 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
             for path, found in waiting:
                 if isinstance(found, Future):
                     result = found.result()
-                    ledger.put(root, path, result)
+                    if isinstance(result, Inspection):
+                        ledger.put(root, path, result)
                     yield path, result
                 else:
                     yield path, found

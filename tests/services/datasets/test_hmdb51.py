@@ -29,10 +29,11 @@ def write_lists(folder: Path, **rows: str) -> None:
 def test_codes_and_odd_names(tmp_path: Path) -> None:
     write_lists(
         tmp_path,
-        wave_test_split1="a(b)!#[c]&+;~@.avi 1 \nx.avi 0 \ny.avi 2 \n",
+        wave_test_split1="a(b)!#[c]&+;~@.avi 1 \nx.avi\t0 \ny.avi 2 \n",
         brush_hair_test_split1="z.avi 2 \nw.avi 1 \n",
     )
     (tmp_path / "notes.txt").write_text("not a list")
+    (tmp_path / "._wave_test_split1.txt").write_bytes(b"\xb0")  # beside each file, where macOS has copied them
     annotations = read_hmdb51(tmp_path)
     assert annotations.classes == ("brush_hair", "wave")
     split = annotations.splits[1]
@@ -40,6 +41,7 @@ def test_codes_and_odd_names(tmp_path: Path) -> None:
         ("brush_hair/w.avi", 0),
         ("wave/a(b)!#[c]&+;~@.avi", 1),
     ]
+    assert [clip.path for clip in split.unused] == ["wave/x.avi"]
     assert [(clip.path, clip.label) for clip in split.test] == [("brush_hair/z.avi", 0), ("wave/y.avi", 1)]
 
 

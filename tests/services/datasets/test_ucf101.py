@@ -71,6 +71,14 @@ def test_lines_keep_their_place_and_blank_ones_are_skipped(lists: Path) -> None:
     assert str(clip.line) == f"{lists / 'testlist01.txt'}:2"
 
 
+def test_columns_may_stand_apart_by_tabs(lists: Path) -> None:
+    write(lists / "classInd.txt", "1\tHammering", "2  HammerThrow", "3\tHandstandPushups")
+    write(lists / "trainlist01.txt", "Hammering/a b.avi\t1", "HammerThrow/c 7.avi  2")
+    annotations = read_ucf101(lists)
+    assert annotations.classes == ("Hammering", "HammerThrow", "HandstandPushups")
+    assert [clip.path for clip in annotations.splits[1].train] == ["Hammering/a b.avi", "HammerThrow/c 7.avi"]
+
+
 def test_splits_without_lists_are_left_out(lists: Path) -> None:
     write(lists / "trainlist03.txt", "Hammering/x.avi 1")
     write(lists / "testlist03.txt", "Hammering/y.avi")

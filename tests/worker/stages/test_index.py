@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,12 @@ def test_surplus_is_reported_and_no_error(task: Task, report: Reporter, dataset:
     assert "1 clips in" in str(warning["message"])
     assert "Hop/new.avi" in str(warning["message"])
     assert events(task, "progress")[-1] == {"done": 3, "total": 3, "unit": "clips", "message": ""}
+
+
+def test_a_surplus_name_that_is_not_utf8_is_worded(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    (Path(dataset.root) / os.fsdecode(b"Hop/\xff.avi")).touch()
+    index.run(task, dataset, report)
+    assert read_manifest(task.output).surplus == ("Hop/\\xff.avi", "Hop/new.avi")
 
 
 def test_missing_clips_name_list_and_line(task: Task, report: Reporter, dataset: IndexParams) -> None:

@@ -45,3 +45,13 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
         read_boxes(write(tmp_path / "x.pkl", np.zeros((2, 4), np.uint8), end=4))
     with pytest.raises(DataError, match="no boxes of UCF101-24"):
         read_boxes(tmp_path / "absent.pkl")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], {"A/v": 3}, {"A/v": [1]}, {"A/v": {"numf": "many", "annotations": []}}, {"A/v": {"annotations": [[]]}}],
+)
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, content: object) -> None:
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=r"x\.pkl: no boxes of UCF101-24"):
+        read_boxes(tmp_path / "x.pkl")

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from services.errors import DataError
-from worker.video.dataset import ClipDataset, FlowSource, FrameDataset, RgbSource
+from worker.video.dataset import ClipDataset, FlowSource, FrameDataset, RgbSource, visible_frames
 from worker.video.decode import DecodeFailed, decode_clip
 from worker.video.manifest import Clip
 from worker.video.sampling import spaced_frames, stack_fields
@@ -65,6 +65,27 @@ def test_flow_source_interleaves_x_and_y_of_the_stack(shards: tuple[Path, Path],
     assert stacks.shape == (2, 8, 32, 48)
     assert stacks[0, :, 0, 0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]  # fields 4 to 7
     assert stacks[1, :, 0, 0].tolist() == [0, 1, 0, 1, 2, 3, 4, 5]  # field 0 stands in for the one before it
+
+
+def test_flow_source_reads_nothing_behind_what_may_be_looked_at(shards: tuple[Path, Path], clips: Clips) -> None:
+    source = FlowSource(shards, stack=4)
+    assert source.read(clips[0], [5], visible=6)[0, 0::2, 0, 0].tolist() == [8, 8, 8, 8]  # field 4 leads to frame 5
+    assert source.read(clips[0], [3, 5], visible=12).equal(source.read(clips[0], [3, 5]))
+    with pytest.raises(
+        DataError, match=r"A/a\.avi: flow needs 2 frames, the clip has 12, of which first_seconds leaves 1"
+    ):
+        source.read(clips[0], [0], visible=1)
+    flow = ClipDataset(clips, source, PLAIN, frames=None, stack=4, first_seconds=0.2)
+    assert flow.lengths == [5, 5]
+    assert flow[0].max() == 2 * 3 + 1  # the y of field 3, which leads to frame 4
+
+
+def test_seconds_need_a_frame_rate(clips: Clips) -> None:
+    assert [visible_frames(clips[0], seconds) for seconds in (None, 0.2, 60.0)] == [12, 5, 12]
+    timeless = clips[0].model_copy(update={"fps": 0.0})
+    assert visible_frames(timeless, None) == 12
+    with pytest.raises(DataError, match=r"A/a\.avi: first_seconds: got 10 s of a clip that declares no frame rate"):
+        visible_frames(timeless, 10.0)
 
 
 def test_flow_source_names_what_is_missing_or_wrong(shards: tuple[Path, Path], clips: Clips) -> None:

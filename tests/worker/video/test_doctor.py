@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from services.errors import DataError
 from worker.video.doctor import Folders, examine
+from worker.video.files import clip_files
 from worker.video.motion_shapes import write_avi
 
 SHARED = Path(__file__).parents[4] / "shared/data"
@@ -45,6 +47,22 @@ def test_every_finding(folders: Folders) -> None:
     assert "clips: 6, official: 13320" in report.deviations
     assert (report.sizes, report.fps, report.codecs) == ({"48x32": 4}, {"25.00": 4}, {"mjpeg": 4})
     assert not report.healthy
+
+
+def test_odd_names_are_found_and_worded(folders: Folders) -> None:
+    odd = [b"not \xff UTF-8.avi", b"new\nline.avi", "\u00fcmlaut.AVI".encode(), b".hidden.avi"]
+    for name in odd:
+        (folders.root / "A" / os.fsdecode(name)).touch()
+    (folders.root / "A/folder.avi").mkdir()
+    command = [sys.executable, "-m", "worker.video.doctor", "--root", str(folders.root), "--state", str(folders.state)]
+    done = subprocess.run([*command, "--lists", str(folders.lists)], capture_output=True, check=True, timeout=60)
+    surplus = json.loads(done.stdout.splitlines()[-1])["report"]["surplus"]
+    assert surplus == ["A/new\nline.avi", "A/new.avi", "A/not \\xff UTF-8.avi", "A/\u00fcmlaut.AVI"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="gone: unreadable folder: No such file"):
+        clip_files(tmp_path / "gone")
 
 
 def test_it_runs_as_a_process_and_names_wrong_lists(folders: Folders) -> None:

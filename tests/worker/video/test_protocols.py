@@ -73,6 +73,9 @@ def test_first_seconds_are_a_part_of_the_clip(num_frames: int, fps: float, secon
 
 def test_known_values() -> None:
     assert protocols.segment_centres(100, 4, 1).tolist() == [12, 37, 62, 87]  # tsn-pytorch: int(tick / 2 + tick x)
+    shortest = protocols.segment_centres(28, 25, 5)  # of UCF101, with stacks of 5: tick 24 / 25
+    assert shortest.tolist() == [int(0.48 + 0.96 * place) for place in range(25)]
+    assert protocols.segment_centres(4, 3, 5).tolist() == [0, 0, 0]
     assert protocols.ticks(100, 25, 1).tolist() == list(range(0, 97, 4))  # Caffe TSN: step (100 - 1) // 24, from 1
     assert protocols.ticks(3, 4, 1).tolist() == [0, 0, 1, 2]
     assert protocols.segment_positions(64).tolist()[0] == [1, 9, 17, 25, 33, 41, 49, 57]

@@ -1,6 +1,7 @@
 """Frames and views of end-to-end training."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from worker.video.crops import MultiScale, Stretch, TestCrops
+from worker.video.dataset import FlowSource
 from worker.video.manifest import Clip
 from worker.video.sampling import spaced_frames, stack_fields
 from worker.video.snippets import SnippetDataset, ViewDataset, centres
@@ -20,7 +22,7 @@ class Numbers:
 
     channels = 3
 
-    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+    def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
         return torch.tensor(frames, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, clip.height, clip.width)
 
 
@@ -49,6 +51,19 @@ def test_each_part_of_a_clip_gives_one_frame_at_random() -> None:
 
 def test_only_the_beginning_is_seen() -> None:
     assert max(seen(dataset(first_seconds=0.4)[0][0])) < 10
+
+
+def test_no_stack_leads_behind_the_beginning(tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    numbers = np.arange(CLIP.frames - 1, dtype=np.uint8).reshape(-1, 1, 1, 1)  # of each field
+    np.save(tmp_path / f"{CLIP.id}.npy", np.broadcast_to(numbers, (CLIP.frames - 1, 2, CLIP.height, CLIP.width)))
+    flow, look = FlowSource([tmp_path], stack=10), Stretch(8, (0.0,), (1.0,))
+    training = SnippetDataset([CLIP], flow, look, seed=0, snippets=9, stack=10, first_seconds=0.4)
+    crops = TestCrops("center", 8, (0.0,), (1.0,), flow=True)
+    for positions in (1, 4):
+        test = ViewDataset([CLIP], flow, crops, frames=9, positions=positions, stack=10, first_seconds=0.4)
+        for found in (training[0][0], test[0]):
+            assert found.max() <= 8  # field 8 leads to frame 9, the last of 0.4 s
 
 
 @pytest.mark.parametrize(("stack", "num_frames"), [(1, 40), (5, 40), (10, 40), (10, 3)])

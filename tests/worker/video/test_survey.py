@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from worker.video import survey as module
+from worker.video.decode import DecodeFailed
 from worker.video.inspection import Inspection
 from worker.video.isolation import Inspectors
 from worker.video.motion_shapes import write_avi
@@ -51,10 +53,45 @@ def test_a_later_run_inspects_what_is_left_or_has_changed(root: Path, tmp_path: 
     found = dict(survey(root, NAMES, Ledger(tmp_path / "state", seconds=0), threads=1))
     assert "a.avi" not in inspected[len(first) :]
     assert len(found) == 3
-    before = len(inspected)
-    assert dict(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1)) == found
-    assert len(inspected) == before
     write_avi(root / "b.avi", np.full((4, 32, 48, 3), 9, np.uint8))
+    before = len(inspected)
     again = dict(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1))
     assert inspected[before:] == ["b.avi"]
     assert again["b.avi"].frames == 4  # type: ignore[union-attr]
+    assert dict(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1)) == again
+    write_avi(root / "a.avi", np.full((3, 32, 48, 3), 9, np.uint8))
+    assert next(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1))[1].frames == 3  # type: ignore[union-attr]
+    assert inspected[before:] == ["b.avi", "a.avi"]
+
+
+def test_a_failure_is_looked_into_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come from rights, or from a decoder that was killed, while the file stays what it is."""
+
+    def killed(self: Inspectors, path: Path) -> Inspection:
+        raise DecodeFailed(path, 3, "the decoder crashed: SIGKILL")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(Inspectors, "inspect", killed)
+        found = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+        assert found["a.avi"] == Failure(3, "the decoder crashed: SIGKILL")
+    found = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+    assert found["a.avi"].frames == 5  # type: ignore[union-attr]
+
+
+def test_findings_that_cannot_be_kept_or_read_cost_no_result(root: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_bytes(b"in the way")
+    ledger = Ledger(state, seconds=0)
+    found = dict(survey(root, NAMES, ledger, threads=1))
+    assert len(found) == 3
+    assert f"{state}: what clips hold cannot be kept for a later run" in ledger.trouble
+    state.unlink()
+    whole = Ledger(state)
+    assert dict(survey(root, NAMES, whole, threads=1)) == found
+    assert whole.trouble == ""
+    (file,) = state.iterdir()
+    entries = json.loads(file.read_bytes())
+    del entries["a.avi"]["found"]["sha256"]  # as another version has it
+    file.write_text(json.dumps(entries))
+    (state / "000001.json").write_bytes(b"half a fi")
+    assert dict(survey(root, NAMES, Ledger(state), threads=1)) == found

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.errors import DataError
 from services.stages import FlowMethodParams
+from worker.video.dataset import clip_stacks
 from worker.video.decode import FrameReader
 from worker.video.flow import batched
 from worker.video.manifest import Clip
-from worker.video.sampling import stack_fields
 
 
 class OnTheFlyFlow:
@@ -42,16 +41,14 @@ class OnTheFlyFlow:
         self.channels = 2 * stack
         self._reader = FrameReader(threads=threads)
 
-    def read(self, clip: Clip, frames: Sequence[int]) -> Tensor:
+    def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
 
         Raises:
             DecodeFailed: the clip does not decode as far as the last frame wanted.
-            DataError: the clip has one frame.
+            DataError: the clip has one frame, or a single one may be looked at.
         """
-        if clip.frames < 2:
-            raise DataError(f"{self._root / clip.path}: flow needs 2 frames, the clip has {clip.frames}")
-        stacks = np.stack([stack_fields(frame, self._stack, clip.frames) for frame in frames])  # (N, L)
+        stacks = clip_stacks(clip, frames, self._stack, visible)  # (N, L)
         wanted, places = np.unique(stacks, return_inverse=True)
         numbers = np.union1d(wanted, wanted + 1)
         path = self._root / clip.path

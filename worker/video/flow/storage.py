@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import mmap
+import tokenize
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,7 +88,7 @@ def open_flow(path: Path) -> FlowReader:
         return _Pictures(path)
     try:
         fields: Fields = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise DataError(f"{path}: neither a flow file nor a numpy array: {error}") from error
     if fields.dtype != np.uint8 or fields.ndim != 4 or fields.shape[1] != 2:
         raise DataError(f"{path}: {fields.dtype} {fields.shape}, allowed: uint8 (L, 2, H, W)")
@@ -119,12 +120,20 @@ class _Pictures:
         with path.open("rb") as file:
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         end = self._content.find(b"\n", len(MAGIC)) + 1
-        header: dict[str, Any] = json.loads(self._content[len(MAGIC) : end]) if end else {}
-        self.shape: tuple[int, int, int, int] = tuple(header.get("shape", (0, 2, 0, 0)))
+        self.shape = self._read_shape(self._content[len(MAGIC) : end])
         table = self._content[end : end + OFFSET.itemsize * (len(self) + 1)]
         self._offsets = np.frombuffer(table[: len(table) // OFFSET.itemsize * OFFSET.itemsize], OFFSET)
         if len(self._offsets) != len(self) + 1 or int(self._offsets[-1]) != len(self._content):
             raise DataError(f"{path}: cut short: {len(self._content)} bytes")
+
+    def _read_shape(self, header: bytes) -> tuple[int, int, int, int]:
+        try:
+            fields, components, height, width = map(int, json.loads(header)["shape"])
+        except (ValueError, TypeError, LookupError) as error:
+            raise DataError(f"{self._path}: no whole header of a flow file") from error
+        if min(fields, height, width) < 1 or components != 2:
+            raise DataError(f"{self._path}: shape {[fields, components, height, width]}, allowed: [L, 2, H, W]")
+        return fields, 2, height, width
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -144,8 +153,10 @@ class _Pictures:
 
     def _picture(self, number: int) -> Fields:
         start, end = int(self._offsets[number]), int(self._offsets[number + 1])
-        picture = cv2.imdecode(np.frombuffer(self._content[start:end], np.uint8), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
+        content = np.frombuffer(self._content[start:end], np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
+        _, _, height, width = self.shape
+        if picture is None or picture.shape != (2 * height, width):
             raise DataError(f"{self._path}: field {number} does not decode")
         return picture.reshape(self.shape[1:]).astype(np.uint8, copy=False)
 

@@ -33,6 +33,14 @@ def test_stacks_are_those_of_stored_flow(source: Source, root: Path, clips: tupl
         np.testing.assert_array_equal(stack, expected.reshape(6, 32, 48))
 
 
+def test_stacks_end_where_no_more_may_be_looked_at(source: Source, root: Path, clips: tuple[Clip, Clip]) -> None:
+    stored = batched.build(PARAMS, CPU).fields(decode_clip(root / clips[1].path, "grey"))
+    stack = source.read(clips[1], [3], visible=4)[0].numpy()
+    np.testing.assert_array_equal(stack, stored[[2, 2, 2]].reshape(6, 32, 48))
+    with pytest.raises(DataError, match="flow needs 2 frames, the clip has 7, of which first_seconds leaves 1"):
+        source.read(clips[1], [0], visible=1)
+
+
 def test_a_clip_of_one_frame_is_refused(source: Source, clips: tuple[Clip, Clip]) -> None:
     with pytest.raises(DataError, match="flow needs 2 frames, the clip has 1"):
         source.read(clips[0].model_copy(update={"frames": 1}), [0])

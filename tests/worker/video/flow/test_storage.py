@@ -63,6 +63,22 @@ def test_a_damaged_field_is_refused_when_it_is_read(tmp_path: Path, fields: np.n
         reader[[5]]
 
 
+@pytest.mark.parametrize("codec", ["raw", "png", "jpeg"])
+def test_a_damaged_head_is_refused_by_name(tmp_path: Path, fields: np.ndarray, codec: str) -> None:
+    whole, refused = encode_flow(fields, codec), list[str]()
+    for place in range(12, 128):
+        for value in (0, 0x7D, 0xFF):  # the second closes the header's bracket too early
+            content = bytearray(whole)
+            content[place] = value
+            try:
+                reader = open_flow(write(tmp_path / "clip", bytes(content)))
+                assert reader[[0, len(reader) - 1]].shape[1:] == fields.shape[1:]
+            except DataError as error:
+                refused.append(str(error))
+    assert len(refused) > 100
+    assert all(str(tmp_path / "clip") in words for words in refused)
+
+
 def test_another_array_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "clip").open("wb") as file:
         np.save(file, np.zeros((3, 2)))
