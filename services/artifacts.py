@@ -87,8 +87,11 @@ class ArtifactStore:
                 Path(target).mkdir(parents=True, exist_ok=True)
                 for file in files:
                     link_file(folder / file, Path(target, file))
-            elif files:
-                self._files.put([str(folder / file) for file in files], [f"{target}/{file}" for file in files])
+            else:
+                targets = [f"{target}/{file}" for file in files]
+                for parent in sorted({path.rpartition("/")[0] for path in targets}):
+                    self._files.makedirs(parent, exist_ok=True)
+                self._files.put([str(folder / file) for file in files], targets)
         except OSError as error:
             raise Unavailable(f"artifact store at {self._root}: {error}") from error
         return place

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
         heartbeat_seconds: period in which a worker renews its leases.
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
         grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
-        checkpoint_seconds: how much of its time a flow stage may lose with its host: finished clips are published so often.
+        checkpoint_seconds: how often a flow stage's finished clips are published, so that a lost host costs no more.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
     """

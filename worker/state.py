@@ -22,9 +22,9 @@ Stamp = tuple[int, int, int]
 class State:
     """What an attempt can go on from.
 
-    In the store an attempt has what it made itself, and nothing that came from there: its first publication is no dearer
-    than the next ones, and `restore` puts the attempts together. So none of them has to be complete, and one that dies
-    while it publishes takes nothing away from the one that follows.
+    In the store an attempt has what it made itself, and nothing that came from there: its first publication is no
+    dearer than the next ones, and `restore` puts the attempts together. So none of them has to be complete, and one
+    that dies while it publishes takes nothing away from the one that follows.
 
     Args:
         store: where other hosts look.

@@ -65,7 +65,7 @@ def test_a_copy_that_breaks_off_leaves_what_was_there(
     link_file(source, target)
     assert target.read_text() == "new"
     assert not target.samefile(source)
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(f".target.{os.getpid()}.{get_ident()}")]
+    assert not [*tmp_path.glob(f".target.{os.getpid()}.{get_ident()}.tmp")]
 
 
 @pytest.mark.usefixtures("no_links")
@@ -80,4 +80,4 @@ def test_a_link_that_a_killed_process_left_is_not_written_into(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
         link_file(tmp_path / "nothing", tmp_path / "target")
-    assert os.listdir(tmp_path) == []
+    assert not [*tmp_path.iterdir()]

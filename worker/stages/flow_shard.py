@@ -111,7 +111,7 @@ class Shard:
     def _whole(self, file: Path, report: Reporter) -> bool:
         """Tell whether there is a file, and all of it; one that was cut short goes, with a warning.
 
-        We write none in part, but a disk may lose its end in a power cut, and so may a store of another kind than we know.
+        We write none in part, but a power cut may take the end of a file, and so may a store that is none of objects.
         """
         if not file.exists():
             return False
