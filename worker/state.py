@@ -58,10 +58,8 @@ class State:
             else:
                 self._store.bring(missing, self._claim.key, number, FOLDER, folder)
                 self._published |= {file: _stamp(folder / file) for file in missing}
-            log.info(
-                "%s: attempt %d takes over %d files of attempt %d",
-                *(self._claim.label, self._claim.attempt, len(missing), number),
-            )
+            who = f"{self._claim.label}: attempt {self._claim.attempt}"
+            log.info("%s takes over %d files of attempt %d", who, len(missing), number)
 
     def publish(self, folder: Path, stop: threading.Event) -> None:
         """Bring to the store what is new or was replaced since the last call, until told to stop.

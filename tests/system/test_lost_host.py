@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 
+from cli.stack.process import Process
 from services import claim, experiments
 from services.artifacts import ArtifactStore
 from services.db.tables import StageRow
@@ -119,13 +121,18 @@ def inodes(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_ino for path in folder.rglob("*.npy")}
 
 
-def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, dataset: str, tmp_path: Path) -> None:
-    def start(host: Path) -> Any:
-        folders = {"TWOSTREAM_WORK_ROOT": str(host / "work"), "TWOSTREAM_DATA_ROOT": str(host / "data")}
-        one_clip_at_a_time = {"concurrency": os.cpu_count()}
-        return service.start_worker({**folders, "TWOSTREAM_CHECKPOINT_SECONDS": "0"}, **one_clip_at_a_time)
+def start(service: Service, host: Path, checkpoint_seconds: float) -> Process:
+    """Start a worker that shares no folder with others but that of the artifacts, and computes one clip at a time."""
+    environment = {
+        "TWOSTREAM_WORK_ROOT": str(host / "work"),
+        "TWOSTREAM_DATA_ROOT": str(host / "data"),
+        "TWOSTREAM_CHECKPOINT_SECONDS": str(checkpoint_seconds),
+    }
+    return service.start_worker(environment, concurrency=os.cpu_count())
 
-    lost = start(tmp_path / "lost")
+
+def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, dataset: str, tmp_path: Path) -> None:
+    lost = start(service, tmp_path / "lost", 0)
     experiment_id = service.submit(wanted(dataset))
     key = flow_row(service, experiment_id).key
     wait_for_clips(service, tmp_path / "lost", key)
@@ -138,7 +145,7 @@ def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, 
     published = inodes(Path(service.settings.artifacts) / "stages" / key[:2] / key / "1" / "state")
     assert 2 <= len(published) < NUM_CLIPS
 
-    start(tmp_path / "other")
+    start(service, tmp_path / "other", 0)
     service.finish(experiment_id)
     assert service.attempts("flow") == [("failed", "worker_lost"), ("succeeded", None)]
     row, output = flow_row(service, experiment_id), service.output(experiment_id, "flow")
@@ -152,6 +159,30 @@ def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, 
     assert published.items() <= inodes(output).items()  # the very files
     assert contents(output) == undisturbed(service.output(experiment_id, "index"), row, tmp_path / "undisturbed")
     assert service.store.published(key, "state") == {}
+
+
+def test_a_worker_that_shuts_down_leaves_every_finished_clip(service: Service, dataset: str, tmp_path: Path) -> None:
+    worker = start(service, tmp_path / "host", 3600)
+    key = flow_row(service, service.submit(wanted(dataset))).key
+    wait_for_clips(service, tmp_path / "host", key)
+    rank = rank_process(worker)
+    rank.suspend()  # else it could be done before it is asked to stop
+    assert service.store.published(key, "state") == {}
+    worker.child.send_signal(signal.SIGTERM)
+    service.wait_for(lambda: has_pending(rank, signal.SIGTERM), "the signal to the stage")
+    rank.resume()
+    worker.child.wait(60)
+    assert service.attempts("flow") == [("failed", "preempted")]
+    finished = inodes(tmp_path / "host" / "work" / "stages" / key[:2] / key / "1" / "state")
+    assert len(finished) >= 3
+    assert service.store.published(key, "state") == {1: sorted(finished)}
+
+
+def has_pending(process: psutil.Process, number: signal.Signals) -> bool:
+    """Tell whether a process that is held still has a signal to answer."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (pending,) = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return bool(int(pending, 16) >> (number - 1) & 1)
 
 
 class Host:
