@@ -209,7 +209,7 @@ def test_a_long_upload_holds_up_neither_events_nor_the_end_of_the_stage(
     assert ledger.saved == [["first", "go", "second"]] * 2
 
 
-def test_success_waits_for_no_upload(watch: Callable[..., Watch]) -> None:
+def test_success_waits_for_no_upload(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
     ledger = Ledger()
     ledger.upload.clear()
     attempt = watch("parts", ledger, begun=2)
@@ -217,8 +217,8 @@ def test_success_waits_for_no_upload(watch: Callable[..., Watch]) -> None:
     for name in ("go", "end"):
         (attempt.task.state / name).touch()
     assert attempt.end().status == "succeeded"
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "saver"])
     assert ledger.saved == []
-    assert not [thread for thread in threading.enumerate() if thread.name == "saver"]
 
 
 def test_a_lost_lease_ends_an_upload(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
