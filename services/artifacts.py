@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +20,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from services.errors import Unavailable
+from services.files import finished_files, is_unfinished, link_file
 
 STAGES_FOLDER, TRASH_FOLDER = "stages", ".trash"
+PUBLISHED = re.compile(r"(?P<attempt>\d+)/(?P<name>\w+)/(?P<file>.+)")
 MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "created")
 """How the stores of `fsspec` name the time of the last change: a folder, S3, Azure, Google, memory."""
 
@@ -65,16 +69,73 @@ class ArtifactStore:
         Raises:
             Unavailable: the store does not take it.
         """
+        return self.add(folder, [*finished_files(folder)], key, attempt, name)
+
+    def add(self, folder: Path, files: Sequence[str], key: str, attempt: int, name: str) -> str:
+        """Copy some files of a folder into the store, to those that the attempt has there under the same name.
+
+        No reader finds a part of a file: in a folder a file gets its name when it is complete, and a store of objects
+        (S3, Google, Azure) takes each as a whole.
+
+        Raises:
+            Unavailable: the store does not take it.
+        """
         place = _place(key, attempt, name)
         target = f"{self._root}/{place}"
         try:
             if self.is_local:
-                link_tree(folder, Path(target))
+                Path(target).mkdir(parents=True, exist_ok=True)
+                for file in files:
+                    link_file(folder / file, Path(target, file))
             else:
-                self._files.put(f"{folder}/", target, recursive=True)
+                targets = [f"{target}/{file}" for file in files]
+                for parent in sorted({path.rpartition("/")[0] for path in targets}):
+                    self._files.makedirs(parent, exist_ok=True)
+                self._files.put([str(folder / file) for file in files], targets)
         except OSError as error:
             raise Unavailable(f"artifact store at {self._root}: {error}") from error
         return place
+
+    def published(self, key: str, name: str) -> dict[int, list[str]]:
+        """Return the files that each attempt at a stage has in the store under a name, by the attempt's number.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        stage = f"{self._root}/{_stage(key)}"
+        found: dict[int, list[str]] = defaultdict(list)
+        try:
+            self._files.invalidate_cache()  # other hosts write there
+            paths = self._files.find(stage)
+        except OSError as error:
+            raise Unavailable(f"artifact store at {self._root}: {error}") from error
+        for path in paths:
+            parts = PUBLISHED.fullmatch(path.lstrip("/").removeprefix(f"{stage.strip('/')}/"))
+            if parts and parts["name"] == name and not is_unfinished(parts["file"]):
+                found[int(parts["attempt"])].append(parts["file"])
+        return dict(found)
+
+    def bring(self, files: Sequence[str], key: str, attempt: int, name: str, folder: Path) -> None:
+        """Copy some files that an attempt has published into a local folder; none is ever there in part.
+
+        Raises:
+            Unavailable: one is not there, or the store does not answer.
+        """
+        source = f"{self._root}/{_place(key, attempt, name)}"
+        try:
+            if self.is_local:
+                for file in files:
+                    link_file(Path(source, file), folder / file)
+                return
+            targets = [folder / file for file in files]
+            partial = [target.with_name(f".{target.name}.tmp") for target in targets]
+            for target in targets:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            self._files.get([f"{source}/{file}" for file in files], [str(path) for path in partial])
+            for path, target in zip(partial, targets, strict=True):
+                path.replace(target)
+        except OSError as error:
+            raise Unavailable(f"artifact store at {self._root}: {error}") from error
 
     def fetch(self, place: str) -> Path:
         """Return a local folder with what was published; a remote one is copied into the cache once.
@@ -158,8 +219,12 @@ class ArtifactStore:
         return self.fetch(folder) / file
 
 
+def _stage(key: str) -> str:
+    return f"{STAGES_FOLDER}/{key[:2]}/{key}"
+
+
 def _place(key: str, attempt: int, name: str) -> str:
-    return f"{STAGES_FOLDER}/{key[:2]}/{key}/{attempt}/{name}"
+    return f"{_stage(key)}/{attempt}/{name}"
 
 
 def walk(root: Path, folder: str) -> Iterator[StoredFile]:
@@ -195,21 +260,3 @@ def modified_at(facts: Mapping[str, Any]) -> float:
     if isinstance(found, datetime):
         return found.timestamp()
     return time.time() if found is None else float(found)
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Copy a folder by hard links where the file system allows, else by bytes; files that are there are replaced.
-
-    Every file of ours is replaced atomically and never changed in place, so a link is as good as a copy.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in sorted(source.rglob("*")):
-        place = target / entry.relative_to(source)
-        if entry.is_dir():
-            place.mkdir(exist_ok=True)
-            continue
-        place.unlink(missing_ok=True)
-        try:
-            place.hardlink_to(entry)
-        except OSError:
-            shutil.copy2(entry, place)

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         heartbeat_seconds: period in which a worker renews its leases.
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
         grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
+        checkpoint_seconds: how often a flow stage's finished clips are published, so that a lost host costs no more.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
     """
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5, gt=0)
     sweep_seconds: float = Field(2, gt=0)
     grace_seconds: float = Field(30, ge=0)
+    checkpoint_seconds: float = Field(60, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
     frame_cache_gigabytes: float = Field(0, ge=0)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services import queue
-from services.artifacts import ArtifactStore, link_tree
+from services.artifacts import ArtifactStore
 from services.broker import Broker
 from services.claim import Claim
 from services.db.engine import Database
@@ -21,6 +21,7 @@ from worker.devices import Grant
 from worker.endings import Ending
 from worker.forkserver import ForkServers, StartFailed
 from worker.heartbeat import Heartbeat
+from worker.state import State
 from worker.supervise import supervise
 from worker.task import Event, StageInput, Task, write_atomically
 
@@ -31,8 +32,6 @@ PUBLISHED = {
     "fuse": ("results.json",),
 }
 """Files of an output that MLflow holds as artifacts."""
-STORE_PATIENCE_SECONDS = 300.0
-"""How long a database or store that is away is waited for at the end of an attempt."""
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +58,7 @@ class Attempt:
         self._home = worker.settings.work / "stages" / claim.key[:2] / claim.key
         self._folder = self._home / str(claim.attempt)
         self._log = self._folder / "log.txt"
+        self._state = State(worker.store, claim, self._home)
 
     def run(self) -> dict[str, int]:
         """Run the stage to its end and return how much new work each queue has."""
@@ -84,9 +84,9 @@ class Attempt:
         with self._worker.database.transaction() as session:
             queue.record(session, self._claim.key, self._claim.attempt, facts)
 
-    def save_state(self, state: Path) -> None:
-        """Publish a checkpoint, so that another host can go on from it."""
-        self._worker.store.publish(state, self._claim.key, self._claim.attempt, "state")
+    def save_state(self, state: Path, stop: threading.Event) -> None:
+        """Publish what is new in a state folder; see ``worker.supervise.Ledger``."""
+        self._state.publish(state, stop)
 
     def _supervise(self, heart: Heartbeat) -> Ending:
         claim, worker = self._claim, self._worker
@@ -114,7 +114,7 @@ class Attempt:
         shutil.rmtree(self._folder, ignore_errors=True)
         output, state = self._folder / "output", self._folder / "state"
         output.mkdir(parents=True)
-        self._restore(state)
+        self._state.restore(state)
         claim = self._claim
         return Task(
             key=claim.key,
@@ -131,25 +131,10 @@ class Attempt:
             result=self._folder / "result.json",
             data_root=self._worker.settings.data,
             frame_cache_bytes=int(self._worker.settings.frame_cache_gigabytes * 10**9),
+            checkpoint_seconds=self._worker.settings.checkpoint_seconds,
             device=self._grant.device,
             threads=self._worker.threads,
         )
-
-    def _restore(self, state: Path) -> None:
-        """Take over the state of the latest earlier attempt that left some, on this host or in the store."""
-        state.mkdir(parents=True)
-        for number in range(self._claim.attempt - 1, 0, -1):
-            earlier = self._home / str(number) / "state"
-            if not (earlier.is_dir() and any(earlier.iterdir())):
-                if number <= self._claim.state_dropped_at_attempt:
-                    return
-                place = self._worker.store.find(self._claim.key, number, "state")
-                if place is None:
-                    continue
-                earlier = self._worker.store.fetch(place)
-            link_tree(earlier, state)
-            log.info("%s: attempt %d goes on from attempt %d", self._claim.label, self._claim.attempt, number)
-            return
 
     def _finish(self, ending: Ending, heart: Heartbeat) -> dict[str, int]:
         """Publish and write the ending; a server that is away is waited for while the lease holds."""
@@ -197,8 +182,7 @@ class Attempt:
     def _clean_up(self) -> None:
         """Drop what only an unfinished stage needs."""
         shutil.rmtree(self._home, ignore_errors=True)
-        for number in range(1, self._claim.attempt + 1):
-            self._worker.store.discard(self._claim.key, number, "state")
+        self._state.discard()
 
     def _log_tail(self) -> str | None:
         try:

@@ -32,7 +32,7 @@ STAGES: Mapping[str, str] = MappingProxyType({kind: f"worker.stages.{kind}" for 
 LIGHT_KINDS: frozenset[StageKind] = frozenset({"index", "flow", "fuse"})
 """Kinds whose modules import no torch."""
 INTERRUPTIBLE_KINDS: frozenset[StageKind] = frozenset({"finetune", "train"})
-"""Kinds that answer SIGTERM with a checkpoint; the others just end, and what lies in their state folder stays."""
+"""Kinds that answer SIGTERM with a checkpoint; the others just end, and what lies in their state folder is saved."""
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Loaded before any fork, so that a child between fork and prctl does nothing but the call.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from services.errors import Cause, LeaseLost, Unavailable
 from worker.endings import Ending, judge, kernel_oom_kills, last_words, read_outcome
 from worker.forkserver import Child, Exit
 from worker.heartbeat import Heartbeat, Lease
+from worker.rank import EXIT_SUCCEEDED
+from worker.saver import Saver
 from worker.task import Event, Task
 
 logger = logging.getLogger(__name__)
@@ -28,21 +31,23 @@ POLL_SECONDS = 0.1
 FORWARD_SECONDS = 0.5
 RETRY_SECONDS = 2.0
 KILLED_WITHIN_SECONDS = 10.0
+SAVE_PATIENCE_SECONDS = 300.0
+"""How long a store that does not take the state of an ended stage is tried again."""
 
 
 class Ledger(Lease, Protocol):
     """What a supervisor says to the database, fenced by the attempt's number.
 
     Every method may raise ``LeaseLost`` and ``Unavailable``, and is called again with the same arguments after the
-    latter. ``heartbeat`` is called from a thread of its own.
+    latter. ``heartbeat`` and ``save_state`` are called from threads of their own.
     """
 
     def record(self, events: Sequence[Event]) -> None:
         """Store events, in order."""
         raise NotImplementedError
 
-    def save_state(self, state: Path) -> None:
-        """Keep a state folder that has a new checkpoint where another host's attempt finds it."""
+    def save_state(self, state: Path, stop: threading.Event) -> None:
+        """Keep what is new in a state folder where another host's attempt finds it, until told to stop."""
         raise NotImplementedError
 
 
@@ -72,10 +77,11 @@ def supervise(
     ooms = kernel_oom_kills()
     try:
         ended = attempt.watch(limits)
-        attempt.deliver()
+        attempt.deliver(ended)
     except LeaseLost as error:
         return Ending("lost", Cause.WORKER_LOST, str(error))
     finally:
+        attempt.give_up()
         _make_sure_it_ended(child)
     out_of_memory = (kernel_oom_kills() or 0) > (ooms or 0)
     return judge(ended, read_outcome(task.result), attempt.asked, last_words(child.log_file), out_of_memory)
@@ -97,7 +103,7 @@ class _Attempt:
         self._child, self._task, self._ledger, self._heartbeat = child, task, ledger, heartbeat
         self._events = EventTail(task.events)
         self._pending: list[Event] = []
-        self._unsaved_checkpoint = False
+        self._saver = Saver(partial(ledger.save_state, task.state))
         self._next_forward = 0.0
         self._kill_at = float("inf")
 
@@ -109,14 +115,29 @@ class _Attempt:
             self._forward()
         return ended
 
-    def deliver(self) -> None:
-        """Forward what is left; a database that is away is waited for as long as the lease can live."""
+    def deliver(self, ended: Exit) -> None:
+        """Forward what is left; a database that is away is waited for as long as the lease can live.
+
+        What a stage had finished is saved however it came to an end, also when it could not say so any more. After a
+        success nobody goes on from it.
+        """
+        if ended.code == EXIT_SUCCEEDED:
+            self._saver.give_up()
+        self._saver.request()
         self._next_forward = 0.0
+        patient_until = time.monotonic() + SAVE_PATIENCE_SECONDS
         self._forward()
-        while self._pending or self._unsaved_checkpoint:
+        while self._pending or not self._saver.idle:
             self._heartbeat.lost.wait(POLL_SECONDS)
             self._check_lease()
             self._forward()
+            if self._saver.failing and time.monotonic() > patient_until:
+                logger.error("state of %s is not saved: the store does not take it", self._task.key[:12])
+                self._saver.give_up()
+
+    def give_up(self) -> None:
+        """Save no more."""
+        self._saver.give_up()
 
     def _check_lease(self) -> None:
         if self._heartbeat.lost.is_set():
@@ -151,14 +172,13 @@ class _Attempt:
         try:
             if self._pending:
                 self._ledger.record(self._pending)
-                self._unsaved_checkpoint |= any(event.type == "checkpoint" for event in self._pending)
+                if any(event.type == "checkpoint" for event in self._pending):
+                    self._saver.request()
                 self._pending = []
-            if self._unsaved_checkpoint:
-                self._ledger.save_state(self._task.state)
-                self._unsaved_checkpoint = False
+            self._saver.poll()
         except Unavailable as error:
             self._next_forward = time.monotonic() + RETRY_SECONDS
-            logger.warning("events wait, again in %.0f s: %s", RETRY_SECONDS, error)
+            logger.warning("events or state wait, again in %.0f s: %s", RETRY_SECONDS, error)
 
 
 def _make_sure_it_ended(child: Child) -> None:

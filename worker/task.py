@@ -40,6 +40,7 @@ class Task(BaseModel):
         result: file that holds the ``Outcome`` when the process ends by itself.
         data_root: where generated datasets and clip files live on this host.
         frame_cache_bytes: what decoded frames may take there; 0 keeps none.
+        checkpoint_seconds: time between two checkpoints of a stage that is not told of them in steps or epochs.
         device: ``cpu`` or ``cuda:0``; ``CUDA_VISIBLE_DEVICES`` is already set.
         threads: number of CPU threads for tensor operations.
     """
@@ -57,6 +58,7 @@ class Task(BaseModel):
     result: Path
     data_root: Path
     frame_cache_bytes: int = 0
+    checkpoint_seconds: float = 60
     device: str = "cpu"
     threads: int = 1
 
@@ -85,8 +87,8 @@ class Outcome(BaseModel):
 class Event(BaseModel):
     """One line of the events file.
 
-    ``progress`` has done, total, unit, message; ``metrics`` has step and values; ``checkpoint`` has epoch and step;
-    ``warning`` has message.
+    ``progress`` has done, total, unit, message; ``metrics`` has step and values; ``checkpoint`` has epoch and step of a
+    training, clips of a flow; ``warning`` has message.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -115,9 +117,13 @@ class Reporter:
         """Report values at a step (an epoch, counted from 1); each reaches MLflow once per stage, name and step."""
         self._write("metrics", {"step": step, "values": dict(values)})
 
-    def checkpoint(self, epoch: int, step: int) -> None:
-        """Say that ``state/checkpoint.pt`` was replaced."""
-        self._write("checkpoint", {"epoch": epoch, "step": step})
+    def checkpoint(self, **reached: int) -> None:
+        """Say that the state folder has more to go on from than before, and is to be saved where other hosts look.
+
+        Args:
+            reached: how far it goes, in the stage's own terms: ``epoch`` and ``step``, or finished ``clips``.
+        """
+        self._write("checkpoint", reached)
 
     def warning(self, message: str) -> None:
         """Say something that a user should read, such as a clip that was skipped."""

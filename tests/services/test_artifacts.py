@@ -7,7 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from services.artifacts import ArtifactStore, link_tree, modified_at
+from services.artifacts import ArtifactStore, modified_at
 from services.errors import Unavailable
 
 KEY = "ab" * 32
@@ -18,7 +18,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     """A store on a folder, and one on a file system that is not this machine's."""
     if request.param == "folder":
         return ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
-    fsspec.filesystem("memory").store.clear()
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
     return ArtifactStore("memory://twostream", tmp_path / "cache")
 
 
@@ -62,13 +64,37 @@ def test_what_is_not_there_is_named(store: ArtifactStore) -> None:
         store.fetch("stages/none")
 
 
-def test_a_file_replaced_after_publishing_leaves_the_published_one(tmp_path: Path) -> None:
+def test_a_file_replaced_after_publishing_leaves_the_published_one(store: ArtifactStore, tmp_path: Path) -> None:
     source = folder(tmp_path / "source", a_txt="old")
-    link_tree(source, tmp_path / "copy")
-    new = tmp_path / "new"
-    new.write_text("new")
-    new.replace(source / "a.txt")
-    assert content(tmp_path / "copy") == {"a.txt": "old"}
+    place = store.publish(source, KEY, 1)
+    folder(tmp_path, new_txt="new")
+    (tmp_path / "new.txt").replace(source / "a.txt")
+    assert content(store.fetch(place)) == {"a.txt": "old"}
+
+
+def test_what_is_still_being_written_is_not_published(store: ArtifactStore, tmp_path: Path) -> None:
+    state = folder(tmp_path / "state", a_txt="1", deep__b_txt="2")
+    (state / "deep" / ".b.txt.77.tmp").write_text("ha")
+    (state / ".checkpoint.pt.tmp").write_text("lf")
+    store.publish(state, KEY, 1, "state")
+    assert store.published(KEY, "state") == {1: ["a.txt", "deep/b.txt"]}
+
+
+def test_files_are_added_and_brought_back_one_by_one(store: ArtifactStore, tmp_path: Path) -> None:
+    state = folder(tmp_path / "state", a_txt="1", deep__b_txt="2", c_txt="3")
+    assert store.published(KEY, "state") == {}
+    store.add(state, ["a.txt"], KEY, 1, "state")
+    store.add(state, ["deep/b.txt"], KEY, 1, "state")
+    store.add(state, ["c.txt"], KEY, 2, "state")
+    store.publish(state, KEY, 1)
+    assert store.published(KEY, "state") == {1: ["a.txt", "deep/b.txt"], 2: ["c.txt"]}
+    back = folder(tmp_path / "back", a_txt="mine")
+    store.bring(["deep/b.txt"], KEY, 1, "state", back)
+    store.bring(["c.txt"], KEY, 2, "state", back)
+    assert content(back) == {"a.txt": "mine", "c.txt": "3", "deep/b.txt": "2"}
+    with pytest.raises(Unavailable, match="artifact store at "):
+        store.bring(["d.txt"], KEY, 2, "state", back)
+    assert len(content(back)) == 3
 
 
 def test_a_survey_knows_every_file_and_its_age(store: ArtifactStore, tmp_path: Path) -> None:

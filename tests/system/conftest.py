@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,10 +130,11 @@ class Service:
             finally:
                 process.stop()
 
-    def start_worker(self, **options: Any) -> Process:
+    def start_worker(self, environment: Mapping[str, str] | None = None, **options: Any) -> Process:
+        """Start a worker; ``environment`` has what differs on its host."""
         choice = WorkerOptions(**({"device": "cpu", "concurrency": 1} | options))
         log = self.folder / f"worker-{len(self.workers)}.log"
-        part = WorkerPart(choice, "", None, 30, self._environment(), log)
+        part = WorkerPart(choice, "", None, 30, {**self._environment(), **(environment or {})}, log)
         worker = Process.start(part.command())
         self.workers.append(worker)
         return worker

@@ -22,11 +22,17 @@ from worker.task import Event, Task
 
 @dataclass
 class Ledger:
-    """Remembers what it is told; ``faults`` are raised, one a call, before anything is remembered."""
+    """Remembers what it is told; ``faults`` are raised, one a call, before anything is remembered.
+
+    A save takes until ``upload`` is set or it is told to stop.
+    """
 
     events: list[Event] = field(default_factory=list)
     saved: list[list[str]] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
+    refusals: list[Exception] = field(default_factory=list)
+    upload: threading.Event = field(default_factory=threading.Event)
+    uploading: threading.Event = field(default_factory=threading.Event)
     cancel: bool = False
     lost: bool = False
 
@@ -40,7 +46,16 @@ class Ledger:
             raise self.faults.pop(0)
         self.events.extend(events)
 
-    def save_state(self, state: Path) -> None:
+    def __post_init__(self) -> None:
+        self.upload.set()
+
+    def save_state(self, state: Path, stop: threading.Event) -> None:
+        self.uploading.set()
+        while not self.upload.wait(0.01):
+            if stop.is_set():
+                return
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.saved.append(sorted(path.name for path in state.iterdir()))
 
     @property
@@ -154,7 +169,87 @@ def test_a_worker_that_shuts_down_keeps_the_checkpoint(watch: Callable[..., Watc
     ending = attempt.end()
     assert (ending.status, ending.cause, ending.exit_code) == ("preempted", Cause.PREEMPTED, 75)
     assert attempt.ledger.types == ["progress", "checkpoint"]
-    assert attempt.ledger.saved == [["checkpoint.pt", "pid0"]]
+    assert attempt.ledger.saved[-1] == ["checkpoint.pt", "pid0"]
+
+
+@pytest.mark.parametrize("ends", ["SIGKILL", "SIGTERM", "cancel", "shutdown"])
+def test_what_was_finished_is_saved_however_a_stage_ends(
+    watch: Callable[..., Watch], until: Callable[..., float], ends: str
+) -> None:
+    attempt = watch("parts", begun=2)
+    until(lambda: attempt.ledger.saved == [["first"]])
+    (attempt.task.state / "go").touch()
+    until(lambda: "metrics" in attempt.ledger.types)
+    assert attempt.ledger.saved == [["first"]]
+    if ends == "cancel":
+        attempt.ledger.cancel = True
+    elif ends == "shutdown":
+        attempt.stop.set()
+    else:
+        os.kill(attempt.child.pid, getattr(signal, ends))
+    attempt.end()
+    assert attempt.ledger.saved == [["first"], ["first", "go", "second"]]
+
+
+def test_a_long_upload_holds_up_neither_events_nor_the_end_of_the_stage(
+    watch: Callable[..., Watch], until: Callable[..., float]
+) -> None:
+    ledger = Ledger()
+    ledger.upload.clear()
+    attempt = watch("parts", ledger, begun=2)
+    assert ledger.uploading.wait(10)
+    (attempt.task.state / "go").touch()
+    until(lambda: "metrics" in ledger.types)
+    attempt.stop.set()
+    until(lambda: attempt.child.wait(0) is not None)
+    assert ledger.saved == []
+    ledger.upload.set()
+    assert attempt.end().status == "preempted"
+    assert ledger.saved == [["first", "go", "second"]] * 2
+
+
+def test_success_waits_for_no_upload(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
+    ledger = Ledger()
+    ledger.upload.clear()
+    attempt = watch("parts", ledger, begun=2)
+    assert ledger.uploading.wait(10)
+    for name in ("go", "end"):
+        (attempt.task.state / name).touch()
+    assert attempt.end().status == "succeeded"
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "saver"])
+    assert ledger.saved == []
+
+
+def test_a_lost_lease_ends_an_upload(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
+    ledger = Ledger()
+    ledger.upload.clear()
+    attempt = watch("parts", ledger, begun=2)
+    assert ledger.uploading.wait(10)
+    ledger.lost = True
+    assert attempt.end().status == "lost"
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "saver"])
+    assert ledger.saved == []
+
+
+def test_a_store_that_is_away_for_a_while_is_tried_again(
+    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.supervise.RETRY_SECONDS", 0.05)
+    attempt = watch("parts", Ledger(refusals=[Unavailable("bucket")] * 3), begun=2)
+    attempt.stop.set()
+    assert attempt.end().status == "preempted"
+    assert attempt.ledger.saved[-1] == ["first"]
+
+
+def test_a_store_that_stays_away_does_not_keep_a_stage_from_ending(
+    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.supervise.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("worker.supervise.SAVE_PATIENCE_SECONDS", 0.2)
+    attempt = watch("parts", Ledger(refusals=[Unavailable("bucket")] * 99_999), begun=2)
+    attempt.stop.set()
+    assert attempt.end().status == "preempted"
+    assert attempt.ledger.saved == []
 
 
 def test_cancel_ends_a_running_stage(watch: Callable[..., Watch]) -> None:

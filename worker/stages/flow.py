@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import cv2
@@ -43,7 +43,7 @@ def _compute(shard: Shard, clips: list[Clip]) -> Iterator[Clip]:
     with ThreadPoolExecutor(shard.task.threads) as pool:
         futures = [pool.submit(_store, shard, clip, stop) for clip in _longest_first(clips)]
         try:
-            for future in futures:
+            for future in as_completed(futures):  # a long clip hides no shorter one that is done
                 yield future.result()
         finally:
             stop.set()

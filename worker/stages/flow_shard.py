@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.errors import DataError
+from services.files import link_file
 from services.stages import FlowParams
 from worker.task import Reporter, Task, write_atomically
 from worker.video.container import DecodeFailed
-from worker.video.flow.storage import SUFFIXES, clip_key, encode_flow
+from worker.video.flow.storage import SUFFIXES, clip_key, encode_flow, open_flow
 from worker.video.manifest import Clip, read_manifest
 
 CLIPS_FILE = "clips.json"
@@ -30,7 +30,8 @@ class Shard:
 
     A finished clip lies in ``task.state``, where later attempts find it, and under its content address in
     ``task.data_root``, where the stages of other experiments and datasets on this host find it. Both are replaced
-    atomically, and equal addresses hold equal bytes, so that workers need no lock.
+    atomically, and equal addresses hold equal bytes, so that workers need no lock. Checkpoints have the worker publish
+    what is new in ``task.state``, so that a lost host costs no more than ``task.checkpoint_seconds`` and that upload.
 
     Args:
         task: the attempt.
@@ -49,18 +50,22 @@ class Shard:
 
         Args:
             compute: yields clips as `store` has written them.
-            report: told how many clips are finished.
+            report: told how many clips are finished, and of checkpoints, but of none at the end: the output follows.
 
         Returns:
             How many clips were computed now, found finished, and how many fields the shard has.
         """
-        missing = [clip for clip in self.clips if not self._find(clip)]
-        finished = len(self.clips) - len(missing)
-        report.progress(finished, len(self.clips), "clips")
+        missing = [clip for clip in self.clips if not self._find(clip, report)]
+        finished, total = len(self.clips) - len(missing), len(self.clips)
+        report.progress(finished, total, "clips")
+        saved_at = time.monotonic()
         for done, _ in enumerate(compute(missing), start=finished + 1):
-            report.progress(done, len(self.clips), "clips")
+            report.progress(done, total, "clips")
+            if done < total and time.monotonic() - saved_at >= self.task.checkpoint_seconds:
+                saved_at = time.monotonic()
+                report.checkpoint(clips=done)
         for clip in self.clips:
-            _link(self._state(clip), self.task.output / self._name(clip))
+            link_file(self._state(clip), self.task.output / self._name(clip))
         frames = {clip.id: clip.frames for clip in self.clips}
         write_atomically(self.task.output / CLIPS_FILE, json.dumps(frames, sort_keys=True, indent=1).encode())
         fields = sum(frames.values()) - len(frames)
@@ -88,17 +93,37 @@ class Shard:
         write_atomically(self._state(clip), content)
         address = self._address(clip)
         if address is not None and not address.exists():
-            _link(self._state(clip), address)
+            link_file(self._state(clip), address)
         return clip
 
-    def _find(self, clip: Clip) -> bool:
+    def _find(self, clip: Clip, report: Reporter) -> bool:
         """Tell whether a clip is finished, here or under its address."""
         file, address = self._state(clip), self._address(clip)
-        if not file.exists() and address is not None and address.exists():
-            with contextlib.suppress(FileNotFoundError):  # a collection of the cache has just taken it
-                _link(address, file)
-                os.utime(address)  # the last use, by which a collection of the cache goes
+        if self._whole(file, report):
+            return True
+        if address is None or not self._whole(address, report):
+            return False
+        with contextlib.suppress(FileNotFoundError):  # a collection of the cache has just taken it
+            link_file(address, file)
+            os.utime(address)  # the last use, by which a collection of the cache goes
         return file.exists()
+
+    def _whole(self, file: Path, report: Reporter) -> bool:
+        """Tell whether there is a file, and all of it; one that was cut short goes, with a warning.
+
+        We write none in part, but a power cut may take the end of a file, and so may a store that is none of objects.
+        """
+        if not file.exists():
+            return False
+        try:
+            open_flow(file)
+        except FileNotFoundError:
+            return False
+        except DataError as error:
+            report.warning(f"computed again: {error}")
+            file.unlink(missing_ok=True)
+            return False
+        return True
 
     def _name(self, clip: Clip) -> str:
         return f"{clip.id}{SUFFIXES[self.params.codec]}"
@@ -111,15 +136,3 @@ class Shard:
             return None
         key = clip_key(clip.sha256, self._method)
         return self.task.data_root / STORE_FOLDER / key[:2] / f"{key}{SUFFIXES[self.params.codec]}"
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a finished file another name, or copy it where the two folders lie on different disks, in one step."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
-    temporary.unlink(missing_ok=True)  # where both were the same file, the replacement does nothing

@@ -49,7 +49,7 @@ def _compute(shard: Shard, flow: ClipFlow, clips: list[Clip]) -> Iterator[Clip]:
                 if number + ahead < len(clips):
                     decoded.append(pool.submit(_decode, shard, flow, clips[number + ahead]))
                 written.append(pool.submit(shard.store, clip, flow.fields(frames)))
-                while len(written) > ahead:
+                while written and (len(written) > ahead or written[0].done()):
                     yield written.popleft().result()
             for future in written:
                 yield future.result()

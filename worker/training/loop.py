@@ -207,7 +207,7 @@ class Loop:
             "history": self._history,
         }
         checkpoint.save(self._path, content)
-        self._report.checkpoint(self._epoch, self._step)
+        self._report.checkpoint(epoch=self._epoch, step=self._step)
 
     def _resume(self) -> None:
         content = checkpoint.load(self._path)

@@ -109,7 +109,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     """A store on a folder, and one on a file system that is not this machine's."""
     if request.param == "folder":
         return ArtifactStore(str(tmp_path / "store"), tmp_path / "fetched")
-    fsspec.filesystem("memory").store.clear()
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
     return ArtifactStore("memory://twostream", tmp_path / "fetched")
 
 

@@ -36,7 +36,7 @@ def train(task: Task, report: Reporter) -> dict[str, Any]:
     while not interrupt.requested:
         time.sleep(STEP_SECONDS)
     (task.state / "checkpoint.pt").write_text("weights")
-    report.checkpoint(3, 42)
+    report.checkpoint(epoch=3, step=42)
     raise Interrupted("asked to stop at step 42")
 
 
@@ -62,6 +62,18 @@ def metrics(task: Task, report: Reporter) -> None:
 
 def sleep(task: Task, report: Reporter) -> None:
     time.sleep(LONG_SECONDS)
+
+
+def parts(task: Task, report: Reporter) -> None:
+    """Like flow: a checkpoint now and then, and finished work that no checkpoint has told of yet."""
+    (task.state / "first").write_text("1")
+    report.checkpoint(clips=1)
+    while not (task.state / "go").exists():
+        time.sleep(0.01)
+    (task.state / "second").write_text("2")
+    report.metrics(1, {"train_loss": 1.0})
+    while not (task.state / "end").exists():
+        time.sleep(0.01)
 
 
 def deaf(task: Task, report: Reporter) -> None:
@@ -115,6 +127,7 @@ SCRIPTS: dict[str, Callable[[Task, Reporter], Any]] = {
     "look": look,
     "metrics": metrics,
     "sleep": sleep,
+    "parts": parts,
     "deaf": deaf,
     "stubborn": stubborn,
     "grandchild": grandchild,

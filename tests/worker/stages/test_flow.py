@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from services.errors import DataError
 from services.stages import FlowParams
 from worker.stages import flow
 from worker.task import Reporter, StageInput, Task
-from worker.video.decode import DecodeFailed
+from worker.video.decode import DecodeFailed, iterate_frames
 from worker.video.flow import dequantize
 from worker.video.manifest import Clip, Manifest
 from worker.video.motion_shapes import write_avi
@@ -147,6 +149,71 @@ def test_bytes_do_not_depend_on_threads(task: Task, report: Reporter, tmp_path: 
     assert contents(alone.output) == contents(task.output)
 
 
+def events(task: Task, kind: str) -> list[dict[str, object]]:
+    lines = map(json.loads, task.events.read_text().splitlines())
+    return [line["data"] for line in lines if line["type"] == kind]
+
+
+def test_finished_clips_are_told_of_as_checkpoints_but_not_the_last(task: Task, report: Reporter) -> None:
+    flow.run(task.model_copy(update={"checkpoint_seconds": 0}), PARAMS, report)
+    assert events(task, "checkpoint") == [{"clips": 1}, {"clips": 2}]
+
+
+def test_checkpoints_keep_their_distance(task: Task, report: Reporter) -> None:
+    flow.run(task.model_copy(update={"checkpoint_seconds": 3600}), PARAMS, report)
+    assert events(task, "checkpoint") == []
+
+
+def test_a_long_clip_hides_no_shorter_one_that_is_done(
+    task: Task, report: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+
+    def read(path: Path, colour: Literal["grey"]) -> Iterator[np.ndarray]:
+        if path.name == "c.avi":  # the longest, which comes first
+            deadline = time.monotonic() + 10
+            while len(told) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+                told[:] = events(task, "checkpoint")
+        yield from iterate_frames(path, colour)
+
+    monkeypatch.setattr(flow, "iterate_frames", read)
+    flow.run(task.model_copy(update={"checkpoint_seconds": 0}), PARAMS, report)
+    assert told == [{"clips": 1}, {"clips": 2}]
+
+
+@pytest.mark.parametrize("codec", ["raw", "png"])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.999])
+def test_a_file_that_was_cut_short_is_no_finished_clip(
+    task: Task, report: Reporter, codec: Literal["raw", "png"], left: float
+) -> None:
+    params = PARAMS.model_copy(update={"codec": codec})
+    flow.run(task, params, report)
+    first = contents(task.output)
+    (name,) = [name for name in first if name.startswith("A/b")]
+    (task.state / name).unlink()  # a link to the output
+    (task.state / name).write_bytes(first[name][: int(left * len(first[name]))])
+    summary = flow.run(task, params, report)
+    assert (summary["computed"], summary["found_finished"]) == (1, 2)
+    assert contents(task.output) == first
+    (warning,) = events(task, "warning")
+    assert f"{name}: " in str(warning["message"])
+
+
+def test_a_file_cut_short_under_its_address_is_replaced(task: Task, report: Reporter, index: Path) -> None:
+    give_hashes(index)
+    flow.run(task, PARAMS, report)
+    first = contents(task.output)
+    address = max((task.data_root / "flow").rglob("*.npy"), key=lambda path: path.stat().st_size)
+    whole = address.read_bytes()
+    address.unlink()
+    address.write_bytes(whole[:-1])
+    shutil.rmtree(task.state)
+    assert flow.run(task, PARAMS, report)["computed"] == 1
+    assert contents(task.output) == first
+    assert address.read_bytes() == whole
+
+
 @pytest.mark.parametrize(("frames", "message"), [(9, "manifest has 9 frames, 5 decode"), (3, "3 frames, 5 decode")])
 def test_another_frame_count_than_the_manifests_is_refused(
     task: Task, report: Reporter, index: Path, frames: int, message: str
@@ -168,6 +235,12 @@ def change_first_clip(index: Path, frames: int) -> None:
     write_manifest(index, manifest.model_copy(update={"clips": (first, *manifest.clips[1:])}))
 
 
+def give_hashes(index: Path) -> None:
+    manifest = Manifest.model_validate_json((index / "manifest.json").read_text())
+    clips = tuple(clip.model_copy(update={"sha256": f"{place:064x}"}) for place, clip in enumerate(manifest.clips))
+    write_manifest(index, manifest.model_copy(update={"clips": clips}))
+
+
 def test_output_on_another_disk_is_copied(task: Task, report: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
@@ -180,9 +253,7 @@ def test_output_on_another_disk_is_copied(task: Task, report: Reporter, monkeypa
 def test_a_clip_that_vanishes_from_the_store_is_computed_again(
     task: Task, report: Reporter, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = Manifest.model_validate_json((index / "manifest.json").read_text())
-    clips = tuple(clip.model_copy(update={"sha256": f"{place:064x}"}) for place, clip in enumerate(manifest.clips))
-    write_manifest(index, manifest.model_copy(update={"clips": clips}))
+    give_hashes(index)
     flow.run(task, PARAMS, report)
     other = task.model_copy(update={"state": tmp_path / "other_state", "output": tmp_path / "other"})
     link, taken = os.link, []

@@ -104,6 +104,14 @@ def test_a_killed_stage_goes_on_clip_by_clip(stages: Any, index: StageInput) -> 
     assert (again.output / "B/c.npy").read_bytes() == content
 
 
+def test_finished_clips_are_told_of_as_checkpoints(stages: Any, index: StageInput) -> None:
+    task = stages.task("gpu_flow", params(), (index,)).model_copy(update={"checkpoint_seconds": 0})
+    with closing(Reporter(task.events)) as report:
+        gpu_flow.run(task, FlowParams.model_validate(task.params), report)
+    events = [json.loads(line) for line in task.events.read_text().splitlines()]
+    assert [event["data"] for event in events if event["type"] == "checkpoint"] == [{"clips": 1}, {"clips": 2}]
+
+
 def test_a_clip_that_changed_is_refused(stages: Any, index: StageInput) -> None:
     write_avi(index.path / "clips/A/b.avi", sliding(6))
     with pytest.raises(DecodeFailed, match=r"A/b\.avi: frame 6: the manifest has 3 frames, 6 decode"):

@@ -1,0 +1,52 @@
+"""Finished files on a local disk: which of a folder's are, and another name for one of them in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def finished_files(folder: Path) -> Iterator[str]:
+    """Yield the files below a folder that nobody is still writing, by their path in it and in order."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and not is_unfinished(path.name):
+            yield path.relative_to(folder).as_posix()
+
+
+def is_unfinished(path: str) -> bool:
+    """Tell by its name, such as ``.checkpoint.pt.tmp``, that somebody writes a file, or was killed while they did."""
+    name = path.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file another name, by a hard link where the file system allows, else by bytes.
+
+    Whoever reads ``target`` finds what was there before or all of the new content. Every file of ours is replaced in
+    this way and never changed in place, so that a link is as good as a copy. Folders are made where they are missing.
+
+    Raises:
+        OSError: there is no such file, or no place for it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if target.samefile(source):
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary.unlink(missing_ok=True)  # left by a killed process of these numbers: perhaps a link to a finished file
+    try:
+        os.link(source, temporary)
+    except OSError:
+        _copy(source, temporary)
+    temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # where both have become the same file, the replacement does nothing
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copy2(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())  # else a power cut could leave the name without the content

@@ -1,0 +1,257 @@
+"""Flow whose host is lost in mid-stage: another, which shares nothing but the store with it, goes on from there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import psutil
+import pytest
+from sqlalchemy import select
+
+from cli.stack.process import Process
+from services import claim, experiments
+from services.artifacts import ArtifactStore
+from services.db.tables import StageRow
+from services.settings import Settings
+from services.stages import FlowParams
+from tests.system.conftest import Service, kill, rank_process, spec, training
+from worker.attempt import Attempt, Worker
+from worker.devices import Devices
+from worker.forkserver import ForkServers
+from worker.stages import flow
+from worker.task import Reporter, StageInput, Task
+from worker.video.motion_shapes import write_avi
+
+pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(600)]
+DATASET, CLASSES, GROUPS = "sliding", ("Left", "Right"), (1, 2, 3, 4, 5)
+NUM_CLIPS = len(CLASSES) * len(GROUPS)
+FRAMES, HEIGHT, WIDTH = 4, 48, 64  # a clip takes TV-L1 longer than a look at the folder
+
+
+@pytest.fixture
+def dataset(service: Service, tmp_path: Path) -> str:
+    """Clips of a moving texture, in a folder that every host sees."""
+    root, lists = tmp_path / "clips", tmp_path / "lists"
+    lists.mkdir()
+    lines: dict[str, list[str]] = {"classInd": [], "trainlist01": [], "testlist01": []}
+    for number, name in enumerate(CLASSES, start=1):
+        lines["classInd"].append(f"{number} {name}")
+        for group in GROUPS:
+            path = f"{name}/v_{name}_g{group:02}_c01.avi"
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            write_avi(root / path, sliding((-1) ** number * group))
+            lines["testlist01" if group == GROUPS[-1] else "trainlist01"].append(path)
+    for file, content in lines.items():
+        (lists / f"{file}.txt").write_text("".join(f"{line}\n" for line in content))
+    service.add_dataset(DATASET, layout="ucf101", root=str(root), annotations=str(lists))
+    return DATASET
+
+
+def sliding(speed: int) -> np.ndarray:
+    """Return uint8 (T, H, W, 3), a texture that moves so many pixels a frame."""
+    down, across = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
+    places = across[None] - speed * np.arange(FRAMES)[:, None, None]
+    grey = 127 + 40 * (np.sin(places / 2.5) + np.sin(down / 3.1) + np.sin((places + down) / 4.3))
+    return np.rint(grey).astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+
+def wanted(dataset: str) -> Any:
+    return spec(
+        dataset=dataset,
+        streams=["flow"],
+        backbone={"name": "tiny", "finetune": None},
+        flow={"algorithm": "tvl1", "stack": 2, "shards": 1},
+        training=training(1),
+        evaluation={"frames": 3},
+    )
+
+
+def flow_row(service: Service, experiment_id: str) -> StageRow:
+    with service.database.transaction() as session:
+        (row,) = [view.row for view in experiments.stages(session, experiment_id) if view.row.kind == "flow"]
+    return row
+
+
+def undisturbed(index: Path, row: StageRow, folder: Path) -> dict[str, bytes]:
+    """Return the files that the stage has when nothing happens to it."""
+    for name in ("output", "state"):
+        (folder / name).mkdir(parents=True)
+    task = Task(
+        key=row.key,
+        kind="flow",
+        attempt=1,
+        params=row.params,
+        inputs=(StageInput(name="index", kind="index", key="i", path=index),),
+        output=folder / "output",
+        state=folder / "state",
+        events=folder / "events",
+        result=folder / "result",
+        data_root=folder / "data",
+    )
+    with closing(Reporter(task.events)) as report:
+        flow.run(task, FlowParams.model_validate(row.params), report)
+    return contents(task.output)
+
+
+def wait_for_clips(service: Service, home: Path, key: str) -> None:
+    """Wait until the first attempt has begun its fourth clip."""
+    state = home / "work" / "stages" / key[:2] / key / "1" / "state"
+    service.wait_for(lambda: len(inodes(state)) >= 3, "the third clip")
+
+
+def wait_for_publication(service: Service, store: ArtifactStore, key: str) -> None:
+    """Wait until the first attempt has clips in the store."""
+    service.wait_for(lambda: len(store.published(key, "state").get(1, [])) >= 2, "the publication of two clips")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): path.stat().st_ino for path in folder.rglob("*.npy")}
+
+
+def start(service: Service, host: Path, checkpoint_seconds: float) -> Process:
+    """Start a worker that shares no folder with others but that of the artifacts, and computes one clip at a time."""
+    environment = {
+        "TWOSTREAM_WORK_ROOT": str(host / "work"),
+        "TWOSTREAM_DATA_ROOT": str(host / "data"),
+        "TWOSTREAM_CHECKPOINT_SECONDS": str(checkpoint_seconds),
+    }
+    return service.start_worker(environment, concurrency=os.cpu_count())
+
+
+def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, dataset: str, tmp_path: Path) -> None:
+    lost = start(service, tmp_path / "lost", 0)
+    experiment_id = service.submit(wanted(dataset))
+    key = flow_row(service, experiment_id).key
+    wait_for_clips(service, tmp_path / "lost", key)
+    rank = rank_process(lost)
+    rank.suspend()  # else it would be done before its clips are in the store
+    wait_for_publication(service, service.store, key)
+    kill(lost.pid)
+    service.wait_for(lambda: not psutil.pid_exists(rank.pid), "the end of the stage's process")
+    shutil.rmtree(tmp_path / "lost")
+    published = inodes(Path(service.settings.artifacts) / "stages" / key[:2] / key / "1" / "state")
+    assert 2 <= len(published) < NUM_CLIPS
+
+    start(service, tmp_path / "other", 0)
+    service.finish(experiment_id)
+    assert service.attempts("flow") == [("failed", "worker_lost"), ("succeeded", None)]
+    row, output = flow_row(service, experiment_id), service.output(experiment_id, "flow")
+    assert row.summary is not None
+    counts = {name: row.summary[name] for name in ("clips", "computed", "found_finished")}
+    assert counts == {
+        "clips": NUM_CLIPS,
+        "computed": NUM_CLIPS - len(published),
+        "found_finished": len(published),
+    }
+    assert published.items() <= inodes(output).items()  # the very files
+    assert contents(output) == undisturbed(service.output(experiment_id, "index"), row, tmp_path / "undisturbed")
+    assert service.store.published(key, "state") == {}
+
+
+def test_a_worker_that_shuts_down_leaves_every_finished_clip(service: Service, dataset: str, tmp_path: Path) -> None:
+    worker = start(service, tmp_path / "host", 3600)
+    key = flow_row(service, service.submit(wanted(dataset))).key
+    wait_for_clips(service, tmp_path / "host", key)
+    rank = rank_process(worker)
+    rank.suspend()  # else it could be done before it is asked to stop
+    assert service.store.published(key, "state") == {}
+    worker.child.send_signal(signal.SIGTERM)
+    service.wait_for(lambda: has_pending(rank, signal.SIGTERM), "the signal to the stage")
+    rank.resume()
+    worker.child.wait(60)
+    assert service.attempts("flow") == [("failed", "preempted")]
+    finished = inodes(tmp_path / "host" / "work" / "stages" / key[:2] / key / "1" / "state")
+    assert len(finished) >= 3
+    assert service.store.published(key, "state") == {1: sorted(finished)}
+
+
+def has_pending(process: psutil.Process, number: signal.Signals) -> bool:
+    """Tell whether a process that is held still has a signal to answer."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (pending,) = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return bool(int(pending, 16) >> (number - 1) & 1)
+
+
+class Host:
+    """A worker in this process, on folders of its own, with the store of all."""
+
+    def __init__(self, service: Service, folder: Path, artifacts: str) -> None:
+        settings = Settings(home=folder, artifact_root=artifacts, checkpoint_seconds=0, lease_seconds=30)
+        self.database, self.devices, self.folder = service.database, Devices("cpu"), folder
+        self.worker = Worker(
+            id=folder.name,
+            settings=settings,
+            database=service.database,
+            broker=service.broker,
+            store=ArtifactStore(artifacts, settings.work / "cache"),
+            forkservers=ForkServers(),
+            threads=1,
+            stopping=threading.Event(),
+        )
+
+    def run_next(self) -> None:
+        self.devices.lock.acquire()
+        with self.database.transaction() as session:
+            found = claim.claim(session, "cpu", worker_id=self.worker.id, device="cpu", lease_seconds=30)
+        assert found is not None
+        with self.devices.granted("cpu", found.gpus) as grant:
+            Attempt(self.worker, found, grant).run()
+
+    @property
+    def rank(self) -> psutil.Process:
+        """The process of the stage that runs, one without torch."""
+        (found,) = psutil.Process(self.worker.forkservers._servers["light"].pid).children()
+        return found
+
+
+@contextmanager
+def host(service: Service, folder: Path, artifacts: str) -> Iterator[Host]:
+    found = Host(service, folder, artifacts)
+    try:
+        yield found
+    finally:
+        found.worker.forkservers.close()
+
+
+def test_a_host_goes_on_from_an_object_store(service: Service, dataset: str, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    experiment_id = service.submit(wanted(dataset))
+    with host(service, tmp_path / "lost", "memory://bucket") as lost:
+        lost.run_next()
+        key = flow_row(service, experiment_id).key
+        running = threading.Thread(target=lost.run_next)
+        running.start()
+        wait_for_clips(service, tmp_path / "lost", key)
+        lost.rank.suspend()
+        wait_for_publication(service, lost.worker.store, key)
+        kill(lost.rank.pid)
+        running.join()
+    shutil.rmtree(tmp_path / "lost")
+    with host(service, tmp_path / "other", "memory://bucket") as other:
+        published = other.worker.store.published(key, "state")[1]
+        assert 2 <= len(published) < NUM_CLIPS
+        other.run_next()
+        row = flow_row(service, experiment_id)
+        assert row.summary is not None
+        assert row.summary["found_finished"] == len(published)
+        assert row.summary["computed"] == NUM_CLIPS - len(published)
+        fetched = contents(other.worker.store.fetch(str(row.output)))
+        with service.database.transaction() as session:
+            index = session.scalars(select(StageRow).where(StageRow.kind == "index")).one().output
+        assert fetched == undisturbed(other.worker.store.fetch(str(index)), row, tmp_path / "undisturbed")
+        assert other.worker.store.published(key, "state") == {}

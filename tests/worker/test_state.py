@@ -1,0 +1,171 @@
+"""Publication of a growing state, and what another host makes of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from services.artifacts import ArtifactStore
+from services.claim import Claim
+from services.errors import Unavailable
+from worker.state import BATCH_FILES, State
+from worker.task import write_atomically
+
+KEY = "ab" * 32
+
+
+class Watched(ArtifactStore):
+    """Remembers which files went out, call by call; ``refuses`` is how many calls it takes before it is away."""
+
+    refuses = float("inf")
+
+    def __init__(self, root: str, cache: Path) -> None:
+        super().__init__(root, cache)
+        self.sent: list[list[str]] = []
+
+    def add(self, folder: Path, files: Sequence[str], *place: Any) -> str:
+        if len(self.sent) >= self.refuses:
+            raise Unavailable("bucket")
+        self.sent.append([*files])
+        return super().add(folder, files, *place)
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Watched:
+    if request.param == "folder":
+        return Watched(str(tmp_path / "store"), tmp_path / "cache")
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    return Watched("memory://twostream", tmp_path / "cache")
+
+
+class Try:
+    """An attempt of a host: its state folder, restored."""
+
+    def __init__(self, store: ArtifactStore, home: Path, number: int, dropped: int = 0) -> None:
+        values: dict[str, Any] = {"kind": "flow", "label": "flow", "params": {}, "inputs": (), "gpus": 0}
+        claim = Claim(KEY, attempt=number, timeout_seconds=60, state_dropped_at_attempt=dropped, **values)
+        self.state = State(store, claim, home)
+        self.folder = home / str(number) / "state"
+        self.state.restore(self.folder)
+        self.stop = threading.Event()
+
+    def write(self, **files: str) -> Try:
+        for name, text in files.items():
+            write_atomically(self.folder / name.replace("__", "/"), text.encode())
+        return self
+
+    def publish(self) -> Try:
+        self.state.publish(self.folder, self.stop)
+        return self
+
+    def content(self) -> dict[str, str]:
+        return {
+            path.relative_to(self.folder).as_posix(): path.read_text()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def attempt(store: Watched, tmp_path: Path) -> Callable[..., Try]:
+    """A function that begins an attempt on a host."""
+
+    def begin(host: str, number: int, **options: int) -> Try:
+        return Try(store, tmp_path / host, number, **options)
+
+    return begin
+
+
+def test_only_new_and_replaced_files_go_out(attempt: Callable[..., Try], store: Watched) -> None:
+    first = attempt("a", 1).write(A__one="1", checkpoint="epoch 1").publish().publish()
+    first.write(A__two="2").publish()
+    first.write(checkpoint="epoch 2").publish().publish()
+    assert store.sent == [["A/one", "checkpoint"], ["A/two"], ["checkpoint"]]
+    assert attempt("b", 2).content() == {"A/one": "1", "A/two": "2", "checkpoint": "epoch 2"}
+
+
+def test_an_empty_state_is_not_published(attempt: Callable[..., Try], store: Watched) -> None:
+    first = attempt("a", 1).publish()
+    (first.folder / ".one.7.tmp").write_text("ha")
+    first.publish()
+    assert store.sent == []
+    assert store.find(KEY, 1, "state") is None
+
+
+def test_what_is_half_written_is_neither_published_nor_taken_over(attempt: Callable[..., Try]) -> None:
+    first = attempt("a", 1).write(one="1")
+    (first.folder / ".one.7.tmp").write_text("ha")
+    first.publish()
+    assert attempt("a", 2).content() == {"one": "1"}
+    assert attempt("b", 2).content() == {"one": "1"}
+
+
+def test_what_came_from_the_store_is_not_sent_back(attempt: Callable[..., Try], store: Watched) -> None:
+    attempt("a", 1).write(one="1", two="2").publish()
+    store.sent.clear()
+    attempt("b", 2).publish().write(three="3").publish()
+    assert store.sent == [["three"]]
+    third = attempt("c", 3)
+    assert third.content() == {"one": "1", "two": "2", "three": "3"}
+    third.write(two="changed").publish()
+    assert store.sent == [["three"], ["two"]]
+
+
+def test_a_state_of_this_host_goes_out_with_the_next_attempt(attempt: Callable[..., Try], store: Watched) -> None:
+    attempt("a", 1).write(one="1")  # its worker died before it could publish
+    attempt("a", 2).publish()
+    assert store.sent == [["one"]]
+    assert attempt("b", 3).content() == {"one": "1"}
+
+
+def test_of_each_file_the_latest_is_taken(attempt: Callable[..., Try]) -> None:
+    attempt("a", 1).write(one="1", checkpoint="epoch 1").publish()
+    attempt("b", 2).write(two="2", checkpoint="epoch 2").publish()
+    assert attempt("c", 3).content() == {"one": "1", "two": "2", "checkpoint": "epoch 2"}
+    assert attempt("a", 3).content() == {"one": "1", "two": "2", "checkpoint": "epoch 2"}
+
+
+def test_an_attempt_that_died_while_it_published_takes_nothing_away(
+    attempt: Callable[..., Try], store: Watched
+) -> None:
+    names = {f"clip{number:02}": "1" for number in range(BATCH_FILES + 2)}
+    attempt("a", 1).write(**names).publish()
+    second = attempt("a", 2).write(new="2")
+    store.refuses = len(store.sent) + 1
+    with pytest.raises(Unavailable, match="bucket"):
+        second.publish()
+    assert len(store.published(KEY, "state")[2]) == BATCH_FILES
+    assert attempt("b", 3).content() == names
+    store.refuses = float("inf")
+    second.publish()  # what was taken is not sent again
+    assert [len(files) for files in store.sent] == [BATCH_FILES, 2, BATCH_FILES, 3]
+    assert attempt("c", 3).content() == {**names, "new": "2"}
+
+
+def test_a_publication_stops_between_batches(attempt: Callable[..., Try], store: Watched) -> None:
+    first = attempt("a", 1).write(one="1")
+    first.stop.set()
+    first.publish()
+    assert store.sent == []
+
+
+def test_a_state_that_was_dropped_is_not_looked_for(attempt: Callable[..., Try]) -> None:
+    attempt("a", 1).write(one="1").publish()
+    attempt("b", 2).write(two="2").publish()
+    assert attempt("c", 3, dropped=2).content() == {}
+    assert attempt("d", 3, dropped=1).content() == {"two": "2"}
+    assert attempt("a", 3, dropped=2).content() == {}
+
+
+def test_nothing_is_left_in_the_store_after_success(attempt: Callable[..., Try], store: Watched) -> None:
+    attempt("a", 1).write(one="1").publish()
+    second = attempt("b", 2).write(two="2").publish()
+    second.state.discard()
+    assert [*store.survey()] == []
