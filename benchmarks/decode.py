@@ -7,7 +7,8 @@ Rivals that are not installed are named and left out.
 
 Ours is read again and again, as training does, and remembers where a clip's packets lie; "first reading" is what it
 costs before. The floor is FFmpeg decoding the packets that are needed, nothing converted, and the resize alone. The
-machine should be quiet: systems take turns, and of each clip the best round counts.
+machine should be quiet: systems take turns, each with all clips one after another as a loader reads them, and of each
+clip the best round counts.
 
 Usage: ``python -m benchmarks.decode [FOLDER]``, by default the genuine clips beside the checkout.
 """
@@ -155,21 +156,15 @@ class Cost(NamedTuple):
 
 
 def measure(systems: dict[str, Decoder], jobs: list[Job]) -> dict[str, Cost]:
-    """Run all systems in turn on each clip; the best of some rounds for each, then the mean over clips."""
-    costs: dict[str, list[Cost]] = {name: [] for name in systems}
+    """Run all systems in turn over all clips; of each clip the best of some rounds, then the mean over clips."""
+    wrong = dict.fromkeys(systems, 0)
     for job in jobs:
         whole = decode_clip(job.path)[job.frames].astype(int)
-        rounds = [{name: timed(decoder, job) for name, decoder in systems.items()} for _ in range(ROUNDS)]
         for name, decoder in systems.items():
-            times = [one[name] for one in rounds]
-            wrong = np.abs(decoder(job.path, job.frames, job.info) - whole).mean() > SAME
-            costs[name].append(Cost(*(min(column) for column in zip(*times, strict=True)), int(wrong)))
-    return {
-        name: Cost(
-            float(np.mean([c.wall for c in own])), float(np.mean([c.cpu for c in own])), sum(c.wrong for c in own)
-        )
-        for name, own in costs.items()
-    }
+            wrong[name] += int(np.abs(decoder(job.path, job.frames, job.info) - whole).mean() > SAME)
+    rounds = [{name: [timed(decoder, job) for job in jobs] for name, decoder in systems.items()} for _ in range(ROUNDS)]
+    best = {name: np.min([one[name] for one in rounds], axis=0).mean(axis=0) for name in systems}
+    return {name: Cost(float(wall), float(cpu), wrong[name]) for name, (wall, cpu) in best.items()}
 
 
 def timed(decoder: Decoder, job: Job) -> tuple[float, float]:

@@ -118,23 +118,23 @@ def draw_jitter(amount: float, rng: np.random.Generator) -> Tensor:
     return torch.tensor([(kind, 1.0 + rng.uniform(-amount, amount)) for kind in order], dtype=torch.float32)
 
 
-def color_jitter(frames: Tensor, changes: Tensor) -> Tensor:
-    """Change the colours of each clip in its own way.
+def color_jitter_(frames: Tensor, changes: Tensor) -> Tensor:
+    """Change the colours of each clip in its own way, and in place.
+
+    A change mixes frames with black (brightness), with the mean of their luma (contrast) or with their luma
+    (saturation), and clamps them to [0, 1].
 
     Args:
         frames: float (N, ..., 3, H, W) in [0, 1].
         changes: (N, 3, 2), of `draw_jitter`.
-
-    Returns:
-        Frames of the same shape, clamped to [0, 1].
     """
     for change in changes.unbind(1):
         kind, factor = (column.view(-1, *[1] * (frames.ndim - 1)) for column in change.unbind(1))
         red, green, blue = frames.split(1, dim=-3)  # type: ignore[no-untyped-call]
         grey = (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
-        reference = torch.where(kind == CONTRAST, grey.mean(dim=(-2, -1), keepdim=True), grey)
-        reference = torch.where(kind == BRIGHTNESS, 0.0, reference)
-        frames = torch.lerp(reference, frames, factor).clamp_(0.0, 1.0)
+        grey = torch.where(kind == CONTRAST, grey.mean(dim=(-2, -1), keepdim=True), grey)
+        share = torch.where(kind == BRIGHTNESS, 0.0, 1.0 - factor)
+        frames.mul_(factor).add_(grey.mul_(share)).clamp_(0.0, 1.0)
     return frames
 
 
@@ -260,5 +260,6 @@ class TrainTransform(Transform):
         at_once = 1 if frames.device.type == "cpu" else len(frames)  # as much as a processor's cache holds
         for first in range(0, len(frames), at_once):
             some = slice(first, first + at_once)
-            normalize(color_jitter(frames[some] / 255, colours[some]), self.mean, self.std, out[some])
+            values = color_jitter_(out[some].copy_(frames[some]).div_(255), colours[some])
+            normalize(values, self.mean, self.std, values)
         return out
