@@ -125,7 +125,7 @@ class Plan:
         frames, weights = self._frame_edges(stream), self._weight_edges(backbone, stream, place)
         params = ExtractParams(
             stream=stream,
-            backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
+            backbone=_as_trained(backbone) if weights else self._first_weights(backbone),
             feature=network.feature(stream),
             frames=look.frames if look.snippet is None else None,
             first_seconds=look.first_seconds,
@@ -148,7 +148,7 @@ class Plan:
             model=network.model,
             average=look.average,
             views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
-            end_to_end=params.model_copy(update={"backbone": BackboneParams(name=params.backbone.name)}),
+            end_to_end=params.model_copy(update={"backbone": _as_trained(network.backbones[stream])}),
         )
         inputs = (*self._frame_edges(stream), Edge(name="train", key=train_key))
         return self._add("score", score, inputs, f"score {network.model.kind} {stream} end to end, {place}")
@@ -164,7 +164,7 @@ class Plan:
             weights = self._weight_edges(backbone, stream, place)
         params = EndToEndParams(
             stream=stream,
-            backbone=BackboneParams(name=backbone.name) if weights else self._first_weights(backbone),
+            backbone=_as_trained(backbone) if weights else self._first_weights(backbone),
             feature=network.feature(stream),
             flow_stack=self.spec.flow.stack,
             flow=self._on_the_fly if stream == "flow" else None,
@@ -248,7 +248,13 @@ class Plan:
     def _first_weights(self, backbone: BackboneSpec) -> BackboneParams:
         if backbone.weights not in self.digests:
             self.digests[backbone.weights] = _file_digest(backbone.weights)
-        return BackboneParams(name=backbone.name, weights=backbone.weights, digest=self.digests[backbone.weights])
+        found = {"weights": backbone.weights, "digest": self.digests[backbone.weights]}
+        return _as_trained(backbone).model_copy(update=found)
+
+
+def _as_trained(backbone: BackboneSpec) -> BackboneParams:
+    """Return a backbone whose weights come from another stage."""
+    return BackboneParams(name=backbone.name, normalization=backbone.normalization)
 
 
 def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:

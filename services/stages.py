@@ -18,6 +18,7 @@ from services.specs import (
     FlowCodec,
     FlowQuantization,
     ModelSpec,
+    Normalization,
     RaftVariant,
     Stream,
     TrainingSpec,
@@ -90,6 +91,7 @@ class BackboneParams(Params):
     name: str
     weights: str = "none"
     digest: str | None = None
+    normalization: Normalization = "weights"
 
 
 class FinetuneParams(Params):

@@ -7,7 +7,14 @@ flow        optical flow
 training    optimiser, schedule, augmentation
 """
 
-from services.specs.backbone import FEATURES, PRETRAINED, BackboneSpec, EndToEndSpec, features_of
+from services.specs.backbone import (
+    FEATURES,
+    PRETRAINED,
+    BackboneSpec,
+    EndToEndSpec,
+    Normalization,
+    features_of,
+)
 from services.specs.base import Spec, Stream
 from services.specs.experiment import ExperimentSpec
 from services.specs.flow import (
@@ -83,6 +90,7 @@ __all__ = [
     "MotionALSTM",
     "Network",
     "NetworkPart",
+    "Normalization",
     "OptimizerSpec",
     "RaftVariant",
     "RelationalLSTM",

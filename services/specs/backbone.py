@@ -12,6 +12,7 @@ from services.specs.base import Spec
 from services.specs.training import FinetuneSpec
 
 FeatureForm = Literal["vector", "map"]
+Normalization = Literal["weights", "ts_lstm", "video_lstm", "tsn"]
 
 FEATURES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
     {
@@ -52,6 +53,9 @@ class BackboneSpec(Spec):
     asks for: a vector, or a map."""
     weights: Annotated[str, Field(min_length=1, max_length=1000)] = "none"
     """`none`, `imagenet` (the library's), or the path of a local state-dict file."""
+    normalization: Normalization = "weights"
+    """Of its input: `weights` is what the library asks for its own weights; the others are the released code's of 001,
+    002 and TSN, for weights that came from there."""
     finetune: FinetuneSpec | None = FinetuneSpec()
     """None extracts features with the initial weights."""
     end_to_end: EndToEndSpec | None = None

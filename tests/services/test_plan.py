@@ -97,6 +97,16 @@ def test_end_to_end_training_extracts_nothing() -> None:
     assert (score.end_to_end.snippets, score.end_to_end.backbone.weights) == (5, "none")
 
 
+@pytest.mark.parametrize("end_to_end", [None, EndToEndSpec(snippets=5)])
+def test_every_stage_with_a_backbone_knows_how_its_input_is_normalised(end_to_end: EndToEndSpec | None) -> None:
+    backbone = BackboneSpec(name="tiny", end_to_end=end_to_end, normalization="tsn")
+    model = MeanPooling() if end_to_end is None else TSN()
+    params = [stage.spec.params.model_dump() for stage in plan(spec(model=model, backbone=backbone), INDEX)]
+    found = [(one.get("end_to_end") or one).get("backbone") for one in params]
+    assert {one["normalization"] for one in found if one} == {"tsn"}
+    assert len([one for one in found if one]) == (12 if end_to_end is None else 18)
+
+
 def test_a_flow_network_may_wait_for_the_rgb_one() -> None:
     backbone = BackboneSpec(name="tiny", finetune=None, end_to_end=EndToEndSpec())
     own = FlowStreamSpec(from_rgb=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models import backbones
 from models.backbones import Backbone
+from models.backbones.normalization import NORMALIZATIONS
 from models.backbones.weights import load_weights, unwrapped
 from services.errors import UserError
 from services.specs import Stream
@@ -39,6 +40,8 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
         backbone = backbones.build(params.name, channels=channels)
     except ValueError as error:
         raise UserError(f"backbone.name: {error}") from error
+    if params.normalization != "weights":
+        backbone.mean, backbone.std = NORMALIZATIONS[params.normalization].of(channels)
     try:
         weights = _first_weights(params)
         if weights is not None:

@@ -1,4 +1,4 @@
-"""Crops, sizes and normalisations of the papers beside 001's: tensors in and out.
+"""Crops and sizes of the papers beside 001's: tensors in and out.
 
 Frames are ``(N, C, H, W)`` as in `worker.video.transforms`, on a processor or a GPU.
 """
@@ -6,7 +6,6 @@ Frames are ``(N, C, H, W)`` as in `worker.video.transforms`, on a processor or a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,22 +17,6 @@ from worker.video.transforms import Box, TestTransform, Transform, crop, flip, n
 TSN_HEIGHT, TSN_WIDTH = 256, 340  # frames and flow of TSN, on disk
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)  # TSN
 FLOW_SCALES = (1.0, 0.875, 0.75)  # TSN
-
-
-class Normalisation(NamedTuple):
-    """Mean and deviation of values in [0, 1]; one value, one per channel, or two for flow (x, y)."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-TS_LSTM_RGB = Normalisation((0.3974, 0.3885, 0.3517), (0.2415, 0.2348, 0.2307))  # 001's code
-TS_LSTM_FLOW = Normalisation((0.493, 0.421), (0.060, 0.058))  # 001's code: x, y
-VGG_RGB = Normalisation((123 / 255, 117 / 255, 104 / 255), (1 / 255,))  # 002's code, there in the order BGR
-VGG_FLOW = Normalisation((128 / 255,), (1 / 255,))  # 002's code: minus 128
-TSN_RGB = Normalisation((123 / 255, 117 / 255, 104 / 255), (1 / 255,))  # BNInception of tsn-pytorch, there BGR
-TSN_FLOW = Normalisation((128 / 255,), (1 / 255,))
 
 
 def multi_scale_box(height: int, width: int, scales: Sequence[float], rng: np.random.Generator) -> Box:

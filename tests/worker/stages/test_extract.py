@@ -103,6 +103,16 @@ def test_no_more_than_the_beginning_of_a_clip_is_looked_at(stages: Any, dataset:
     assert finished.summary["steps"] == 8 * 4  # 25 frames a second
 
 
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_the_input_may_be_normalised_as_released_code_does(stages: Any, dataset: Any, stream: str) -> None:
+    tiny = {"name": "tiny", "normalization": "tsn"}
+    plain, other = (
+        stages.run("extract", params(stream, **changes), dataset[1:]) for changes in ({}, {"backbone": tiny})
+    )
+    features = [np.load(run.output / "features.npy") for run in (plain, other)]
+    assert features[1].std() > 3 * features[0].std()  # levels of 255 instead of deviations of some 60
+
+
 def test_a_feature_that_the_backbone_lacks_is_refused(stages: Any, dataset: Any) -> None:
     with pytest.raises(UserError, match=r"backbone\.feature: got fc7, allowed: pool, conv4 of tiny"):
         stages.run("extract", params(feature="fc7"), dataset[1:])
