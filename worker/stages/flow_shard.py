@@ -134,5 +134,5 @@ class Shard:
     def _address(self, clip: Clip) -> Path | None:
         if not clip.sha256:
             return None
-        key = clip_key(clip.sha256, self._method)
+        key = clip_key(clip.sha256, {"decoder": clip.decoder, **self._method})
         return self.task.data_root / STORE_FOLDER / key[:2] / f"{key}{SUFFIXES[self.params.codec]}"

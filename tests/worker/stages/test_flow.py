@@ -214,6 +214,16 @@ def test_a_file_cut_short_under_its_address_is_replaced(task: Task, report: Repo
     assert address.read_bytes() == whole
 
 
+def test_another_decoders_frames_have_flow_of_their_own(task: Task, report: Reporter, index: Path) -> None:
+    found = {}
+    for decoder in ("one", "one", "another"):
+        give_hashes(index, decoder)
+        shutil.rmtree(task.state)
+        task.state.mkdir()
+        found[decoder] = flow.run(task, PARAMS, report)["found_finished"]
+    assert found == {"one": 3, "another": 0}
+
+
 @pytest.mark.parametrize(("frames", "message"), [(9, "manifest has 9 frames, 5 decode"), (3, "3 frames, 5 decode")])
 def test_another_frame_count_than_the_manifests_is_refused(
     task: Task, report: Reporter, index: Path, frames: int, message: str
@@ -235,9 +245,12 @@ def change_first_clip(index: Path, frames: int) -> None:
     write_manifest(index, manifest.model_copy(update={"clips": (first, *manifest.clips[1:])}))
 
 
-def give_hashes(index: Path) -> None:
+def give_hashes(index: Path, decoder: str = "a decoder") -> None:
     manifest = Manifest.model_validate_json((index / "manifest.json").read_text())
-    clips = tuple(clip.model_copy(update={"sha256": f"{place:064x}"}) for place, clip in enumerate(manifest.clips))
+    clips = tuple(
+        clip.model_copy(update={"sha256": f"{place:064x}", "decoder": decoder})
+        for place, clip in enumerate(manifest.clips)
+    )
     write_manifest(index, manifest.model_copy(update={"clips": clips}))
 
 

@@ -166,7 +166,7 @@ def clip_key(sha256: str, params: dict[str, Any]) -> str:
 
     Args:
         sha256: of the clip's file.
-        params: algorithm, its parameters, quantisation and codec; anything that changes the bytes.
+        params: decoder, algorithm, its parameters, quantisation and codec; anything that changes the bytes.
     """
     content = {"clip": sha256, "params": params, "version": STORE_VERSION}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
