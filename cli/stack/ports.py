@@ -60,6 +60,15 @@ def unused(host: str = LOOPBACK) -> int:
         return port_of(listener)
 
 
+def is_taken(port: int, host: str = LOOPBACK) -> bool:
+    """Say whether somebody has a port."""
+    try:
+        listen(host, port).close()
+    except OSError:
+        return True
+    return False
+
+
 def answers(host: str, port: int, timeout_seconds: float = 0.5) -> bool:
     """Say whether something accepts connections there."""
     try:

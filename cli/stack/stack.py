@@ -31,6 +31,8 @@ START_SECONDS = 120.0
 WATCH_SECONDS = 0.2
 """Between two looks at all parts, of which any may end or begin to answer: no single event says so."""
 STOP_ORDER = ("worker", "api", "mlflow", "redis", "postgres")
+PORT_TRIES = 5
+"""Ports tried for a server that binds its port itself, each of which somebody took before it could."""
 RESTARTS = 5
 RESTART_WINDOW_SECONDS = 600.0
 
@@ -153,11 +155,30 @@ class Stack:
             addresses.require("Redis", "TWOSTREAM_REDIS_URL", redis)
         redis = redis or self._start_redis()
         database = database or self._start_postgres()
-        self._await("postgres")
-        self._await("redis")
+        database = self._settle("postgres", database, self._start_postgres)
+        redis = self._settle("redis", redis, self._start_redis)
         if "postgres" in self._running:
             create_database(urlsplit(database)._replace(path="/postgres").geturl(), "twostream")
         return {"database": database, "redis": redis}
+
+    def _settle(self, name: str, url: str, start: Callable[[], str]) -> str:
+        """Wait for a server that binds its port itself and return its address.
+
+        Between the end of our reservation and its start somebody may take the port: it then begins again on another.
+        """
+        for _ in range(PORT_TRIES):
+            try:
+                self._await(name)
+            except StackError:
+                process = self._running[name].process
+                if process.running() or not ports.is_taken(urlsplit(url).port or 0):
+                    raise
+                self._say(f"{name}: somebody took port {urlsplit(url).port} meanwhile")
+                self._stop(process)
+                url = start()
+            else:
+                break
+        return url
 
     def _start_postgres(self) -> str:
         port = ports.port_of(self._reserve("postgres", addresses.POSTGRES_PORT))

@@ -11,6 +11,10 @@ import psycopg
 import pytest
 
 from cli.stack import ports
+from cli.stack.process import Command, Process
+from cli.stack.signals import Signals
+from cli.stack.stack import Stack
+from services.settings import Settings
 from tests.cli.stacks import Up, all_gone, listening, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
@@ -189,3 +193,31 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_u
         )
         assert up.process.wait(60) == 1
     assert "is taken; hint: it is set by TWOSTREAM_API_PORT" in up.text
+
+
+@pytest.mark.parametrize("robberies", [1, 2])
+def test_a_port_that_somebody_takes_in_the_last_moment_is_left_to_them(home, database_url, monkeypatch, robberies):
+    said: list[str] = []
+    begin = Process.start
+    configuration = home.path / "redis" / "redis.conf"
+    with contextlib.ExitStack() as thieves:
+
+        def robbed(command: Command) -> Process:
+            if command.name == "redis" and len(taken) < robberies:
+                settings = dict(line.split(" ", 1) for line in configuration.read_text().splitlines())
+                taken.append(int(settings["port"]))
+                thieves.enter_context(ports.listen("127.0.0.1", taken[-1]))
+            return begin(command)
+
+        taken: list[int] = []
+        monkeypatch.setattr(Process, "start", robbed)
+        stack = Stack(Settings(database_url=database_url, mlflow_url=AWAY), home, None, said.append, Signals())
+        try:
+            stack.up()
+            assert status(f"{stack.addresses['api']}/health/ready") == 200
+            assert urlsplit(stack.addresses["redis"]).port not in taken
+        finally:
+            stack.down()
+    told = [line for line in said if "somebody took" in line]
+    assert told == [f"redis: somebody took port {port} meanwhile" for port in taken]
+    assert len(taken) == robberies

@@ -1,8 +1,8 @@
 """Inspection of clips in a process of its own, so that a crash inside the C library costs a clip and not the stage.
 
 `Inspector` is the parent's end. The child is ``python -m worker.video.isolation FD``: it reads paths, one JSON string a
-line, and answers each with a line of JSON. It counts frames in shared memory (FD), from which the parent reads how far
-a child came that can no longer say so. The child leads no process group, so that it goes when its stage is ended, and
+line, and answers each with a line of JSON, after an empty one that says that it has started. It counts frames in shared
+memory (FD), from which the parent reads how far a child came that can no longer say so. The child leads no process group, so that it goes when its stage is ended, and
 it ends by itself when its parent closes the pipe.
 """
 
@@ -28,6 +28,8 @@ COMMAND = (sys.executable, "-m", "worker.video.isolation")
 COUNTER_BYTES = 8
 SILENT_SECONDS = 120.0
 """How long a decoder may work without a new frame before it counts as hanging."""
+START_SECONDS = 120.0
+"""How long a child may take for its imports, on a host that is busy."""
 
 
 class Inspector:
@@ -60,19 +62,19 @@ class Inspector:
             DecodeFailed: it does not decode, or its decoder crashed or hangs.
         """
         self._counter[:] = bytes(COUNTER_BYTES)
-        child = self._running()
+        child = self._running(path)
         assert child.stdin is not None
         try:
             child.stdin.write(json.dumps(str(path)).encode() + b"\n")
             child.stdin.flush()
         except BrokenPipeError:
             raise self._crashed(path) from None
-        answer = json.loads(self._answer(path, child))
+        answer = json.loads(self._line(path, child, self._silent_seconds))
         if "failed" in answer:
             raise DecodeFailed(path, answer["frame"], answer["failed"])
         return Inspection.model_validate(answer)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self, path: Path) -> subprocess.Popen[bytes]:
         if self._child is None:
             self._child = subprocess.Popen(
                 [*self._command, str(self._memory)],
@@ -81,17 +83,18 @@ class Inspector:
                 bufsize=0,
                 pass_fds=(self._memory,),
             )
+            self._line(path, self._child, START_SECONDS)
         return self._child
 
-    def _answer(self, path: Path, child: subprocess.Popen[bytes]) -> bytes:
+    def _line(self, path: Path, child: subprocess.Popen[bytes], patience_seconds: float) -> bytes:
         assert child.stdout is not None
         answer, frames = b"", self._frames
         with selectors.DefaultSelector() as ready:
             ready.register(child.stdout, selectors.EVENT_READ)
             while not answer.endswith(b"\n"):
-                if not ready.select(self._silent_seconds):
+                if not ready.select(patience_seconds):
                     if self._frames == frames:
-                        raise self._hangs(path)
+                        raise self._hangs(path, patience_seconds)
                     frames = self._frames
                     continue
                 part = os.read(child.stdout.fileno(), 65536)
@@ -111,9 +114,9 @@ class Inspector:
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return DecodeFailed(path, self._frames, f"the decoder crashed: {how}")
 
-    def _hangs(self, path: Path) -> DecodeFailed:
+    def _hangs(self, path: Path, seconds: float) -> DecodeFailed:
         self._stop()
-        return DecodeFailed(path, self._frames, f"the decoder hangs: no frame in {self._silent_seconds:g} s")
+        return DecodeFailed(path, self._frames, f"the decoder hangs: no frame in {seconds:g} s")
 
     def _stop(self) -> None:
         if self._child is not None:
@@ -155,6 +158,8 @@ def serve(memory: int, inspect: Callable[[Path, Callable[[int], None]], Inspecti
     def count(frames: int) -> None:
         counter[:] = frames.to_bytes(COUNTER_BYTES, sys.byteorder)
 
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         path = Path(json.loads(line))
         try:

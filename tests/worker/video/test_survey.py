@@ -86,7 +86,7 @@ def test_findings_that_cannot_be_kept_or_read_cost_no_result(root: Path, tmp_pat
     assert len(found) == 3
     assert f"{state}: what clips hold cannot be kept for a later run" in ledger.trouble
     state.unlink()
-    whole = Ledger(state)
+    whole = Ledger(state, seconds=3600)
     assert dict(survey(root, NAMES, whole, threads=1)) == found
     assert whole.trouble == ""
     (file,) = state.iterdir()
