@@ -2,8 +2,8 @@
 
 `Inspector` is the parent's end. The child is ``python -m worker.video.isolation FD``: it reads paths, one JSON string a
 line, and answers each with a line of JSON, after an empty one that says that it has started. It counts frames in shared
-memory (FD), from which the parent reads how far a child came that can no longer say so. The child leads no process group, so that it goes when its stage is ended, and
-it ends by itself when its parent closes the pipe.
+memory (FD), from which the parent reads how far a child came that can no longer say so. The child leads no process
+group, so that it goes when its stage is ended, and it ends by itself when its parent closes the pipe.
 """
 
 from __future__ import annotations
