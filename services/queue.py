@@ -151,8 +151,8 @@ def fail(
     message = storable_text(message)
     experiments, row, _ = _lock_for_ending(session, key, attempt)
     _end_attempt(session, row, "failed", cause, message, exit_code, log)
-    wanted = any(experiment.state in graph.LIVE for experiment in experiments)
-    if (cause is Cause.CANCELLED and wanted) or (not row.cancel_requested and _may_retry(session, row, cause)):
+    wanted = cause is Cause.CANCELLED and bool(graph.wanted(session, [key]))
+    if wanted or (not row.cancel_requested and _may_retry(session, row, cause)):
         return {_requeue(session, row, cause, message): 1}
     cancelled = cause is Cause.CANCELLED or row.cancel_requested
     graph.end_stage(session, row, "cancelled" if cancelled else "failed", cause, message)
