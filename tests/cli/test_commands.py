@@ -258,6 +258,11 @@ def test_a_worker_that_cannot_start_says_why(twostream, monkeypatch, arguments, 
     assert (code, words in err) == (2, True)
 
 
+def test_up_refuses_a_device_before_it_starts_anything(twostream):
+    words = "twostream: --device: got 'tpu', allowed: auto, cpu or cuda:N\n"
+    assert twostream("up", "--device", "tpu") == (2, "", words)
+
+
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
