@@ -21,7 +21,7 @@ from services.broker import Broker
 from services.db.engine import Database
 from services.errors import Unavailable
 from services.housekeeping import Housekeeper
-from services.settings import Settings
+from services.settings import Settings, load
 
 ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, health, pages)
 THREADS = 16
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="twostream",
         summary="Distributed training of two-stream temporal action-recognition networks",
-        lifespan=_lifespan(settings or Settings()),
+        lifespan=_lifespan(settings or load()),
         docs_url="/docs",
         redoc_url=None,
         responses=problems.RESPONSES,

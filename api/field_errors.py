@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 MAX_ERRORS = 50
 """Errors of one body that are told; nobody reads more."""
+AN_OBJECT = "a JSON object, sent as application/json"
 SENTENCE = re.compile(r"(?:Value error, )?(?P<field>[\w.]+): got (?P<value>.*), allowed: (?P<allowed>.*)", re.DOTALL)
 """How our own validators word an error."""
 
@@ -81,14 +83,14 @@ def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:
         case "extra_forbidden":
             allowed = _listed(parent.get("properties", ())) or "no other fields"
         case "missing":
-            value, allowed = None, f"required, {_described(node) or 'any value'}"
+            value, allowed = None, f"required, {_described(node) or (AN_OBJECT if not names else 'any value')}"
         case "union_tag_invalid" | "union_tag_not_found":
             field = f"{field}.{str(context['discriminator']).strip(chr(39))}"
             value, allowed = context.get("tag"), _listed(node.get("discriminator", {}).get("mapping", ()))
         case "literal_error":
             allowed = _described(node) or f"one of {context['expected'].replace(chr(39), '')}"
         case "dict_type" | "model_type" | "model_attributes_type":
-            allowed = _described(node) or "a JSON object, sent as application/json"
+            allowed = _described(node) or AN_OBJECT
         case "json_invalid":
             field, value = "body", None
             allowed = f"JSON; {context['error']} at character {error['loc'][-1]}"
@@ -99,10 +101,12 @@ def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:
 
 def _from_words(value: str) -> Any:
     """Return the value that a message quotes."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(value)
+        except (ValueError, SyntaxError):
+            continue
+    return value
 
 
 def _walk(schema: Json, loc: Sequence[int | str]) -> tuple[list[str], Json, Json]:

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.field_errors import InvalidFields, translate
 from api.shapes import FieldError, Problem
@@ -34,6 +35,9 @@ def _response() -> dict[int | str, dict[str, Any]]:
 
 RESPONSES = _response()
 """What the OpenAPI document says of every answer that is an error."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+UNREADABLE = "body: allowed: JSON of at most 32 levels of nesting, with numbers of at most 4300 digits"
 
 log = logging.getLogger(__name__)
 
@@ -92,12 +96,23 @@ async def _unvalidated(request: Request, error: Exception) -> Response:
 
 async def _of_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = error.detail
-    if error.status_code == 404:
+    detail, headers = error.detail, error.headers
+    if error.status_code == 400:
+        detail = UNREADABLE
+    elif error.status_code == 404:
         detail = f"nothing is at {request.url.path}"
     elif error.status_code == 405:
-        detail = f"{request.url.path} does not take {request.method}"
-    return problem(request, error.status_code, detail, headers=error.headers)
+        known = _methods_at(request) or [(headers or {}).get("Allow", "")]  # below a mount, only that one knows
+        allowed = ", ".join(known)
+        detail, headers = f"{request.url.path} does not take {request.method}, allowed: {allowed}", {"Allow": allowed}
+    return problem(request, error.status_code, detail, headers=headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return every method of a path, where the router names those of its first route alone."""
+    routes = request.app.routes
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

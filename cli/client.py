@@ -63,11 +63,20 @@ class Client:
         return self._answer("GET", path, params=given)
 
     def post(self, path: str, body: Json | None = None, *, idempotency_key: str | None = None) -> Any:
-        """Send a JSON body and return the answer's JSON."""
+        """Send a JSON body and return the answer's JSON; dates and the like go as text."""
         headers = {"Content-Type": "application/json"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        content = json.dumps(body or {}, default=str).encode()
+        try:
+            content = json.dumps(body or {}, default=str).encode()
+        except (
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:  # YAML can name itself, and has fields that are no text
+            raise CommandError(
+                f"got what JSON cannot say, allowed: texts, numbers, lists, mappings: {error}", INVALID
+            ) from error
         return self._answer("POST", path, content=content, headers=headers)
 
     def text(self, path: str, **query: str | None) -> str:

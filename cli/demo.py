@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from cli.client import Client
 from cli.commands.catalogue import print_board
-from cli.output import console, print_json
+from cli.output import console, plain, print_json
 from cli.stack.home import Home
 from cli.stack.process import Command, Process, StackError, describe_exit
 from cli.target import home, stack_addresses
@@ -194,4 +194,4 @@ def _line(run: Json) -> Text:
     metrics = {metric["key"]: metric["value"] for metric in run["data"].get("metrics", [])}
     chosen = {name: value for name, value in metrics.items() if "top1" in name} or dict(list(metrics.items())[:SHOWN])
     values = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
-    return Text(f"run {info['run_id']}  {info['run_name']}  {info['status'].lower()}  {values}".rstrip())
+    return Text(plain(f"run {info['run_id']}  {info['run_name']}  {info['status'].lower()}  {values}".rstrip()))

@@ -82,7 +82,7 @@ def _alone(partial: Path) -> Iterator[None]:
 def _receive_all(url: str, partial: Path, name: str, *, verify: bool) -> None:
     """Ask for what is missing as often as it takes."""
     most, failures = _size(partial), 0
-    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
     with progress_bar(*columns) as progress, httpx.Client(verify=verify, headers=AS_STORED) as client:
         bar = progress.add_task(name, total=None)
         while True:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import typer
 
 from cli.client import CommandError
 from cli.commands import cache, catalogue, check, experiments, fetch, fleet, local
-from cli.output import print_json
+from cli.output import plain, print_json
 from cli.stack.process import StackError
 
 EPILOG = (
@@ -45,14 +47,16 @@ app.command()(fleet.worker)
 
 
 def main() -> None:
-    """Run the command; errors of the API end it with a message and an exit code, never with a traceback."""
+    """Run the command; errors of the API and of files end it with a message and an exit code, with no traceback."""
+    if sys.stdout is None:  # closed by the caller: `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     try:
         app()
     except CommandError as error:
         if "--json" in sys.argv:
             print_json(error.problem)
-        print(f"twostream: {error}", file=sys.stderr)
+        print(f"twostream: {plain(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except StackError as error:
+    except (StackError, OSError) as error:  # the latter: a full disk behind standard output, mostly
         print(f"twostream: {error}", file=sys.stderr)
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ STATE_STYLES = {
     "running": "cyan",
     "alive": "green",
 }
+
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal, escape among them, or turn the direction of the text."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -63,12 +67,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         out.print(table)
 
 
+def plain(text: str) -> str:
+    """Return a text, such as a name that another user gave, without what would steer the reader's terminal."""
+    return STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def cell(value: object) -> Text:
     """Word a value of a table."""
     if value is None or value == []:
         return Text("-", style="dim")
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return Text(text, style=STATE_STYLES.get(text, ""))
+    return Text(plain(text), style=STATE_STYLES.get(text, ""))
 
 
 def stages_done(experiment: dict[str, Any]) -> int:

@@ -169,9 +169,18 @@ class ArtifactStore:
         return place if self._files.isdir(f"{self._root}/{place}") else None
 
     def discard(self, key: str, attempt: int, name: str) -> None:
-        """Remove what an attempt published under a name, if it did."""
-        if (place := self.find(key, attempt, name)) is not None:
-            self._files.rm(f"{self._root}/{place}", recursive=True)
+        """Remove what an attempt published under a name, if it did.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
+        try:
+            if (place := self.find(key, attempt, name)) is not None:
+                self._files.rm(f"{self._root}/{place}", recursive=True)
+        except FileNotFoundError:  # a collection of the cache has just taken it
+            return
+        except OSError as error:
+            raise Unavailable(f"artifact store at {self._root}: {error}") from error
 
     def survey(self) -> Iterator[StoredFile]:
         """Yield every file that attempts have published, or are just publishing.

@@ -6,6 +6,7 @@ TwostreamError
 ├── Forbidden             it belongs to somebody else
 ├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
 ├── Unavailable           a server is away: names its address
+├── InvalidSettings       variables of the environment that cannot be: names each, its value and what is allowed
 ├── StageError            a stage cannot go on; ``cause`` says why
 │   ├── DataError         a file, list or clip is wrong
 │   └── UserError         what the spec asks for cannot be done
@@ -67,6 +68,10 @@ class Conflict(TwostreamError):
 
 class Unavailable(TwostreamError):
     """A server does not answer; the message names its address."""
+
+
+class InvalidSettings(TwostreamError):
+    """Wrong variables of the environment; the message has a line for each."""
 
 
 class StageError(TwostreamError):

@@ -41,7 +41,11 @@ def link_file(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:
-        _copy(source, temporary)
+        try:
+            _copy(source, temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # what was copied does not keep a full disk full
+            raise
     temporary.replace(target)
     temporary.unlink(missing_ok=True)  # where both have become the same file, the replacement does nothing
 

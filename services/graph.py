@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 
-from sqlalchemy import ColumnElement, Text, and_, any_, bindparam, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Text, and_, any_, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from services import events, outbox, results
 from services.db.tables import ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
@@ -157,21 +157,28 @@ def cancel_descendants(session: Session, key: str, cause: Cause, message: str) -
             end_stage(session, row, "cancelled", cause, message)
 
 
+def wanted(session: Session, keys: Collection[str]) -> AbstractSet[str]:
+    """Return those of some stages that live experiments need.
+
+    The caller holds locks on the stages: whoever came before with a submission or a retry has locked them too, and is
+    seen; whoever comes later finds what the caller makes of them.
+    """
+    query = (
+        select(ExperimentStageRow.stage_key)
+        .join(ExperimentRow, ExperimentRow.id == ExperimentStageRow.experiment_id)
+        .where(ExperimentStageRow.stage_key.in_(keys), ExperimentRow.state.in_(LIVE))
+    )
+    return set(session.scalars(query))
+
+
 def cancel_unneeded(session: Session, experiment: ExperimentRow) -> None:
-    """Cancel the unfinished stages of an experiment that no other live experiment needs."""
-    other = aliased(ExperimentRow)
-    link = aliased(ExperimentStageRow)
-    needed = (
-        select(link.stage_key)
-        .join(other, other.id == link.experiment_id)
-        .where(link.stage_key == ExperimentStageRow.stage_key, other.id != experiment.id, other.state.in_(LIVE))
-    )
-    keys = session.scalars(
-        select(ExperimentStageRow.stage_key).where(
-            and_(ExperimentStageRow.experiment_id == experiment.id, ~exists(needed))
-        )
-    )
-    for row in lock_stages(session, list(keys)).values():
+    """Cancel the unfinished stages of an experiment, itself no longer live, that no other live experiment needs."""
+    keys = select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == experiment.id)
+    rows = lock_stages(session, list(session.scalars(keys)))
+    needed = wanted(session, rows)
+    for key, row in rows.items():
+        if key in needed:
+            continue
         if row.state == "running":
             row.cancel_requested = True
         elif row.state in UNFINISHED:
@@ -201,7 +208,22 @@ def settle(session: Session, experiments: Collection[ExperimentRow]) -> None:
             continue
         succeeded = session.scalar(states.where(StageRow.state.not_in(DONE)).limit(1)) is None
         last = "succeeded" if succeeded else "cancelled" if cancelling else "failed"
+        if last == "failed" and experiment.cause is None:
+            _blame(session, experiment)
         finish_experiment(session, experiment, last)
+
+
+def _blame(session: Session, experiment: ExperimentRow) -> None:
+    """Give an experiment that came when its stage had just failed the cause of that stage."""
+    query = (
+        select(StageRow)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+        .where(ExperimentStageRow.experiment_id == experiment.id, StageRow.state.not_in(DONE))
+        .order_by((StageRow.state == "failed").desc(), StageRow.finished_at, StageRow.key)
+        .limit(1)
+    )
+    row = session.scalars(query).one()
+    experiment.cause, experiment.message = row.cause, f"{row.label}: {row.message}"
 
 
 def settle_leftovers(session: Session) -> None:

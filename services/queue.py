@@ -7,7 +7,7 @@ that the lease was lost, and the writer stops. All times are the database's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -15,12 +15,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from services import events, graph, outbox, registry
-from services.db.tables import (
-    AttemptRow,
-    EventRow,
-    ExperimentRow,
-    StageRow,
-)
+from services.db.storable import storable, storable_text
+from services.db.tables import AttemptRow, EventRow, ExperimentRow, StageRow
 from services.errors import Cause, LeaseLost
 
 LOG_BYTES = 64 * 1024
@@ -80,16 +76,20 @@ class Fact:
 def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> None:
     """Write what a running stage reported: progress, events, points for MLflow.
 
+    A value that is no finite number is told in its event, and is no point of a curve.
+
     Raises:
         LeaseLost: the attempt no longer owns the stage.
     """
+    facts = [replace(fact, data=storable(fact.data)) for fact in facts]
     progress = next((fact.data for fact in reversed(facts) if fact.type == "progress"), None)
     values = {"progress": progress} if progress is not None else {"attempt": attempt}
     if session.scalar(_fenced(key, attempt).values(**values).returning(StageRow.key)) is None:
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
     for fact in facts:
         if fact.type == "metrics":
-            outbox.add_metrics(session, key, fact.data["step"], fact.data["values"], fact.milliseconds)
+            points = {name: value for name, value in fact.data["values"].items() if not isinstance(value, str)}
+            outbox.add_metrics(session, key, fact.data["step"], points, fact.milliseconds)
         if fact.type != "progress" or fact.data is progress:
             reported = {**fact.data, "reported_at": fact.milliseconds / 1000}
             events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **reported)
@@ -120,7 +120,7 @@ def succeed(
         LeaseLost: the attempt no longer owns the stage.
     """
     experiments, row, rows = _lock_for_ending(session, key, attempt)
-    row.summary, row.output = summary, output
+    row.summary, row.output = storable(summary), output
     if row.kind == "index":
         registry.note_index(session, row.params, summary)
     _end_attempt(session, row, "succeeded", None, None, 0, log)
@@ -148,10 +148,11 @@ def fail(
     Raises:
         LeaseLost: the attempt no longer owns the stage.
     """
+    message = storable_text(message)
     experiments, row, _ = _lock_for_ending(session, key, attempt)
     _end_attempt(session, row, "failed", cause, message, exit_code, log)
-    wanted = any(experiment.state in graph.LIVE for experiment in experiments)
-    if (cause is Cause.CANCELLED and wanted) or (not row.cancel_requested and _may_retry(session, row, cause)):
+    wanted = cause is Cause.CANCELLED and bool(graph.wanted(session, [key]))
+    if wanted or (not row.cancel_requested and _may_retry(session, row, cause)):
         return {_requeue(session, row, cause, message): 1}
     cancelled = cause is Cause.CANCELLED or row.cancel_requested
     graph.end_stage(session, row, "cancelled" if cancelled else "failed", cause, message)
@@ -198,7 +199,7 @@ def _end_attempt(
     attempt.state, attempt.cause, attempt.message, attempt.exit_code = state, cause, message, exit_code
     attempt.finished_at = func.clock_timestamp()
     if log is not None:
-        attempt.log = _storable(log)
+        attempt.log = storable_text(log[-LOG_BYTES:])
     session.execute(delete(EventRow).where(EventRow.stage_key == row.key, EventRow.type == "stage.progress"))
 
 
@@ -221,12 +222,7 @@ def _requeue(session: Session, row: StageRow, cause: Cause, message: str) -> str
 
 def _keep_log(session: Session, key: str, attempt: int, log: str) -> None:
     query = update(AttemptRow).where(AttemptRow.stage_key == key, AttemptRow.number == attempt)
-    session.execute(query.values(log=_storable(log)))
-
-
-def _storable(log: str) -> str:
-    """Return the end of a log as Postgres can hold it: without NUL."""
-    return log[-LOG_BYTES:].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    session.execute(query.values(log=storable_text(log[-LOG_BYTES:])))
 
 
 def expire(session: Session, limit: int = 100) -> None:

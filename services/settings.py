@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.errors import InvalidSettings
+
+PREFIX = "TWOSTREAM_"
+ADDRESSES = {
+    "database_url": ("postgresql+psycopg://user@host:port/name", r"postgresql(\+psycopg)?://.*/.+"),
+    "redis_url": ("redis://host:port/0", r"(rediss?|unix)://.+"),
+    "mlflow_url": ("http://host:port", r"https?://.+"),
+}
+"""What the address of each server looks like, and the pattern that tells."""
 DEFAULT_HOME = Path.home() / ".twostream"
 
 
@@ -34,7 +45,7 @@ class Settings(BaseSettings):
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TWOSTREAM_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = DEFAULT_HOME
     database_url: str | None = None
@@ -54,6 +65,15 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(60, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
     frame_cache_gigabytes: float = Field(0, ge=0)
+
+    @field_validator(*ADDRESSES)
+    @classmethod
+    def _address(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """Refuse what is no address of such a server; its password is not repeated."""
+        looks, pattern = ADDRESSES[str(info.field_name)]
+        if url is not None and re.fullmatch(pattern, url) is None:
+            raise ValueError(f"{variable(str(info.field_name))}: got {_shown(url)!r}, allowed: {looks}")
+        return url
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:
@@ -91,6 +111,37 @@ class Settings(BaseSettings):
     def api_address(self) -> str:
         """Base URL of the API."""
         return self.api_url or f"http://{self.api_host}:{self.api_port}"
+
+
+def load() -> Settings:
+    """Return the settings of the environment.
+
+    Raises:
+        InvalidSettings: names each wrong variable, its value and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidSettings("\n  ".join(_sentence(detail) for detail in error.errors())) from None
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def _sentence(detail: Any) -> str:
+    """Word one of pydantic's errors; our own validators name their variable themselves."""
+    message = str(detail["msg"])
+    if detail["type"] == "value_error":
+        return message.removeprefix("Value error, ")
+    allowed = re.sub(r"^Input should be (a valid )?", "", message)
+    return f"{variable(str(detail['loc'][0]))}: got {detail['input']!r}, allowed: {allowed}"
+
+
+def _shown(url: str) -> str:
+    """Return a URL without what may be a password."""
+    return re.sub(r"[^/]*@", "***@", url)
 
 
 def is_loopback(host: str) -> bool:

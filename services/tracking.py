@@ -29,7 +29,7 @@ from services.db.engine import Database
 from services.db.locks import held
 from services.db.tables import ExperimentRow, OutboxRow, StageRow
 from services.errors import Unavailable
-from services.settings import Settings
+from services.settings import load
 
 BATCH = 500
 """Rows of the outbox read at once; MLflow takes up to 1000 items in a batch."""
@@ -264,7 +264,7 @@ def _first_line(error: Exception) -> str:
 
 def main() -> None:
     """Send the outbox until standard input ends: `python -m services.tracking`, started by the housekeeper."""
-    settings = Settings()
+    settings = load()
     if settings.database_url is None or settings.mlflow_url is None:
         sys.exit("TWOSTREAM_DATABASE_URL and TWOSTREAM_MLFLOW_URL: not set, needed for tracking")
     over = threading.Event()

@@ -18,7 +18,7 @@ from services.errors import Cause, LeaseLost, Unavailable
 from services.queue import Fact
 from services.settings import Settings
 from worker.devices import Grant
-from worker.endings import Ending
+from worker.endings import Ending, full_disk
 from worker.forkserver import ForkServers, StartFailed
 from worker.heartbeat import Heartbeat
 from worker.state import State
@@ -137,7 +137,10 @@ class Attempt:
         )
 
     def _finish(self, ending: Ending, heart: Heartbeat) -> dict[str, int]:
-        """Publish and write the ending; a server that is away is waited for while the lease holds."""
+        """Publish and write the ending; a server that is away is waited for while the lease holds.
+
+        A full artifact store may keep us waiting for ever, so that a cancel and a shutdown are heard meanwhile.
+        """
         while True:
             try:
                 return self._write(ending)
@@ -145,6 +148,10 @@ class Attempt:
                 log.warning("the ending of %s waits: %s", self._claim.label, error)
                 if heart.lost.wait(1.0):
                     raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}") from error
+            if ending.status == "succeeded" and heart.cancel_requested.is_set():
+                ending = Ending("cancelled", Cause.CANCELLED, "cancelled before its output was published")
+            elif ending.status == "succeeded" and self._worker.stopping.is_set():
+                ending = Ending("preempted", Cause.PREEMPTED, "the worker shut down before its output was published")
 
     def _write(self, ending: Ending) -> dict[str, int]:
         claim, database = self._claim, self._worker.database
@@ -166,8 +173,11 @@ class Attempt:
             self._clean_up()
             return queues
         message = ending.message
-        if ending.cause is Cause.INTERNAL and ending.last_words:
-            message = f"{message}; last words: {ending.last_words.splitlines()[-1]}"
+        last_word = next(iter(ending.last_words.splitlines()[-1:]), "")
+        if ending.cause is Cause.INTERNAL and last_word not in message:
+            message = f"{message}; last words: {last_word}"
+        if ending.cause is Cause.INTERNAL:
+            message += full_disk(self._worker.settings.work)
         with database.transaction() as session:
             return queue.fail(
                 session,

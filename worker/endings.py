@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LAST_WORDS_LINES = 20
 LAST_WORDS_BYTES = 16_384
+FULL_BYTES = 1 << 20
+"""With less than this left, a disk counts as full: a stage may not have been able to say why it failed."""
 CGROUP = Path("/sys/fs/cgroup")
 
 Status = Literal["succeeded", "failed", "cancelled", "preempted", "lost"]
@@ -106,6 +109,14 @@ def _unsaid(ended: Exit, out_of_memory: bool) -> Ending:
     if ended.signal is not None:
         return Ending("failed", Cause.INTERNAL, f"ended by signal {ended.signal} ({signal.strsignal(ended.signal)})")
     return Ending("failed", Cause.INTERNAL, f"exit code {ended.code} without a result")
+
+
+def full_disk(folder: Path) -> str:
+    """Return a hint that a folder lies on a full disk, or nothing."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free < FULL_BYTES:
+            return f"; hint: the disk of {folder} is full"
+    return ""
 
 
 def kernel_oom_kills() -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
 
 from services.artifacts import ArtifactStore
 from services.claim import Claim
+from services.errors import Unavailable
 from services.files import finished_files, link_file
 
 FOLDER = "state"
@@ -67,7 +69,10 @@ class State:
         Raises:
             Unavailable: the store does not take it; what it took is not sent again.
         """
-        stamps = {file: _stamp(folder / file) for file in finished_files(folder)}
+        stamps = {}
+        for file in finished_files(folder):
+            with contextlib.suppress(FileNotFoundError):  # the stage has just taken it away, to make it again
+                stamps[file] = _stamp(folder / file)
         fresh = [file for file, stamp in stamps.items() if self._published.get(file) != stamp]
         for first in range(0, len(fresh), BATCH_FILES):
             if stop.is_set():
@@ -77,9 +82,12 @@ class State:
             self._published |= {file: stamps[file] for file in batch}
 
     def discard(self) -> None:
-        """Remove what this and earlier attempts have in the store."""
-        for number in range(1, self._claim.attempt + 1):
-            self._store.discard(self._claim.key, number, FOLDER)
+        """Remove what this and earlier attempts have in the store; what it keeps, a collection of the cache takes."""
+        try:
+            for number in range(1, self._claim.attempt + 1):
+                self._store.discard(self._claim.key, number, FOLDER)
+        except Unavailable as error:
+            log.warning("%s: its state stays in the store: %s", self._claim.label, error)
 
 
 def _stamp(path: Path) -> Stamp:

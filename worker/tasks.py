@@ -19,8 +19,8 @@ from services import claim, queue, workers
 from services.artifacts import ArtifactStore
 from services.broker import QUEUES, TASK, Broker, celery_app
 from services.db.engine import Database
-from services.errors import TwostreamError, Unavailable
-from services.settings import Settings
+from services.errors import InvalidSettings, TwostreamError, Unavailable
+from services.settings import Settings, load
 from services.stages import QUEUES as KIND_QUEUES
 from worker.attempt import Attempt, Worker
 from worker.devices import Devices
@@ -30,7 +30,17 @@ MAX_CONCURRENCY = 8
 """Stages that a worker runs at once on a big host, unless it is told otherwise."""
 
 log = logging.getLogger(__name__)
-settings = Settings()
+
+
+def _settings() -> Settings:
+    """Return the settings, or end this process, which is nothing without them, with a message."""
+    try:
+        return load()
+    except InvalidSettings as error:
+        sys.exit(f"twostream worker: {error}")
+
+
+settings = _settings()
 app = celery_app(settings.redis_url or "redis://127.0.0.1:6379/0")
 app.conf.update(worker_pool="threads", worker_concurrency=min(os.cpu_count() or 1, MAX_CONCURRENCY))
 

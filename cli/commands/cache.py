@@ -65,7 +65,7 @@ def gc(
 def _collect(client: Client, body: Json) -> Json:
     """Ask until the collection is through; return one report for all its parts."""
     reports: list[Json] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with progress_bar(*columns) as shown:
         bar = shown.add_task("dropping", total=None)
         while not reports or reports[-1]["more"]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import JsonOption, percent, print_json, print_table
+from cli.output import JsonOption, percent, plain, print_json, print_table
 from services.datasets.annotations import Annotations
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
@@ -45,7 +45,7 @@ def print_board(board: dict[str, Any]) -> None:
     print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
     for row in board["incomplete"]:
         missing = ", ".join(map(str, row["missing_splits"]))
-        print(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
+        print(plain(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}"))
     for name, entries in board["other_protocols"].items():
         print(f"under another protocol: {entries} entries, --protocol '{name}'")
 

@@ -106,7 +106,7 @@ def _examine(arguments: list[str]) -> dict[str, Any]:
 
 
 def _with_bar(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar(*columns) as progress:
         bar = progress.add_task("decoding clips", total=None)
         for line in lines:

@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, ago, print_json, print_table, stages_done
+from cli.output import JsonOption, ago, plain, print_json, print_table, stages_done
 from cli.watch import Watch
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
@@ -90,27 +90,30 @@ def show(experiment: Id, json: JsonOption = False) -> None:
     if json:
         print_json({**found, "stages": stages})
         return
-    print(f"{found['id']}  {found['name']}\nstate    {found['state']}")
+    print(plain(f"{found['id']}  {found['name']}\nstate    {found['state']}"))
     for name in ("recipe", "dataset", "cause", "message", "mlflow_run_id", "reused"):
         if found.get(name):
-            print(f"{name.replace('_', ' '):8} {found[name]}")
+            print(plain(f"{name.replace('_', ' '):8} {found[name]}"))
     rows = ((s["name"], s["state"], _how_far(s), s["attempt"], s["reused"] or None, s["message"]) for s in stages)
     print_table("stages", ("stage", "state", "progress#", "attempt#", "reused", "message"), rows)
 
 
 def logs(
-    experiment: Id, stage: Annotated[str | None, typer.Option(help="Only this stage, by name or key.")] = None
+    experiment: Id,
+    stage: Annotated[str | None, typer.Option(help="Only this stage, by name or key.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Print the end of the log of each attempt."""
     with Client.connect() as client:
-        print(client.text(f"/experiments/{experiment}/logs", stage=stage))
+        text = client.text(f"/experiments/{experiment}/logs", stage=stage)
+    print_json({"id": experiment, "logs": text}) if json else print(text)
 
 
 def read_spec(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML or JSON file; ``-`` is standard input.
 
     Raises:
-        CommandError: the file is missing, is not YAML, or holds no mapping.
+        CommandError: the file is missing, is not YAML, holds no mapping, or a value that there cannot be.
     """
     try:
         content = yaml.safe_load(sys.stdin if str(path) == "-" else path.read_text(encoding="utf-8"))
@@ -118,6 +121,8 @@ def read_spec(path: Path) -> dict[str, Any]:
         raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}", INVALID) from error
     except yaml.YAMLError as error:
         raise CommandError(f"{path}: not YAML: {' '.join(str(error).split())}", INVALID) from error
+    except (ValueError, RecursionError) as error:  # such as a date with a month 13
+        raise CommandError(f"{path}: got a value that cannot be read: {error}", INVALID) from error
     if not isinstance(content, dict):
         raise CommandError(f"{path}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
     return content

@@ -56,8 +56,7 @@ def worker(
     names = tuple(name.strip() for name in queues.split(","))
     if not set(names) <= set(QUEUES):
         raise CommandError(f"--queues: got {queues!r}, allowed: cpu, gpu or cpu,gpu", INVALID)
-    if not DEVICE.fullmatch(device):
-        raise CommandError(f"--device: got {device!r}, allowed: auto, cpu or cuda:N", INVALID)
+    require_device(device)
     options = WorkerOptions(names, device, concurrency)
     found = stack_addresses()
     joined = {variable: found[name] for name, variable in NEEDED.items() if name in found}
@@ -69,3 +68,9 @@ def worker(
         )
     program, *arguments = options.argv()
     os.execve(program, [program, *arguments], environment)  # noqa: S606
+
+
+def require_device(device: str) -> None:
+    """Refuse what is no device of a worker."""
+    if not DEVICE.fullmatch(device):
+        raise CommandError(f"--device: got {device!r}, allowed: auto, cpu or cuda:N", INVALID)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.commands.fleet import require_device
 from cli.demo import Demo
 from cli.output import JsonOption
 
@@ -24,6 +25,7 @@ def up(
     whose address is given (TWOSTREAM_DATABASE_URL, TWOSTREAM_REDIS_URL, TWOSTREAM_MLFLOW_URL) is used and not started.
     Ctrl-C or SIGTERM stops everything, in order.
     """
+    require_device(device)
     arguments = [sys.executable, "-m", "cli.stack", "--device", device]
     if not worker:
         arguments.append("--no-worker")

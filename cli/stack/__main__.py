@@ -7,15 +7,13 @@ import json
 import logging
 import sys
 
-from pydantic import ValidationError
-
 from cli.stack.home import Home
 from cli.stack.process import StackError
 from cli.stack.signals import Signals, StopRequested
 from cli.stack.stack import Stack
 from cli.stack.worker import WorkerOptions
-from services.errors import TwostreamError
-from services.settings import Settings
+from services.errors import InvalidSettings, TwostreamError
+from services.settings import load
 
 
 def main() -> int:
@@ -25,15 +23,14 @@ def main() -> int:
     signals = Signals()
     signals.install()
     try:
-        settings = Settings()
+        settings = load()
         home = Home(settings.home.expanduser().resolve())
         worker = None if options.no_worker else WorkerOptions(device=options.device, concurrency=options.concurrency)
         report = Report(options.json)
         with home.held():
             return _run(Stack(settings, home, worker, report.say, signals), home, report)
-    except ValidationError as error:
-        for detail in error.errors():
-            print(f"twostream: setting {'.'.join(map(str, detail['loc']))}: {detail['msg']}", file=sys.stderr)
+    except InvalidSettings as error:
+        print(f"twostream: {error}", file=sys.stderr)
         return 2
     except StackError as error:
         print(f"twostream: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.stack.process import StackError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,16 @@ class Home:
         return False
 
     def read_state(self) -> State | None:
-        """Return the state of the present or the last run, if there was one."""
+        """Return the state of the present or the last run, if there was one and a power cut has left it whole."""
         try:
             content: dict[str, Any] = json.loads(self.state_file.read_text())
+            children = [Child(**child) for child in content.pop("children")]
+            return State(**content, children=children)
         except (FileNotFoundError, PermissionError):
             return None
-        children = [Child(**child) for child in content.pop("children")]
-        return State(**content, children=children)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            logger.warning("%s is unreadable, and taken for none: %s", self.state_file, error)
+            return None
 
     def write_state(self, state: State) -> None:
         """Replace the state file, readable by its owner alone."""
@@ -127,6 +133,9 @@ class Home:
         if not file.exists():
             temporary = file.with_suffix(".tmp")
             temporary.touch(mode=0o600)
-            temporary.write_text(secrets.token_urlsafe(24))
+            with temporary.open("w") as content:
+                content.write(secrets.token_urlsafe(24))
+                content.flush()
+                os.fsync(content.fileno())  # lost in a power cut, it would lock its owner out of the database
             temporary.replace(file)
         return file.read_text()

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from services.db.engine import Database
-from services.errors import Unavailable
-from services.settings import Settings
+from services.errors import InvalidSettings, Unavailable
+from services.settings import load
 
 ADVISORY_LOCK = 7_205_759_403_792_794
 """Held while migrations run; any fixed number that nothing else uses."""
@@ -59,12 +59,12 @@ def _run(database_url: str, revision: str, *, down: bool) -> None:
 
 def main() -> None:
     """Migrate the database that ``TWOSTREAM_DATABASE_URL`` names: `python -m services.db.migrate`."""
-    settings = Settings()
-    if settings.database_url is None:
-        sys.exit("TWOSTREAM_DATABASE_URL: not set")
     try:
+        settings = load()
+        if settings.database_url is None:
+            sys.exit("TWOSTREAM_DATABASE_URL: not set")
         upgrade(settings.database_url)
-    except Unavailable as error:
+    except (InvalidSettings, Unavailable) as error:
         sys.exit(str(error))
 
 

@@ -72,15 +72,16 @@ def test_endless_errors_are_cut():
     assert len(caught.value.errors) == MAX_ERRORS
 
 
-def test_a_message_quotes_a_value_that_is_no_json():
+@pytest.mark.parametrize("value", ["x", ["rgb", "rgb"], "[", "O'Neill"])
+def test_a_message_quotes_a_value_as_python_does(value):
     class Worded(BaseModel):
-        name: str
+        name: str | list[str]
 
         @model_validator(mode="after")
         def _refuse(self) -> Worded:
             raise ValueError(f"name: got {self.name!r}, allowed: none")
 
     with pytest.raises(InvalidFields) as caught:
-        checked(Worded, {"name": "x"})
+        checked(Worded, {"name": value})
     [error] = caught.value.errors
-    assert (error.field, error.value, error.allowed) == ("name", "'x'", "none")
+    assert (error.field, error.value, error.allowed) == ("name", value, "none")

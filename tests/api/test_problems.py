@@ -69,8 +69,18 @@ def test_unknown_path_is_404(shared):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_wrong_method_is_405_and_names_the_right_one(shared):
-    answer = shared.put("/leaderboard")
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/leaderboard", "GET"),
+        ("/experiments", "GET, POST"),
+        ("/experiments/exp_1/cancel", "POST"),
+        ("/static/style.css", "GET, HEAD"),
+    ],
+)
+def test_wrong_method_is_405_and_names_the_right_ones(shared, path, allowed):
+    answer = shared.put(path)
     assert answer.status_code == 405
-    assert "GET" in answer.headers["allow"]
+    assert answer.headers["allow"] == allowed
+    assert answer.json()["detail"] == f"{path} does not take PUT, allowed: {allowed}"
     assert answer.json()["title"] == "Method Not Allowed"

@@ -3,9 +3,11 @@
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +91,7 @@ def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submit
     assert f"experiment {submitted} cannot be cancelled" in err
     assert twostream("retry", submitted)[0] == 0
     assert twostream("logs", submitted)[0] == 0
+    assert json.loads(twostream("logs", submitted, "--json")[1]) == {"id": submitted, "logs": ""}
 
 
 def test_json_is_the_apis_answer(twostream, submitted):
@@ -123,6 +126,10 @@ def test_a_spec_comes_from_standard_input_too_and_a_key_submits_it_once(twostrea
         ("recipe: nothing", "nothing"),
         ("- a list", "got list, allowed: a mapping of fields"),
         ("a: [", "not YAML: "),
+        ("a: &itself [*itself]", "got what JSON cannot say, allowed: "),
+        ("2026-01-01: a date", "got what JSON cannot say, allowed: "),
+        ("name: 2026-13-01", "month must be in 1..12"),
+        ("a: " + "[" * 5000, "recursion"),
     ],
 )
 def test_an_invalid_spec_exits_with_2_and_names_field_value_and_what_is_allowed(twostream, tmp_path, content, words):
@@ -132,6 +139,16 @@ def test_an_invalid_spec_exits_with_2_and_names_field_value_and_what_is_allowed(
     assert code == 2
     assert words in err
     assert (out, "Traceback" in err) == ("", False)
+
+
+@pytest.mark.parametrize(("output", "code", "words"), [(">/dev/full", 1, "No space left on device"), (">&-", 0, "")])
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_an_answer_that_cannot_be_written_is_no_traceback(twostream, output, code, words, form):
+    del twostream  # it names the API in the environment
+    command = f"{shlex.quote(str(Path(sys.executable).with_name('twostream')))} list {form} {output}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert words in done.stderr
 
 
 def test_an_error_as_json_is_the_problem_document(twostream):
@@ -239,6 +256,11 @@ def test_a_worker_that_cannot_start_says_why(twostream, monkeypatch, arguments, 
     monkeypatch.delenv("TWOSTREAM_DATABASE_URL", raising=False)
     code, _, err = twostream("worker", *arguments)
     assert (code, words in err) == (2, True)
+
+
+def test_up_refuses_a_device_before_it_starts_anything(twostream):
+    words = "twostream: --device: got 'tpu', allowed: auto, cpu or cuda:N\n"
+    assert twostream("up", "--device", "tpu") == (2, "", words)
 
 
 @pytest.mark.parametrize(

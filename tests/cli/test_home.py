@@ -54,6 +54,16 @@ def test_state_is_read_as_it_was_written(home):
     assert home.read_state() is None
 
 
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"pid": 1}', '{"children": [{"pid": 1}]}', '{"children": []}']
+)
+def test_a_state_that_a_power_cut_spoilt_is_taken_for_none(home, content, caplog):
+    home.state_file.write_text(content)
+    assert home.read_state() is None
+    assert str(home.state_file) in caplog.text
+    end_leftovers(home)
+
+
 def test_leftovers_end_and_strangers_stay(home):
     recorded = subprocess.Popen(SLEEP)
     marked = subprocess.Popen(SLEEP, env={MARK: "this run"})

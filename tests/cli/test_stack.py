@@ -165,7 +165,7 @@ def test_a_given_database_that_does_not_exist_is_named(start, postgres, redis_ur
 def test_a_setting_that_is_wrong_is_named(start):
     up = start(TWOSTREAM_LEASE_SECONDS="-1")
     assert up.process.wait(60) == 2
-    assert "twostream: setting lease_seconds: " in up.text
+    assert "twostream: TWOSTREAM_LEASE_SECONDS: got '-1', allowed: greater than 0" in up.text
 
 
 def test_a_host_that_is_not_ours_is_named(start, database_url, redis_url):

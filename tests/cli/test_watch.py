@@ -74,3 +74,17 @@ def test_a_terminal_shows_a_bar_for_what_runs():
     assert len(display._bars) == 1
     display.close()
     assert "train: failed: data_error: bad list" in screen.getvalue()
+
+
+HOSTILE = "[/b] \x1b]0;title\x07\x1b[2J\u202e[red]x"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_name_is_no_markup_and_steers_no_terminal(terminal):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=200, color_system=None)
+    display = Bars(console) if terminal else Lines(console)
+    display.update(experiment(name=HOSTILE), [stage("running", 2, name=HOSTILE)])
+    display.close()
+    assert "[/b] \ufffd]0;title\ufffd\ufffd[2J\ufffd[red]x" in screen.getvalue()
+    assert not any(mark in screen.getvalue() for mark in ("\x1b]", "\x07", "\x1b[2J", "\u202e"))

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import select
+import threading
+from collections.abc import Callable
 
-from services import experiments
+import pytest
+from sqlalchemy import select, text
+
+from services import experiments, graph
 from services.api_keys import ADMINISTRATOR, LOCAL, Caller
 from services.claim import Claim
 from services.db.engine import Database
@@ -131,6 +134,71 @@ def test_a_stage_cancelled_while_a_new_experiment_needs_it_runs_again(database: 
     assert worker.run_all()
     assert state_of(database, second.id) == "succeeded"
     assert state_of(database, first.id) == "cancelled"
+
+
+def while_retried(database: Database, experiment: str, act: Callable[[], object]) -> None:
+    """Retry an experiment, and commit once another transaction waits for the rows."""
+    thread = threading.Thread(target=act)
+    with database.transaction() as session:
+        experiments.retry(session, experiment, LOCAL)
+        thread.start()
+        with database.transaction() as other:
+            while not other.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                assert thread.is_alive()
+    thread.join()
+
+
+@pytest.fixture
+def twice(database: Database) -> tuple[str, str]:
+    """A cancelled experiment, and a live one that needs the same stages."""
+    cancelled, live = submit(database, small_spec()).row.id, submit(database, small_spec()).row.id
+    with database.transaction() as session:
+        experiments.cancel(session, cancelled, LOCAL)
+    return cancelled, live
+
+
+def test_a_cancel_leaves_what_is_just_being_retried(database: Database, twice: tuple[str, str]) -> None:
+    cancelled, live = twice
+
+    def cancel() -> None:
+        with database.transaction() as session:
+            experiments.cancel(session, live, LOCAL)
+
+    while_retried(database, cancelled, cancel)
+    with database.transaction() as session:
+        assert [view.row.state for view in experiments.stages(session, cancelled)] == ["ready"] + 4 * ["waiting"]
+        assert experiments.get(session, live).state == "cancelled"
+
+
+def test_a_stage_that_was_cancelled_runs_again_for_who_is_just_being_retried(
+    database: Database, twice: tuple[str, str]
+) -> None:
+    cancelled, live = twice
+    worker = Decreed(database)
+    claim = worker.claim("cpu")
+    assert claim is not None
+    with database.transaction() as session:
+        experiments.cancel(session, live, LOCAL)
+    while_retried(database, cancelled, lambda: worker.fail(claim, Cause.CANCELLED))
+    with database.transaction() as session:
+        graph.settle_leftovers(session)
+        assert experiments.stages(session, cancelled)[0].row.state == "ready"
+        assert experiments.get(session, cancelled).state == "queued"
+        assert experiments.get(session, live).state == "cancelled"
+
+
+def test_who_is_retried_when_its_stage_fails_is_told_why(database: Database, twice: tuple[str, str]) -> None:
+    cancelled, live = twice
+    worker = Decreed(database)
+    claim = worker.claim("cpu")
+    assert claim is not None
+    while_retried(database, cancelled, lambda: worker.fail(claim, Cause.DATA_ERROR, "no clip"))
+    with database.transaction() as session:
+        graph.settle_leftovers(session)
+    with database.transaction() as session:
+        for experiment in (experiments.get(session, name) for name in (cancelled, live)):
+            assert (experiment.state, experiment.cause) == ("failed", Cause.DATA_ERROR)
+            assert experiment.message == "index motion_shapes: no clip"
 
 
 def test_a_failure_names_its_stage_and_ends_what_depends_on_it(database: Database) -> None:

@@ -62,6 +62,7 @@ def test_a_copy_that_breaks_off_leaves_what_was_there(
             link_file(source, target)
     assert target.read_text() == "old"
     assert [*finished_files(tmp_path)] == ["finished", "source", "target"]
+    assert not [*tmp_path.glob(f".target.{os.getpid()}.{get_ident()}.tmp")]  # a full disk is not kept full
     link_file(source, target)
     assert target.read_text() == "new"
     assert not target.samefile(source)

@@ -138,6 +138,29 @@ def test_points_of_a_resumed_epoch_are_told_once(database: Database) -> None:
     assert steps == [1, 2, 3]
 
 
+def test_what_postgres_does_not_hold_keeps_no_stage_from_ending(database: Database) -> None:
+    worker = Decreed(database)
+    row = submit(database, small_spec()).row
+    claim = worker.claim("cpu")
+    assert claim is not None
+    facts = [
+        Fact("metrics", 0, {"step": 1, "values": {"train_loss": float("nan"), "train_top1": 0.5}}),
+        Fact("warning", 0, {"message": "clip 'a\0b'", "half": ["\ud800"]}),
+    ]
+    with database.transaction() as session:
+        queue.record(session, claim.key, claim.attempt, facts)
+    worker.fail(claim, Cause.DATA_ERROR, "trainlist01.txt:1: a\0b.avi does not exist \ud800")
+    with database.transaction() as session:
+        points = session.scalars(select(OutboxRow.name).where(OutboxRow.kind == "metric")).all()
+        told = {event.type: event.data for event in experiments.events_after(session, row.id, 0, 100)}
+        stage, experiment = experiments.stages(session, row.id)[0].row, experiments.get(session, row.id)
+    assert points == ["train_top1"]
+    assert told["stage.metrics"]["values"] == {"train_loss": "nan", "train_top1": 0.5}
+    assert told["stage.warning"]["message"] == "clip 'a\ufffdb'"
+    assert (stage.cause, experiment.cause, experiment.state) == (Cause.DATA_ERROR, Cause.DATA_ERROR, "failed")
+    assert stage.message == "trainlist01.txt:1: a\ufffdb.avi does not exist \ufffd"
+
+
 def test_progress_is_kept_once_and_its_events_go_with_the_attempt(database: Database) -> None:
     worker = Decreed(database)
     row = submit(database, small_spec()).row
@@ -167,7 +190,7 @@ def test_each_waiting_stage_says_why(database: Database) -> None:
     assert first.reason == "number 1 in line for queue 'cpu': 2 slots in 1 workers are busy"
     assert first.position == 1
     assert {stage.position for stage in others} == {None}
-    assert "index motion_shapes (ready)" in others[0].reason
+    assert "needs index motion_shapes (ready)" in {stage.reason for stage in others}  # which come by their keys
 
 
 def test_a_stage_that_wants_more_gpus_than_any_worker_has_says_so(database: Database) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from services.settings import Settings, is_loopback
+from services.errors import InvalidSettings
+from services.settings import Settings, is_loopback, load
 
 
 def test_an_api_beyond_loopback_needs_a_token() -> None:
@@ -15,6 +16,38 @@ def test_an_api_beyond_loopback_needs_a_token() -> None:
 def test_a_lease_outlasts_its_heartbeats() -> None:
     with pytest.raises(ValidationError, match="TWOSTREAM_LEASE_SECONDS: got 5"):
         Settings(lease_seconds=5, heartbeat_seconds=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("API_PORT", "abc", "TWOSTREAM_API_PORT: got 'abc', allowed: integer"),
+        ("API_PORT", "99999", "TWOSTREAM_API_PORT: got '99999', allowed: less than or equal to 65535"),
+        ("LEASE_SECONDS", "-1", "TWOSTREAM_LEASE_SECONDS: got '-1', allowed: greater than 0"),
+        ("LEASE_SECONDS", "5", "TWOSTREAM_LEASE_SECONDS: got 5.0, allowed: at least twice"),
+        ("DATABASE_URL", "sqlite:///x", "TWOSTREAM_DATABASE_URL: got 'sqlite:///x', allowed: postgresql+psycopg://"),
+        ("DATABASE_URL", "mysql://me:pw@db/x", "TWOSTREAM_DATABASE_URL: got 'mysql://***@db/x', allowed: "),
+        ("REDIS_URL", ":pw@host:1", "TWOSTREAM_REDIS_URL: got '***@host:1', allowed: redis://host:port/0"),
+        ("MLFLOW_URL", "127.0.0.1:5000", "TWOSTREAM_MLFLOW_URL: got '127.0.0.1:5000', allowed: http://host:port"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"TWOSTREAM_{name}", value)
+    with pytest.raises(InvalidSettings) as refused:
+        load()
+    assert words in str(refused.value)
+    assert "pw" not in str(refused.value)
+
+
+def test_an_empty_variable_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOSTREAM_DATABASE_URL", "")
+    assert load().database_url is None
+    monkeypatch.setenv("TWOSTREAM_API_HOST", "0.0.0.0")
+    monkeypatch.setenv("TWOSTREAM_API_TOKEN", "")
+    with pytest.raises(InvalidSettings, match="TWOSTREAM_API_TOKEN: not set"):
+        load()
 
 
 def test_folders_follow_home_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:

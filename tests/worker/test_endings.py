@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.errors import Cause
-from worker.endings import Ending, judge, kernel_oom_kills, last_words, read_outcome
+from worker.endings import Ending, full_disk, judge, kernel_oom_kills, last_words, read_outcome
 from worker.forkserver import Exit
 from worker.task import Outcome
 
@@ -71,3 +71,9 @@ def test_a_missing_or_torn_result_is_no_outcome(tmp_path: Path) -> None:
 def test_the_kernel_tells_how_often_it_killed_for_memory() -> None:
     kills = kernel_oom_kills()
     assert kills is None or kills >= 0
+
+
+def test_a_full_disk_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert full_disk(tmp_path) == full_disk(tmp_path / "nothing") == ""
+    monkeypatch.setattr("worker.endings.FULL_BYTES", float("inf"))
+    assert full_disk(tmp_path) == f"; hint: the disk of {tmp_path} is full"

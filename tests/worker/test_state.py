@@ -169,3 +169,24 @@ def test_nothing_is_left_in_the_store_after_success(attempt: Callable[..., Try],
     second = attempt("b", 2).write(two="2").publish()
     second.state.discard()
     assert [*store.survey()] == []
+
+
+def test_a_store_that_does_not_let_go_harms_no_finished_stage(
+    attempt: Callable[..., Try], store: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    finished = attempt("a", 1).write(one="1").publish()
+    monkeypatch.setattr(store._files, "rm", refuse)
+    finished.state.discard()
+    assert "its state stays in the store" in caplog.text
+
+
+def test_a_file_that_goes_while_it_is_published_takes_no_other_with_it(
+    attempt: Callable[..., Try], store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = attempt("a", 1).write(kept="1")
+    monkeypatch.setattr("worker.state.finished_files", lambda _folder: ["gone", "kept"])
+    growing.publish()
+    assert store.sent == [["kept"]]
