@@ -36,6 +36,8 @@ class Container:
         self._threads, self._packets = threads, 0
 
     def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_file():  # FFmpeg would wait for a pipe, and misname a folder
+            raise DecodeFailed(self.path, 0, "not a file")
         try:
             self._file = av.open(str(self.path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:

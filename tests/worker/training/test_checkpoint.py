@@ -25,6 +25,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises((AttributeError, pickle.PicklingError)):
         checkpoint.save(path, {"a": lambda: None})
     assert checkpoint.load(path) == {"a": 1}
+    assert [found.name for found in tmp_path.iterdir()] == ["x.pt"]
 
 
 def test_pickled_code_is_refused(tmp_path: Path) -> None:

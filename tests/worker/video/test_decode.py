@@ -1,5 +1,6 @@
 import ctypes
 import gc
+import os
 from pathlib import Path
 
 import av
@@ -114,6 +115,14 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.avi").write_bytes(content)
     with pytest.raises(DecodeFailed, match=r"x\.avi: frame 0: "):
         decode_clip(tmp_path / "x.avi")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.avi").mkdir()
+    os.mkfifo(tmp_path / "pipe.avi")
+    for name in ("folder", "pipe"):
+        with pytest.raises(DecodeFailed, match=rf"{name}\.avi: frame 0: not a file"):
+            decode_clip(tmp_path / f"{name}.avi")
 
 
 def test_a_missing_clip_and_a_clip_without_pictures_are_refused(tmp_path: Path) -> None:
