@@ -55,7 +55,7 @@ class BackboneSpec(Spec):
     """`none`, `imagenet` (the library's), or the path of a local state-dict file."""
     normalization: Normalization = "weights"
     """Of its input: `weights` is what the library asks for its own weights; the others are the released code's of 001,
-    002 and TSN, for weights that came from there."""
+    002 and TSN, for weights that came from there: blue first for 002 and TSN, y before x in flow for 001."""
     finetune: FinetuneSpec | None = FinetuneSpec()
     """None extracts features with the initial weights."""
     end_to_end: EndToEndSpec | None = None
