@@ -28,6 +28,8 @@ FEATURES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 """Features of each backbone: vectors ``(D,)`` and maps ``(C, H, W)``, the default of each form first."""
 PRETRAINED = frozenset({"resnet18", "resnet101", "vgg16", "googlenet", "resnet101_v2"})
 """Backbones of whose library `imagenet` weights come; which models of timm have some, timm knows."""
+BATCH_NORM = frozenset(FEATURES) - {"vgg16"}
+"""Backbones with batch norm, for which a step of training needs two samples; what models of timm have, timm knows."""
 TIMM = "timm:"
 TIMM_FEATURES: Mapping[FeatureForm, str] = MappingProxyType({"vector": "pool", "map": "map"})
 NAME_PATTERN = rf"^({'|'.join(FEATURES)}|{TIMM}[A-Za-z0-9._-]+)$"
