@@ -101,7 +101,7 @@ class Backbone(nn.Module):
 
     def _as_expected(self, x: Tensor) -> Tensor:
         """Turn the channels of an input ``(N, C, H, W)`` as the weights expect them."""
-        return x if self.turned == 1 else x.unflatten(1, (-1, self.turned)).flip(2).flatten(1, 2)
+        return x if self.turned == 1 else x.reshape(len(x), -1, self.turned, *x.shape[2:]).flip(2).reshape(x.shape)
 
     def _path_to(self, name: str) -> tuple[str, ...]:
         if name not in self.taps:

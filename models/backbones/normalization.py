@@ -57,8 +57,6 @@ NORMALIZATIONS: Mapping[str, Normalization] = MappingProxyType(
             (123 * _LEVEL, 117 * _LEVEL, 104 * _LEVEL), (_LEVEL,) * 3, _CENTRE, _LEVELS, rgb_turned=3
         ),
         # tsn-pytorch's BNInception: likewise
-        "tsn": Normalization(
-            (128 * _LEVEL, 117 * _LEVEL, 104 * _LEVEL), (_LEVEL,) * 3, _CENTRE, _LEVELS, rgb_turned=3
-        ),
+        "tsn": Normalization((128 * _LEVEL, 117 * _LEVEL, 104 * _LEVEL), (_LEVEL,) * 3, _CENTRE, _LEVELS, rgb_turned=3),
     }
 )

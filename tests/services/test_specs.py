@@ -74,7 +74,10 @@ END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end
             {"backbone": {"name": "bn_inception", "weights": "imagenet"}},
             "backbone.weights: got imagenet, allowed: none",
         ),
-        ({"training": {"batch_size": 4}, "resources": {"gpus": 8}}, "training.batch_size: got 4, allowed: at least 16,"),
+        (
+            {"training": {"batch_size": 4}, "resources": {"gpus": 8}},
+            "training.batch_size: got 4, allowed: at least 16,",
+        ),
         (
             {"training": {"batch_size": 4}, "resources": {"gpus": 8}, "model": {"kind": "convnet"}},
             "training.batch_size: got 4, allowed: at least resources.gpus = 8",
