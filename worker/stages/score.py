@@ -96,7 +96,6 @@ def _views(features: StreamFeatures, rows: Labels, views: ViewParams | None) -> 
     return rows.repeat(views.frames), np.concatenate(runs)
 
 
-@torch.inference_mode()
 def _on_frames(
     task: Task,
     params: ScoreParams,
@@ -126,11 +125,13 @@ def _on_frames(
         pin_memory=task.device != "cpu",
     )
     average, scores = _average(params), []
-    for number, batch in enumerate(loader, 1):
-        inputs = dataset.finish(batch.to(task.device, non_blocking=True))
-        found = average(model(inputs).logits.double())
-        scores.append(found.mean(0).cpu().numpy())
-        report.progress(number, len(clips), "clips")
+    # Not around the network's making: a backbone of timm finds by a gradient what it can be cut off from.
+    with torch.inference_mode():
+        for number, batch in enumerate(loader, 1):
+            inputs = dataset.finish(batch.to(task.device, non_blocking=True))
+            found = average(model(inputs).logits.double())
+            scores.append(found.mean(0).cpu().numpy())
+            report.progress(number, len(clips), "clips")
     return np.stack(scores)
 
 
