@@ -23,7 +23,8 @@ def protocol(spec: ExperimentSpec, stream: str) -> str:
     frames += f" of the first {look.first_seconds:g} s" if look.first_seconds is not None else ""
     line = f"{frames}, {CROP_NAMES[look.crops]}, {look.average}, last epoch"
     if stream == "rgb" and not spec.model.sees_both:
-        return line
+        # Spaced frames keep a margin for the stacks of flow around them; snippets are of all frames.
+        return line if look.snippet is not None else f"{line}; frames of stack {spec.flow.stack}"
     return f"{line}; {_flow_protocol(spec.flow)}, stack {spec.flow.stack}"
 
 

@@ -39,6 +39,8 @@ class Backbone(nn.Module):
     Attributes:
         mean: what to subtract from each channel of an input in 0..1.
         std: what to divide each channel by.
+        turned: how many neighbouring channels the weights expect the other way round: 3 for blue first, 2 for flow with
+            y before x, 1 for none. Inputs are red first, and x before y, all the same.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Backbone(nn.Module):
         self.mean = tuple(rgb_mean) if channels == 3 else (FLOW_MEAN,) * channels
         self.std = tuple(rgb_std) if channels == 3 else (flow_std,) * channels
         self.translate = translate
-        self.bgr = bgr and channels == 3
+        self.turned = 3 if bgr and channels == 3 else 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn ``x (N, C, H, W)``, normalised, into its first feature: ``(N, D)``, unless cut off before."""
@@ -78,8 +80,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: if this backbone gives no such feature.
         """
-        if self.bgr:
-            x = x.flip(1)
+        x = self._as_expected(x)
         for step in self._path_to(name):
             x = self.network.get_submodule(step)(x)
         return x
@@ -97,6 +98,10 @@ class Backbone(nn.Module):
             self.network.set_submodule(step, nn.Identity())
         self.path, self.taps = kept, {name: self.taps[name]}
         return self
+
+    def _as_expected(self, x: Tensor) -> Tensor:
+        """Turn the channels of an input ``(N, C, H, W)`` as the weights expect them."""
+        return x if self.turned == 1 else x.reshape(len(x), -1, self.turned, *x.shape[2:]).flip(2).reshape(x.shape)
 
     def _path_to(self, name: str) -> tuple[str, ...]:
         if name not in self.taps:

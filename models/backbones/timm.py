@@ -81,6 +81,7 @@ class TimmBackbone(Backbone):
     def features(self, x: Tensor, name: str) -> Tensor:
         """Turn ``x (N, C, H, W)`` into ``pool (N, D)`` or ``map (N, C, H, W)``."""
         self._path_to(name)  # refuses other names
+        x = self._as_expected(x)
         if name == "pool":
             vectors: Tensor = self.network(x)
             return vectors

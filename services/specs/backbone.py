@@ -28,6 +28,8 @@ FEATURES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 """Features of each backbone: vectors ``(D,)`` and maps ``(C, H, W)``, the default of each form first."""
 PRETRAINED = frozenset({"resnet18", "resnet101", "vgg16", "googlenet", "resnet101_v2"})
 """Backbones of whose library `imagenet` weights come; which models of timm have some, timm knows."""
+BATCH_NORM = frozenset(FEATURES) - {"vgg16"}
+"""Backbones with batch norm, for which a step of training needs two samples; what models of timm have, timm knows."""
 TIMM = "timm:"
 TIMM_FEATURES: Mapping[FeatureForm, str] = MappingProxyType({"vector": "pool", "map": "map"})
 NAME_PATTERN = rf"^({'|'.join(FEATURES)}|{TIMM}[A-Za-z0-9._-]+)$"
@@ -55,7 +57,7 @@ class BackboneSpec(Spec):
     """`none`, `imagenet` (the library's), or the path of a local state-dict file."""
     normalization: Normalization = "weights"
     """Of its input: `weights` is what the library asks for its own weights; the others are the released code's of 001,
-    002 and TSN, for weights that came from there."""
+    002 and TSN, for weights that came from there: blue first for 002 and TSN, y before x in flow for 001."""
     finetune: FinetuneSpec | None = FinetuneSpec()
     """None extracts features with the initial weights."""
     end_to_end: EndToEndSpec | None = None

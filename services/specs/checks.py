@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.specs.backbone import FEATURES, PRETRAINED, TIMM, features_of
+from services.specs.backbone import BATCH_NORM, FEATURES, PRETRAINED, TIMM, BackboneSpec, features_of
 from services.specs.parts import EvaluationSpec, FusionSpec, NetworkPart, ResourceSpec
 
 FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory"}
@@ -53,15 +53,28 @@ def require_steps(network: NetworkPart, look: EvaluationSpec) -> None:
 
 
 def require_batches(network: NetworkPart, resources: ResourceSpec) -> None:
-    """Every process gets a sample of every batch."""
-    sizes = {f"{network.field('training')}.batch_size": network.training.batch_size}
+    """Every process gets a sample of every batch, and two where batch norm takes their statistics."""
+    least = network.model.least_samples
+    if network.end_to_end is not None and network.model.keeps_batch_norms:
+        least = max(least, *(_least_samples(network.backbones[stream]) for stream in network.streams))
+    _require_batch(f"{network.field('training')}.batch_size", network.training.batch_size, least, resources)
     for stream in network.streams:
-        finetune = network.backbones[stream].finetune
-        if finetune is not None:
-            sizes[f"{network.field('backbone', stream)}.finetune.batch_size"] = finetune.batch_size
-    for field, size in sizes.items():
-        if size < resources.gpus:
-            raise ValueError(f"{field}: got {size}, allowed: at least resources.gpus = {resources.gpus}")
+        backbone = network.backbones[stream]
+        if backbone.finetune is not None:
+            field = f"{network.field('backbone', stream)}.finetune.batch_size"
+            _require_batch(field, backbone.finetune.batch_size, _least_samples(backbone), resources)
+
+
+def _least_samples(backbone: BackboneSpec) -> int:
+    return 2 if backbone.name in BATCH_NORM else 1
+
+
+def _require_batch(field: str, size: int, least: int, resources: ResourceSpec) -> None:
+    needed = least * max(1, resources.gpus)
+    if size < needed:
+        allowed = f"at least resources.gpus = {needed}" if least == 1 else f"at least {needed}"
+        why = "" if least == 1 else ", since batch norm needs two samples in each process"
+        raise ValueError(f"{field}: got {size}, allowed: {allowed}{why}")
 
 
 def require_one_view(look: EvaluationSpec) -> None:

@@ -34,16 +34,23 @@ class Network(Spec):
         features: the form of each stream's features.
         sees_both: whether it takes both streams at once, and apart; others take one, or several side by side.
         trains_backbone: whether it can be trained end to end with a backbone.
+        keeps_batch_norms: whether the backbone's then still normalise by the batch.
     """
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = VECTORS
     sees_both: ClassVar[bool] = False
     trains_backbone: ClassVar[bool] = False
+    keeps_batch_norms: ClassVar[bool] = True
 
     @property
     def least_steps(self) -> int:
         """Steps that a clip must have."""
         return 1
+
+    @property
+    def least_samples(self) -> int:
+        """Samples that each process must have of a batch: two for a batch norm of the batch's own statistics."""
+        return 2 if getattr(self, "batch_norm", False) else 1
 
 
 class ConvNet(Network):
@@ -253,6 +260,7 @@ class RelationalLSTM(Network):
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     trains_backbone: ClassVar[bool] = True
+    keeps_batch_norms: ClassVar[bool] = False
     kind: Literal["relational_lstm"] = "relational_lstm"
     branches: Literal["both", "local", "non-local"] = "both"
     """`both` (Table 2), `local` (Table 3) or `non-local` (Table 1)."""

@@ -68,8 +68,8 @@ def test_protocols_are_never_mixed(database: Database) -> None:
     other = run(database, "c", {1: 0.9}, **own[2], evaluation=EvaluationSpec(frames=10))
     found = board(database, split=1)
     assert [row.name for row in found.rows] == ["b", "a"]
-    assert found.protocol == "25 frames, centre crop, probabilities, last epoch"
-    assert found.other_protocols == {"10 frames, centre crop, probabilities, last epoch": 1}
+    assert found.protocol == "25 frames, centre crop, probabilities, last epoch; frames of stack 10"
+    assert found.other_protocols == {"10 frames, centre crop, probabilities, last epoch; frames of stack 10": 1}
     chosen = board(database, split=1, protocol=next(iter(found.other_protocols)))
     assert [row.experiment_id for row in chosen.rows] == [other]
 

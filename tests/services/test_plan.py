@@ -190,12 +190,13 @@ def test_another_weights_file_under_the_same_name_is_other_work(tmp_path: Path) 
 
 
 def test_the_protocol_says_how_a_number_was_measured() -> None:
-    assert protocol(spec(), "rgb") == "25 frames, centre crop, probabilities, last epoch"
+    assert protocol(spec(), "rgb") == "25 frames, centre crop, probabilities, last epoch; frames of stack 10"
+    assert protocol(spec(flow=FlowSpec(stack=1)), "rgb").endswith("; frames of stack 1")  # nearer to a clip's ends
     look = EvaluationSpec(frames=25, snippet=30, crops="stretch", first_seconds=10)
     expected = "25 snippets of 30 frames of the first 10 s, stretched frame, probabilities, last epoch"
     assert protocol(spec(evaluation=look), "rgb") == expected
     backbone = BackboneSpec(name="tiny", end_to_end=EndToEndSpec())
     look = EvaluationSpec(frames=8, positions=4, crops="five", average="logits")
-    expected = "8 frames at 4 positions, 5 crops, logits, last epoch"
+    expected = "8 frames at 4 positions, 5 crops, logits, last epoch; frames of stack 10"
     assert protocol(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb") == expected
     assert protocol(spec(), "two-stream").endswith("; flow tvl1 +-20, stack 10")

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from services.errors import InvalidRequest
 from services.recipes import RECIPES, resolve
-from services.specs import TSLSTM, ExperimentSpec, MeanPooling
+from services.specs import TSLSTM, ConvNet, ExperimentSpec, MeanPooling
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -21,6 +21,12 @@ def test_the_paper_system_has_the_paper_numbers() -> None:
     assert (spec.model.segments, spec.model.hidden) == (3, (512,))
     assert spec.training.optimizer.learning_rate == 5e-5
     assert (spec.flow.algorithm, spec.flow.bound, spec.flow.stack, spec.evaluation.frames) == ("tvl1", 20, 10, 25)
+
+
+def test_the_two_stream_baseline_averages_the_probabilities_of_frames() -> None:
+    spec = RECIPES["two_stream_ucf101"].spec
+    assert [part.model for part in spec.networks] == [ConvNet(), ConvNet()]
+    assert (spec.evaluation.average, spec.fusion.method) == ("probabilities", "probabilities")
 
 
 def test_every_paper_has_its_systems() -> None:

@@ -74,10 +74,26 @@ END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end
             {"backbone": {"name": "bn_inception", "weights": "imagenet"}},
             "backbone.weights: got imagenet, allowed: none",
         ),
-        ({"training": {"batch_size": 4}, "resources": {"gpus": 8}}, "training.batch_size: got 4, allowed: at least"),
         (
-            {"flow_stream": {"backbone": {"finetune": {"batch_size": 2}}}, "resources": {"gpus": 4}},
-            "flow_stream.backbone.finetune.batch_size: got 2",
+            {"training": {"batch_size": 4}, "resources": {"gpus": 8}},
+            "training.batch_size: got 4, allowed: at least 16,",
+        ),
+        (
+            {"training": {"batch_size": 4}, "resources": {"gpus": 8}, "model": {"kind": "convnet"}},
+            "training.batch_size: got 4, allowed: at least resources.gpus = 8",
+        ),
+        (
+            {"training": {"batch_size": 1}, "resources": {"gpus": 0}},
+            "training.batch_size: got 1, allowed: at least 2, since batch norm needs two samples in each process",
+        ),
+        (
+            {**END_TO_END, "training": {"batch_size": 1}},
+            "training.batch_size: got 1, allowed: at least 2, since batch norm needs two samples in each process",
+        ),
+        ({"backbone": {"finetune": {"batch_size": 1}}}, "backbone.finetune.batch_size: got 1, allowed: at least 2"),
+        (
+            {"flow_stream": {"backbone": {"finetune": {"batch_size": 7}}}, "resources": {"gpus": 4}},
+            "flow_stream.backbone.finetune.batch_size: got 7, allowed: at least 8",
         ),
         (
             {"fusion": {"method": "features"}, "flow_stream": {"training": {"epochs": 3}}},
@@ -123,3 +139,17 @@ def test_any_model_of_timm_gives_features() -> None:
     assert features_of(spec.backbone.name, "vector") == ("pool",)
     assert features_of(spec.backbone.name, "map") == ("map",)
     assert features_of("resnet101", "map") == ("conv5_2", "conv5_3")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"kind": "convnet"}},
+        {"model": {"kind": "lstm", "batch_norm": False}},
+        {"model": {"kind": "relational_lstm"}, "backbone": {"end_to_end": {"snippets": 8}, "finetune": None}},
+        {**END_TO_END, "backbone": {"name": "vgg16", "end_to_end": {}, "finetune": {"batch_size": 1}}},
+    ],
+)
+def test_a_batch_of_one_does_where_no_batch_norm_measures_it(changes: dict[str, Any]) -> None:
+    spec = ExperimentSpec.model_validate({"dataset": "ucf101", "training": {"batch_size": 1}, **changes})
+    assert spec.training.batch_size == 1

@@ -41,7 +41,9 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
     except ValueError as error:
         raise UserError(f"backbone.name: {error}") from error
     if params.normalization != "weights":
-        backbone.mean, backbone.std = NORMALIZATIONS[params.normalization].of(channels)
+        normalization = NORMALIZATIONS[params.normalization]
+        backbone.mean, backbone.std = normalization.of(channels)
+        backbone.turned = normalization.turned(channels)
     try:
         weights = _first_weights(params)
         if weights is not None:

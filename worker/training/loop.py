@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from models.moving_batch_norm import MovingBatchNorm2d
 from services.errors import UserError
 from services.specs import TrainingSpec
 from worker.task import Reporter
@@ -100,8 +101,10 @@ class Loop:
 
     def _require_two_samples(self) -> None:
         least = 2 * self._world.size
-        has_batch_norm = any(name.endswith("running_mean") for name, _ in self._module.named_buffers())
-        if has_batch_norm and self._spec.batch_size < least:
+        takes_statistics = any(
+            hasattr(part, "running_mean") and not isinstance(part, MovingBatchNorm2d) for part in self._module.modules()
+        )
+        if takes_statistics and self._spec.batch_size < least:
             raise UserError(
                 f"batch_size: got {self._spec.batch_size}, allowed: at least {least}, since batch norm needs two"
                 " samples in each process"

@@ -35,7 +35,8 @@ class ClipInfo(BaseModel):
         turns: counter-clockwise quarter turns that were applied.
         interlaced: some frame says so; its two fields come woven.
         timing: of the frames: at a constant rate, at a variable one, with timestamps that fall or repeat, or without.
-        paired: packets and frames are known to pair off, so that `decode_frames` may leave out what nobody wants.
+        paired: packets and frames are known to pair off, and how one decodes depends on no picture but those that it
+            shows, so that `decode_frames` may leave out what nobody wants.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -121,7 +122,8 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
             turns=container.turns,
             interlaced=interlaced,
             timing=_timing(_times(container.format, [times for _, times in packets], shown)),
-            paired=found is not None and list(found.order) == shown,
+            # FFmpeg measures the fields of an interlaced clip's B pictures by the first of them all.
+            paired=found is not None and list(found.order) == shown and not (interlaced and found.b_pictures),
         )
 
 

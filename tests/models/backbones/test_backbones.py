@@ -169,8 +169,10 @@ def test_normalizations_of_the_papers_are_by_channel() -> None:
     rgb, flow = (NORMALIZATIONS["ts_lstm"].of(channels) for channels in (3, 4))
     assert rgb == ((0.3974, 0.3885, 0.3517), (0.2415, 0.2348, 0.2307))
     assert flow == ((0.421, 0.493, 0.421, 0.493), (0.058, 0.060, 0.058, 0.060))  # x, y, x, y
+    assert [NORMALIZATIONS["ts_lstm"].turned(channels) for channels in (3, 4)] == [1, 2]  # y before x
     for name, means in (("video_lstm", (123, 117, 104)), ("tsn", (128, 117, 104))):
         mean, std = NORMALIZATIONS[name].of(3)
         assert [(200 / 255 - m) / s for m, s in zip(mean, std, strict=True)] == pytest.approx([200 - m for m in means])
+        assert [NORMALIZATIONS[name].turned(channels) for channels in (3, 20)] == [3, 1]  # blue first
         mean, std = NORMALIZATIONS[name].of(20)
         assert [(130 / 255 - m) / s for m, s in zip(mean, std, strict=True)] == pytest.approx([2.0] * 20)

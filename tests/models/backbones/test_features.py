@@ -123,9 +123,21 @@ def test_bn_inception_sees_blue_first_and_0_to_255() -> None:
 
 def test_flow_is_not_turned_and_is_centred_at_no_motion() -> None:
     backbone = backbones.build("bn_inception", channels=10)
-    assert not backbone.bgr
+    assert backbone.turned == 1
     assert backbone.mean == (FLOW_MEAN,) * 10
     assert backbone.std == (1 / 255,) * 10  # TSN: minus 128, in 0..255
+
+
+@pytest.mark.parametrize("name", ["tiny", "timm:resnet10t"])
+def test_channels_are_turned_to_what_weights_expect(name: str) -> None:
+    flow, rgb = torch.randn(2, 4, 64, 64), torch.randn(2, 3, 64, 64)
+    for frames, turned, order in ((flow, 2, [1, 0, 3, 2]), (rgb, 3, [2, 1, 0])):
+        backbone = backbones.build(name, channels=frames.shape[1]).eval()
+        for feature in backbone.taps:
+            backbone.turned = 1
+            expected = backbone.features(frames[:, order], feature)
+            backbone.turned = turned
+            torch.testing.assert_close(backbone.features(frames, feature), expected)
 
 
 def test_googlenet_is_normalised_as_its_published_weights_want() -> None:

@@ -9,7 +9,9 @@ import torch
 
 from models import backbones
 from services.errors import UserError
+from services.stages import BackboneParams
 from worker.stages import extract
+from worker.stages.backbone import build_backbone
 from worker.video.dataset import ClipDataset, RgbSource
 from worker.video.transforms import TestTransform
 
@@ -111,6 +113,13 @@ def test_the_input_may_be_normalised_as_released_code_does(stages: Any, dataset:
     )
     features = [np.load(run.output / "features.npy") for run in (plain, other)]
     assert features[1].std() > 3 * features[0].std()  # levels of 255 instead of deviations of some 60
+
+
+@pytest.mark.parametrize(("channels", "name", "turned"), [(3, "video_lstm", 3), (3, "ts_lstm", 1), (4, "ts_lstm", 2)])
+def test_weights_of_released_code_see_the_channels_that_it_showed_them(channels: int, name: str, turned: int) -> None:
+    given = BackboneParams.model_validate({"name": "tiny", "normalization": name})
+    backbone = build_backbone(given, "rgb" if channels == 3 else "flow", channels // 2)
+    assert (backbone.turned, len(backbone.mean)) == (turned, channels)
 
 
 def test_a_feature_that_the_backbone_lacks_is_refused(stages: Any, dataset: Any) -> None:

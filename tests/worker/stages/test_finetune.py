@@ -55,6 +55,25 @@ def test_dark_and_light_are_learned(finetune: Any) -> None:
     assert finetune(augmentation=None, training=training).summary["train_accuracy"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("stream", "change"),
+    [
+        ("rgb", {"min_area": 0.1}),
+        ("rgb", {"flip": 0.0}),
+        ("rgb", {"jitter": 0.0}),
+        ("flow", {"invert_flow_on_flip": False}),
+    ],
+)
+def test_every_option_of_the_augmentation_counts(finetune: Any, stream: str, change: dict[str, Any]) -> None:
+    training = {"epochs": 1, "batch_size": 4, "optimizer": {"learning_rate": 0.01}}
+    given = {**AUGMENTATION, "flip": 1.0}
+    one, other = (
+        checkpoint.load(finetune(stream, training=training, augmentation=options).output / "model.pt")
+        for options in (given, given | change)
+    )
+    assert not torch.equal(one["backbone.network.0.weight"], other["backbone.network.0.weight"])
+
+
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
 def test_a_stopped_run_goes_on_to_the_same_weights(finetune: Any, stream: str) -> None:
     undisturbed = finetune(stream)

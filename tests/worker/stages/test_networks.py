@@ -111,6 +111,11 @@ def end_to_end(stream: str = "rgb", feature: str = "pool", **changes: Any) -> di
         ({"kind": "tsn", "partial_batch_norm": False}, end_to_end("flow"), {"frames": 3, "crops": "five"}),
         ({"kind": "memory", "hidden": 4, "controller": 4}, end_to_end(), {"frames": 4, "crops": "stretch"}),
         (
+            {"kind": "tsn", "partial_batch_norm": False},
+            end_to_end(backbone={"name": "timm:test_resnet"}),
+            {"frames": 3},
+        ),
+        (
             {"kind": "relational_lstm", "hidden": 4, "segments": 3},
             end_to_end(feature="conv4", augmentation=False),
             {"frames": 3, "positions": 2},
@@ -127,7 +132,8 @@ def test_backbone_and_network_are_trained_as_one(
     scored = stages.run("score", scoring, (*dataset[1:], trained.as_input("train")))
     np.testing.assert_allclose(read_scores(scored.output).values.sum(1), 1)
     torch.manual_seed(2)
-    before = backbones.build("tiny", channels=3 if stream == "rgb" else 4).cut(params["feature"]).state_dict()
+    first = backbones.build(params["backbone"]["name"], channels=3 if stream == "rgb" else 4)
+    before = first.cut(params["feature"]).state_dict()
     after = torch.load(trained.output / "model.pt", weights_only=True)
     kept = {name.partition("backbone.")[2]: value for name, value in after.items() if "backbone." in name}
     assert kept.keys() == before.keys()

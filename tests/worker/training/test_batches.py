@@ -100,6 +100,8 @@ def test_snippets_depend_on_seed_epoch_and_clip_alone() -> None:
     halves = [seen(feature_source(World(rank, 2)).batches(2, 0)) for rank in (0, 1)]
     assert halves[0] | halves[1] == whole
     assert seen(feature_source().batches(3, 0)) != whole
+    other = FeatureSource(Stored(), torch.arange(10), 4, 6, World(), choose=draw)
+    assert seen(other.batches(2, 0)) != whole
 
 
 def test_clips_of_equal_length_have_snippets_of_their_own() -> None:

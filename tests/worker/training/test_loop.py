@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 import models
 from services.errors import UserError
 from services.specs import OptimizerSpec
-from worker.training.batches import Batch, Source
+from worker.training.batches import Batch, Source, TensorSource
+from worker.training.distributed import World
 from worker.training.interrupt import Interrupted
-from worker.training.loop import History, Loop
+from worker.training.loop import History, Loop, seed_everything
 
 EPOCHS, STEPS = 3, 4
 MakeLoop = Callable[..., Loop]
@@ -163,6 +165,14 @@ class Exploding(nn.Module):
 def test_batch_norm_needs_two_samples(make_loop: MakeLoop) -> None:
     with pytest.raises(UserError, match="batch_size: got 1, allowed: at least 2"):
         make_loop(batch_size=1).run()
+
+
+def test_batch_norm_of_moving_statistics_does_not(make_loop: MakeLoop) -> None:
+    seed_everything(3)
+    model = models.build("relational_lstm", num_classes=3, feature_shape=(4, 2, 2), segments=2, hidden=2)
+    maps = TensorSource(torch.randn(5, 3, 4, 2, 2), torch.arange(5) % 3, 1, 3, World())
+    history = make_loop(batch_size=1, epochs=1, model=model, source=lambda _: maps).run()
+    assert np.isfinite(history[0]["train_loss"])
 
 
 def test_float16_needs_a_gpu(make_loop: MakeLoop) -> None:

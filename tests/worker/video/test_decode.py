@@ -70,6 +70,18 @@ def test_leaving_out_what_nobody_wants_changes_no_pixel(tmp_path: Path, threads:
         decode_frames(tmp_path / "x.avi", [1, 40], paired=True)
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_interlaced_b_pictures_are_not_left_out_since_others_lean_on_the_first(tmp_path: Path, b_frames: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (24, 6, 8, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    images[:, 1::2] = images[:, 1::2, ::-1]  # the second field is another picture
+    write_mpeg4(tmp_path / "x.avi", images, {"g": "12", "bf": str(b_frames), "flags": "+ildct+ilme"})
+    info = probe_clip(tmp_path / "x.avi")
+    assert (info.interlaced, info.paired) == (True, b_frames == 0)
+    frames = decode_clip(tmp_path / "x.avi")
+    for chosen in ([2], [17, 5], list(range(2, 24, 3))):
+        np.testing.assert_array_equal(decode_frames(tmp_path / "x.avi", chosen, paired=info.paired), frames[chosen])
+
+
 def test_a_pairing_that_no_longer_holds_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     with av.open(str(path), "w") as container:
