@@ -25,6 +25,7 @@ ASPECT = (3 / 4, 4 / 3)  # 001, sec. 4.1
 CROP_TRIES = 10  # as fb.resnet.torch, on which 001's code is built
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BRIGHTNESS, CONTRAST, SATURATION = range(3)  # what a colour jitter changes
+CACHED_CLIPS = 4  # as many as a processor jitters at once: fewer cost more calls, more leave its cache
 PIXEL_CHANNELS = 4  # up to which torch resizes whole pixels of bytes at once
 
 
@@ -257,7 +258,7 @@ class TrainTransform(Transform):
             return super().finish(frames, None, out)
         if out is None:
             out = torch.empty(frames.shape, device=frames.device)
-        at_once = 1 if frames.device.type == "cpu" else len(frames)  # as much as a processor's cache holds
+        at_once = CACHED_CLIPS if frames.device.type == "cpu" else len(frames)
         for first in range(0, len(frames), at_once):
             some = slice(first, first + at_once)
             values = color_jitter_(out[some].copy_(frames[some]).div_(255), colours[some])
