@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from worker.task import replacing
+
 CHECKPOINT_FILE = "checkpoint.pt"
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Replace a file of tensors and plain values, also across a power cut; one process at a time may write it.
-
-    Where that fails the old file stays, and the part that was written does not keep a full disk full.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Replace a file by tensors and plain values; see `replacing`."""
+    with replacing(path) as file:
+        torch.save(content, file)
 
 
 def load(path: Path) -> dict[str, Any]:
