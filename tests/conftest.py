@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import psycopg
 import pytest
 import redis
@@ -32,6 +33,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if rows:
         terminalreporter.section("parameters")
         terminalreporter.write_line("\n".join(rows))
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Root of an artifact store: a folder, and a file system that is not this machine's; empty."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    return "memory://twostream"
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,17 @@ from cli.stack.http import status_of
 from cli.stack.process import Command, Process, StackError
 from tests.cli.stacks import listening
 
-APPLICATION = """
-import os, subprocess, sys
+BYSTANDER = (sys.executable, "-c", "import time; time.sleep(600)")
+"""A program that holds what it inherits for longer than a test lasts; whoever starts it ends it."""
+APPLICATION = f"""
+import os, subprocess
 
 def create_app():
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False)
+    subprocess.Popen({BYSTANDER!r}, close_fds=False)
     async def application(scope, receive, send):
         if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+            await send({{"type": "http.response.start", "status": 200, "headers": []}})
+            await send({{"type": "http.response.body", "body": str(os.getpid()).encode()}})
     return application
 
 def broken():
@@ -59,13 +61,15 @@ def answer(listener) -> int:
 
 
 def test_a_part_serves_the_socket_that_only_it_is_handed(serve, listener, tmp_path):
-    other = Process.start(Command("other", (sys.executable, "-c", "import time; time.sleep(600)"), tmp_path / "other"))
-    part = serve()
-    assert answer(listener) == part.pid
-    assert len(psutil.Process(part.pid).children()) == 1
-    assert other.running()
-    assert listening(psutil.Process(), ports.port_of(listener)) == {os.getpid(), part.pid}
-    other.stop()
+    other = Process.start(Command("other", BYSTANDER, tmp_path / "other"))
+    try:
+        part = serve()
+        assert answer(listener) == part.pid
+        assert len(psutil.Process(part.pid).children()) == 1
+        assert other.running()
+        assert listening(psutil.Process(), ports.port_of(listener)) == {os.getpid(), part.pid}
+    finally:
+        other.stop()
 
 
 def test_a_client_waits_from_one_server_to_the_next_and_nobody_takes_the_port(serve, listener):

@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from services.artifacts import ArtifactStore, modified_at
@@ -13,15 +12,9 @@ from services.errors import Unavailable
 KEY = "ab" * 32
 
 
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """A store on a folder, and one on a file system that is not this machine's."""
-    if request.param == "folder":
-        return ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    memory.pseudo_dirs[:] = [""]
-    return ArtifactStore("memory://twostream", tmp_path / "cache")
+@pytest.fixture
+def store(store_root: str, tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(store_root, tmp_path / "cache")
 
 
 def folder(path: Path, **files: str) -> Path:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from services.artifacts import ArtifactStore
@@ -35,14 +34,9 @@ class Watched(ArtifactStore):
         return super().add(folder, files, *place)
 
 
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Watched:
-    if request.param == "folder":
-        return Watched(str(tmp_path / "store"), tmp_path / "cache")
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    memory.pseudo_dirs[:] = [""]
-    return Watched("memory://twostream", tmp_path / "cache")
+@pytest.fixture
+def store(store_root: str, tmp_path: Path) -> Watched:
+    return Watched(store_root, tmp_path / "cache")
 
 
 class Try:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from sqlalchemy import select, update
 
@@ -104,15 +103,9 @@ def set_stages(database: Database, condition: Any, **values: Any) -> None:
         session.execute(update(StageRow).where(condition).values(**values))
 
 
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """A store on a folder, and one on a file system that is not this machine's."""
-    if request.param == "folder":
-        return ArtifactStore(str(tmp_path / "store"), tmp_path / "fetched")
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    memory.pseudo_dirs[:] = [""]
-    return ArtifactStore("memory://twostream", tmp_path / "fetched")
+@pytest.fixture
+def store(store_root: str, tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(store_root, tmp_path / "fetched")
 
 
 @pytest.fixture

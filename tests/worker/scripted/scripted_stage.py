@@ -20,7 +20,7 @@ from worker.training.interrupt import Interrupted, interrupt
 LONG_SECONDS = 60
 """Stands for work without end: longer than any test waits, and short enough to leave nothing behind if a test fails."""
 STEP_SECONDS = 0.01
-"""Stands for a step of training."""
+"""Stands for a step of training, and for the time between two looks for a file by which a test says to go on."""
 
 
 def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
@@ -69,11 +69,11 @@ def parts(task: Task, report: Reporter) -> None:
     (task.state / "first").write_text("1")
     report.checkpoint(clips=1)
     while not (task.state / "go").exists():
-        time.sleep(0.01)
+        time.sleep(STEP_SECONDS)
     (task.state / "second").write_text("2")
     report.metrics(1, {"train_loss": 1.0})
     while not (task.state / "end").exists():
-        time.sleep(0.01)
+        time.sleep(STEP_SECONDS)
 
 
 def deaf(task: Task, report: Reporter) -> None:

@@ -173,7 +173,7 @@ def test_a_long_clip_hides_no_shorter_one_that_is_done(
         if path.name == "c.avi":  # the longest, which comes first
             deadline = time.monotonic() + 10
             while len(told) < 2 and time.monotonic() < deadline:
-                time.sleep(0.01)
+                time.sleep(0.01)  # the stage writes its events in another thread, and tells nobody
                 told[:] = events(task, "checkpoint")
         yield from iterate_frames(path, colour)
 
