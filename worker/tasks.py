@@ -75,6 +75,8 @@ class Station:
     def close(self) -> None:
         """End in order; the stages have been asked to stop before."""
         self.worker.stopping.set()
+        if self._pulse.is_alive():
+            self._pulse.join()  # a last sign of life would come behind the farewell, and make a ghost
         self.worker.forkservers.close()
         with self.worker.database.transaction() as session:
             workers.leave(session, self.worker.id)

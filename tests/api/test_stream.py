@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from fastapi import sse
-from starlette.concurrency import run_in_threadpool
 
 from api import stream
 
@@ -125,18 +125,23 @@ def test_largest_last_event_id_is_harmless(client, submit):
     assert [event.event for event in told] == ["end"]
 
 
-def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit):
+def test_an_idle_stream_holds_neither_connection_nor_thread(client, database, submit):
     made = submit()
 
-    async def watch() -> tuple[int, int]:
+    async def watch() -> tuple[list[int], list[float]]:
         events = stream.events(made["id"], database)
         await anext(events)
         waiting = asyncio.ensure_future(anext(events))
-        await asyncio.sleep(0.12)  # in the pause between two looks, most of the time
-        held = [database.engine.pool.checkedout() for _ in range(20) if not await asyncio.sleep(0.005)]
-        idle_thread = await run_in_threadpool(threading.active_count)
-        waiting.cancel()
-        return min(held), idle_thread
+        connections, threads = [], []
+        for _ in range(50):
+            await asyncio.sleep(0.005)  # looks and the pauses between them, most of the time a pause
+            connections.append(database.engine.pool.checkedout())
+            threads.append(to_thread.current_default_thread_limiter().borrowed_tokens)
+        client.post(f"/experiments/{made['id']}/cancel")
+        await waiting  # not cancelled: a look would go on behind it, and outlive the pool that lent it a connection
+        await events.aclose()
+        return connections, threads
 
-    held, _ = asyncio.run(watch())
-    assert held == 0
+    connections, threads = asyncio.run(watch())
+    assert min(connections) == 0
+    assert min(threads) == 0
