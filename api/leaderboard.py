@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from api.board import Leaderboard, Metric, Split, Stream
 from api.deps import DatabaseDep, Name
-from services import leaderboard
+from services import leaderboard, registry
 
 router = APIRouter(tags=["leaderboard"])
 
@@ -31,7 +31,7 @@ def board(
     with database.transaction() as session:
         found = leaderboard.rank(
             session,
-            dataset=dataset,
+            dataset=registry.get(session, dataset).name,
             split=None if split == "mean" else int(split),
             stream=stream,
             metric=metric,

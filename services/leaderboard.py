@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services.db.tables import ExperimentRow, ResultRow
+from services.db.tables import ResultRow
 from services.errors import InvalidRequest
 from services.results import METRICS
 
@@ -99,11 +99,6 @@ def rank(
     )
     rest = tuple(_standing(row, metric, singles, None) for row in incomplete)
     return Board(dataset, split, stream, metric, chosen, others, rows, rest)
-
-
-def datasets(session: Session) -> list[str]:
-    """Return the names of the datasets that have results."""
-    return sorted(session.scalars(select(ExperimentRow.dataset).distinct()))
 
 
 def _protocols(session: Session, dataset: str, split: int | None, stream: str) -> dict[str, int]:

@@ -77,6 +77,13 @@ def test_bad_queries_are_422(shared, query, field, allowed):
     assert allowed in error["allowed"]
 
 
+def test_a_dataset_that_is_not_registered_is_404(shared):
+    answer = get(shared, dataset="ucf1O1")
+    assert answer.status_code == 404
+    assert "ucf1O1" in answer.json()["detail"]
+    assert "motion_shapes" in answer.json()["detail"]
+
+
 def test_dataset_is_needed(shared):
     answer = shared.get("/leaderboard")
     assert answer.status_code == 422
