@@ -1,4 +1,4 @@
-"""Shapes of the leaderboard's answer."""
+"""Shapes of measured results: an experiment's own, and the leaderboard's answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,51 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
+from services.db.tables import ResultRow
 from services.leaderboard import Board, Standing
 
 Split = Literal["mean", "1", "2", "3"]
 Stream = Literal["rgb", "flow", "two-stream"]
 Metric = Literal["top1", "top5", "mean_class"]
+
+
+class Result(BaseModel):
+    """What one stream of an experiment reached; rates are between 0 and 1.
+
+    Attributes:
+        split: null for the mean over all splits of the dataset.
+        seed: null for the mean over seeds, which the leaderboard ranks.
+        std: standard deviation over seeds, of the mean over splits that over splits; null where there is only one.
+        confidence_interval: 95 %, of top-1.
+        categories: top-1 by coarse category, pooled over its clips; empty for datasets other than UCF101, null where
+            they were not measured.
+        missing_splits: those without which there is no mean.
+        stage_key: of the stage whose output holds the accuracies of the classes too.
+    """
+
+    stream: Stream
+    split: int | None
+    seed: int | None
+    protocol: str
+    top1: float | None
+    top5: float | None
+    mean_class: float | None
+    std: float | None
+    confidence_interval: tuple[float, float] | None
+    categories: dict[str, float] | None
+    clips: int | None
+    seeds: int
+    missing_splits: list[int]
+    stage_key: str | None
+
+    @classmethod
+    def of(cls, row: ResultRow) -> Self:
+        """Shape a row of the result table."""
+        return cls(
+            **{name: getattr(row, name) for name in cls.model_fields.keys() - {"std", "confidence_interval"}},
+            std=row.spread,
+            confidence_interval=None if row.lower is None or row.upper is None else (row.lower, row.upper),
+        )
 
 
 class Entry(BaseModel):

@@ -10,10 +10,12 @@ from fastapi import APIRouter, BackgroundTasks, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from api.authentication import CallerDep
+from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
 from services import experiments, recipes, submission
+from services import results as measured
 from services.specs import ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -90,6 +92,15 @@ def stages(experiment_id: Id, database: DatabaseDep) -> list[Stage]:
     with database.transaction() as session:
         found = experiments.stages(session, experiment_id)
     return [Stage.of(view) for view in found]
+
+
+@router.get("/{experiment_id}/results")
+def results(experiment_id: Id, database: DatabaseDep) -> list[Result]:
+    """Return what each stream reached by split and seed, and the means; empty until scores are fused."""
+    with database.transaction() as session:
+        experiments.get(session, experiment_id)
+        found = measured.listing(session, experiment_id)
+    return [Result.of(row) for row in found]
 
 
 @router.get("/{experiment_id}/logs", response_class=PlainTextResponse)

@@ -91,6 +91,11 @@ def percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.2f} %"
 
 
+def interval(bounds: Sequence[float] | None) -> str | None:
+    """Word the bounds of a rate between 0 and 1."""
+    return " to ".join(map(percent, bounds)) if bounds else None
+
+
 def ago(timestamp: str | None) -> str:
     """Word an ISO timestamp as the time since."""
     if timestamp is None:

@@ -25,12 +25,19 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of one stream on one split with one seed; rates are between 0 and 1."""
+    """The numbers of one stream on one split with one seed; rates are between 0 and 1.
+
+    Attributes:
+        values: rate by metric.
+        categories: top-1 by category, where the dataset's classes have any.
+        clips: how many there were.
+    """
 
     stream: str
     split: int
     seed: int
     values: dict[str, float]
+    categories: dict[str, float]
     clips: int
     stage_key: str
 
@@ -60,6 +67,12 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         outbox.add_results(session, experiment.id, _metrics_of(stream, rows), now)
 
 
+def listing(session: Session, experiment_id: str) -> list[ResultRow]:
+    """Return an experiment's results by stream; a mean comes after what it is the mean of."""
+    order = (ResultRow.stream, ResultRow.split.nulls_last(), ResultRow.seed.nulls_last())
+    return list(session.scalars(select(ResultRow).where(ResultRow.experiment_id == experiment_id).order_by(*order)))
+
+
 def wilson(rate: float, clips: int) -> tuple[float, float]:
     """Return Wilson's 95 % confidence interval of a rate.
 
@@ -83,6 +96,7 @@ def _read(stage: StageRow) -> Iterable[Measured]:
             split=entry["split"],
             seed=entry["seed"],
             values={name: metrics[name] for name in METRICS},
+            categories=entry.get("per_category", {}),
             clips=metrics["clips"],
             stage_key=stage.key,
         )
@@ -97,6 +111,7 @@ def _seed_row(entry: Measured) -> dict[str, Any]:
         "clips": entry.clips,
         "lower": lower,
         "upper": upper,
+        "categories": entry.categories,
         "stage_key": entry.stage_key,
     }
 
@@ -113,6 +128,7 @@ def _split_row(entries: Sequence[Measured]) -> dict[str, Any]:
         "clips": clips,
         "lower": lower,
         "upper": upper,
+        "categories": _means([entry.categories for entry in entries]),
         "seeds": len(entries),
         "spread": statistics.stdev(rates) if len(rates) > 1 else None,
     }
@@ -130,8 +146,15 @@ def _mean_row(by_split: dict[int, dict[str, Any]], splits: Sequence[int]) -> dic
     lower, upper = wilson(values["top1"], clips)
     spread = statistics.stdev(row["top1"] for row in rows) if len(rows) > 1 else None
     return {
-        **values, "split": None, "clips": clips, "lower": lower, "upper": upper, "seeds": seeds, "spread": spread
+        **values, "split": None, "clips": clips, "lower": lower, "upper": upper, "seeds": seeds, "spread": spread,
+        "categories": _means([row["categories"] for row in rows]),
     }  # fmt: skip
+
+
+def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each name that all have."""
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: statistics.fmean(part[name] for part in parts) for name in names}
 
 
 def _write(
@@ -147,7 +170,7 @@ def _write(
     }
     blank: dict[str, Any] = {
         "seed": None, "top1": None, "top5": None, "mean_class": None, "clips": None, "spread": None, "lower": None,
-        "upper": None, "seeds": 1, "missing_splits": [], "stage_key": None,
+        "upper": None, "seeds": 1, "missing_splits": [], "categories": None, "stage_key": None,
     }  # fmt: skip
     query = insert(ResultRow).values([shared | blank | row for row in rows])
     columns = {name: query.excluded[name] for name in blank if name != "seed"}

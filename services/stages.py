@@ -226,6 +226,7 @@ VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {
     "extract": 3,
     "train": 3,
     "score": 3,
+    "fuse": 2,
 }
 """Raised when the code of a kind changes what its output means."""
 

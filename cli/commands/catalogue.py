@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import JsonOption, percent, plain, print_json, print_table
+from cli.output import JsonOption, interval, percent, plain, print_json, print_table
 from services.datasets.annotations import Annotations
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
@@ -51,8 +51,7 @@ def print_board(board: dict[str, Any]) -> None:
 
 
 def _row(row: dict[str, Any], splits: list[str]) -> tuple[object, ...]:
-    interval = row["confidence_interval"]
-    between = f"{percent(interval[0])} to {percent(interval[1])}" if interval else None
+    between = interval(row["confidence_interval"])
     spread = None if row["std"] is None else percent(row["std"])
     values = (percent(row["splits"].get(split)) for split in splits)
     return row["rank"], row["name"], row["model"], percent(row["value"]), between, spread, *values, row["experiment_id"]

@@ -1,4 +1,4 @@
-"""`submit`, `watch`, `cancel`, `retry`, `list`, `show` and `logs`."""
+"""`submit`, `watch`, `cancel`, `retry`, `list`, `show`, `results` and `logs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, ago, plain, print_json, print_table, stages_done
+from cli.output import JsonOption, ago, interval, percent, plain, print_json, print_table, stages_done
 from cli.watch import Watch
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
@@ -98,6 +98,28 @@ def show(experiment: Id, json: JsonOption = False) -> None:
     print_table("stages", ("stage", "state", "progress#", "attempt#", "reused", "message"), rows)
 
 
+def results(experiment: Id, json: JsonOption = False) -> None:
+    """Show what an experiment reached by stream, split and seed, and the means.
+
+    On UCF101 also by coarse category.
+    """
+    with Client.connect() as client:
+        found = client.get(f"/experiments/{experiment}/results")
+    if json:
+        print_json(found)
+        return
+    columns = ("stream", "split#", "seed#", "top1#", "95 % interval#", "std#", "top5#", "mean_class#", "clips#")
+    print_table("results", columns, map(_result, found), empty="none yet")
+    means = [result for result in found if result["seed"] is None and result["categories"]]
+    if means:
+        categories = sorted({name for result in means for name in result["categories"]})
+        rows = (
+            (result["stream"], _split(result), *(percent(result["categories"].get(name)) for name in categories))
+            for result in means
+        )
+        print_table("top1 by category", ("stream", "split#", *(f"{name}#" for name in categories)), rows)
+
+
 def logs(
     experiment: Id,
     stage: Annotated[str | None, typer.Option(help="Only this stage, by name or key.")] = None,
@@ -143,6 +165,20 @@ def _change(experiment: str, verb: str, *, json: bool) -> None:
         print_json(answer)
     else:
         print(f"{answer['id']}  {answer['state']}")
+
+
+def _result(result: dict[str, Any]) -> tuple[object, ...]:
+    between = interval(result["confidence_interval"])
+    if result["missing_splits"]:
+        between = f"needs split {', '.join(map(str, result['missing_splits']))}"
+    rates = [percent(result[name]) for name in ("top1", "top5", "mean_class")]
+    seed = "mean" if result["seed"] is None else result["seed"]
+    spread = None if result["std"] is None else percent(result["std"])
+    return result["stream"], _split(result), seed, rates[0], between, spread, *rates[1:], result["clips"]
+
+
+def _split(result: dict[str, Any]) -> object:
+    return "mean" if result["split"] is None else result["split"]
 
 
 def _done(experiment: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ accuracy of one is pooled over its clips: only so do the printed values of ConvL
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -47,12 +47,18 @@ _FEW = {
 }
 SPORTS = "Sports"
 CATEGORIES: tuple[str, ...] = (*_FEW, SPORTS)
-_CATEGORY_OF = {name: category for category, names in _FEW.items() for name in names.split()}
+CATEGORY_OF = {name: category for category, names in _FEW.items() for name in names.split()}
+"""Of the classes that are no sports."""
 
 
-def category_of(name: str) -> str:
-    """Return the coarse category of a UCF101 class; the 50 classes of no other one are sports."""
-    return _CATEGORY_OF.get(name, SPORTS)
+def categories_of(classes: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the coarse category of each of UCF101's classes, or None for the classes of another dataset.
+
+    The 50 classes that are in no other category are sports.
+    """
+    if len(set(classes)) != OFFICIAL["ucf101"].classes or not CATEGORY_OF.keys() <= set(classes):
+        return None
+    return tuple(CATEGORY_OF.get(name, SPORTS) for name in classes)
 
 
 def deviations(annotations: Annotations, official: OfficialCounts) -> tuple[str, ...]:

@@ -241,6 +241,7 @@ class ResultRow(Base):
     upper: Mapped[float | None]
     seeds: Mapped[int] = mapped_column(server_default="1")
     missing_splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{}'"))
+    categories: Mapped[Json | None]
     stage_key: Mapped[str | None] = mapped_column(ForeignKey("stage.key"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 

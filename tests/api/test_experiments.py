@@ -280,3 +280,29 @@ def test_number_of_five_thousand_digits(shared):
     content = b'{"dataset": "motion_shapes", "priority": ' + b"9" * 5000 + b"}"
     found = problem(shared.post("/experiments", content=content, headers={"content-type": "application/json"}), 400)
     assert "numbers of at most 4300 digits" in found["detail"]
+
+
+def test_results_by_stream_split_and_seed(client, submit, worker):
+    made = submit(splits=[1, 2], streams=["rgb", "flow"])
+    address = f"/experiments/{made['id']}/results"
+    assert client.get(address).json() == []
+    worker(0.75).finish_all()
+    found = client.get(address).json()
+    assert [(entry["stream"], entry["split"], entry["seed"]) for entry in found] == [
+        (stream, split, seed)
+        for stream in ("flow", "rgb", "two-stream")
+        for split, seed in ((1, 0), (1, None), (2, 0), (2, None), (None, None))
+    ]
+    first, mean, *_, lacking = found
+    assert (first["top1"], first["top5"], first["mean_class"], first["clips"]) == (0.75, 1.0, 0.75, 100)
+    low, high = first["confidence_interval"]
+    assert low < 0.75 < high
+    assert (first["categories"], first["std"], first["seeds"]) == ({}, None, 1)
+    fuse = [stage for stage in client.get(f"/experiments/{made['id']}/stages").json() if stage["kind"] == "fuse"]
+    assert first["stage_key"] == next(stage["key"] for stage in fuse if stage["split"] == 1)
+    assert (mean["top1"], mean["stage_key"]) == (0.75, None)
+    assert (lacking["top1"], lacking["confidence_interval"], lacking["missing_splits"]) == (None, None, [3])
+
+
+def test_results_of_nothing_are_404(shared):
+    problem(shared.get("/experiments/exp_nothing/results"), 404)

@@ -15,7 +15,9 @@ from cli.main import main
 from cli.stack import ports
 from cli.stack.api import Api
 from cli.stack.process import Process
+from services.db.engine import Database
 from services.db.migrate import upgrade
+from tests.services.conftest import Decreed, result
 
 SPEC = """
 name: small
@@ -29,13 +31,21 @@ SEEDS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def api(servers, empty_database, redis_server):
-    """Base URL of a real API process on a database of its own."""
+def database(empty_database):
+    """The database of the API."""
     url = empty_database()
     upgrade(url)
+    database = Database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def api(servers, database, redis_server):
+    """Base URL of a real API process on a database of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
     given = {
-        "TWOSTREAM_DATABASE_URL": url,
+        "TWOSTREAM_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
         "TWOSTREAM_REDIS_URL": redis_server,
         "TWOSTREAM_HOME": str(servers / "home"),
     }
@@ -92,6 +102,27 @@ def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submit
     assert twostream("retry", submitted)[0] == 0
     assert twostream("logs", submitted)[0] == 0
     assert json.loads(twostream("logs", submitted, "--json")[1]) == {"id": submitted, "logs": ""}
+
+
+def test_results_are_shown_with_their_means_and_categories(twostream, submitted, database):
+    assert twostream("results", submitted) == (0, "results: none yet\n", "")
+    worker = Decreed(database)
+
+    def end(claim):
+        entry = result("rgb", 1, claim.params.get("seed"), 0.25)
+        entry["per_category"] = {"Sports": 0.5, "Body-Motion Only": 0.125}
+        worker.succeed(claim, **({"results": [entry]} if claim.kind == "fuse" else {}))
+
+    worker.run_all(end)
+    code, out, _ = twostream("results", submitted)
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[3].startswith("rgb 1 mean 25.00 % 17.55 % to 34.30 % - 100.00 % 25.00 % 100")
+    assert lines[4] == "rgb mean mean - needs split 2, 3 - - - -"
+    assert lines[-2:] == ["stream split Body-Motion Only Sports", "rgb 1 12.50 % 50.00 %"]
+    found = json.loads(twostream("results", submitted, "--json")[1])
+    assert [entry["split"] for entry in found] == [1, 1, None]
+    assert twostream("results", "exp_nothing")[0] == 3
 
 
 def test_json_is_the_apis_answer(twostream, submitted):

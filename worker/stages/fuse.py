@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from services.datasets.official import categories_of
 from services.errors import DataError, UserError
 from services.specs import Stream
 from services.stages import FuseParams
@@ -34,7 +35,7 @@ from worker.stages.scores import (
 from worker.task import Reporter, Task, write_atomically
 
 RESULTS_FILE = "results.json"
-RANKED = ("stream", "split", "seed", "metrics")  # what the leaderboard reads of a result
+REPORTED = ("stream", "split", "seed", "metrics", "per_category")  # what the service reads of a result
 SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
 
 
@@ -42,7 +43,7 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     """Write ``results.json``, one entry for each stream and one for both, and ``scores.json`` of the whole system.
 
     Returns:
-        ``results``: for each entry its stream, split, seed and metrics.
+        ``results``: for each entry its stream, split, seed, metrics, and accuracies by category where there are any.
 
     Raises:
         DataError: score files of other clips, labels or classes.
@@ -56,7 +57,7 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     results = [_result(system, name) for system, name in zip(systems, names, strict=True)]
     write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
     write_scores(task.output, systems[-1])
-    return {"results": [{name: result[name] for name in RANKED} for result in results]}
+    return {"results": [{name: result[name] for name in REPORTED} for result in results]}
 
 
 def fuse(files: Sequence[ScoreFile], params: FuseParams) -> ScoreFile:
@@ -133,11 +134,12 @@ def _name(system: ScoreFile) -> str:
 
 
 def _result(system: ScoreFile, stream: str) -> dict[str, Any]:
-    metrics = measure(system.values, system.truth)
+    metrics = measure(system.values, system.truth, categories_of(system.classes))
     return {
         "stream": stream,
         "split": system.split,
         "seed": system.seed,
         "metrics": metrics.numbers(),
         "per_class": {system.classes[label]: value for label, value in metrics.per_class.items()},
+        "per_category": metrics.per_category,
     }

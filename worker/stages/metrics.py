@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ class Metrics:
         correct: clips whose label has the highest score.
         clips: number of clips.
         per_class: top-1 accuracy by label, of the classes that have clips.
+        per_category: top-1 accuracy by category, pooled over its clips, of those that have clips (000, Table 1).
     """
 
     top1: float
@@ -28,19 +30,28 @@ class Metrics:
     correct: int
     clips: int
     per_class: dict[int, float]
+    per_category: dict[str, float]
 
     def numbers(self) -> dict[str, float]:
-        """Return all but the accuracies per class."""
+        """Return all but the accuracies of parts."""
         return {name: getattr(self, name) for name in ("top1", "top5", "mean_class", "correct", "clips")}
 
 
-def measure(scores: Scores, labels: Labels) -> Metrics:
-    """Compare ``scores (N, K)`` with ``labels (N,)``; of equal scores the lower label counts as the higher score."""
+def measure(scores: Scores, labels: Labels, categories: Sequence[str] | None = None) -> Metrics:
+    """Compare scores with labels; of equal scores the lower label counts as the higher score.
+
+    Args:
+        scores: float (N, K).
+        labels: int (N,).
+        categories: that of each of the K classes, if they have any.
+    """
     own = scores[np.arange(len(labels)), labels][:, None]
     before = np.arange(scores.shape[1]) < labels[:, None]
     ranks = ((scores > own) | ((scores == own) & before)).sum(axis=1)
     hits = ranks == 0
     per_class = {int(label): float(hits[labels == label].mean()) for label in np.unique(labels)}
+    of_clips = np.array(categories)[labels] if categories is not None else np.array([])
+    per_category = {str(name): float(hits[of_clips == name].mean()) for name in np.unique(of_clips)}
     return Metrics(
         top1=float(hits.mean()),
         top5=float((ranks < 5).mean()),
@@ -48,4 +59,5 @@ def measure(scores: Scores, labels: Labels) -> Metrics:
         correct=int(hits.sum()),
         clips=len(labels),
         per_class=per_class,
+        per_category=per_category,
     )

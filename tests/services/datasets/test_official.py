@@ -4,7 +4,7 @@ import pytest
 
 from services.datasets.annotations import Annotations, Line, ListedClip, Split
 from services.datasets.layouts import LAYOUTS, read_annotations
-from services.datasets.official import CATEGORIES, OFFICIAL, category_of, deviations, shared_groups
+from services.datasets.official import CATEGORIES, OFFICIAL, categories_of, deviations, shared_groups
 from services.datasets.ucf101 import group_of
 
 LISTS = Path(__file__).parents[4] / "shared/data/annotations"
@@ -28,13 +28,24 @@ def test_groups_and_categories_of_ucf101() -> None:
     annotations = read_annotations("ucf101", LISTS / "ucf101")
     tested = {n: {group_of(clip.path) for clip in split.test} for n, split in annotations.splits.items()}
     assert tested == {1: set(range(1, 8)), 2: set(range(8, 15)), 3: set(range(15, 22))}
-    categories = [category_of(name) for name in annotations.classes]
+    categories = categories_of(annotations.classes)
+    assert categories is not None
     assert [categories.count(name) for name in CATEGORIES] == [20, 16, 5, 10, 50]
     counts = [
-        [sum(category_of(annotations.classes[clip.label]) == name for clip in split.test) for name in CATEGORIES]
+        [sum(categories[clip.label] == name for clip in split.test) for name in CATEGORIES]
         for split in annotations.splits.values()
     ]
     assert counts == [[747, 540, 193, 401, 1902], [735, 533, 197, 396, 1873], [711, 536, 189, 409, 1851]]
+
+
+@pytest.mark.data
+@needs_lists
+def test_other_datasets_have_no_categories() -> None:
+    assert categories_of(read_annotations("hmdb51", LISTS / "hmdb51").classes) is None
+    classes = list(read_annotations("ucf101", LISTS / "ucf101").classes)
+    assert categories_of(classes[:-1]) is None
+    assert categories_of([*classes[:-1], classes[0]]) is None
+    assert categories_of([f"class {number}" for number in range(101)]) is None
 
 
 def test_deviations_and_leaks_are_named() -> None:

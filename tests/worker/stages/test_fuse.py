@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.datasets.official import CATEGORY_OF
 from services.errors import DataError, UserError
 from worker.stages.scores import ScoreFile, read_scores, write_scores
 from worker.task import StageInput
@@ -58,7 +59,20 @@ def test_two_streams_give_three_results(stages: Any, score_input: Any) -> None:
     assert entries["flow"]["split"] == 2
     assert entries["flow"]["seed"] == 5
     assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb", "flow", "two-stream"]
-    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics"}
+    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics", "per_category"}
+    assert finished.summary["results"][0]["per_category"] == {}
+
+
+def test_the_classes_of_ucf101_have_categories(stages: Any, score_input: Any) -> None:
+    names = sorted({*CATEGORY_OF, *(f"Sport{number}" for number in range(50))})
+    labels = tuple(names.index(name) for name in ("Haircut", "YoYo", "Typing", "Sport7"))
+    scores = np.eye(101)[[labels[0], labels[1], labels[0], labels[3]]]
+    clips = ("a", "b", "c", "d")
+    given = score_input("rgb", scores=scores.tolist(), classes=tuple(names), clips=clips, labels=labels)
+    finished = stages.run("fuse", params("probabilities"), (given,))
+    expected = {"Human-Human Interaction": 1.0, "Human-Object Interaction": 0.5, "Sports": 1.0}
+    assert results(finished)["rgb"]["per_category"] == expected
+    assert finished.summary["results"][0]["per_category"] == expected
 
 
 def test_probabilities_are_averaged_by_weight(stages: Any, score_input: Any) -> None:

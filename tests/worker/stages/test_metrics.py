@@ -15,6 +15,12 @@ def test_small_case() -> None:
     assert metrics.per_class == {0: 1.0, 1: 0.5, 2: 0.0}
 
 
+def test_categories_are_pooled_over_their_clips() -> None:
+    scores = np.eye(4)[[0, 0, 1, 0, 3]]
+    metrics = measure(scores, np.array([0, 1, 1, 1, 3]), ("odd", "even", "odd", "few"))
+    assert metrics.per_category == {"odd": 1.0, "even": pytest.approx(1 / 3), "few": 1.0}
+
+
 def test_top5_is_among_the_five_highest() -> None:
     scores = np.tile(np.arange(7.0), (7, 1))
     assert measure(scores, np.arange(7)).top5 == pytest.approx(5 / 7)
