@@ -11,15 +11,17 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from services.errors import Unavailable
+from services.errors import Denied, Unavailable
 from services.files import finished_files, is_unfinished, link_file
 
 STAGES_FOLDER, TRASH_FOLDER = "stages", ".trash"
@@ -62,6 +64,7 @@ class ArtifactStore:
         self._files, self._root = fsspec.url_to_fs(root)
         self._cache = cache
         self.is_local = isinstance(self._files, LocalFileSystem)
+        self._errors = OSError if self.is_local else Exception  # an object store's library has errors of its own
 
     def publish(self, folder: Path, key: str, attempt: int, name: str = "output") -> str:
         """Copy a folder into the store and return the name by which ``fetch`` finds it; done again it is replaced.
@@ -82,7 +85,7 @@ class ArtifactStore:
         """
         place = _place(key, attempt, name)
         target = f"{self._root}/{place}"
-        try:
+        with self._asked():
             if self.is_local:
                 Path(target).mkdir(parents=True, exist_ok=True)
                 for file in files:
@@ -92,8 +95,6 @@ class ArtifactStore:
                 for parent in sorted({path.rpartition("/")[0] for path in targets}):
                     self._files.makedirs(parent, exist_ok=True)
                 self._files.put([str(folder / file) for file in files], targets)
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {error}") from error
         return place
 
     def published(self, key: str, name: str) -> dict[int, list[str]]:
@@ -104,11 +105,9 @@ class ArtifactStore:
         """
         stage = f"{self._root}/{_stage(key)}"
         found: dict[int, list[str]] = defaultdict(list)
-        try:
+        with self._asked():
             self._files.invalidate_cache()  # other hosts write there
             paths = self._files.find(stage)
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {error}") from error
         for path in paths:
             parts = PUBLISHED.fullmatch(path.lstrip("/").removeprefix(f"{stage.strip('/')}/"))
             if parts and parts["name"] == name and not is_unfinished(parts["file"]):
@@ -119,10 +118,11 @@ class ArtifactStore:
         """Copy some files that an attempt has published into a local folder; none is ever there in part.
 
         Raises:
-            Unavailable: one is not there, or the store does not answer.
+            Denied: one is not there, or there is no place for it here.
+            Unavailable: the store does not answer.
         """
         source = f"{self._root}/{_place(key, attempt, name)}"
-        try:
+        with self._asked():
             if self.is_local:
                 for file in files:
                     link_file(Path(source, file), folder / file)
@@ -134,39 +134,41 @@ class ArtifactStore:
             self._files.get([f"{source}/{file}" for file in files], [str(path) for path in partial])
             for path, target in zip(partial, targets, strict=True):
                 path.replace(target)
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {error}") from error
 
     def fetch(self, place: str) -> Path:
         """Return a local folder with what was published; a remote one is copied into the cache once.
 
         Raises:
-            Unavailable: it is not there, or the store does not answer.
+            Denied: it is not there, or there is no place for it here.
+            Unavailable: the store does not answer.
         """
         source = f"{self._root}/{place}"
         if self.is_local:
             if not Path(source).is_dir():
-                raise Unavailable(f"artifact store at {self._root}: nothing at {place}")
+                raise Denied(f"artifact store at {self._root}: nothing at {place}")
             return Path(source)
         target = self._cache / place
         if target.is_dir():
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as partial:
-            try:
+            with self._asked(place):
                 self._files.get(f"{source}/", f"{partial}/fetched/", recursive=True)
-            except OSError as error:
-                raise Unavailable(f"artifact store at {self._root}: {place}: {error}") from error
             with contextlib.suppress(OSError):  # another thread or process has just put the same there
                 Path(partial, "fetched").rename(target)
         if not target.is_dir():
-            raise Unavailable(f"artifact cache at {self._cache}: cannot keep {place}")
+            raise Denied(f"artifact cache at {self._cache}: cannot keep {place}")
         return target
 
     def find(self, key: str, attempt: int, name: str) -> str | None:
-        """Return the place of what an attempt published under a name, or None."""
+        """Return the place of what an attempt published under a name, or None.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
         place = _place(key, attempt, name)
-        return place if self._files.isdir(f"{self._root}/{place}") else None
+        with self._asked():
+            return place if self._files.isdir(f"{self._root}/{place}") else None
 
     def discard(self, key: str, attempt: int, name: str) -> None:
         """Remove what an attempt published under a name, if it did.
@@ -174,13 +176,9 @@ class ArtifactStore:
         Raises:
             Unavailable: the store does not answer.
         """
-        try:
-            if (place := self.find(key, attempt, name)) is not None:
+        if (place := self.find(key, attempt, name)) is not None:
+            with self._asked(), contextlib.suppress(FileNotFoundError):  # a collection of the cache has just taken it
                 self._files.rm(f"{self._root}/{place}", recursive=True)
-        except FileNotFoundError:  # a collection of the cache has just taken it
-            return
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {error}") from error
 
     def survey(self) -> Iterator[StoredFile]:
         """Yield every file that attempts have published, or are just publishing.
@@ -191,11 +189,9 @@ class ArtifactStore:
         if self.is_local:
             yield from walk(Path(self._root), STAGES_FOLDER)
             return
-        self._files.invalidate_cache()
-        try:
+        with self._asked():
+            self._files.invalidate_cache()
             found = self._files.find(f"{self._root}/{STAGES_FOLDER}", detail=True)
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {error}") from error
         for path, facts in found.items():
             place = path.lstrip("/").removeprefix(f"{self._root.strip('/')}/")
             yield StoredFile(place, int(facts.get("size") or 0), modified_at(facts), (place,))
@@ -209,13 +205,11 @@ class ArtifactStore:
         Raises:
             Unavailable: the store does not answer.
         """
-        try:
+        with self._asked(place):
             if self.is_local:
                 trash(Path(self._root, place), Path(self._root, TRASH_FOLDER))
             elif self._files.isdir(f"{self._root}/{place}"):
                 self._files.rm(f"{self._root}/{place}", recursive=True)
-        except OSError as error:
-            raise Unavailable(f"artifact store at {self._root}: {place}: {error}") from error
 
     def empty_trash(self) -> None:
         """Remove what an interrupted `take` left behind."""
@@ -226,6 +220,16 @@ class ArtifactStore:
         """Return a local copy of one published file, named ``<place>/<file>``."""
         folder, _, file = place.rpartition("/")
         return self.fetch(folder) / file
+
+    @contextmanager
+    def _asked(self, place: str = "") -> Iterator[None]:
+        """Word what goes wrong while the store is asked."""
+        try:
+            yield
+        except self._errors as error:
+            denied = isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "errno", None) == ENOSPC
+            message = f"artifact store at {self._root}: {place}{': ' if place else ''}{error}"
+            raise (Denied if denied else Unavailable)(message) from error
 
 
 def _stage(key: str) -> str:

@@ -6,6 +6,7 @@ TwostreamError
 ├── Forbidden             it belongs to somebody else
 ├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
 ├── Unavailable           a server is away: names its address
+│   └── Denied            it is there and says no: waiting helps nobody
 ├── InvalidSettings       variables of the environment that cannot be: names each, its value and what is allowed
 ├── StageError            a stage cannot go on; ``cause`` says why
 │   ├── DataError         a file, list or clip is wrong
@@ -68,6 +69,10 @@ class Conflict(TwostreamError):
 
 class Unavailable(TwostreamError):
     """A server does not answer; the message names its address."""
+
+
+class Denied(Unavailable):
+    """A server answers that it has no such thing, or not for us, or no space."""
 
 
 class InvalidSettings(TwostreamError):

@@ -14,7 +14,7 @@ from services.artifacts import ArtifactStore
 from services.broker import Broker
 from services.claim import Claim
 from services.db.engine import Database
-from services.errors import Cause, LeaseLost, Unavailable
+from services.errors import Cause, Denied, LeaseLost, Unavailable
 from services.queue import Fact
 from services.settings import Settings
 from worker.devices import Grant
@@ -32,6 +32,9 @@ PUBLISHED = {
     "fuse": ("results.json",),
 }
 """Files of an output that MLflow holds as artifacts."""
+
+PAUSE_SECONDS = 1.0
+"""Pause before a server that was away is asked again."""
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +94,9 @@ class Attempt:
     def _supervise(self, heart: Heartbeat) -> Ending:
         claim, worker = self._claim, self._worker
         try:
-            task = self._prepare()
+            task = self._prepare_patiently(heart)
+            if isinstance(task, Ending):
+                return task
             task_file = self._folder / "task.json"
             write_atomically(task_file, task.model_dump_json().encode())
             child = worker.forkservers.run(claim.kind, task_file, self._log, self._grant.environment, claim.gpus)
@@ -108,6 +113,36 @@ class Attempt:
             grace_seconds=worker.settings.grace_seconds,
             stop=worker.stopping,
         )
+
+    def _prepare_patiently(self, heart: Heartbeat) -> Task | Ending:
+        """Prepare once the artifact store answers; an ending if the stage is wanted no more before that.
+
+        Raises:
+            Denied: it answers, and has not what the stage needs.
+        """
+        while True:
+            try:
+                return self._prepare()
+            except Denied:
+                raise
+            except Unavailable as error:
+                if ending := self._pause(error, heart, "before it began"):
+                    return ending
+
+    def _pause(self, error: Unavailable, heart: Heartbeat, when: str) -> Ending | None:
+        """Wait a moment for a server that is away; return an ending if the stage is wanted no more.
+
+        Raises:
+            LeaseLost: it is somebody else's.
+        """
+        log.warning("%s waits: %s", self._claim.label, error)
+        if heart.lost.wait(PAUSE_SECONDS):
+            raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}") from error
+        if heart.cancel_requested.is_set():
+            return Ending("cancelled", Cause.CANCELLED, f"cancelled {when}")
+        if self._worker.stopping.is_set():
+            return Ending("preempted", Cause.PREEMPTED, f"the worker shut down {when}")
+        return None
 
     def _prepare(self) -> Task:
         """Lay out the attempt's folder, with the state that earlier attempts left, and fetch its inputs."""
@@ -145,13 +180,9 @@ class Attempt:
             try:
                 return self._write(ending)
             except Unavailable as error:
-                log.warning("the ending of %s waits: %s", self._claim.label, error)
-                if heart.lost.wait(1.0):
-                    raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}") from error
-            if ending.status == "succeeded" and heart.cancel_requested.is_set():
-                ending = Ending("cancelled", Cause.CANCELLED, "cancelled before its output was published")
-            elif ending.status == "succeeded" and self._worker.stopping.is_set():
-                ending = Ending("preempted", Cause.PREEMPTED, "the worker shut down before its output was published")
+                other = self._pause(error, heart, "before its output was published")
+                if ending.status == "succeeded" and other is not None:
+                    ending = other
 
     def _write(self, ending: Ending) -> dict[str, int]:
         claim, database = self._claim, self._worker.database

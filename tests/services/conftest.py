@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services import queue, registry, submission
+from services.artifacts import ArtifactStore
 from services.claim import Claim
 from services.claim import claim as take
 from services.db.engine import Database
@@ -23,6 +24,27 @@ def database(database_url: str) -> Iterator[Database]:
         registry.add_generated(session)
     yield database
     database.close()
+
+
+class EndpointLost(Exception):
+    """An error as object stores' libraries have them: no ``OSError``."""
+
+
+class Away:
+    """Stands before a store's file system, and is away for as many calls as ``calls`` says."""
+
+    def __init__(self, store: ArtifactStore, calls: int) -> None:
+        self.files, self.calls = store._files, calls
+        store._files = self
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*arguments: Any, **options: Any) -> Any:
+            if self.calls > 0:
+                self.calls -= 1
+                raise EndpointLost("no route to the bucket")
+            return getattr(self.files, name)(*arguments, **options)
+
+        return ask
 
 
 def small_spec(**changes: Any) -> ExperimentSpec:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from services.artifacts import ArtifactStore, modified_at
-from services.errors import Unavailable
+from services.errors import Denied, Unavailable
+from tests.services.conftest import Away
 
 KEY = "ab" * 32
 
@@ -52,9 +54,35 @@ def test_state_is_found_until_it_is_discarded(store: ArtifactStore, tmp_path: Pa
     assert store.find(KEY, 1, "state") is None
 
 
-def test_what_is_not_there_is_named(store: ArtifactStore) -> None:
-    with pytest.raises(Unavailable, match=r"artifact store at .*nothing|stages/none"):
+def test_what_is_not_there_is_named(store: ArtifactStore, tmp_path: Path) -> None:
+    with pytest.raises(Denied, match=r"artifact store at .*nothing|stages/none"):
         store.fetch("stages/none")
+    with pytest.raises(Denied, match=r"artifact store at "):
+        store.bring(["none"], KEY, 1, "output", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store, folder: store.publish(folder, KEY, 1),
+        lambda store, folder: store.published(KEY, "output"),
+        lambda store, folder: store.bring(["a.txt"], KEY, 1, "output", folder),
+        lambda store, folder: store.fetch(f"stages/ab/{KEY}/1/output"),
+        lambda store, folder: store.find(KEY, 1, "output"),
+        lambda store, folder: store.discard(KEY, 1, "output"),
+        lambda store, folder: list(store.survey()),
+        lambda store, folder: store.take(f"stages/ab/{KEY}/1/output"),
+    ],
+    ids=["publish", "published", "bring", "fetch", "find", "discard", "survey", "take"],
+)
+def test_an_error_of_a_stores_own_library_says_that_it_is_away(ask: Callable[..., object], tmp_path: Path) -> None:
+    store = ArtifactStore("memory://twostream", tmp_path / "cache")
+    store.publish(folder(tmp_path / "out", a_txt="1"), KEY, 1)
+    Away(store, calls=1)
+    with pytest.raises(Unavailable, match=r"artifact store at .*twostream: .*no route to the bucket") as caught:
+        ask(store, tmp_path / "out")
+    assert not isinstance(caught.value, Denied)
+    ask(store, tmp_path / "out")
 
 
 def test_a_file_replaced_after_publishing_leaves_the_published_one(store: ArtifactStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The end of an attempt whose output the artifact store does not take."""
+"""An attempt whose artifact store is away at its beginning, or does not take its output at its end."""
 
 from __future__ import annotations
 
@@ -7,43 +7,54 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import fsspec
 import pytest
 
 from services import experiments, registry
 from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
+from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import StageRow
+from services.errors import Cause, Denied, LeaseLost
 from services.settings import Settings
-from tests.services.conftest import Decreed, small_spec, submit
+from tests.services.conftest import Away, Decreed, small_spec, submit
+from worker import attempt
 from worker.attempt import Attempt, Worker
 from worker.devices import Grant
 from worker.endings import Ending
 from worker.heartbeat import Heartbeat
+from worker.task import Task
 
 
-class Stuck:
-    """A claimed stage that has succeeded, and a store in whose place lies a file."""
+class Held:
+    """An attempt at a claimed stage, held at the step that is tried."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.database = database
-        self.experiment = submit(database, small_spec()).row.id
-        claim = Decreed(database).claim("cpu")
-        assert claim is not None
-        self.key, self.stopping = claim.key, threading.Event()
-        (folder / "taken").touch()
+    def __init__(self, database: Database, claim: Claim, store: ArtifactStore, folder: Path) -> None:
+        self.key, self.database, self.stopping = claim.key, database, threading.Event()
         worker = Worker(
-            id="stuck",
+            id="held",
             settings=Settings(home=folder),
             database=database,
             broker=cast("Any", None),
-            store=ArtifactStore(str(folder / "taken" / "store"), folder / "cache"),
+            store=store,
             forkservers=cast("Any", None),
             threads=1,
             stopping=self.stopping,
         )
         self.attempt = Attempt(worker, claim, Grant("cpu"))
         self.heart = Heartbeat(self.attempt, every_seconds=5, lease_seconds=30)
+
+
+class Stuck(Held):
+    """A stage that has succeeded, and a store in whose place lies a file."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.experiment = submit(database, small_spec()).row.id
+        claim = Decreed(database).claim("cpu")
+        assert claim is not None
+        (folder / "taken").touch()
+        super().__init__(database, claim, ArtifactStore(str(folder / "taken" / "store"), folder / "cache"), folder)
 
     def finish(self) -> dict[str, int]:
         return self.attempt._finish(Ending("succeeded", summary={}), self.heart)
@@ -53,13 +64,72 @@ class Stuck:
             return session.get_one(StageRow, self.key)
 
 
+class Waiting(Held):
+    """A stage with an input, which lies in a store beyond a network that is away for its first calls."""
+
+    def __init__(self, database: Database, folder: Path, calls: int, *, lost: bool = False) -> None:
+        submit(database, small_spec())
+        worker = Decreed(database)
+        index = worker.claim("cpu")
+        assert index is not None
+        worker.succeed(index)
+        claim = worker.claim("gpu")
+        assert claim is not None
+        store = ArtifactStore("memory://twostream", folder / "cache")
+        memory = fsspec.filesystem("memory")
+        memory.store.clear()
+        if not lost:
+            memory.pipe(f"/twostream/{claim.inputs[0].output}/index.json", b"{}")
+        super().__init__(database, claim, store, folder)
+        self.away = Away(store, calls)
+
+    def begin(self) -> Task | Ending:
+        return self.attempt._prepare_patiently(self.heart)
+
+
 @pytest.fixture
-def stuck(database_url: str, tmp_path: Path) -> Iterator[Callable[[], Stuck]]:
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setattr(attempt, "PAUSE_SECONDS", 0.01)
     database = Database(database_url)
     with database.transaction() as session:
         registry.add_generated(session)
-    yield lambda: Stuck(database, tmp_path)
+    yield database
     database.close()
+
+
+def test_a_store_that_is_away_is_waited_for(database: Database, tmp_path: Path) -> None:
+    found = Waiting(database, tmp_path, calls=3)
+    task = found.begin()
+    assert isinstance(task, Task)
+    assert (task.inputs[0].path / "index.json").read_bytes() == b"{}"
+    assert found.away.calls == 0
+
+
+def test_who_waits_for_a_store_hears_a_cancel_and_a_shutdown(database: Database, tmp_path: Path) -> None:
+    found = Waiting(database, tmp_path, calls=999)
+    found.heart.cancel_requested.set()
+    ending = found.begin()
+    assert isinstance(ending, Ending)
+    assert (ending.status, ending.cause) == ("cancelled", Cause.CANCELLED)
+    found.heart.cancel_requested.clear()
+    found.stopping.set()
+    ending = found.begin()
+    assert isinstance(ending, Ending)
+    assert (ending.status, ending.cause) == ("preempted", Cause.PREEMPTED)
+    found.heart.lost.set()
+    with pytest.raises(LeaseLost):
+        found.begin()
+
+
+def test_what_a_store_does_not_have_is_not_waited_for(database: Database, tmp_path: Path) -> None:
+    found = Waiting(database, tmp_path, calls=1, lost=True)
+    with pytest.raises(Denied, match=r"artifact store at .*twostream: stages/"):
+        found.begin()
+
+
+@pytest.fixture
+def stuck(database: Database, tmp_path: Path) -> Callable[[], Stuck]:
+    return lambda: Stuck(database, tmp_path)
 
 
 def test_a_stage_that_waits_for_the_store_can_be_cancelled(stuck: Callable[[], Stuck]) -> None:
