@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import fsspec
@@ -24,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded: the 
 PASSWORD = "test"
 TEMPLATE = "template_twostream"
 START_SECONDS = 60.0
+BUCKETS = itertools.count()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -35,11 +37,35 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(rows))
 
 
-@pytest.fixture(params=["folder", "memory"])
-def store_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Root of an artifact store: a folder, and a file system that is not this machine's; empty."""
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Mapping[str, str]]:
+    """The variables that lead to an object store that speaks S3 over HTTP."""
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # noqa: PLC0415 - 1.6 s, and few tests need it
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell each request
+    server = ThreadedMotoServer(ports.LOOPBACK, 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": PASSWORD,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store_root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Root of an artifact store: a folder, and file systems that are not this machine's; empty."""
     if request.param == "folder":
         return str(tmp_path / "store")
+    if request.param == "s3":
+        for name, value in request.getfixturevalue("s3").items():
+            monkeypatch.setenv(name, value)
+        bucket = f"bucket-{next(BUCKETS)}"
+        fsspec.filesystem("s3").mkdir(bucket)
+        return f"s3://{bucket}/twostream"
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
