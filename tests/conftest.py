@@ -5,25 +5,31 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
+import hypothesis
 import psycopg
 import pytest
 import redis
 
-from cli.stack import ports
 from cli.stack.postgres import Postgres
 from cli.stack.process import Process
 from cli.stack.redis import Redis
 from services.db.migrate import upgrade
+from tests.ports import reserved
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded: the tests share their cores
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")  # the same examples each time, however busy the machine is
 PASSWORD = "test"
 TEMPLATE = "template_twostream"
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -35,6 +41,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(rows))
 
 
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Have each test draw the same weights and features, in whatever order the tests run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture(params=["folder", "memory"])
 def store_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Root of an artifact store: a folder, and a file system that is not this machine's; empty."""
@@ -44,6 +57,13 @@ def store_root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
     return "memory://twostream"
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of this test alone, at which nobody listens until the test does."""
+    with reserved() as port:
+        yield port
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +78,15 @@ def servers() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(servers: Path) -> Iterator[str]:
     """URL of the maintenance database of a real PostgreSQL server, shared by the tests of this process."""
-    server = Postgres(servers / "postgres", ports.unused(), PASSWORD, servers / "postgres.log", durable=False)
-    server.prepare()
-    process = Process.start(server.command())
-    process.wait_until(server.healthy, START_SECONDS)
-    yield server.url("postgres")
-    process.stop()
+    with reserved() as port:
+        server = Postgres(servers / "postgres", port, PASSWORD, servers / "postgres.log", durable=False)
+        server.prepare()
+        process = Process.start(server.command())
+        try:
+            process.wait_until(server.healthy, START_SECONDS)
+            yield server.url("postgres")
+        finally:
+            process.stop()
 
 
 @pytest.fixture(scope="session")
@@ -100,12 +123,15 @@ def database_url(postgres: str, migrated_template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_server(servers: Path) -> Iterator[str]:
     """URL of a real Redis server, shared by the tests of this process."""
-    server = Redis(servers / "redis", ports.unused(), PASSWORD, servers / "redis.log", durable=False)
-    server.prepare()
-    process = Process.start(server.command())
-    process.wait_until(server.healthy, START_SECONDS)
-    yield server.url
-    process.stop()
+    with reserved() as port:
+        server = Redis(servers / "redis", port, PASSWORD, servers / "redis.log", durable=False)
+        server.prepare()
+        process = Process.start(server.command())
+        try:
+            process.wait_until(server.healthy, START_SECONDS)
+            yield server.url
+        finally:
+            process.stop()
 
 
 @pytest.fixture

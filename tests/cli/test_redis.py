@@ -3,13 +3,12 @@ import stat
 import pytest
 import redis
 
-from cli.stack import ports
 from cli.stack.process import Process
 from cli.stack.redis import Redis
 
 
-def test_what_was_written_survives_sigkill_and_the_password_is_needed(tmp_path):
-    server = Redis(tmp_path / "with blank", ports.unused(), "secret", tmp_path / "redis.log")
+def test_what_was_written_survives_sigkill_and_the_password_is_needed(tmp_path, port):
+    server = Redis(tmp_path / "with blank", port, "secret", tmp_path / "redis.log")
     server.prepare()
     assert stat.S_IMODE((server.folder / "redis.conf").stat().st_mode) == 0o600
     process = Process.start(server.command())

@@ -60,9 +60,9 @@ def spec(**changes: Any) -> ExperimentSpec:
 class Service:
     """Everything, its parts real processes; the API runs for the tests that go through it."""
 
-    def __init__(self, folder: Path, database_url: str, data: Path) -> None:
+    def __init__(self, folder: Path, database_url: str, data: Path, port: int) -> None:
         self.folder = folder
-        self.redis = Redis(folder / "redis", ports.unused(), "test", folder / "redis.log")
+        self.redis = Redis(folder / "redis", port, "test", folder / "redis.log")
         self.redis.prepare()
         self._redis = self._start_redis()
         self.settings = Settings(
@@ -85,7 +85,7 @@ class Service:
 
     def _start_redis(self) -> Process:
         process = Process.start(self.redis.command())
-        process.wait_until(self.redis.healthy, 60)
+        process.wait_until(self.redis.healthy, PATIENCE_SECONDS)
         return process
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Service:
             part = Api(listener, self._environment(), self.folder / "api.log")
             process = Process.start(part.command())
             try:
-                process.wait_until(part.healthy, 60)
+                process.wait_until(part.healthy, PATIENCE_SECONDS)
                 with httpx.Client(base_url=part.url) as client:
                     yield client
             finally:
@@ -217,8 +217,10 @@ def kill(pid: int) -> None:
 def stopped(process: psutil.Process) -> Iterator[None]:
     """Hold a process still for a while."""
     process.suspend()
-    yield
-    process.resume()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 @pytest.fixture(scope="session")
@@ -228,7 +230,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(tmp_path: Path, database_url: str, data: Path) -> Iterator[Service]:
-    service = Service(tmp_path, database_url, data)
+def service(tmp_path: Path, database_url: str, data: Path, port: int) -> Iterator[Service]:
+    service = Service(tmp_path, database_url, data, port)
     yield service
     service.close()
