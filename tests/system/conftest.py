@@ -34,6 +34,8 @@ from services.specs import ExperimentSpec
 DATASET = "few_shapes"
 GENERATOR = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=30)
 PATIENCE_SECONDS = 240
+LEASE_SECONDS = 10
+"""Long for a worker that lives, also on a machine that is busy, and short for a test that waits for its end."""
 
 
 def training(epochs: int, **changes: Any) -> dict[str, Any]:
@@ -70,10 +72,10 @@ class Service:
             database_url=database_url,
             redis_url=self.redis.url,
             data_root=data,
-            lease_seconds=3,
+            lease_seconds=LEASE_SECONDS,
             heartbeat_seconds=0.5,
             sweep_seconds=0.2,
-            grace_seconds=20,
+            grace_seconds=60,
         )
         self.database = Database(database_url)
         self.broker = Broker(self.redis.url)
@@ -112,9 +114,9 @@ class Service:
             "TWOSTREAM_DATA_ROOT": str(self.settings.data),
             "TWOSTREAM_DATABASE_URL": str(self.settings.database_url),
             "TWOSTREAM_REDIS_URL": str(self.settings.redis_url),
-            "TWOSTREAM_LEASE_SECONDS": "3",
+            "TWOSTREAM_LEASE_SECONDS": str(LEASE_SECONDS),
             "TWOSTREAM_HEARTBEAT_SECONDS": "0.5",
-            "TWOSTREAM_GRACE_SECONDS": "20",
+            "TWOSTREAM_GRACE_SECONDS": "60",
         }
 
     @contextmanager
@@ -134,7 +136,7 @@ class Service:
         """Start a worker; ``environment`` has what differs on its host."""
         choice = WorkerOptions(**({"device": "cpu", "concurrency": 1} | options))
         log = self.folder / f"worker-{len(self.workers)}.log"
-        part = WorkerPart(choice, "", None, 30, {**self._environment(), **(environment or {})}, log)
+        part = WorkerPart(choice, "", None, 75, {**self._environment(), **(environment or {})}, log)
         worker = Process.start(part.command())
         self.workers.append(worker)
         return worker
