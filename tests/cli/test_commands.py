@@ -16,6 +16,7 @@ from cli.stack import ports
 from cli.stack.api import Api
 from cli.stack.process import Process
 from services.db.migrate import upgrade
+from tests.cli.stacks import PATIENCE_SECONDS
 
 SPEC = """
 name: small
@@ -42,9 +43,11 @@ def api(servers, empty_database, redis_server):
     with ports.listen(ports.LOOPBACK, 0) as listener:
         server = Api(listener, clean | given, servers / "api.log")
         process = Process.start(server.command())
-        process.wait_until(server.healthy, 120)
-        yield server.url
-    process.stop()
+        try:
+            process.wait_until(server.healthy, PATIENCE_SECONDS)
+            yield server.url
+        finally:
+            process.stop()
 
 
 @pytest.fixture
@@ -169,7 +172,7 @@ def test_watching_ends_with_the_experiment_and_its_exit_code(twostream, submitte
     )
     with subprocess.Popen([sys.executable, "-c", client], stdout=subprocess.DEVNULL, env={**os.environ}) as other:
         code, out, _ = twostream("watch", submitted)
-        assert other.wait(60) == 0
+        assert other.wait(PATIENCE_SECONDS) == 0
     assert code == 1
     assert out.startswith(f"small ({submitted}): 5 stages")
     assert out.splitlines()[-1] == f"small ({submitted}): cancelled"
@@ -188,7 +191,7 @@ def test_watching_as_json_prints_one_document(twostream, submitted):
 def until_no_feed():
     for thread in threading.enumerate():
         if thread.name.startswith("feed-"):
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
 
 
@@ -285,14 +288,7 @@ def test_help_documents_exit_codes_and_usage_errors_exit_with_2(twostream):
     assert twostream("nonsense")[0] == 2
 
 
-def test_help_comes_at_once():
-    def cpu_seconds() -> float:
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "cli.main", "--help"], check=True, stdout=subprocess.DEVNULL)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    assert min(cpu_seconds() for _ in range(3)) < 1.0
+def test_help_loads_nothing_that_takes_long():
     heavy = {"sqlalchemy", "mlflow", "celery", "psutil", "pydantic", "torch"}
     script = f"import sys, cli.main; sys.exit(len({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -12,7 +12,7 @@ import pytest
 from cli.stack import system_user
 from cli.stack.postgres import Postgres, create_database, lock_file_lines
 from cli.stack.process import Process, StackError
-from tests.cli.stacks import all_gone, until
+from tests.cli.stacks import PATIENCE_SECONDS, all_gone, until
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def query(url: str, statement: bytes) -> object:
 def started(server: Postgres) -> Process:
     server.prepare()
     process = Process.start(server.command())
-    process.wait_until(server.healthy, 60)
+    process.wait_until(server.healthy, PATIENCE_SECONDS)
     return process
 
 

@@ -79,6 +79,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 @pytest.fixture
 def tracker(server: Server, database: Database, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(tracking, "FIRST_HOLD_SECONDS", 3600.0)  # who is held waits longer than any test
     return Tracker(server.url, database, store)
 
 
