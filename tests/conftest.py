@@ -6,25 +6,32 @@ import itertools
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import fsspec
+import hypothesis
 import psycopg
 import pytest
 import redis
 
-from cli.stack import ports
+from cli.stack.ports import LOOPBACK
 from cli.stack.postgres import Postgres
 from cli.stack.process import Process
 from cli.stack.redis import Redis
 from services.db.migrate import upgrade
+from tests.ports import reserved
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded: the tests share their cores
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")  # the same examples each time, however busy the machine is
 PASSWORD = "test"
 TEMPLATE = "template_twostream"
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 BUCKETS = itertools.count()
 
 
@@ -37,13 +44,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(rows))
 
 
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Have each test draw the same weights and features, in whatever order the tests run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Mapping[str, str]]:
     """The variables that lead to an object store that speaks S3 over HTTP."""
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # noqa: PLC0415 - 1.6 s, and few tests need it
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell each request
-    server = ThreadedMotoServer(ports.LOOPBACK, 0)
+    server = ThreadedMotoServer(LOOPBACK, 0)
     server.start()
     host, port = server.get_host_and_port()
     yield {
@@ -72,6 +86,13 @@ def store_root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     return "memory://twostream"
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of this test alone, at which nobody listens until the test does."""
+    with reserved() as port:
+        yield port
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Path]:
     """Folder of the session's servers. Not below pytest's own: that one is private, and as root PostgreSQL runs as
@@ -84,12 +105,15 @@ def servers() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(servers: Path) -> Iterator[str]:
     """URL of the maintenance database of a real PostgreSQL server, shared by the tests of this process."""
-    server = Postgres(servers / "postgres", ports.unused(), PASSWORD, servers / "postgres.log", durable=False)
-    server.prepare()
-    process = Process.start(server.command())
-    process.wait_until(server.healthy, START_SECONDS)
-    yield server.url("postgres")
-    process.stop()
+    with reserved() as port:
+        server = Postgres(servers / "postgres", port, PASSWORD, servers / "postgres.log", durable=False)
+        server.prepare()
+        process = Process.start(server.command())
+        try:
+            process.wait_until(server.healthy, START_SECONDS)
+            yield server.url("postgres")
+        finally:
+            process.stop()
 
 
 @pytest.fixture(scope="session")
@@ -126,12 +150,15 @@ def database_url(postgres: str, migrated_template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def redis_server(servers: Path) -> Iterator[str]:
     """URL of a real Redis server, shared by the tests of this process."""
-    server = Redis(servers / "redis", ports.unused(), PASSWORD, servers / "redis.log", durable=False)
-    server.prepare()
-    process = Process.start(server.command())
-    process.wait_until(server.healthy, START_SECONDS)
-    yield server.url
-    process.stop()
+    with reserved() as port:
+        server = Redis(servers / "redis", port, PASSWORD, servers / "redis.log", durable=False)
+        server.prepare()
+        process = Process.start(server.command())
+        try:
+            process.wait_until(server.healthy, START_SECONDS)
+            yield server.url
+        finally:
+            process.stop()
 
 
 @pytest.fixture

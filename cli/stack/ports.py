@@ -54,12 +54,6 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def unused(host: str = LOOPBACK) -> int:
-    """Return a port that nobody listens on, chosen by the system."""
-    with listen(host, 0) as listener:
-        return port_of(listener)
-
-
 def is_taken(port: int, host: str = LOOPBACK) -> bool:
     """Say whether somebody has a port."""
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 
 import pytest
 
-from cli.stack import ports
 from services.broker import Broker
 from services.db.engine import Database
 
@@ -17,14 +17,14 @@ def test_live_and_ready(shared):
 
 
 @pytest.mark.parametrize("server", ["Postgres", "Redis"])
-def test_ready_names_the_server_that_is_away(client, server, monkeypatch):
-    port = ports.unused()
-    away = {
-        "Postgres": {"database": Database(f"postgresql+psycopg://someone:secret@127.0.0.1:{port}/none")},
-        "Redis": {"broker": Broker(f"redis://:secret@127.0.0.1:{port}/0")},
+def test_ready_names_the_server_that_is_away(client, server, monkeypatch, port):
+    name, store = {
+        "Postgres": ("database", Database(f"postgresql+psycopg://someone:secret@127.0.0.1:{port}/none")),
+        "Redis": ("broker", Broker(f"redis://:secret@127.0.0.1:{port}/0")),
     }[server]
-    monkeypatch.setattr(client.app.state, "backend", dataclasses.replace(client.app.state.backend, **away))
-    answer = client.get("/health/ready")
+    with closing(store), monkeypatch.context() as patch:
+        patch.setattr(client.app.state, "backend", dataclasses.replace(client.app.state.backend, **{name: store}))
+        answer = client.get("/health/ready")
     assert answer.status_code == 503
     assert f"{server} at " in answer.json()["detail"]
     assert f"127.0.0.1:{port}" in answer.json()["detail"]

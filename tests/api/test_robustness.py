@@ -23,7 +23,7 @@ SCALARS = (
     | st.sampled_from(["", "\0", "ts_lstm", "rgb", "motion_shapes", "../../etc/passwd", "1" * 5000])
 )
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3))
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 QUERY = st.text(st.characters(codec="utf-8"), max_size=30)
 
 

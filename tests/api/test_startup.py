@@ -12,14 +12,12 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.startup import PlainStartup
-from cli.stack import ports
 from services.errors import Unavailable
 from services.settings import Settings
 
 
 @pytest.mark.parametrize("server", ["Postgres", "Redis"])
-def test_a_server_that_is_away_stops_the_start(database_url, redis_url, server):
-    port = ports.unused()
+def test_a_server_that_is_away_stops_the_start(database_url, redis_url, server, port):
     address = {
         "Postgres": {"database_url": f"postgresql+psycopg://someone:secret@127.0.0.1:{port}/none"},
         "Redis": {"redis_url": f"redis://:secret@127.0.0.1:{port}/0"},
@@ -38,14 +36,13 @@ def test_addresses_that_are_not_set():
         pass
 
 
-def test_uvicorn_says_it_in_one_line():
-    port = ports.unused()
+def test_uvicorn_says_it_in_one_line(port):
     environment = os.environ | {
         "TWOSTREAM_DATABASE_URL": f"postgresql+psycopg://someone:secret@127.0.0.1:{port}/none",
         "TWOSTREAM_REDIS_URL": f"redis://127.0.0.1:{port}/0",
     }
-    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(ports.unused())]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", "0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode != 0
     assert f"127.0.0.1:{port}" in done.stderr
     assert "cannot start: " in done.stderr

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from anyio import to_thread
-from fastapi import sse
 
 from api import stream
 
@@ -36,6 +38,31 @@ def parse(text: str) -> Iterator[Sent]:
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(stream, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+def after_some_looks(monkeypatch) -> Callable[..., Any]:
+    """A function that does something in another thread, while its block runs, once a stream has looked three times."""
+    look, number, waited = stream._look, itertools.count(1), threading.Event()
+
+    def counted(*arguments: Any) -> stream.News:
+        if next(number) == 3:
+            waited.set()
+        return look(*arguments)
+
+    monkeypatch.setattr(stream, "_look", counted)
+
+    @contextlib.contextmanager
+    def act(action: Callable[[], object]) -> Iterator[None]:
+        thread = threading.Thread(target=lambda: waited.wait() and action())
+        thread.start()
+        try:
+            yield
+        finally:
+            waited.set()
+            thread.join()
+
+    return act
 
 
 def read(client, experiment_id, **headers) -> list[Sent]:
@@ -78,13 +105,10 @@ def test_more_events_than_one_look_takes(client, submit, worker, monkeypatch):
     assert read(client, made["id"]) == whole
 
 
-def test_waits_for_what_comes(client, submit, worker):
+def test_waits_for_what_comes(client, submit, worker, after_some_looks):
     made = submit()
-
-    thread = threading.Timer(0.3, worker().finish_all)  # several looks later
-    thread.start()
-    told = read(client, made["id"])
-    thread.join()
+    with after_some_looks(worker().finish_all):
+        told = read(client, made["id"])
     assert told[0].event == "experiment.queued"
     assert told[-1].data["state"] == "succeeded"
 
@@ -99,14 +123,11 @@ def test_failure_ends_with_its_cause(client, submit, worker):
     assert "not there" in end.data["message"]
 
 
-def test_silence_is_filled_with_comments(client, submit, worker, monkeypatch):
-    monkeypatch.setattr(sse, "_PING_INTERVAL", 0.1)
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
+def test_silence_is_filled_with_comments(client, submit, worker, after_some_looks, monkeypatch):
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.01)  # before the next look
     made = submit()
-    thread = threading.Timer(0.6, worker().finish_all)  # several pings later
-    thread.start()
-    text = client.get(f"/experiments/{made['id']}/events").text
-    thread.join()
+    with after_some_looks(worker().finish_all):
+        text = client.get(f"/experiments/{made['id']}/events").text
     assert ": ping\n\n" in text
 
 
@@ -125,23 +146,24 @@ def test_largest_last_event_id_is_harmless(client, submit):
     assert [event.event for event in told] == ["end"]
 
 
-def test_an_idle_stream_holds_neither_connection_nor_thread(client, database, submit):
+def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit, monkeypatch):
     made = submit()
 
-    async def watch() -> tuple[list[int], list[float]]:
+    async def watch() -> tuple[int, int]:
+        pausing = asyncio.Event()
+
+        async def pause(_seconds: float) -> None:
+            pausing.set()
+            await asyncio.Event().wait()  # until it is cancelled: a look that was broken off would go on in its thread
+
+        monkeypatch.setattr(stream, "asyncio", SimpleNamespace(sleep=pause))
         events = stream.events(made["id"], database)
         await anext(events)
         waiting = asyncio.ensure_future(anext(events))
-        connections, threads = [], []
-        for _ in range(50):
-            await asyncio.sleep(0.005)  # looks and the pauses between them, most of the time a pause
-            connections.append(database.engine.pool.checkedout())
-            threads.append(to_thread.current_default_thread_limiter().borrowed_tokens)
-        client.post(f"/experiments/{made['id']}/cancel")
-        await waiting  # not cancelled: a look would go on behind it, and outlive the pool that lent it a connection
-        await events.aclose()
-        return connections, threads
+        await pausing.wait()
+        held = database.engine.pool.checkedout(), to_thread.current_default_thread_limiter().borrowed_tokens
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return held
 
-    connections, threads = asyncio.run(watch())
-    assert min(connections) == 0
-    assert min(threads) == 0
+    assert asyncio.run(watch()) == (0, 0)

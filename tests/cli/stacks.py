@@ -16,7 +16,8 @@ import psutil
 
 from cli.stack.home import Home, State
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
+"""Longer than anything takes that a test waits for, on a machine that is busy with other things."""
 
 
 def until(
@@ -86,7 +87,15 @@ class Up:
 
 def all_gone(processes: list[psutil.Process]) -> bool:
     """Say whether none of the processes runs any more."""
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return all(gone(process) for process in processes)
+
+
+def gone(process: psutil.Process) -> bool:
+    """Say whether a process has ended; a zombie that nobody reaps has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return True
 
 
 def listening(parent: psutil.Process, port: int) -> set[int]:

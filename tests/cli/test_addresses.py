@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import addresses, ports
+from cli.stack import addresses
 from cli.stack.leftovers import MARK
 from cli.stack.process import StackError
 from services.settings import Settings
 
 
-def test_an_address_that_is_away_is_named_without_its_password():
-    url = f"postgresql+psycopg://me:secret@127.0.0.1:{ports.unused()}/twostream"
+def test_an_address_that_is_away_is_named_without_its_password(port):
+    url = f"postgresql+psycopg://me:secret@127.0.0.1:{port}/twostream"
     with pytest.raises(
         StackError, match=r"PostgreSQL does not answer at .*me:\*\*\*@127.*TWOSTREAM_DATABASE_URL"
     ) as error:

@@ -17,7 +17,8 @@ from cli.stack.api import Api
 from cli.stack.process import Process
 from services.db.engine import Database
 from services.db.migrate import upgrade
-from tests.services.conftest import Decreed, result
+from services.db.tables import ResultRow
+from tests.cli.stacks import PATIENCE_SECONDS
 
 SPEC = """
 name: small
@@ -52,9 +53,11 @@ def api(servers, database, redis_server):
     with ports.listen(ports.LOOPBACK, 0) as listener:
         server = Api(listener, clean | given, servers / "api.log")
         process = Process.start(server.command())
-        process.wait_until(server.healthy, 120)
-        yield server.url
-    process.stop()
+        try:
+            process.wait_until(server.healthy, PATIENCE_SECONDS)
+            yield server.url
+        finally:
+            process.stop()
 
 
 @pytest.fixture
@@ -106,14 +109,14 @@ def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submit
 
 def test_results_are_shown_with_their_means_and_categories(twostream, submitted, database):
     assert twostream("results", submitted) == (0, "results: none yet\n", "")
-    worker = Decreed(database)
-
-    def end(claim):
-        entry = result("rgb", 1, claim.params.get("seed"), 0.25)
-        entry["per_category"] = {"Sports": 0.5, "Body-Motion Only": 0.125}
-        worker.succeed(claim, **({"results": [entry]} if claim.kind == "fuse" else {}))
-
-    worker.run_all(end)
+    shared = {"experiment_id": submitted, "dataset": "motion_shapes", "stream": "rgb", "protocol": "p"}
+    shared |= {"model": "mean_pooling", "name": "small"}
+    rates = {"top1": 0.25, "top5": 1.0, "mean_class": 0.25, "clips": 100, "lower": 0.1755, "upper": 0.343}
+    rates["categories"] = {"Sports": 0.5, "Body-Motion Only": 0.125}
+    with database.transaction() as session:
+        session.add(ResultRow(**shared, **rates, split=1, seed=0))
+        session.add(ResultRow(**shared, **rates, split=1))
+        session.add(ResultRow(**shared, missing_splits=[2, 3]))
     code, out, _ = twostream("results", submitted)
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -200,7 +203,7 @@ def test_watching_ends_with_the_experiment_and_its_exit_code(twostream, submitte
     )
     with subprocess.Popen([sys.executable, "-c", client], stdout=subprocess.DEVNULL, env={**os.environ}) as other:
         code, out, _ = twostream("watch", submitted)
-        assert other.wait(60) == 0
+        assert other.wait(PATIENCE_SECONDS) == 0
     assert code == 1
     assert out.startswith(f"small ({submitted}): 5 stages")
     assert out.splitlines()[-1] == f"small ({submitted}): cancelled"
@@ -219,7 +222,7 @@ def test_watching_as_json_prints_one_document(twostream, submitted):
 def until_no_feed():
     for thread in threading.enumerate():
         if thread.name.startswith("feed-"):
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive()
 
 
@@ -316,14 +319,7 @@ def test_help_documents_exit_codes_and_usage_errors_exit_with_2(twostream):
     assert twostream("nonsense")[0] == 2
 
 
-def test_help_comes_at_once():
-    def cpu_seconds() -> float:
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "cli.main", "--help"], check=True, stdout=subprocess.DEVNULL)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    assert min(cpu_seconds() for _ in range(3)) < 1.0
+def test_help_loads_nothing_that_takes_long():
     heavy = {"sqlalchemy", "mlflow", "celery", "psutil", "pydantic", "torch"}
     script = f"import sys, cli.main; sys.exit(len({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,6 +1,7 @@
 import pytest
 
-from cli.demo import Demo
+from cli import demo
+from tests.cli.stacks import PATIENCE_SECONDS
 
 SMALL = {
     "name": "small",
@@ -13,13 +14,15 @@ SMALL = {
     "evaluation": {"frames": 2},
 }
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
 
 
 def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, monkeypatch, capsys):
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
     monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
-    assert Demo(json=False, submissions=[SMALL]).run() == 0
+    for patience in ("START_SECONDS", "MLFLOW_SECONDS"):
+        monkeypatch.setattr(demo, patience, PATIENCE_SECONDS)
+    assert demo.Demo(json=False, submissions=[SMALL]).run() == 0
     out, err = capsys.readouterr()
     assert "twostream is up in" in err
     assert "twostream is down" in err

@@ -82,9 +82,11 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
             running.socket = context.wrap_socket(running.socket, server_side=True)
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield running.server_address[1]
-        running.shutdown()
-        thread.join()
+        try:
+            yield running.server_address[1]
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 @pytest.fixture

@@ -13,8 +13,12 @@ def test_a_free_port_is_reserved_and_a_taken_one_gives_way_to_its_neighbour():
             ports.listen("127.0.0.1", taken)
         with ports.reserve(taken) as first, ports.reserve(taken) as second:
             assert len({taken, ports.port_of(first), ports.port_of(second)}) == 3
-    with ports.reserve(taken) as again:
-        assert ports.port_of(again) == taken
+
+
+def test_a_port_that_is_free_is_the_one(port):
+    with ports.reserve(port) as listener:
+        assert ports.port_of(listener) == port
+        assert ports.is_taken(port)
 
 
 def test_when_every_neighbour_is_taken_the_system_chooses(monkeypatch):
@@ -23,8 +27,8 @@ def test_when_every_neighbour_is_taken_the_system_chooses(monkeypatch):
         assert ports.port_of(other) not in {0, ports.port_of(server)}
 
 
-def test_nobody_answers_at_an_unused_port():
-    assert not ports.answers("127.0.0.1", ports.unused())
+def test_nobody_answers_where_nobody_listens(port):
+    assert not ports.answers(ports.LOOPBACK, port)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ import psutil
 import psycopg
 import pytest
 
-from cli.stack import ports, system_user
+from cli.stack import system_user
 from cli.stack.postgres import Postgres, create_database, lock_file_lines
 from cli.stack.process import Process, StackError
-from tests.cli.stacks import all_gone, until
+from tests.cli.stacks import PATIENCE_SECONDS, all_gone, until
 
 
 @pytest.fixture
-def server(home):
-    return Postgres(home.path / "postgres", ports.unused(), "secret", home.path / "postgres.log", durable=False)
+def server(home, port):
+    return Postgres(home.path / "postgres", port, "secret", home.path / "postgres.log", durable=False)
 
 
 def query(url: str, statement: bytes) -> object:
@@ -29,7 +29,7 @@ def query(url: str, statement: bytes) -> object:
 def started(server: Postgres) -> Process:
     server.prepare()
     process = Process.start(server.command())
-    process.wait_until(server.healthy, 60)
+    process.wait_until(server.healthy, PATIENCE_SECONDS)
     return process
 
 
@@ -91,8 +91,8 @@ def test_a_server_that_an_earlier_run_left_is_ended_and_recovered(server, killed
     process.stop()
 
 
-def test_a_database_that_cannot_be_made_names_the_server_without_its_password():
-    url = f"postgresql+psycopg://somebody:secret@127.0.0.1:{ports.unused()}/postgres"
+def test_a_database_that_cannot_be_made_names_the_server_without_its_password(port):
+    url = f"postgresql+psycopg://somebody:secret@127.0.0.1:{port}/postgres"
     with pytest.raises(StackError, match="createdb mlflow at postgresql://somebody@127") as error:
         create_database(url, "mlflow")
     assert "secret" not in str(error.value)

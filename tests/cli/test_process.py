@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from cli.stack.process import Command, Process, StackError, describe_exit, run
-from tests.cli.stacks import until
+from tests.cli.stacks import PATIENCE_SECONDS, gone, until
 
 SLEEP = "import time; time.sleep(600)"
 """A part that runs until it is ended."""
@@ -27,7 +27,7 @@ def said(process: Process) -> str:
 
 def test_output_goes_to_the_log_and_the_process_leads_a_session_of_its_own(tmp_path):
     process = Process.start(python(tmp_path, "import os; print(os.getsid(0) == os.getpid())"))
-    assert process.child.wait(30) == 0
+    assert process.child.wait(PATIENCE_SECONDS) == 0
     assert said(process) == "True"
 
 
@@ -49,7 +49,7 @@ def test_stop_ends_what_the_leader_left_in_its_group(tmp_path):
     process = Process.start(python(tmp_path, WITH_CHILD, sys.executable, "-c", SLEEP))
     child = psutil.Process(int(said(process)))
     process.stop()
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the grandchild's end")
+    until(lambda: gone(child), "the grandchild's end")
 
 
 def test_the_kernel_ends_a_child_whose_parent_is_killed(tmp_path):
@@ -63,13 +63,13 @@ def test_the_kernel_ends_a_child_whose_parent_is_killed(tmp_path):
         child = psutil.Process(int(parent.stdout.readline()))
         until(lambda: "time.sleep" in " ".join(child.cmdline()[-1:]), "the launcher has become the program")
         parent.kill()
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
+    until(lambda: gone(child), "the child's end")
 
 
 def test_waiting_ends_when_the_part_answers(tmp_path):
     process = Process.start(python(tmp_path, SLEEP))
     asked: list[int] = []
-    process.wait_until(lambda pid: asked.append(pid) or len(asked) > 2, 30)  # type: ignore[func-returns-value]
+    process.wait_until(lambda pid: asked.append(pid) or len(asked) > 2, PATIENCE_SECONDS)  # type: ignore[func-returns-value]
     assert asked == [process.pid] * 3
     process.stop()
 
@@ -77,7 +77,7 @@ def test_waiting_ends_when_the_part_answers(tmp_path):
 def test_a_part_that_ends_is_named_with_its_last_words(tmp_path):
     process = Process.start(python(tmp_path, "import sys; sys.exit('the disk is full')"))
     with pytest.raises(StackError, match=r"part exited with code 1 during its start\n.*part\.log\n  the disk is full"):
-        process.wait_until(lambda _pid: False, 30)
+        process.wait_until(lambda _pid: False, PATIENCE_SECONDS)
 
 
 def test_a_part_that_stays_silent_is_named_with_its_deadline(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from cli.stack import ports
 from cli.stack.http import status_of
 from cli.stack.process import Command, Process, StackError
-from tests.cli.stacks import listening
+from tests.cli.stacks import PATIENCE_SECONDS, listening
 
 BYSTANDER = (sys.executable, "-c", "import time; time.sleep(600)")
 """A program that holds what it inherits for longer than a test lasts; whoever starts it ends it."""
@@ -57,7 +57,7 @@ def serve(tmp_path, listener):
 
 def answer(listener) -> int:
     """Return the process that answers, however long it takes."""
-    return int(httpx.get(ports.url_of(listener), timeout=60).text)
+    return int(httpx.get(ports.url_of(listener), timeout=PATIENCE_SECONDS).text)
 
 
 def test_a_part_serves_the_socket_that_only_it_is_handed(serve, listener, tmp_path):
@@ -79,7 +79,7 @@ def test_a_client_waits_from_one_server_to_the_next_and_nobody_takes_the_port(se
     first.child.wait()
     with pytest.raises(OSError, match="in use"):
         ports.listen(*listener.getsockname())
-    with socket.create_connection(listener.getsockname(), timeout=60) as client:
+    with socket.create_connection(listener.getsockname(), timeout=PATIENCE_SECONDS) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         second = serve()
         received = b"".join(iter(lambda: client.recv(4096), b""))
@@ -99,4 +99,4 @@ def test_the_port_is_the_servers_alone_once_its_parent_lets_go(serve, listener):
 def test_a_part_that_ends_before_it_serves_is_told_with_its_last_words(serve, listener):
     part = serve("broken")
     with pytest.raises(StackError, match=r"part exited with code 1 during its start\n(.*\n)*.*the database is away"):
-        part.wait_until(lambda _pid: status_of(ports.url_of(listener)) == 200, 60)
+        part.wait_until(lambda _pid: status_of(ports.url_of(listener)) == 200, PATIENCE_SECONDS)

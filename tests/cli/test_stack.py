@@ -15,9 +15,9 @@ from cli.stack.process import Command, Process
 from cli.stack.signals import Signals
 from cli.stack.stack import Stack
 from services.settings import Settings
-from tests.cli.stacks import Up, all_gone, listening, until
+from tests.cli.stacks import PATIENCE_SECONDS, Up, all_gone, listening, until
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
 AWAY = "http://127.0.0.1:9"
 """An MLflow that is not there: given, so that none is started."""
 
@@ -52,7 +52,7 @@ def test_everything_comes_up_and_goes_down_in_order(home, start, default_ports):
         assert connection.execute("SELECT count(*) FROM worker WHERE state = 'alive'").fetchone() == (1,)
 
     second = start()
-    assert second.process.wait(60) == 1
+    assert second.process.wait(PATIENCE_SECONDS) == 1
     assert f"a stack is already up in {home.path} (process {up.process.pid}); hint: " in up.text
     assert home.password() not in up.text
     up.output.write_text("")
@@ -81,7 +81,7 @@ def test_the_next_start_recovers_from_a_killed_parent(start):
         connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
     family = up.family()
     assert up.stop(signal.SIGKILL) == -signal.SIGKILL
-    until(lambda: all_gone(family), "the kernel has ended the parts", 30)
+    until(lambda: all_gone(family), "the kernel has ended the parts")
     again = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
     again.wait_ready("api")
     with psycopg.connect(again.state.addresses["database"].replace("+psycopg", "")) as connection:
@@ -107,7 +107,7 @@ def test_requests_wait_for_an_api_that_is_started_again_and_are_refused_once_it_
     assert listening(parent, address[1]) == {parent.pid, killed.pid}
     killed.kill()
     until(lambda: all_gone([killed]), "the API's end")
-    client = http.client.HTTPConnection(*address, timeout=120)
+    client = http.client.HTTPConnection(*address, timeout=PATIENCE_SECONDS)
     client.request("GET", "/health/ready")
     with pytest.raises(OSError, match="in use"):
         ports.listen(*address)
@@ -116,12 +116,14 @@ def test_requests_wait_for_an_api_that_is_started_again_and_are_refused_once_it_
     assert "api was ended by SIGKILL; starting it again" in up.text
     assert listening(parent, address[1]) == {parent.pid, child(up, "api").pid}
 
-    child(up, "redis").suspend()
+    redis = child(up, "redis")
+    redis.suspend()
     up.process.terminate()
     until(lambda: "stopping redis" in up.text, "the API has stopped, and the stack waits for a Redis that does not")
     assert not ports.answers(*address)
-    child(up, "redis").resume()
-    assert up.process.wait(60) == 0
+    with contextlib.suppress(psutil.NoSuchProcess):  # after its grace it is killed
+        redis.resume()
+    assert up.process.wait(PATIENCE_SECONDS) == 0
 
 
 def child(up: Up, name: str) -> psutil.Process:
@@ -147,7 +149,7 @@ def test_a_stop_during_the_start_is_obeyed(home, start):
 )
 def test_a_given_server_that_is_away_is_named(start, variable, url, message):
     up = start("--no-worker", **{variable: url})
-    assert up.process.wait(60) == 1
+    assert up.process.wait(PATIENCE_SECONDS) == 1
     assert f"twostream: {message}" in up.text
     assert variable in up.text
     assert "secret" not in up.text
@@ -157,14 +159,14 @@ def test_a_given_server_that_is_away_is_named(start, variable, url, message):
 def test_a_given_database_that_does_not_exist_is_named(start, postgres, redis_url):
     missing = f"{postgres.rpartition('/')[0]}/missing"
     up = start("--no-worker", TWOSTREAM_DATABASE_URL=missing, TWOSTREAM_REDIS_URL=redis_url, TWOSTREAM_MLFLOW_URL=AWAY)
-    assert up.process.wait(60) == 1
+    assert up.process.wait(PATIENCE_SECONDS) == 1
     assert 'database "missing" does not exist' in up.text
     assert "Traceback" not in up.text
 
 
 def test_a_setting_that_is_wrong_is_named(start):
     up = start(TWOSTREAM_LEASE_SECONDS="-1")
-    assert up.process.wait(60) == 2
+    assert up.process.wait(PATIENCE_SECONDS) == 2
     assert "twostream: TWOSTREAM_LEASE_SECONDS: got '-1', allowed: greater than 0" in up.text
 
 
@@ -177,7 +179,7 @@ def test_a_host_that_is_not_ours_is_named(start, database_url, redis_url):
         TWOSTREAM_API_HOST="192.0.2.1",  # of a range for examples alone (RFC 5737)
         TWOSTREAM_API_TOKEN="token",
     )
-    assert up.process.wait(60) == 1
+    assert up.process.wait(PATIENCE_SECONDS) == 1
     assert "api: '192.0.2.1': Cannot assign requested address; hint: it is set by TWOSTREAM_API_HOST" in up.text
     assert "Traceback" not in up.text
 
@@ -191,7 +193,7 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_u
             TWOSTREAM_REDIS_URL=redis_url,
             TWOSTREAM_API_PORT=str(server.getsockname()[1]),
         )
-        assert up.process.wait(60) == 1
+        assert up.process.wait(PATIENCE_SECONDS) == 1
     assert "is taken; hint: it is set by TWOSTREAM_API_PORT" in up.text
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
     return Settings(home=tmp_path, database_url=database_url, redis_url=redis_url, sweep_seconds=0.05)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -60,20 +61,19 @@ def test_an_attempt_without_heartbeat_is_ended_and_rung_for(
 
 def test_two_housekeepers_share_the_work_and_stop(database: Database, broker: Broker, settings: Settings) -> None:
     submit(database, small_spec())
-    keepers = [Housekeeper(settings, database, broker) for _ in range(2)]
-    for keeper in keepers:
-        keeper.start()
-    eventually(lambda: broker.pending("cpu") == 1)
-    claim = Decreed(database).claim("cpu", lease_seconds=-1)
-    assert claim is not None
 
     def requeued() -> bool:
         with database.transaction() as session:
             return queue.ready(session) == {"cpu": 1}
 
-    eventually(requeued)
-    for keeper in keepers:
-        keeper.stop()
+    with contextlib.ExitStack() as stops:
+        for keeper in [Housekeeper(settings, database, broker) for _ in range(2)]:
+            keeper.start()
+            stops.callback(keeper.stop)
+        eventually(lambda: broker.pending("cpu") == 1)
+        claim = Decreed(database).claim("cpu", lease_seconds=-1)
+        assert claim is not None
+        eventually(requeued)
 
 
 def test_an_experiment_left_over_is_settled(database: Database, broker: Broker, settings: Settings) -> None:

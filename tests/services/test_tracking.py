@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from cli.stack import ports
 from cli.stack.mlflow import NICENESS, Mlflow
-from cli.stack.process import Process
+from cli.stack.process import Process, StackError
 from services import experiments, outbox, queue, tracking
 from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
@@ -23,24 +23,30 @@ from services.db.tables import OutboxRow
 from services.errors import Cause, Unavailable
 from services.queue import Fact
 from services.tracking import Tracker
+from tests.ports import reserved
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
+
+START_SECONDS = 240
 
 
 class Server:
     """A real MLflow server that can be stopped and started again at the same address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self.store = folder / "store.db"
-        self.folder, self.port = folder, 0
-        self.start()
+        self.folder, self.port = folder, port
 
     def start(self) -> None:
         with ports.listen(ports.LOOPBACK, self.port) as listener:  # closed here, the port is the server's alone
             part = Mlflow(self.folder, listener, f"sqlite:///{self.store}", dict(os.environ), self.folder / "log")
             part.prepare()
+            self.url = part.url
             self.process = Process.start(part.command())
-            self.process.wait_until(part.healthy, 120)
-            self.port, self.url = ports.port_of(listener), part.url
+            try:
+                self.process.wait_until(part.healthy, START_SECONDS)
+            except StackError:
+                self.stop()
+                raise
 
     def stop(self) -> None:
         self.process.stop()
@@ -53,9 +59,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("mlflow"))
-    yield server
-    server.stop()
+    with reserved() as port:
+        server = Server(tmp_path_factory.mktemp("mlflow"), port)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
@@ -71,6 +79,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 @pytest.fixture
 def tracker(server: Server, database: Database, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(tracking, "FIRST_HOLD_SECONDS", 3600.0)  # who is held waits longer than any test
     return Tracker(server.url, database, store)
 
 
@@ -137,10 +146,12 @@ def test_a_server_that_was_away_hears_everything_once(
     database: Database, store: ArtifactStore, tracker: Tracker, client: MlflowClient, server: Server, tmp_path: Path
 ) -> None:
     server.stop()
-    experiment_id = run_with_curves(database, store, tmp_path)
-    with pytest.raises(Unavailable, match="MLflow at http://127"):
-        tracker.drain()
-    server.start()
+    try:
+        experiment_id = run_with_curves(database, store, tmp_path)
+        with pytest.raises(Unavailable, match="MLflow at http://127"):
+            tracker.drain()
+    finally:
+        server.start()
     tracker.drain()
     with database.transaction() as session:  # as if every answer had been lost: all of it is sent again
         session.execute(update(OutboxRow).values(delivered_at=None))

@@ -34,6 +34,8 @@ from services.specs import ExperimentSpec
 DATASET = "few_shapes"
 GENERATOR = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=30)
 PATIENCE_SECONDS = 240
+LEASE_SECONDS = 10
+"""Long for a worker that lives, also on a machine that is busy, and short for a test that waits for its end."""
 
 
 def training(epochs: int, **changes: Any) -> dict[str, Any]:
@@ -60,9 +62,9 @@ def spec(**changes: Any) -> ExperimentSpec:
 class Service:
     """Everything, its parts real processes; the API runs for the tests that go through it."""
 
-    def __init__(self, folder: Path, database_url: str, data: Path) -> None:
+    def __init__(self, folder: Path, database_url: str, data: Path, port: int) -> None:
         self.folder = folder
-        self.redis = Redis(folder / "redis", ports.unused(), "test", folder / "redis.log")
+        self.redis = Redis(folder / "redis", port, "test", folder / "redis.log")
         self.redis.prepare()
         self._redis = self._start_redis()
         self.settings = Settings(
@@ -70,10 +72,10 @@ class Service:
             database_url=database_url,
             redis_url=self.redis.url,
             data_root=data,
-            lease_seconds=3,
+            lease_seconds=LEASE_SECONDS,
             heartbeat_seconds=0.5,
             sweep_seconds=0.2,
-            grace_seconds=20,
+            grace_seconds=60,
         )
         self.database = Database(database_url)
         self.broker = Broker(self.redis.url)
@@ -85,7 +87,7 @@ class Service:
 
     def _start_redis(self) -> Process:
         process = Process.start(self.redis.command())
-        process.wait_until(self.redis.healthy, 60)
+        process.wait_until(self.redis.healthy, PATIENCE_SECONDS)
         return process
 
     def close(self) -> None:
@@ -112,9 +114,9 @@ class Service:
             "TWOSTREAM_DATA_ROOT": str(self.settings.data),
             "TWOSTREAM_DATABASE_URL": str(self.settings.database_url),
             "TWOSTREAM_REDIS_URL": str(self.settings.redis_url),
-            "TWOSTREAM_LEASE_SECONDS": "3",
+            "TWOSTREAM_LEASE_SECONDS": str(LEASE_SECONDS),
             "TWOSTREAM_HEARTBEAT_SECONDS": "0.5",
-            "TWOSTREAM_GRACE_SECONDS": "20",
+            "TWOSTREAM_GRACE_SECONDS": "60",
         }
 
     @contextmanager
@@ -124,7 +126,7 @@ class Service:
             part = Api(listener, self._environment(), self.folder / "api.log")
             process = Process.start(part.command())
             try:
-                process.wait_until(part.healthy, 60)
+                process.wait_until(part.healthy, PATIENCE_SECONDS)
                 with httpx.Client(base_url=part.url) as client:
                     yield client
             finally:
@@ -134,7 +136,7 @@ class Service:
         """Start a worker; ``environment`` has what differs on its host."""
         choice = WorkerOptions(**({"device": "cpu", "concurrency": 1} | options))
         log = self.folder / f"worker-{len(self.workers)}.log"
-        part = WorkerPart(choice, "", None, 30, {**self._environment(), **(environment or {})}, log)
+        part = WorkerPart(choice, "", None, 75, {**self._environment(), **(environment or {})}, log)
         worker = Process.start(part.command())
         self.workers.append(worker)
         return worker
@@ -217,8 +219,10 @@ def kill(pid: int) -> None:
 def stopped(process: psutil.Process) -> Iterator[None]:
     """Hold a process still for a while."""
     process.suspend()
-    yield
-    process.resume()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 @pytest.fixture(scope="session")
@@ -228,7 +232,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(tmp_path: Path, database_url: str, data: Path) -> Iterator[Service]:
-    service = Service(tmp_path, database_url, data)
+def service(tmp_path: Path, database_url: str, data: Path, port: int) -> Iterator[Service]:
+    service = Service(tmp_path, database_url, data, port)
     yield service
     service.close()

@@ -12,7 +12,7 @@ from services.cache.collection import Collector
 from services.cache.inventory import Inventory, Kind
 from tests.system.conftest import Service, rank_process, spec, stopped, training
 
-pytestmark = pytest.mark.xdist_group("cache")
+pytestmark = [pytest.mark.xdist_group("cache"), pytest.mark.timeout(600)]
 EVERYTHING: tuple[Kind, ...] = ("flow", "features", "models", "scores", "leftovers")
 
 

@@ -11,9 +11,11 @@ import torch
 
 from services import experiments
 from services.api_keys import LOCAL
-from tests.system.conftest import Service, kill, rank_process, spec
+from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
 
-pytestmark = pytest.mark.xdist_group("chaos")
+pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(600)]
+LONG = {"training": training(100)}
+"""Training that goes on for seconds after the checkpoint for which a test waits."""
 
 
 def bits(service: Service, experiment_id: str) -> dict[str, object]:
@@ -28,12 +30,12 @@ def bits(service: Service, experiment_id: str) -> dict[str, object]:
 
 def test_killed_processes_resume_to_the_same_bits(service: Service) -> None:
     worker = service.start_worker()
-    undisturbed = service.submit(spec())
+    undisturbed = service.submit(spec(**LONG))
     service.finish(undisturbed)
     expected = bits(service, undisturbed)
 
     service.forget()
-    disturbed = service.submit(spec())
+    disturbed = service.submit(spec(**LONG))
     service.wait_for_event("checkpoint", "finetune", 2)
     kill(rank_process(worker).pid)
     service.wait_for_event("checkpoint", "train", 3)
@@ -47,10 +49,10 @@ def test_killed_processes_resume_to_the_same_bits(service: Service) -> None:
     assert bits(service, disturbed) == expected
 
     service.forget()
-    stopped = service.submit(spec())
+    stopped = service.submit(spec(**LONG))
     service.wait_for_event("checkpoint", "finetune", 2)
     worker.child.send_signal(signal.SIGTERM)
-    worker.child.wait(30)
+    worker.child.wait(PATIENCE_SECONDS)
     service.start_worker()
     service.finish(stopped)
     assert service.attempts("finetune") == [("failed", "preempted"), ("succeeded", None)]
@@ -80,7 +82,6 @@ def test_a_cancelled_experiment_leaves_no_process(service: Service) -> None:
     service.finish(experiment_id, "cancelled")
     assert not psutil.pid_exists(rank.pid)
     assert service.attempts("finetune") == [("failed", "cancelled")]
-    assert not any(worker.child.pid == process.pid for process in psutil.process_iter() if process.name() == "rank")
 
 
 def test_a_bad_dataset_fails_by_name_and_others_go_on(service: Service, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from services.artifacts import ArtifactStore
 from services.db.tables import StageRow
 from services.settings import Settings
 from services.stages import FlowParams
-from tests.system.conftest import Service, kill, rank_process, spec, training
+from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
 from worker.attempt import Attempt, Worker
 from worker.devices import Devices
 from worker.forkserver import ForkServers
@@ -171,7 +171,7 @@ def test_a_worker_that_shuts_down_leaves_every_finished_clip(service: Service, d
     worker.child.send_signal(signal.SIGTERM)
     service.wait_for(lambda: has_pending(rank, signal.SIGTERM), "the signal to the stage")
     rank.resume()
-    worker.child.wait(60)
+    worker.child.wait(PATIENCE_SECONDS)
     assert service.attempts("flow") == [("failed", "preempted")]
     finished = inodes(tmp_path / "host" / "work" / "stages" / key[:2] / key / "1" / "state")
     assert len(finished) >= 3

@@ -13,6 +13,7 @@ import pytest
 
 from services.errors import Cause
 from services.stages import PARAMS
+from tests.worker.conftest import PATIENCE_SECONDS, Until
 from worker.rank import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, LIGHT_KINDS, STAGES, cause_of, run_task
 from worker.task import Event, Outcome, Task
 
@@ -47,12 +48,12 @@ def test_every_kind_has_a_module() -> None:
 @pytest.mark.parametrize("kind", sorted(LIGHT_KINDS))
 def test_light_kinds_import_no_torch(kind: str) -> None:
     code = f"import sys, worker.rank, {STAGES[kind]}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
 
 
 def test_the_processes_that_supervise_import_no_torch_and_no_video_library() -> None:
     code = "import sys, worker.supervise, worker.zygote; sys.exit(bool({'torch', 'numpy', 'cv2'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
 
 
 def test_success_leaves_summary_and_events(scripted: None, make_task: Callable[..., Path]) -> None:
@@ -115,36 +116,34 @@ def test_another_rank_reports_no_events_and_no_success_but_its_failure(
 
 
 def test_sigterm_makes_a_training_stage_write_a_checkpoint(
-    scripted_path: str, make_task: Callable[..., Path], until: Callable[..., float]
+    scripted_path: str, make_task: Callable[..., Path], until: Until
 ) -> None:
     file = make_task()
     with start(file) as rank:
         until(read(file).events.exists)
         rank.send_signal(signal.SIGTERM)
-        assert rank.wait(10) == EXIT_INTERRUPTED
+        assert rank.wait(PATIENCE_SECONDS) == EXIT_INTERRUPTED
         assert "Traceback" not in rank.communicate()[1]
     assert (read(file).state / "checkpoint.pt").exists()
     assert outcome_of(file) == Outcome(status="interrupted", cause=Cause.PREEMPTED, message="asked to stop at step 42")
 
 
-def test_sigterm_ends_other_stages_at_once(
-    scripted_path: str, make_task: Callable[..., Path], until: Callable[..., float]
-) -> None:
+def test_sigterm_ends_other_stages_at_once(scripted_path: str, make_task: Callable[..., Path], until: Until) -> None:
     file = make_task("sleep")
     with start(file) as rank:
         until(read(file).events.exists)
         rank.send_signal(signal.SIGTERM)
-        assert rank.wait(10) == -signal.SIGTERM
+        assert rank.wait(PATIENCE_SECONDS) == -signal.SIGTERM
     assert not read(file).result.exists()
 
 
 def test_a_bug_leaves_its_traceback_in_the_log(scripted_path: str, make_task: Callable[..., Path]) -> None:
     with start(make_task("bug")) as rank:
-        assert "ZeroDivisionError" in rank.communicate(timeout=20)[1]
+        assert "ZeroDivisionError" in rank.communicate(timeout=PATIENCE_SECONDS)[1]
 
 
 def test_a_rank_dies_with_the_process_that_started_it(
-    scripted_path: str, make_task: Callable[..., Path], until: Callable[..., float], gone: Callable[[int], bool]
+    scripted_path: str, make_task: Callable[..., Path], until: Until, gone: Callable[[int], bool]
 ) -> None:
     file = make_task("look", params={"dataset": "sleep"})
     parent_code = "import subprocess, sys; subprocess.run(sys.argv[1:])"
@@ -152,5 +151,5 @@ def test_a_rank_dies_with_the_process_that_started_it(
         until(read(file).events.exists)
         (child,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         parent.kill()
-        until(lambda: gone(int(child)), 1.0)
+        until(lambda: gone(int(child)))
         parent.communicate()

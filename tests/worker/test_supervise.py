@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from services.errors import Cause, LeaseLost, Unavailable
+from tests.worker.conftest import PATIENCE_SECONDS, Clock, Until
 from worker.endings import Ending
 from worker.forkserver import Child, ForkServer
 from worker.heartbeat import Heartbeat
@@ -72,44 +73,44 @@ class Watch:
     ledger: Ledger
     stop: threading.Event = field(default_factory=threading.Event)
     child: Child = field(init=False)
+    heartbeat: Heartbeat = field(init=False)
     ending: Ending = field(init=False)
 
     def __post_init__(self) -> None:
         self.task = Task.model_validate_json(self.file.read_text())
-        self.log = self.file.with_name("log")
+        self.child = self.server.run(self.file, self.file.with_name("log"), {})
 
     def begin(self, **limits: float) -> None:
-        self.child = self.server.run(self.file, self.log, {})
         self.thread = threading.Thread(target=self.run, kwargs=limits)
         self.thread.start()
 
-    def run(self, timeout_seconds: float = 60, grace_seconds: float = 20, lease_seconds: float = 30) -> None:
-        with Heartbeat(self.ledger, every_seconds=0.05, lease_seconds=lease_seconds) as heartbeat:
+    def run(self, timeout_seconds: float = 3600, grace_seconds: float = 3600, lease_seconds: float = 3600) -> None:
+        with Heartbeat(self.ledger, every_seconds=0.05, lease_seconds=lease_seconds) as self.heartbeat:
             self.ending = supervise(
                 self.child,
                 self.task,
                 self.ledger,
-                heartbeat,
+                self.heartbeat,
                 timeout_seconds=timeout_seconds,
                 grace_seconds=grace_seconds,
                 stop=self.stop,
             )
 
     def end(self) -> Ending:
-        self.thread.join(20)
+        self.thread.join(PATIENCE_SECONDS)
         assert not self.thread.is_alive()
         assert self.child.wait(0) is not None
         return self.ending
 
 
 @pytest.fixture
-def watch(light: ForkServer, make_task: Callable[..., Path], until: Callable[..., float]) -> Callable[..., Watch]:
-    """A function that starts a script under supervision and returns when the script has begun."""
+def watch(light: ForkServer, make_task: Callable[..., Path], until: Until) -> Callable[..., Watch]:
+    """A function that starts a script, has it supervised once it has begun, and returns then."""
 
     def begin(script: str | None, ledger: Ledger | None = None, begun: int = 1, **limits: float) -> Watch:
         found = Watch(light, make_task(script), ledger or Ledger())
-        found.begin(**limits)
         until(lambda: found.task.events.exists() and found.task.events.read_text().count("\n") >= begun)
+        found.begin(**limits)
         return found
 
     return begin
@@ -173,9 +174,7 @@ def test_a_worker_that_shuts_down_keeps_the_checkpoint(watch: Callable[..., Watc
 
 
 @pytest.mark.parametrize("ends", ["SIGKILL", "SIGTERM", "cancel", "shutdown"])
-def test_what_was_finished_is_saved_however_a_stage_ends(
-    watch: Callable[..., Watch], until: Callable[..., float], ends: str
-) -> None:
+def test_what_was_finished_is_saved_however_a_stage_ends(watch: Callable[..., Watch], until: Until, ends: str) -> None:
     attempt = watch("parts", begun=2)
     until(lambda: attempt.ledger.saved == [["first"]])
     (attempt.task.state / "go").touch()
@@ -192,12 +191,12 @@ def test_what_was_finished_is_saved_however_a_stage_ends(
 
 
 def test_a_long_upload_holds_up_neither_events_nor_the_end_of_the_stage(
-    watch: Callable[..., Watch], until: Callable[..., float]
+    watch: Callable[..., Watch], until: Until
 ) -> None:
     ledger = Ledger()
     ledger.upload.clear()
     attempt = watch("parts", ledger, begun=2)
-    assert ledger.uploading.wait(10)
+    assert ledger.uploading.wait(PATIENCE_SECONDS)
     (attempt.task.state / "go").touch()
     until(lambda: "metrics" in ledger.types)
     attempt.stop.set()
@@ -208,11 +207,11 @@ def test_a_long_upload_holds_up_neither_events_nor_the_end_of_the_stage(
     assert ledger.saved == [["first", "go", "second"]] * 2
 
 
-def test_success_waits_for_no_upload(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
+def test_success_waits_for_no_upload(watch: Callable[..., Watch], until: Until) -> None:
     ledger = Ledger()
     ledger.upload.clear()
     attempt = watch("parts", ledger, begun=2)
-    assert ledger.uploading.wait(10)
+    assert ledger.uploading.wait(PATIENCE_SECONDS)
     for name in ("go", "end"):
         (attempt.task.state / name).touch()
     assert attempt.end().status == "succeeded"
@@ -220,11 +219,11 @@ def test_success_waits_for_no_upload(watch: Callable[..., Watch], until: Callabl
     assert ledger.saved == []
 
 
-def test_a_lost_lease_ends_an_upload(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
+def test_a_lost_lease_ends_an_upload(watch: Callable[..., Watch], until: Until) -> None:
     ledger = Ledger()
     ledger.upload.clear()
     attempt = watch("parts", ledger, begun=2)
-    assert ledger.uploading.wait(10)
+    assert ledger.uploading.wait(PATIENCE_SECONDS)
     ledger.lost = True
     assert attempt.end().status == "lost"
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "saver"])
@@ -266,11 +265,17 @@ def test_a_stage_deaf_to_sigterm_is_killed_after_its_grace(watch: Callable[..., 
     assert (ending.status, ending.signal) == ("cancelled", signal.SIGKILL)
 
 
-def test_cancel_has_the_last_word_over_a_shutdown(watch: Callable[..., Watch], until: Callable[..., float]) -> None:
-    attempt = watch("stubborn", begun=2, grace_seconds=1.0)
+def test_cancel_has_the_last_word_over_a_shutdown(
+    watch: Callable[..., Watch], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("worker.supervise.time", clock)
+    attempt = watch("stubborn", begun=2, grace_seconds=600)
     attempt.stop.set()
     until(lambda: "was asked to stop" in attempt.task.events.read_text())
     attempt.ledger.cancel = True
+    assert attempt.heartbeat.cancel_requested.wait(PATIENCE_SECONDS)
+    clock.ahead_seconds = 600
     assert attempt.end().status == "cancelled"
 
 
@@ -311,7 +316,7 @@ def test_a_database_that_stays_away_ends_the_stage_when_its_lease_is_over(watch:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_unforeseen_error_leaves_no_stage_behind(watch: Callable[..., Watch]) -> None:
     attempt = watch("deaf", Ledger(faults=[ZeroDivisionError()]))
-    attempt.thread.join(20)
+    attempt.thread.join(PATIENCE_SECONDS)
     assert attempt.child.wait(0) is not None
 
 

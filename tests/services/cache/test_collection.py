@@ -165,7 +165,7 @@ def test_a_submission_that_comes_first_keeps_its_inputs(house: House) -> None:
         collecting.start()  # sees the features unused, and waits for the row
         collecting.join(1)
         assert collecting.is_alive()
-    collecting.join(30)
+    collecting.join()
     assert taken == []
     assert [label.split()[0] for label in house.run()] == ["train", "score", "fuse"]
 

@@ -17,8 +17,9 @@ from services.stages import AnyParams, IndexParams
 from worker.task import Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
 
-LONG_SECONDS = 60
+LONG_SECONDS = 300
 """Stands for work without end: longer than any test waits, and short enough to leave nothing behind if a test fails."""
+IMPORTED_BY = os.getpid()
 STEP_SECONDS = 0.01
 """Stands for a step of training, and for the time between two looks for a file by which a test says to go on."""
 
@@ -49,6 +50,7 @@ def look(task: Task, report: Reporter) -> dict[str, Any]:
         "leader": os.getpid() == os.getpgid(0) == os.getsid(0),
         "oom_score": int(Path("/proc/self/oom_score_adj").read_text()),
         "parent": os.getppid(),
+        "imported_by": IMPORTED_BY,
         "sockets": sum(file.is_socket() for file in Path("/proc/self/fd").iterdir()),
     }
 

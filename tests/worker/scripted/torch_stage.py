@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ import torch
 from services.stages import AnyParams
 from worker.task import Reporter, Task
 
+IMPORTED_BY = os.getpid()
+
 
 def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
     report.progress(0, 1)
     product = torch.ones(256, 256) @ torch.ones(256, 256)
-    return {"product": float(product[0, 0]), "threads": torch.get_num_threads()}
+    return {"product": float(product[0, 0]), "threads": torch.get_num_threads(), "imported_by": IMPORTED_BY}

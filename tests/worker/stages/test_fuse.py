@@ -167,4 +167,4 @@ def test_other_labels_clips_or_classes_are_refused(
 
 def test_it_imports_no_torch() -> None:
     code = "import sys, worker.stages.fuse; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)

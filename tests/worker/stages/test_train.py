@@ -10,6 +10,7 @@ import pytest
 
 import models
 from services.errors import DataError, UserError
+from tests.worker.conftest import PATIENCE_SECONDS, Until
 from worker.forkserver import Exit, ForkServer
 from worker.stages.features import open_features
 from worker.task import Outcome, Task
@@ -101,23 +102,23 @@ def outcome(task: Task) -> Outcome:
 
 
 def test_sigkill_and_sigterm_in_mid_training_change_no_bit(
-    server: ForkServer, stages: Any, features: Any, until: Any
+    server: ForkServer, stages: Any, features: Any, until: Until
 ) -> None:
     training = {
-        "epochs": 40, "batch_size": 4, "optimizer": {"learning_rate": 0.02}, "checkpoint_epochs": 3,
+        "epochs": 120, "batch_size": 4, "optimizer": {"learning_rate": 0.02}, "checkpoint_epochs": 3,
         "checkpoint_steps": 5,
     }  # fmt: skip
     inputs = tuple(features[1].values())
     undisturbed = stages.task("train", params(training=training), inputs, "undisturbed")
-    assert start(server, undisturbed).wait(60) == Exit(code=0)
+    assert start(server, undisturbed).wait(PATIENCE_SECONDS) == Exit(code=0)
     task = stages.task("train", params(training=training), inputs, "disturbed")
     for number, ending in ((signal.SIGKILL, Exit(signal=9)), (signal.SIGTERM, Exit(code=75)), (signal.SIGKILL, None)):
         before = size(task.events)
         child = start(server, task)
-        until(lambda: size(task.events) > before + 2000, 60)  # noqa: B023
+        until(lambda: size(task.events) > before + 2000)  # noqa: B023
         child.terminate(number)
-        assert child.wait(60) == (ending or Exit(signal=9))
-    assert start(server, task).wait(60) == Exit(code=0)
+        assert child.wait(PATIENCE_SECONDS) == (ending or Exit(signal=9))
+    assert start(server, task).wait(PATIENCE_SECONDS) == Exit(code=0)
     assert outcome(task).status == "succeeded"
     assert (task.output / "model.pt").read_bytes() == (undisturbed.output / "model.pt").read_bytes()
 

@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.ports import reserved
 from worker.training import checkpoint
 from worker.training.distributed import World, joined, wrap
 
@@ -18,28 +18,23 @@ PROGRAM = Path(__file__).with_name("one_of_two.py")
 TIMES = {"epoch_seconds", "data_wait_ratio"}
 
 
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes leave behind."""
     folder = tmp_path_factory.mktemp("two")
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_port()), "WORLD_SIZE": "2"}
-    shared["PYTHONPATH"] = os.pathsep.join(sys.path)
-    processes = [
-        subprocess.Popen([sys.executable, str(PROGRAM), str(folder)], env={**shared, "RANK": str(rank)})
-        for rank in (0, 1)
-    ]
-    try:
-        assert [process.wait(240) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    with reserved() as port:
+        shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        shared["PYTHONPATH"] = os.pathsep.join(sys.path)
+        processes = [
+            subprocess.Popen([sys.executable, str(PROGRAM), str(folder)], env={**shared, "RANK": str(rank)})
+            for rank in (0, 1)
+        ]
+        try:
+            assert [process.wait(240) for process in processes] == [0, 0]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
     return folder
 
 

@@ -55,7 +55,7 @@ def test_odd_names_are_found_and_worded(folders: Folders) -> None:
         (folders.root / "A" / os.fsdecode(name)).touch()
     (folders.root / "A/folder.avi").mkdir()
     command = [sys.executable, "-m", "worker.video.doctor", "--root", str(folders.root), "--state", str(folders.state)]
-    done = subprocess.run([*command, "--lists", str(folders.lists)], capture_output=True, check=True, timeout=60)
+    done = subprocess.run([*command, "--lists", str(folders.lists)], capture_output=True, check=True, timeout=240)
     surplus = json.loads(done.stdout.splitlines()[-1])["report"]["surplus"]
     assert surplus == ["A/new\nline.avi", "A/new.avi", "A/not \\xff UTF-8.avi", "A/\u00fcmlaut.AVI"]
 
@@ -67,11 +67,11 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_it_runs_as_a_process_and_names_wrong_lists(folders: Folders) -> None:
     command = [sys.executable, "-m", "worker.video.doctor", "--root", str(folders.root), "--state", str(folders.state)]
-    done = subprocess.run([*command, "--lists", str(folders.lists)], capture_output=True, check=True, timeout=60)
+    done = subprocess.run([*command, "--lists", str(folders.lists)], capture_output=True, check=True, timeout=240)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[-2] == {"done": 5, "total": 5}
     assert lines[-1]["report"]["deviations"] is None
-    wrong = subprocess.run([*command, "--lists", "/nowhere"], capture_output=True, check=False, timeout=60)
+    wrong = subprocess.run([*command, "--lists", "/nowhere"], capture_output=True, check=False, timeout=240)
     assert (wrong.returncode, wrong.stderr.decode()) == (2, "/nowhere: no such folder of lists\n")
     with pytest.raises(DataError, match="absent: no such folder of clips"):
         examine(folders._replace(root=folders.root / "absent"), "ucf101", None, 1, lambda *_: None)

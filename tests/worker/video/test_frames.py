@@ -135,7 +135,7 @@ def test_processes_share_a_folder(root: Path, hashed: Clips, folder: Path, tmp_p
     job.write_bytes(pickle.dumps((source(root, folder), hashed)))
     command = [sys.executable, "-c", READ_ALL, str(job)]
     readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = [reader.communicate(timeout=120)[0].split() for reader in readers]
+    found = [reader.communicate(timeout=240)[0].split() for reader in readers]
     expected = [
         hashlib.sha256(decode_clip(root / clip.path)[[1, 4]].transpose(0, 3, 1, 2).tobytes()).hexdigest()
         for clip in hashed

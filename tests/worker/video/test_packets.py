@@ -82,7 +82,7 @@ def test_a_forked_process_decodes_with_threads_of_its_own(tmp_path: Path) -> Non
         target=reader.read, args=(path, [1, 20, 35]), kwargs={"paired": True}
     )
     child.start()
-    child.join(60)
+    child.join(240)
     alive = child.is_alive()
     child.kill()
     child.join()
