@@ -58,10 +58,15 @@ class ArtifactStore:
     Args:
         root: folder, or URL such as ``s3://bucket/twostream``.
         cache: local folder for what was fetched from a remote root.
+
+    Attributes:
+        address: the root as messages name it, without a password.
+        is_local: whether the root is a folder of this machine, perhaps one that it shares with others.
     """
 
     def __init__(self, root: str, cache: Path) -> None:
         self._files, self._root = fsspec.url_to_fs(root)
+        self.address = re.sub("//[^/@]*@", "//", root)
         self._cache = cache
         self.is_local = isinstance(self._files, LocalFileSystem)
         self._errors = OSError if self.is_local else Exception  # an object store's library has errors of its own
@@ -145,7 +150,7 @@ class ArtifactStore:
         source = f"{self._root}/{place}"
         if self.is_local:
             if not Path(source).is_dir():
-                raise Denied(f"artifact store at {self._root}: nothing at {place}")
+                raise Denied(f"artifact store at {self.address}: nothing at {place}")
             return Path(source)
         target = self._cache / place
         if target.is_dir():
@@ -228,7 +233,7 @@ class ArtifactStore:
             yield
         except self._errors as error:
             denied = isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "errno", None) == ENOSPC
-            message = f"artifact store at {self._root}: {place}{': ' if place else ''}{error}"
+            message = f"artifact store at {self.address}: {place}{': ' if place else ''}{error}"
             raise (Denied if denied else Unavailable)(message) from error
 
 

@@ -79,10 +79,14 @@ def test_an_error_of_a_stores_own_library_says_that_it_is_away(ask: Callable[...
     store = ArtifactStore("memory://twostream", tmp_path / "cache")
     store.publish(folder(tmp_path / "out", a_txt="1"), KEY, 1)
     Away(store, calls=1)
-    with pytest.raises(Unavailable, match=r"artifact store at .*twostream: .*no route to the bucket") as caught:
+    with pytest.raises(Unavailable, match=r"artifact store at memory://twostream: .*no route to the bucket") as caught:
         ask(store, tmp_path / "out")
     assert not isinstance(caught.value, Denied)
     ask(store, tmp_path / "out")
+
+
+def test_messages_keep_a_password_for_themselves(tmp_path: Path) -> None:
+    assert ArtifactStore("memory://me:secret@host/folder", tmp_path).address == "memory://host/folder"
 
 
 def test_a_file_replaced_after_publishing_leaves_the_published_one(store: ArtifactStore, tmp_path: Path) -> None:

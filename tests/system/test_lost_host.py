@@ -5,28 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import psutil
 import pytest
 from sqlalchemy import select
 
 from cli.stack.process import Process
-from services import claim, experiments
+from services import experiments
 from services.artifacts import ArtifactStore
 from services.db.tables import StageRow
-from services.settings import Settings
 from services.stages import FlowParams
 from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
-from worker.attempt import Attempt, Worker
-from worker.devices import Devices
-from worker.forkserver import ForkServers
 from worker.stages import flow
 from worker.task import Reporter, StageInput, Task
 from worker.video.motion_shapes import write_avi
@@ -121,34 +114,40 @@ def inodes(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_ino for path in folder.rglob("*.npy")}
 
 
-def start(service: Service, host: Path, checkpoint_seconds: float) -> Process:
-    """Start a worker that shares no folder with others but that of the artifacts, and computes one clip at a time."""
+def start(service: Service, host: Path, checkpoint_seconds: float, artifacts: str | None = None) -> Process:
+    """Start a worker that shares nothing with others but the artifact store, and computes one clip at a time."""
     environment = {
         "TWOSTREAM_WORK_ROOT": str(host / "work"),
         "TWOSTREAM_DATA_ROOT": str(host / "data"),
         "TWOSTREAM_CHECKPOINT_SECONDS": str(checkpoint_seconds),
+        "TWOSTREAM_ARTIFACT_ROOT": artifacts or service.settings.artifacts,
     }
     return service.start_worker(environment, concurrency=os.cpu_count())
 
 
-def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, dataset: str, tmp_path: Path) -> None:
-    lost = start(service, tmp_path / "lost", 0)
+@pytest.mark.parametrize("store_root", ["folder", "s3"], indirect=True)
+def test_a_host_that_is_lost_costs_no_clip_that_was_published(
+    service: Service, dataset: str, store_root: str, tmp_path: Path
+) -> None:
+    store = ArtifactStore(store_root, tmp_path / "fetched")
+    lost = start(service, tmp_path / "lost", 0, store_root)
     experiment_id = service.submit(wanted(dataset))
     key = flow_row(service, experiment_id).key
     wait_for_clips(service, tmp_path / "lost", key)
     rank = rank_process(lost)
     rank.suspend()  # else it would be done before its clips are in the store
-    wait_for_publication(service, service.store, key)
+    wait_for_publication(service, store, key)
     kill(lost.pid)
     service.wait_for(lambda: not psutil.pid_exists(rank.pid), "the end of the stage's process")
     shutil.rmtree(tmp_path / "lost")
-    published = inodes(Path(service.settings.artifacts) / "stages" / key[:2] / key / "1" / "state")
+    published = store.published(key, "state")[1]
     assert 2 <= len(published) < NUM_CLIPS
+    files = inodes(tmp_path / "store" / "stages" / key[:2] / key / "1" / "state")
 
-    start(service, tmp_path / "other", 0)
+    start(service, tmp_path / "other", 0, store_root)
     service.finish(experiment_id)
     assert service.attempts("flow") == [("failed", "worker_lost"), ("succeeded", None)]
-    row, output = flow_row(service, experiment_id), service.output(experiment_id, "flow")
+    row = flow_row(service, experiment_id)
     assert row.summary is not None
     counts = {name: row.summary[name] for name in ("clips", "computed", "found_finished")}
     assert counts == {
@@ -156,9 +155,13 @@ def test_a_host_that_is_lost_costs_no_clip_that_was_published(service: Service, 
         "computed": NUM_CLIPS - len(published),
         "found_finished": len(published),
     }
-    assert published.items() <= inodes(output).items()  # the very files
-    assert contents(output) == undisturbed(service.output(experiment_id, "index"), row, tmp_path / "undisturbed")
-    assert service.store.published(key, "state") == {}
+    output = store.fetch(str(row.output))
+    assert len(files) == (len(published) if store.is_local else 0)
+    assert files.items() <= inodes(output).items()  # in a folder the very files
+    with service.database.transaction() as session:
+        index = session.scalars(select(StageRow).where(StageRow.kind == "index")).one().output
+    assert contents(output) == undisturbed(store.fetch(str(index)), row, tmp_path / "undisturbed")
+    assert store.published(key, "state") == {}
 
 
 def test_a_worker_that_shuts_down_leaves_every_finished_clip(service: Service, dataset: str, tmp_path: Path) -> None:
@@ -183,75 +186,3 @@ def has_pending(process: psutil.Process, number: signal.Signals) -> bool:
     status = Path(f"/proc/{process.pid}/status").read_text()
     (pending,) = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
     return bool(int(pending, 16) >> (number - 1) & 1)
-
-
-class Host:
-    """A worker in this process, on folders of its own, with the store of all."""
-
-    def __init__(self, service: Service, folder: Path, artifacts: str) -> None:
-        settings = Settings(home=folder, artifact_root=artifacts, checkpoint_seconds=0, lease_seconds=30)
-        self.database, self.devices, self.folder = service.database, Devices("cpu"), folder
-        self.worker = Worker(
-            id=folder.name,
-            settings=settings,
-            database=service.database,
-            broker=service.broker,
-            store=ArtifactStore(artifacts, settings.work / "cache"),
-            forkservers=ForkServers(),
-            threads=1,
-            stopping=threading.Event(),
-        )
-
-    def run_next(self) -> None:
-        self.devices.lock.acquire()
-        with self.database.transaction() as session:
-            found = claim.claim(session, "cpu", worker_id=self.worker.id, device="cpu", lease_seconds=30)
-        assert found is not None
-        with self.devices.granted("cpu", found.gpus) as grant:
-            Attempt(self.worker, found, grant).run()
-
-    @property
-    def rank(self) -> psutil.Process:
-        """The process of the stage that runs, one without torch."""
-        (found,) = psutil.Process(self.worker.forkservers._servers["light"].pid).children()
-        return found
-
-
-@contextmanager
-def host(service: Service, folder: Path, artifacts: str) -> Iterator[Host]:
-    found = Host(service, folder, artifacts)
-    try:
-        yield found
-    finally:
-        found.worker.forkservers.close()
-
-
-def test_a_host_goes_on_from_an_object_store(service: Service, dataset: str, tmp_path: Path) -> None:
-    memory = fsspec.filesystem("memory")
-    memory.store.clear()
-    memory.pseudo_dirs[:] = [""]
-    experiment_id = service.submit(wanted(dataset))
-    with host(service, tmp_path / "lost", "memory://bucket") as lost:
-        lost.run_next()
-        key = flow_row(service, experiment_id).key
-        running = threading.Thread(target=lost.run_next)
-        running.start()
-        wait_for_clips(service, tmp_path / "lost", key)
-        lost.rank.suspend()
-        wait_for_publication(service, lost.worker.store, key)
-        kill(lost.rank.pid)
-        running.join()
-    shutil.rmtree(tmp_path / "lost")
-    with host(service, tmp_path / "other", "memory://bucket") as other:
-        published = other.worker.store.published(key, "state")[1]
-        assert 2 <= len(published) < NUM_CLIPS
-        other.run_next()
-        row = flow_row(service, experiment_id)
-        assert row.summary is not None
-        assert row.summary["found_finished"] == len(published)
-        assert row.summary["computed"] == NUM_CLIPS - len(published)
-        fetched = contents(other.worker.store.fetch(str(row.output)))
-        with service.database.transaction() as session:
-            index = session.scalars(select(StageRow).where(StageRow.kind == "index")).one().output
-        assert fetched == undisturbed(other.worker.store.fetch(str(index)), row, tmp_path / "undisturbed")
-        assert other.worker.store.published(key, "state") == {}
