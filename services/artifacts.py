@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,19 +71,44 @@ class ArtifactStore:
         self.is_local = isinstance(self._files, LocalFileSystem)
         self._errors = OSError if self.is_local else Exception  # an object store's library has errors of its own
 
-    def publish(self, folder: Path, key: str, attempt: int, name: str = "output") -> str:
+    def publish(
+        self, folder: Path, key: str, attempt: int, name: str = "output", held: Mapping[str, str] | None = None
+    ) -> str:
         """Copy a folder into the store and return the name by which ``fetch`` finds it; done again it is replaced.
+
+        Args:
+            folder: what goes out, with all below it.
+            key: the stage.
+            attempt: its attempt.
+            name: what the folder is to the stage.
+            held: see ``add``.
 
         Raises:
             Unavailable: the store does not take it.
         """
-        return self.add(folder, [*finished_files(folder)], key, attempt, name)
+        return self.add(folder, [*finished_files(folder)], key, attempt, name, held)
 
-    def add(self, folder: Path, files: Sequence[str], key: str, attempt: int, name: str) -> str:
+    def add(
+        self,
+        folder: Path,
+        files: Sequence[str],
+        key: str,
+        attempt: int,
+        name: str,
+        held: Mapping[str, str] | None = None,
+    ) -> str:
         """Copy some files of a folder into the store, to those that the attempt has there under the same name.
 
         No reader finds a part of a file: in a folder a file gets its name when it is complete, and a store of objects
         (S3, Google, Azure) takes each as a whole.
+
+        Args:
+            folder: where the files are.
+            files: which of them, by their path in it.
+            key: the stage.
+            attempt: its attempt.
+            name: what the folder is to the stage.
+            held: of some of these files, where the store has them already; from there it copies them by itself.
 
         Raises:
             Unavailable: the store does not take it.
@@ -96,11 +121,20 @@ class ArtifactStore:
                 for file in files:
                     link_file(folder / file, Path(target, file))
             else:
-                targets = [f"{target}/{file}" for file in files]
-                for parent in sorted({path.rpartition("/")[0] for path in targets}):
+                for parent in sorted({f"{target}/{file}".rpartition("/")[0] for file in files}):
                     self._files.makedirs(parent, exist_ok=True)
-                self._files.put([str(folder / file) for file in files], targets)
+                copied = self._copy(held or {}, target)
+                fresh = [file for file in files if file not in copied]
+                self._files.put([str(folder / file) for file in fresh], [f"{target}/{file}" for file in fresh])
         return place
+
+    def _copy(self, held: Mapping[str, str], target: str) -> Set[str]:
+        """Have the store copy files, and return which it has copied."""
+        try:
+            self._files.copy([f"{self._root}/{at}" for at in held.values()], [f"{target}/{file}" for file in held])
+        except FileNotFoundError:  # a collection of the cache has just taken one
+            return set()
+        return held.keys()
 
     def published(self, key: str, name: str) -> dict[int, list[str]]:
         """Return the files that each attempt at a stage has in the store under a name, by the attempt's number.

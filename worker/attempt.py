@@ -189,7 +189,7 @@ class Attempt:
         if ending.status == "lost":
             raise LeaseLost(ending.message)
         if ending.status == "succeeded":
-            place = self._worker.store.publish(self._folder / "output", claim.key, claim.attempt)
+            place = self._state.publish_output(self._folder / "output")
             files = [name for name in PUBLISHED.get(claim.kind, ()) if (self._folder / "output" / name).is_file()]
             with database.transaction() as session:
                 queues = queue.succeed(

@@ -1,4 +1,7 @@
-"""The state of an attempt: put together from what earlier attempts left on any host, and published while it grows."""
+"""The state of an attempt: put together from what earlier attempts left on any host, and published while it grows.
+
+The output comes in the end; what of it is state under another name need not travel twice.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ class State:
     def __init__(self, store: ArtifactStore, claim: Claim, home: Path) -> None:
         self._store, self._claim, self._home = store, claim, home
         self._published: dict[str, Stamp] = {}
+        self._places: dict[Stamp, str] = {}
 
     def restore(self, folder: Path) -> None:
         """Take over what earlier attempts left, on this host or else in the store: the latest file of each name.
@@ -78,8 +82,22 @@ class State:
             if stop.is_set():
                 return
             batch = fresh[first : first + BATCH_FILES]
-            self._store.add(folder, batch, self._claim.key, self._claim.attempt, FOLDER)
-            self._published |= {file: stamps[file] for file in batch}
+            place = self._store.add(folder, batch, self._claim.key, self._claim.attempt, FOLDER)
+            for file in batch:
+                if file in self._published:
+                    self._places.pop(self._published[file], None)  # another is there now
+                self._published[file] = stamps[file]
+                self._places[stamps[file]] = f"{place}/{file}"
+
+    def publish_output(self, folder: Path) -> str:
+        """Publish the finished output and return its place; what of it went out as state the store copies by itself.
+
+        Raises:
+            Unavailable: the store does not take it.
+        """
+        stamps = {file: _stamp(folder / file) for file in finished_files(folder)}
+        held = {file: self._places[stamp] for file, stamp in stamps.items() if stamp in self._places}
+        return self._store.publish(folder, self._claim.key, self._claim.attempt, held=held)
 
     def discard(self) -> None:
         """Remove what this and earlier attempts have in the store; what it keeps, a collection of the cache takes."""

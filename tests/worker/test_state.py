@@ -12,6 +12,7 @@ import pytest
 from services.artifacts import ArtifactStore
 from services.claim import Claim
 from services.errors import Unavailable
+from services.files import link_file
 from worker.state import BATCH_FILES, State
 from worker.task import write_atomically
 
@@ -30,7 +31,8 @@ class Watched(ArtifactStore):
     def add(self, folder: Path, files: Sequence[str], *place: Any) -> str:
         if len(self.sent) >= self.refuses:
             raise Unavailable("bucket")
-        self.sent.append([*files])
+        held = place[3] if len(place) > 3 and not self.is_local else {}
+        self.sent.append(sorted(file for file in files if file not in (held or {})))
         return super().add(folder, files, *place)
 
 
@@ -156,6 +158,29 @@ def test_a_state_that_was_dropped_is_not_looked_for(attempt: Callable[..., Try])
     assert attempt("c", 3, dropped=2).content() == {}
     assert attempt("d", 3, dropped=1).content() == {"two": "2"}
     assert attempt("a", 3, dropped=2).content() == {}
+
+
+def test_an_output_that_went_out_as_state_is_copied_within_the_store(
+    attempt: Callable[..., Try], store: Watched, tmp_path: Path
+) -> None:
+    first = attempt("a", 1).write(one="1", two="2", checkpoint="epoch 1").publish()
+    output = tmp_path / "output"
+    for name in ("one", "two", "checkpoint"):
+        link_file(first.folder / name, output / name)
+    (output / "clips.json").write_text("{}")
+    first.write(two="new", checkpoint="epoch 2").publish()
+    store.sent.clear()
+    place = first.state.publish_output(output)
+    assert store.sent == [["checkpoint", "clips.json", *(["one"] if store.is_local else []), "two"]]
+    found = {path.name: path.read_text() for path in store.fetch(place).iterdir()}
+    assert found == {"one": "1", "two": "2", "checkpoint": "epoch 1", "clips.json": "{}"}
+
+
+def test_an_output_whose_copy_was_taken_is_sent(attempt: Callable[..., Try], store: Watched, tmp_path: Path) -> None:
+    first = attempt("a", 1).write(one="1").publish()
+    link_file(first.folder / "one", tmp_path / "output" / "one")
+    store.discard(KEY, 1, "state")
+    assert (store.fetch(first.state.publish_output(tmp_path / "output")) / "one").read_text() == "1"
 
 
 def test_nothing_is_left_in_the_store_after_success(attempt: Callable[..., Try], store: Watched) -> None:
