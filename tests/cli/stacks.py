@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -100,9 +101,10 @@ def gone(process: psutil.Process) -> bool:
 
 def listening(parent: psutil.Process, port: int) -> set[int]:
     """Return which of a process and its descendants hold a socket that listens on a port."""
-    return {
-        process.pid
-        for process in [parent, *parent.children(recursive=True)]
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-    }
+    found = set()
+    for process in [parent, *parent.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            sockets = process.net_connections("tcp")
+            if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets):
+                found.add(process.pid)
+    return found

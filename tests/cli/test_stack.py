@@ -104,7 +104,7 @@ def test_requests_wait_for_an_api_that_is_started_again_and_are_refused_once_it_
     up.wait_ready("api")
     parent, killed = psutil.Process(up.process.pid), child(up, "api")
     address = ("127.0.0.1", int(urlsplit(up.state.addresses["api"]).port or 0))
-    assert listening(parent, address[1]) == {parent.pid, killed.pid}
+    until(lambda: listening(parent, address[1]) == {parent.pid, killed.pid}, "no other process listens")
     killed.kill()
     until(lambda: all_gone([killed]), "the API's end")
     client = http.client.HTTPConnection(*address, timeout=PATIENCE_SECONDS)
@@ -114,7 +114,7 @@ def test_requests_wait_for_an_api_that_is_started_again_and_are_refused_once_it_
     assert client.getresponse().status == http.HTTPStatus.OK
     client.close()
     assert "api was ended by SIGKILL; starting it again" in up.text
-    assert listening(parent, address[1]) == {parent.pid, child(up, "api").pid}
+    until(lambda: listening(parent, address[1]) == {parent.pid, child(up, "api").pid}, "no other process listens")
 
     redis = child(up, "redis")
     redis.suspend()

@@ -27,6 +27,7 @@ from tests.ports import reserved
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
 
 START_SECONDS = 240
+pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
 
 
 class Server:

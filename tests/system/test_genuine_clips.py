@@ -15,6 +15,7 @@ CLIPS, LISTS = SHARED / "clips" / "UCF-101", SHARED / "annotations" / "ucf101-mi
 pytestmark = [
     pytest.mark.data,
     pytest.mark.xdist_group("chaos"),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not CLIPS.is_dir(), reason="the genuine clips do not lie beside this checkout"),
 ]
 

@@ -16,6 +16,7 @@ from worker.training.distributed import World, joined, wrap
 
 PROGRAM = Path(__file__).with_name("one_of_two.py")
 TIMES = {"epoch_seconds", "data_wait_ratio"}
+pytestmark = pytest.mark.timeout(600)  # three processes load torch, one after the other on a machine that is busy
 
 
 @pytest.fixture(scope="module")
