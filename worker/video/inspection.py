@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed
-from worker.video.order import structure
+from worker.video.order import CODECS, structure
+from worker.video.pixels import Converter
 
 DECODER = f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """What decodes here; another version may decode other bytes."""
@@ -84,7 +85,7 @@ def inspect_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -
 
 
 def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> ClipInfo:
-    """Decode a clip from end to end, converting nothing, and say what it holds.
+    """Decode a clip from end to end, converting a frame of each kind of colours, and say what it holds.
 
     Args:
         path: the clip.
@@ -94,24 +95,26 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
         DecodeFailed: any frame does not decode, the file is cut short, or it holds no picture.
     """
     with Container(path) as container:
-        packets: list[Any] = []
+        packets: list[Any] = []  # of a codec whose bitstream is read
+        times: list[tuple[int | None, int | None]] = []
         shown: list[int] = []
+        codec, converter = container.codec, Converter(path, "rgb")
         interlaced, size = False, (0, 0)
         for packet in container.demux():
-            times = packet.pts, packet.dts
-            packet.pts = len(packets)  # comes out with the frame
+            pts, packet.pts = packet.pts, len(times)  # comes out with the frame
             if packet.size:
-                packets.append((packet, times))
+                times.append((pts, packet.dts))
+                packets += [packet] if codec in CODECS else []
             for frame in container.decoder.decode(packet):
                 shown.append(-1 if frame.pts is None else frame.pts)
                 interlaced = interlaced or bool(frame.interlaced_frame)
                 size = frame.width, frame.height
+                converter.check(frame, container.count)
                 on_frame(len(shown))
         if not shown:
             raise DecodeFailed(path, 0, "no frames")
         width, height = size if container.turns % 2 == 0 else size[::-1]
-        codec = container.codec
-        found = structure(codec, [packet for packet, _ in packets])
+        found = structure(codec, packets)
         return ClipInfo(
             frames=container.count,
             fps=container.rate,
@@ -121,7 +124,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
             codec=codec,
             turns=container.turns,
             interlaced=interlaced,
-            timing=_timing(_times(container.format, [times for _, times in packets], shown)),
+            timing=_timing(_times(container.format, times, shown)),
             # FFmpeg measures the fields of an interlaced clip's B pictures by the first of them all.
             paired=found is not None and list(found.order) == shown and not (interlaced and found.b_pictures),
         )

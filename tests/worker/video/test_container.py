@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from worker.video.decode import DecodeFailed, decode_clip
+from worker.video.decode import DecodeFailed, decode_clip, decode_frames
 from worker.video.inspection import probe_clip
 
 FRAMES = 20
@@ -139,3 +139,16 @@ def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.avi").write_bytes(content)
     with pytest.raises(DecodeFailed, match="frame 0: the video stream is of a codec that has no decoder here"):
         probe_clip(tmp_path / "x.avi")
+
+
+@pytest.mark.parametrize("matrix", [8, 10, 14])  # YCgCo, BT.2020 of constant luminance, ICtCp
+def test_colours_that_cannot_be_converted_are_found_by_the_probe(tmp_path: Path, matrix: int) -> None:
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        container.mux(stream.encode(av.VideoFrame(48, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    for read in (probe_clip, decode_clip, lambda path: decode_frames(path, [0])):
+        with pytest.raises(DecodeFailed, match=rf"frame 0: its colours \(yuv420p, matrix {matrix}\) cannot be"):
+            read(tmp_path / "x.mp4")
