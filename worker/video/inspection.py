@@ -19,6 +19,7 @@ from worker.video.pixels import Converter
 DECODER = f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """What decodes here; another version may decode other bytes."""
 UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
+CHUNK_BYTES = 1 << 20  # hashed at once
 
 Timing = Literal["constant", "variable", "unordered", "none"]
 
@@ -68,23 +69,37 @@ class Inspection(ClipInfo):
     decoder: str = DECODER
 
 
-def inspect_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> Inspection:
+def _nobody_listens(_: int) -> None:
+    """Hear of progress."""
+
+
+def inspect_clip(
+    path: Path, on_frame: Callable[[int], None] = _nobody_listens, on_bytes: Callable[[int], None] = _nobody_listens
+) -> Inspection:
     """Hash a clip and decode it from end to end; see `probe_clip`.
+
+    Args:
+        path: the clip.
+        on_frame: hears the number of frames so far, after each.
+        on_bytes: hears the number of bytes hashed so far, some thousand times a gigabyte.
 
     Raises:
         DecodeFailed: also when the file cannot be read.
     """
     info = probe_clip(path, on_frame)
+    digest, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
+        with path.open("rb", buffering=0) as file:
+            while part := file.read(CHUNK_BYTES):
+                digest.update(part)
+                size += len(part)
+                on_bytes(size)
     except OSError as error:
         raise DecodeFailed(path, 0, str(error)) from error
-    return Inspection(sha256=digest, size=size, **info.model_dump())
+    return Inspection(sha256=digest.hexdigest(), size=size, **info.model_dump())
 
 
-def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> ClipInfo:
+def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens) -> ClipInfo:
     """Decode a clip from end to end, converting a frame of each kind of colours, and say what it holds.
 
     Args:
