@@ -1,7 +1,7 @@
 """An open clip: its packets as FFmpeg's demuxer gives them, checked, and its frames (torch-free).
 
-What is checked: the file opens and has pictures; no packet is cut off; the file has as many packets as it declares;
-and of each frame what `worker.video.decoder` checks.
+What is checked: the file opens and has pictures; no packet is cut off; the file has as many bytes or packets as it
+declares; and of each frame what `worker.video.decoder` checks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from worker.video.decoder import DecodeFailed, Decoder, in_words
+from worker.video.extent import declared_bytes
 from worker.video.order import Unpacker
 
 __all__ = ["Container", "DecodeFailed"]
@@ -27,13 +30,14 @@ class Container:
         threads: of the decoder; 1 is right where clips are decoded in parallel.
 
     Attributes:
-        stream: its first video stream.
+        stream: its first video stream but for a cover.
         decoder: of that stream.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.path = path
         self._threads, self._packets = threads, 0
+        self._first_dts: int | None = None
 
     def __enter__(self) -> Self:
         if self.path.exists() and not self.path.is_file():  # FFmpeg would wait for a pipe, and misname a folder
@@ -42,12 +46,22 @@ class Container:
             self._file = av.open(str(self.path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeFailed(self.path, 0, in_words(error)) from error
-        if not self._file.streams.video:
+        try:
+            self.stream = self._first_stream()
+            self.decoder = Decoder(self.path, self.stream.codec_context, self._threads)
+        except DecodeFailed:
             self._file.close()
-            raise DecodeFailed(self.path, 0, "no video stream")
-        self.stream = self._file.streams.video[0]
-        self.decoder = Decoder(self.path, self.stream.codec_context, self._threads)
+            raise
         return self
+
+    def _first_stream(self) -> VideoStream:
+        """Return the first video stream that is none of a single picture beside the sound, such as a cover."""
+        streams = [stream for stream in self._file.streams.video if not stream.disposition & Disposition.attached_pic]
+        if not streams:
+            raise DecodeFailed(self.path, 0, "no video stream")
+        if not streams[0].codec_context:  # its type says that there is one always
+            raise DecodeFailed(self.path, 0, "the video stream is of a codec that has no decoder here")
+        return streams[0]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -95,13 +109,27 @@ class Container:
         unpacker = Unpacker() if self.codec == "mpeg4" else None
         try:
             for packet in self._file.demux(self.stream):
-                self._packets += packet.size > 0 or packet.dts is not None
+                self._count(packet)
                 if packet.is_corrupt:
                     raise DecodeFailed(self.path, self.count, "the file is cut off inside a packet")
                 yield packet if unpacker is None or not packet.size else unpacker.next(packet)
+            self._require_end()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeFailed(self.path, self.count, in_words(error)) from error
-        if self._packets < self.declared:
+
+    def _count(self, packet: Any) -> None:
+        """Count a packet, and in an AVI the empty ones before it: the header counts them, FFmpeg leaves them out."""
+        self._packets += packet.size > 0 or packet.dts is not None
+        if self.format == "avi" and packet.dts is not None:
+            self._first_dts = packet.dts if self._first_dts is None else self._first_dts
+            self._packets = max(self._packets, packet.dts - self._first_dts + 1)
+
+    def _require_end(self) -> None:
+        """Refuse a file whose end is not there."""
+        size, declared = self.path.stat().st_size, declared_bytes(self.format, self.path)
+        if size < declared:
+            raise DecodeFailed(self.path, self.count, f"the file ends after {size} of {declared} bytes")
+        if not declared and self._packets < self.declared:
             reason = f"the file ends after packet {self._packets} of {self.declared}"
             raise DecodeFailed(self.path, self.count, reason)
 

@@ -36,10 +36,10 @@ def iterate_frames(path: Path, colour: Colour = "rgb", threads: int = 1) -> Iter
     Raises:
         DecodeFailed: when a frame that does not decode, or the early end of the file, is reached.
     """
-    convert = Converter(colour)
+    convert = Converter(path, colour)
     with Container(path, threads) as container:
         for frame in container.frames():
-            yield convert(frame, container.turns)
+            yield convert(frame, container.turns, container.count)
 
 
 def decode_clip(path: Path, colour: Colour = "rgb", threads: int = 1) -> NDArray[np.uint8]:
@@ -209,12 +209,13 @@ def _decode_runs(
     decoder.order = found.order
     wanted = {found.order[number]: number for number in images.places}
     missing: dict[int, int] = {}
-    convert = Converter(images.colour)
+    convert = Converter(decoder.path, images.colour)
 
     def decode(packet: Packet | None) -> None:
         for frame in decoder.decode(packet):
             if frame.pts in missing:
-                images.put(missing.pop(frame.pts), convert(frame, decoder.turns))
+                number = missing.pop(frame.pts)
+                images.put(number, convert(frame, decoder.turns, number))
 
     while runs:
         try:
@@ -236,11 +237,11 @@ def _decode_runs(
 def _sequential(path: Path, images: Images, threads: int) -> None:
     """Decode from the beginning up to the last wanted frame."""
     last = max(images.places)
-    convert = Converter(images.colour)
+    convert = Converter(path, images.colour)
     with Container(path, threads) as container:
         for frame in container.frames():
             if container.count in images.places:
-                images.put(container.count, convert(frame, container.turns))
+                images.put(container.count, convert(frame, container.turns, container.count))
             if container.count == last:
                 return
         raise DecodeFailed(path, last, f"the clip has {container.count} frames")

@@ -15,6 +15,9 @@ from services.errors import DataError
 QUARTER_TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3}
 """Counter-clockwise quarter turns by the signs (a, b, c, d) of a display matrix, row by row."""
 
+STRICT = {"mjpeg": "explode", "hevc": "explode", "png": "crccheck+explode"}
+"""What FFmpeg's decoders are told of errors: these would hand over damaged frames without a word."""
+
 
 class DecodeFailed(DataError):
     """A clip that does not decode as a whole.
@@ -53,6 +56,8 @@ class Decoder:
         self._context = context
         self._size: tuple[int, int] | None = None
         context.thread_count = threads
+        if context.name in STRICT:
+            context.options = {**context.options, "err_detect": STRICT[context.name]}
         if threads > 1:
             context.thread_type = "FRAME"
 

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed
-from worker.video.order import structure
+from worker.video.order import CODECS, structure
+from worker.video.pixels import Converter
 
 DECODER = f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 """What decodes here; another version may decode other bytes."""
 UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
+CHUNK_BYTES = 1 << 20  # hashed at once
 
 Timing = Literal["constant", "variable", "unordered", "none"]
 
@@ -67,24 +69,38 @@ class Inspection(ClipInfo):
     decoder: str = DECODER
 
 
-def inspect_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> Inspection:
+def _nobody_listens(_: int) -> None:
+    """Hear of progress."""
+
+
+def inspect_clip(
+    path: Path, on_frame: Callable[[int], None] = _nobody_listens, on_bytes: Callable[[int], None] = _nobody_listens
+) -> Inspection:
     """Hash a clip and decode it from end to end; see `probe_clip`.
+
+    Args:
+        path: the clip.
+        on_frame: hears the number of frames so far, after each.
+        on_bytes: hears the number of bytes hashed so far, some thousand times a gigabyte.
 
     Raises:
         DecodeFailed: also when the file cannot be read.
     """
     info = probe_clip(path, on_frame)
+    digest, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
+        with path.open("rb", buffering=0) as file:
+            while part := file.read(CHUNK_BYTES):
+                digest.update(part)
+                size += len(part)
+                on_bytes(size)
     except OSError as error:
         raise DecodeFailed(path, 0, str(error)) from error
-    return Inspection(sha256=digest, size=size, **info.model_dump())
+    return Inspection(sha256=digest.hexdigest(), size=size, **info.model_dump())
 
 
-def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> ClipInfo:
-    """Decode a clip from end to end, converting nothing, and say what it holds.
+def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens) -> ClipInfo:
+    """Decode a clip from end to end, converting a frame of each kind of colours, and say what it holds.
 
     Args:
         path: the clip.
@@ -94,24 +110,26 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
         DecodeFailed: any frame does not decode, the file is cut short, or it holds no picture.
     """
     with Container(path) as container:
-        packets: list[Any] = []
+        packets: list[Any] = []  # of a codec whose bitstream is read
+        times: list[tuple[int | None, int | None]] = []
         shown: list[int] = []
+        codec, converter = container.codec, Converter(path, "rgb")
         interlaced, size = False, (0, 0)
         for packet in container.demux():
-            times = packet.pts, packet.dts
-            packet.pts = len(packets)  # comes out with the frame
+            pts, packet.pts = packet.pts, len(times)  # comes out with the frame
             if packet.size:
-                packets.append((packet, times))
+                times.append((pts, packet.dts))
+                packets += [packet] if codec in CODECS else []
             for frame in container.decoder.decode(packet):
                 shown.append(-1 if frame.pts is None else frame.pts)
                 interlaced = interlaced or bool(frame.interlaced_frame)
                 size = frame.width, frame.height
+                converter.check(frame, container.count)
                 on_frame(len(shown))
         if not shown:
             raise DecodeFailed(path, 0, "no frames")
         width, height = size if container.turns % 2 == 0 else size[::-1]
-        codec = container.codec
-        found = structure(codec, [packet for packet, _ in packets])
+        found = structure(codec, packets)
         return ClipInfo(
             frames=container.count,
             fps=container.rate,
@@ -121,7 +139,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = lambda _: None) -> 
             codec=codec,
             turns=container.turns,
             interlaced=interlaced,
-            timing=_timing(_times(container.format, [times for _, times in packets], shown)),
+            timing=_timing(_times(container.format, times, shown)),
             # FFmpeg measures the fields of an interlaced clip's B pictures by the first of them all.
             paired=found is not None and list(found.order) == shown and not (interlaced and found.b_pictures),
         )

@@ -1,9 +1,10 @@
 """Inspection of clips in a process of its own, so that a crash inside the C library costs a clip and not the stage.
 
 `Inspector` is the parent's end. The child is ``python -m worker.video.isolation FD``: it reads paths, one JSON string a
-line, and answers each with a line of JSON, after an empty one that says that it has started. It counts frames in shared
-memory (FD), from which the parent reads how far a child came that can no longer say so. The child leads no process
-group, so that it goes when its stage is ended, and it ends by itself when its parent closes the pipe.
+line, and answers each with a line of JSON, after an empty one that says that it has started. It counts frames, then
+bytes that are hashed, in shared memory (FD), from which the parent reads how far a child came that can no longer say
+so. The child leads no process group, so that it goes when its stage is ended, and it ends by itself when its parent
+closes the pipe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import mmap
 import os
 import selectors
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -25,26 +27,29 @@ from worker.video.decoder import DecodeFailed
 from worker.video.inspection import Inspection, inspect_clip
 
 COMMAND = (sys.executable, "-m", "worker.video.isolation")
-COUNTER_BYTES = 8
+COUNTERS = struct.Struct("=QQ")
+"""Frames that were decoded, bytes that were hashed."""
 SILENT_SECONDS = 120.0
-"""How long a decoder may work without a new frame before it counts as hanging."""
+"""How long a child may work without a new frame or more bytes before it counts as hanging."""
 START_SECONDS = 120.0
 """How long a child may take for its imports, on a host that is busy."""
+
+Count = Callable[[int], None]
 
 
 class Inspector:
     """A child process that inspects one clip at a time; started at its first clip, and again after a crash.
 
     Args:
-        silent_seconds: how long it may work without a new frame.
+        silent_seconds: how long it may work without a new frame or more bytes.
         command: of the child, to which the descriptor of the counter is added; tests give another.
     """
 
     def __init__(self, silent_seconds: float = SILENT_SECONDS, command: Sequence[str] = COMMAND) -> None:
         self._silent_seconds, self._command = silent_seconds, tuple(command)
         self._memory = os.memfd_create("frames")
-        os.ftruncate(self._memory, COUNTER_BYTES)
-        self._counter = mmap.mmap(self._memory, COUNTER_BYTES)
+        os.ftruncate(self._memory, COUNTERS.size)
+        self._counters = mmap.mmap(self._memory, COUNTERS.size)
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -52,7 +57,7 @@ class Inspector:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        self._counter.close()
+        self._counters.close()
         os.close(self._memory)
 
     def inspect(self, path: Path) -> Inspection:
@@ -61,7 +66,7 @@ class Inspector:
         Raises:
             DecodeFailed: it does not decode, or its decoder crashed or hangs.
         """
-        self._counter[:] = bytes(COUNTER_BYTES)
+        COUNTERS.pack_into(self._counters, 0, 0, 0)
         child = self._running(path)
         assert child.stdin is not None
         try:
@@ -88,14 +93,14 @@ class Inspector:
 
     def _line(self, path: Path, child: subprocess.Popen[bytes], patience_seconds: float) -> bytes:
         assert child.stdout is not None
-        answer, frames = b"", self._frames
+        answer, counts = b"", self._counts
         with selectors.DefaultSelector() as ready:
             ready.register(child.stdout, selectors.EVENT_READ)
             while not answer.endswith(b"\n"):
                 if not ready.select(patience_seconds):
-                    if self._frames == frames:
+                    if self._counts == counts:
                         raise self._hangs(path, patience_seconds)
-                    frames = self._frames
+                    counts = self._counts
                     continue
                 part = os.read(child.stdout.fileno(), 65536)
                 if not part:
@@ -104,19 +109,23 @@ class Inspector:
         return answer
 
     @property
-    def _frames(self) -> int:
-        return int.from_bytes(self._counter[:], sys.byteorder)
+    def _counts(self) -> tuple[int, int]:
+        """Frames and bytes so far."""
+        frames, num_bytes = COUNTERS.unpack(self._counters[:])
+        return frames, num_bytes
 
     def _crashed(self, path: Path) -> DecodeFailed:
         assert self._child is not None
         code = self._child.wait()
         self._stop()
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return DecodeFailed(path, self._frames, f"the decoder crashed: {how}")
+        return DecodeFailed(path, self._counts[0], f"the decoder crashed: {how}")
 
     def _hangs(self, path: Path, seconds: float) -> DecodeFailed:
         self._stop()
-        return DecodeFailed(path, self._frames, f"the decoder hangs: no frame in {seconds:g} s")
+        frames, num_bytes = self._counts
+        what = f"hashing hangs after {num_bytes} bytes: no more" if num_bytes else "the decoder hangs: no frame"
+        return DecodeFailed(path, frames, f"{what} in {seconds:g} s")
 
     def _stop(self) -> None:
         if self._child is not None:
@@ -151,19 +160,22 @@ class Inspectors:
         return inspector.inspect(path)
 
 
-def serve(memory: int, inspect: Callable[[Path, Callable[[int], None]], Inspection] = inspect_clip) -> None:
+def serve(memory: int, inspect: Callable[[Path, Count, Count], Inspection] = inspect_clip) -> None:
     """Answer the parent until it closes the pipe."""
-    counter = mmap.mmap(memory, COUNTER_BYTES)
+    counters = memoryview(mmap.mmap(memory, COUNTERS.size)).cast("Q")
 
-    def count(frames: int) -> None:
-        counter[:] = frames.to_bytes(COUNTER_BYTES, sys.byteorder)
+    def count_frames(frames: int) -> None:
+        counters[0] = frames
+
+    def count_bytes(num_bytes: int) -> None:
+        counters[1] = num_bytes
 
     sys.stdout.write("\n")
     sys.stdout.flush()
     for line in sys.stdin:
         path = Path(json.loads(line))
         try:
-            answer = inspect(path, count).model_dump_json()
+            answer = inspect(path, count_frames, count_bytes).model_dump_json()
         except DecodeFailed as error:
             answer = json.dumps({"failed": error.reason, "frame": error.frame})
         sys.stdout.write(answer + "\n")

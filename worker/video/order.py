@@ -21,8 +21,12 @@ from typing import Any, NamedTuple
 
 import av
 
+from worker.video.jpeg import tables
+
 VOP_START = b"\x00\x00\x01\xb6"  # ISO/IEC 14496-2, 6.2.5: vop_start_code, then two bits of vop_coding_type
 I_VOP, B_VOP = 0b00, 0b10
+CODECS = ("mpeg4", "mjpeg")
+"""By FFmpeg's names, whose bitstreams are read here."""
 PLACEHOLDER_BYTES = 19  # as FFmpeg has it: a packet up to this size behind a packed one holds no picture
 
 
@@ -114,11 +118,18 @@ def structure(codec: str, packets: Sequence[Packet]) -> Structure | None:
     """Return how the packets of `Container.demux` hang together.
 
     Returns:
-        None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold one picture each.
+        None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold one picture each, or
+        that need tables of earlier ones.
     """
-    if codec == "mjpeg":
-        return Structure(range(len(packets)), range(len(packets)), frozenset())
-    return _mpeg4(packets) if codec == "mpeg4" else None
+    if codec not in CODECS:
+        return None
+    return _mjpeg(packets) if codec == "mjpeg" else _mpeg4(packets)
+
+
+def _mjpeg(packets: Sequence[Packet]) -> Structure | None:
+    if len({tables(bytes(packet)) for packet in packets}) > 1:
+        return None
+    return Structure(range(len(packets)), range(len(packets)), frozenset())
 
 
 def _mpeg4(packets: Sequence[Packet]) -> Structure | None:

@@ -32,6 +32,7 @@ class Failure(NamedTuple):
 
 
 Found = Inspection | Failure
+Finding = tuple[list[int], Found]
 
 
 class Ledger:
@@ -63,16 +64,16 @@ class Ledger:
     def get(self, root: Path, path: str) -> Inspection | None:
         """Return what is known of a file as it is now, by this decoder."""
         entry = self._known.get(path)
-        if entry is None or entry["stamp"] != _stamp(root / path) or entry["decoder"] != DECODER:
+        if entry is None or entry["stamp"] != stamp_of(root / path) or entry["decoder"] != DECODER:
             return None
         try:
             return Inspection.model_validate(entry.get("found"))
         except ValidationError:  # of another version
             return None
 
-    def put(self, root: Path, path: str, found: Inspection) -> None:
-        """Remember a finding; it is on disk after some seconds, or at the next `save`."""
-        self._fresh[path] = {"stamp": _stamp(root / path), "decoder": DECODER, "found": found.model_dump()}
+    def put(self, path: str, stamp: list[int], found: Inspection) -> None:
+        """Remember a finding about a file of that `stamp_of`; on disk after some seconds, or at the next `save`."""
+        self._fresh[path] = {"stamp": stamp, "decoder": DECODER, "found": found.model_dump()}
         if time.monotonic() - self._saved_at >= self._seconds or len(self._fresh) >= SAVE_CLIPS:
             self.save()
 
@@ -99,22 +100,23 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
         ledger: what is known already, and takes what is found.
         threads: decoder processes.
     """
-    waiting: list[tuple[str, Found | Future[Found]]] = []
+    waiting: list[tuple[str, Found | Future[Finding]]] = []
     with Inspectors() as inspectors, ThreadPoolExecutor(threads) as pool:
 
-        def inspect(path: str) -> Found:
+        def inspect(path: str) -> Finding:
+            stamp = stamp_of(root / path)  # before it is read: what changes meanwhile is inspected again
             try:
-                return inspectors.inspect(root / path)
+                return stamp, inspectors.inspect(root / path)
             except DecodeFailed as error:
-                return Failure(error.frame, error.reason)
+                return stamp, Failure(error.frame, error.reason)
 
         waiting.extend((path, ledger.get(root, path) or pool.submit(inspect, path)) for path in paths)
         try:
             for path, found in waiting:
                 if isinstance(found, Future):
-                    result = found.result()
+                    stamp, result = found.result()
                     if isinstance(result, Inspection):
-                        ledger.put(root, path, result)
+                        ledger.put(path, stamp, result)
                     yield path, result
                 else:
                     yield path, found
@@ -123,7 +125,8 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _stamp(path: Path) -> list[int]:
+def stamp_of(path: Path) -> list[int]:
+    """Return size and time of change of a file; nothing where there is none."""
     try:
         status = path.stat()
     except OSError:

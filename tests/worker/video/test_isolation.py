@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from worker.video.decode import DecodeFailed
+from worker.video.inspection import inspect_clip
 from worker.video.isolation import Inspector
 from worker.video.motion_shapes import write_avi
 
@@ -15,10 +16,18 @@ sys.path.insert(0, {repository!r})
 from worker.video.inspection import inspect_clip
 from worker.video.isolation import serve
 
-def inspect(path, count):
+def inspect(path, count, count_bytes):
     if "good" in path.name:
-        return inspect_clip(path, count)
+        return inspect_clip(path, count, count_bytes)
     count(3)
+    if "large" in path.name:
+        for part in range(1, 25):
+            count_bytes(part)
+            time.sleep(0.25)
+        return inspect_clip(path.with_name("good.avi"))
+    if "away" in path.name:
+        count_bytes(7)
+        time.sleep(60)
     if "slow" in path.name:
         time.sleep(60)  # a decoder that hangs: longer than any patience of these tests
     os.abort()
@@ -64,3 +73,20 @@ def test_a_decoder_that_hangs_is_ended(good: Path, command: tuple[str, ...]) -> 
         with pytest.raises(DecodeFailed, match=r"slow\.avi: frame 3: the decoder hangs: no frame in 4 s"):
             inspector.inspect(good.with_name("slow.avi"))
         assert inspector.inspect(good).frames == 5
+
+
+def test_a_clip_that_takes_long_to_hash_is_not_taken_for_a_decoder_that_hangs(
+    good: Path, command: tuple[str, ...]
+) -> None:
+    with Inspector(silent_seconds=3.0, command=command) as inspector:
+        assert inspector.inspect(good.with_name("large.avi")).frames == 5
+        with pytest.raises(DecodeFailed, match=r"away\.avi: frame 3: hashing hangs after 7 bytes: no more in 3 s"):
+            inspector.inspect(good.with_name("away.avi"))
+
+
+def test_bytes_are_counted_as_they_are_hashed(good: Path) -> None:
+    heard: list[int] = []
+    good.write_bytes(good.read_bytes() + bytes(3 << 20))  # behind the last chunk, where nobody looks
+    found = inspect_clip(good, on_bytes=heard.append)
+    assert heard == [1 << 20, 2 << 20, 3 << 20, found.size]
+    assert (found.size, found.sha256) == (good.stat().st_size, hashlib.sha256(good.read_bytes()).hexdigest())

@@ -95,3 +95,20 @@ def test_findings_that_cannot_be_kept_or_read_cost_no_result(root: Path, tmp_pat
     file.write_text(json.dumps(entries))
     (state / "000001.json").write_bytes(b"half a fi")
     assert dict(survey(root, NAMES, Ledger(state), threads=1)) == found
+
+
+def test_a_clip_that_changes_before_its_finding_is_kept_is_inspected_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Overtaken(Inspectors):
+        def inspect(self, path: Path) -> Inspection:
+            found = super().inspect(path)
+            write_avi(path, np.full((9, 32, 48, 3), 9, np.uint8))
+            return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Inspectors", Overtaken)
+        found = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+    assert found["a.avi"].frames == 5  # type: ignore[union-attr]
+    again = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+    assert again["a.avi"].frames == 9  # type: ignore[union-attr]

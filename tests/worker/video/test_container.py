@@ -1,0 +1,154 @@
+"""Files that are whole and look cut short, and files that are cut short and look whole."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from worker.video.decode import DecodeFailed, decode_clip, decode_frames
+from worker.video.inspection import probe_clip
+
+FRAMES = 20
+
+
+def write(path: Path, codec: str, times: list[int] | None = None, **options: str) -> None:
+    """Write frames of brightness 12 times their number, at times in twenty-fifths of a second."""
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, pixels
+        for number, time in enumerate(times or range(FRAMES)):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 12 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def numbers(path: Path) -> list[int]:
+    """Return the number of each frame by its brightness."""
+    return [round(value / 12) for value in decode_clip(path).mean(axis=(1, 2, 3)).tolist()]
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mkv"), ("libvpx-vp9", "webm"), ("mpeg4", "mkv")])
+def test_matroska_that_is_cut_short_is_refused_wherever_it_ends(tmp_path: Path, codec: str, suffix: str) -> None:
+    write(tmp_path / f"x.{suffix}", codec)
+    content = (tmp_path / f"x.{suffix}").read_bytes()
+    assert probe_clip(tmp_path / f"x.{suffix}").frames == FRAMES
+    cut = tmp_path / f"cut.{suffix}"
+    for tenths in range(1, 10):
+        cut.write_bytes(content[: len(content) * tenths // 10])
+        with pytest.raises(DecodeFailed):
+            probe_clip(cut)
+    cut.write_bytes(content[:-1])
+    with pytest.raises(DecodeFailed, match=f"frame 20: the file ends after {len(content) - 1} of {len(content)} bytes"):
+        probe_clip(cut)
+
+
+def test_matroska_that_does_not_say_how_long_it_is_is_believed(tmp_path: Path) -> None:
+    write(tmp_path / "x.mkv", "libx264")
+    content = bytearray((tmp_path / "x.mkv").read_bytes())
+    size = content.index(bytes.fromhex("18538067")) + 4
+    content[size : size + 8] = bytes.fromhex("01ffffffffffffff")  # as a recorder writes that cannot go back
+    (tmp_path / "x.mkv").write_bytes(content)
+    assert probe_clip(tmp_path / "x.mkv").frames == FRAMES
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_that_an_edit_list_leaves_out_are_none(tmp_path: Path, codec: str) -> None:
+    write(tmp_path / "x.mp4", codec)
+    content = bytearray((tmp_path / "x.mp4").read_bytes())
+    place = content.index(b"elst") + 12
+    (duration,) = struct.unpack_from(">I", content, place)
+    struct.pack_into(">I", content, place, duration // 2)  # as a recording is trimmed without being written anew
+    (tmp_path / "x.mp4").write_bytes(content)
+    assert probe_clip(tmp_path / "x.mp4").declared == FRAMES
+    assert numbers(tmp_path / "x.mp4") == list(range(FRAMES // 2))
+
+
+@pytest.mark.parametrize("flags", ["faststart", "frag_keyframe+empty_moov"])
+def test_mp4_that_is_cut_short_is_refused_although_its_header_is_there(tmp_path: Path, flags: str) -> None:
+    with av.open(str(tmp_path / "x.mp4"), "w", options={"movflags": flags}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for number in range(FRAMES):
+            image = np.full((32, 48, 3), 12 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert numbers(tmp_path / "x.mp4") == list(range(FRAMES))
+    content = (tmp_path / "x.mp4").read_bytes()
+    for share in (0.3, 0.6, 0.9, 0.99):
+        (tmp_path / "x.mp4").write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(DecodeFailed):
+            probe_clip(tmp_path / "x.mp4")
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4", "libx264"])
+def test_an_avi_with_empty_packets_holds_the_frames_between_them(tmp_path: Path, codec: str) -> None:
+    times = [number + 5 * (number > 7) + 30 * (number > 12) for number in range(FRAMES)]
+    write(tmp_path / "x.avi", codec, times)
+    info = probe_clip(tmp_path / "x.avi")
+    assert (info.frames, info.declared, info.timing) == (FRAMES, FRAMES + 35, "variable")
+    assert numbers(tmp_path / "x.avi") == list(range(FRAMES))
+    content = (tmp_path / "x.avi").read_bytes()
+    for tenths in range(1, 8):
+        (tmp_path / "x.avi").write_bytes(content[: content.index(b"idx1") * tenths // 8])
+        with pytest.raises(DecodeFailed):
+            probe_clip(tmp_path / "x.avi")
+
+
+def write_with_cover(path: Path, clip: Path | None) -> None:
+    """Write a cover, and behind it the pictures of a clip, or a second of silence where there is none."""
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("png", rate=25)
+        cover.height, cover.width, cover.pix_fmt = 16, 16, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        if clip is None:
+            sound = container.add_stream("aac", rate=8000)
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+            samples.sample_rate = 8000
+            container.mux(cover.encode(picture))
+            container.mux(sound.encode(samples))
+            container.mux(sound.encode(None))
+            return
+        with av.open(str(clip)) as source:
+            copy = container.add_stream_from_template(source.streams.video[0])
+            container.mux(cover.encode(picture))
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = copy
+                    container.mux(packet)
+
+
+def test_a_cover_is_no_clip(tmp_path: Path) -> None:
+    write_with_cover(tmp_path / "sound.mp4", None)
+    with pytest.raises(DecodeFailed, match="frame 0: no video stream"):
+        probe_clip(tmp_path / "sound.mp4")
+    write(tmp_path / "x.mp4", "libx264")
+    write_with_cover(tmp_path / "both.mp4", tmp_path / "x.mp4")
+    assert numbers(tmp_path / "both.mp4") == list(range(FRAMES))
+
+
+def test_a_codec_without_a_decoder_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "x.avi", "mpeg4")
+    content = (tmp_path / "x.avi").read_bytes().replace(b"FMP4", b"ZZZZ")
+    (tmp_path / "x.avi").write_bytes(content)
+    with pytest.raises(DecodeFailed, match="frame 0: the video stream is of a codec that has no decoder here"):
+        probe_clip(tmp_path / "x.avi")
+
+
+@pytest.mark.parametrize("matrix", [8, 10, 14])  # YCgCo, BT.2020 of constant luminance, ICtCp
+def test_colours_that_cannot_be_converted_are_found_by_the_probe(tmp_path: Path, matrix: int) -> None:
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        container.mux(stream.encode(av.VideoFrame(48, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    for read in (probe_clip, decode_clip, lambda path: decode_frames(path, [0])):
+        with pytest.raises(DecodeFailed, match=rf"frame 0: its colours \(yuv420p, matrix {matrix}\) cannot be"):
+            read(tmp_path / "x.mp4")

@@ -1,0 +1,45 @@
+"""Which tables a JPEG brings along: a picture of a Motion JPEG clip may use those of the pictures before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+QUANTIZATION, HUFFMAN, RESTARTS, SCAN = 0xDB, 0xC4, 0xDD, 0xDA  # ITU-T T.81, table B.1
+HUFFMAN_LENGTHS = 16
+NUMBER = 0x1F  # bits of a table's number, for Huffman with its class
+
+
+def tables(content: bytes) -> frozenset[tuple[int, int]]:
+    """Return the tables that a picture defines before its first scan: kind and number of each."""
+    return frozenset(_tables(content))
+
+
+def _tables(content: bytes) -> Iterator[tuple[int, int]]:
+    for kind, body in _segments(content):
+        if kind == RESTARTS:
+            yield kind, 0
+        if kind not in (QUANTIZATION, HUFFMAN):
+            continue
+        place = 0
+        while place < len(body):
+            yield kind, body[place] & NUMBER
+            place += 1 + (_huffman_bytes(body[place + 1 :]) if kind == HUFFMAN else 64 * (1 + (body[place] >> 4)))
+
+
+def _huffman_bytes(table: bytes) -> int:
+    """Return the size of a table: how many codes there are of each length, and a value for each code."""
+    return HUFFMAN_LENGTHS + sum(table[:HUFFMAN_LENGTHS])
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield marker and body of the segments between the beginning and the first scan."""
+    place = 2
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        kind, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4])
+        if kind == 0xFF:  # any number of them may stand before a marker
+            place += 1
+            continue
+        if kind == SCAN:
+            return
+        yield kind, content[place + 4 : place + 2 + length]
+        place += 2 + length
