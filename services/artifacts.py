@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -22,7 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from services.errors import Denied, Unavailable
-from services.files import finished_files, is_unfinished, link_file
+from services.files import finished_files, is_unfinished, link_file, trash
 
 STAGES_FOLDER, TRASH_FOLDER = "stages", ".trash"
 PUBLISHED = re.compile(r"(?P<attempt>\d+)/(?P<name>\w+)/(?P<file>.+)")
@@ -288,20 +287,6 @@ def walk(root: Path, folder: str) -> Iterator[StoredFile]:
                 facts = path.lstat()
                 identity = (facts.st_dev, facts.st_ino)
                 yield StoredFile(str(path.relative_to(root)), facts.st_size, facts.st_mtime, identity, facts.st_nlink)
-
-
-def trash(path: Path, folder: Path) -> None:
-    """Remove a file or folder so that it is there as a whole or not at all, even after a crash.
-
-    Args:
-        path: what is to go; nothing happens if it is not there.
-        folder: on the same file system; what is in it belongs to nobody.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / secrets.token_hex(8)
-    with contextlib.suppress(FileNotFoundError):
-        path.rename(target)
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
 def modified_at(facts: Mapping[str, Any]) -> float:

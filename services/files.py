@@ -1,9 +1,10 @@
-"""Finished files on a local disk: which of a folder's are, and another name for one of them in one step."""
+"""Files on a local disk: which of a folder's are finished; another name, and an end, for one in one step."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Iterator
@@ -48,6 +49,20 @@ def link_file(source: Path, target: Path) -> None:
             raise
     temporary.replace(target)
     temporary.unlink(missing_ok=True)  # where both have become the same file, the replacement does nothing
+
+
+def trash(path: Path, folder: Path) -> None:
+    """Remove a file or folder so that it is there as a whole or not at all, even after a crash.
+
+    Args:
+        path: what is to go; nothing happens if it is not there.
+        folder: on the same file system; what is in it belongs to nobody.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / secrets.token_hex(8)
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(target)
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:
