@@ -127,7 +127,8 @@ class Container:
     def _require_end(self) -> None:
         """Refuse a file whose end is not there."""
         size, declared = self.path.stat().st_size, declared_bytes(self.format, self.path)
-        if size < declared:
+        complete = 0 < self.declared <= self._packets  # what else the file says of its end is then of no matter
+        if size < declared and not complete:
             raise DecodeFailed(self.path, self.count, f"the file ends after {size} of {declared} bytes")
         if not declared and self._packets < self.declared:
             reason = f"the file ends after packet {self._packets} of {self.declared}"

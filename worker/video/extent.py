@@ -34,14 +34,17 @@ def declared_bytes(file_format: str, path: Path) -> int:
     read = READERS.get(file_format)
     if read is None:
         return 0
-    end = 0
+    end, there = 0, path.stat().st_size
     with path.open("rb") as file:
         try:
-            while (size := read(file)) is not None:
-                end = file.seek(size, 1)
+            while end <= there:  # a damaged size may be beyond what a file can have
+                file.seek(end)
+                if (size := read(file)) is None:
+                    return 0
+                end = file.tell() + size
         except NoPart:
-            return end
-    return 0
+            pass
+    return end
 
 
 def _matroska(file: BinaryIO) -> Bytes:

@@ -48,6 +48,25 @@ def test_matroska_that_is_cut_short_is_refused_wherever_it_ends(tmp_path: Path, 
         probe_clip(cut)
 
 
+@pytest.mark.parametrize(
+    "junk", [b"junk", b"junk from a recorder", struct.pack(">I4sQ", 1, b"free", 2**64 - 1), bytes(99)]
+)
+def test_what_stands_behind_the_end_of_an_mp4_is_no_damage(tmp_path: Path, junk: bytes) -> None:
+    write(tmp_path / "x.mp4", "libx264")
+    content = (tmp_path / "x.mp4").read_bytes()
+    (tmp_path / "x.mp4").write_bytes(content + junk)
+    assert probe_clip(tmp_path / "x.mp4").frames == FRAMES
+    assert numbers(tmp_path / "x.mp4") == [*range(FRAMES)]
+
+
+def test_a_matroska_of_an_impossible_size_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "x.mkv", "libx264")
+    content = (tmp_path / "x.mkv").read_bytes()
+    (tmp_path / "x.mkv").write_bytes(content + bytes.fromhex("ec01fffffffffffffe"))
+    with pytest.raises(DecodeFailed, match="frame 20: the file ends after"):
+        probe_clip(tmp_path / "x.mkv")
+
+
 def test_matroska_that_does_not_say_how_long_it_is_is_believed(tmp_path: Path) -> None:
     write(tmp_path / "x.mkv", "libx264")
     content = bytearray((tmp_path / "x.mkv").read_bytes())
