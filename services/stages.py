@@ -221,7 +221,7 @@ QUEUES: dict[StageKind, Queue] = {
     "fuse": "cpu",
 }
 VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {
-    "index": 3,
+    "index": 4,
     "finetune": 2,
     "extract": 3,
     "train": 3,
