@@ -191,6 +191,7 @@ class Host:
     def __init__(self, service: Service, folder: Path, artifacts: str) -> None:
         settings = Settings(home=folder, artifact_root=artifacts, checkpoint_seconds=0, lease_seconds=30)
         self.database, self.devices, self.folder = service.database, Devices("cpu"), folder
+        self.running = threading.Thread(target=self.run_next)
         self.worker = Worker(
             id=folder.name,
             settings=settings,
@@ -224,6 +225,8 @@ def host(service: Service, folder: Path, artifacts: str) -> Iterator[Host]:
         yield found
     finally:
         found.worker.forkservers.close()
+        if found.running.ident is not None:  # it was started
+            found.running.join()
 
 
 def test_a_host_goes_on_from_an_object_store(service: Service, dataset: str, tmp_path: Path) -> None:
@@ -234,13 +237,12 @@ def test_a_host_goes_on_from_an_object_store(service: Service, dataset: str, tmp
     with host(service, tmp_path / "lost", "memory://bucket") as lost:
         lost.run_next()
         key = flow_row(service, experiment_id).key
-        running = threading.Thread(target=lost.run_next)
-        running.start()
+        lost.running.start()
         wait_for_clips(service, tmp_path / "lost", key)
         lost.rank.suspend()
         wait_for_publication(service, lost.worker.store, key)
         kill(lost.rank.pid)
-        running.join()
+        lost.running.join()
     shutil.rmtree(tmp_path / "lost")
     with host(service, tmp_path / "other", "memory://bucket") as other:
         published = other.worker.store.published(key, "state")[1]
