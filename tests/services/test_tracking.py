@@ -110,7 +110,7 @@ def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path) ->
 
 
 def test_the_server_lets_others_go_first(server: Server) -> None:
-    assert psutil.Process(server.process.pid).nice() == NICENESS
+    assert psutil.Process(server.process.pid).nice() == min(19, psutil.Process().nice() + NICENESS)
     group = Path(f"/proc/{server.process.pid}/autogroup")
     if group.exists():
         assert group.read_text().endswith(f"nice {NICENESS}\n")
