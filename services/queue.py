@@ -74,7 +74,7 @@ class Fact:
 
 
 def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> None:
-    """Write what a running stage reported: progress, events, points for MLflow.
+    """Write what a running stage reported: progress, events, points for MLflow; its last warning is its message.
 
     A value that is no finite number is told in its event, and is no point of a curve.
 
@@ -83,7 +83,9 @@ def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> N
     """
     facts = [replace(fact, data=storable(fact.data)) for fact in facts]
     progress = next((fact.data for fact in reversed(facts) if fact.type == "progress"), None)
-    values = {"progress": progress} if progress is not None else {"attempt": attempt}
+    warning = next((fact.data.get("message") for fact in reversed(facts) if fact.type == "warning"), None)
+    values = {"attempt": attempt, "progress": progress, "message": warning}
+    values = {name: value for name, value in values.items() if value is not None}
     if session.scalar(_fenced(key, attempt).values(**values).returning(StageRow.key)) is None:
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
     for fact in facts:

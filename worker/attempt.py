@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,7 @@ class Attempt:
         self._folder = self._home / str(claim.attempt)
         self._log = self._folder / "log.txt"
         self._state = State(worker.store, claim, self._home)
+        self._told = ""
 
     def run(self) -> dict[str, int]:
         """Run the stage to its end and return how much new work each queue has."""
@@ -120,14 +123,20 @@ class Attempt:
         Raises:
             Denied: it answers, and has not what the stage needs.
         """
+        waited = False
         while True:
             try:
-                return self._prepare()
+                task = self._prepare()
             except Denied:
                 raise
             except Unavailable as error:
+                waited = True
                 if ending := self._pause(error, heart, "before it began"):
                     return ending
+            else:
+                if waited:
+                    self._tell("goes on")
+                return task
 
     def _pause(self, error: Unavailable, heart: Heartbeat, when: str) -> Ending | None:
         """Wait a moment for a server that is away; return an ending if the stage is wanted no more.
@@ -135,7 +144,7 @@ class Attempt:
         Raises:
             LeaseLost: it is somebody else's.
         """
-        log.warning("%s waits: %s", self._claim.label, error)
+        self._tell(f"waits: {error}")
         if heart.lost.wait(PAUSE_SECONDS):
             raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}") from error
         if heart.cancel_requested.is_set():
@@ -143,6 +152,15 @@ class Attempt:
         if self._worker.stopping.is_set():
             return Ending("preempted", Cause.PREEMPTED, f"the worker shut down {when}")
         return None
+
+    def _tell(self, message: str) -> None:
+        """Tell the users of the stage, once, unless it is the database that is away."""
+        if message == self._told:
+            return
+        log.warning("%s %s", self._claim.label, message)
+        with contextlib.suppress(Unavailable):
+            self.record([Event(time=time.time(), type="warning", data={"message": message})])
+            self._told = message
 
     def _prepare(self) -> Task:
         """Lay out the attempt's folder, with the state that earlier attempts left, and fetch its inputs."""

@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import fsspec
 import pytest
+from sqlalchemy import select
 
 from services import experiments, registry
 from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
 from services.claim import Claim
 from services.db.engine import Database
-from services.db.tables import StageRow
+from services.db.tables import EventRow, StageRow
 from services.errors import Cause, Denied, LeaseLost
 from services.settings import Settings
 from tests.services.conftest import Away, Decreed, small_spec, submit
@@ -45,6 +46,10 @@ class Held:
         self.attempt = Attempt(worker, claim, Grant("cpu"))
         self.heart = Heartbeat(self.attempt, every_seconds=5, lease_seconds=30)
 
+    def stage(self) -> StageRow:
+        with self.database.transaction() as session:
+            return session.get_one(StageRow, self.key)
+
 
 class Stuck(Held):
     """A stage that has succeeded, and a store in whose place lies a file."""
@@ -58,10 +63,6 @@ class Stuck(Held):
 
     def finish(self) -> dict[str, int]:
         return self.attempt._finish(Ending("succeeded", summary={}), self.heart)
-
-    def stage(self) -> StageRow:
-        with self.database.transaction() as session:
-            return session.get_one(StageRow, self.key)
 
 
 class Waiting(Held):
@@ -103,6 +104,10 @@ def test_a_store_that_is_away_is_waited_for(database: Database, tmp_path: Path) 
     assert isinstance(task, Task)
     assert (task.inputs[0].path / "index.json").read_bytes() == b"{}"
     assert found.away.calls == 0
+    with database.transaction() as session:
+        told = session.scalars(select(EventRow.data).where(EventRow.type == "stage.warning").order_by(EventRow.id))
+        assert [data["message"].partition(" at ")[0] for data in told] == ["waits: artifact store", "goes on"]
+    assert found.stage().message == "goes on"
 
 
 def test_who_waits_for_a_store_hears_a_cancel_and_a_shutdown(database: Database, tmp_path: Path) -> None:
