@@ -41,7 +41,7 @@ def archive(*blocks: bytes) -> bytes:
 
 def whole() -> bytes:
     folder = block(2, number(1) + number(0) + number(0o755) + number(0) + number(1) + number(1) + b"A")
-    service = block(3, number(0), b"a quick open record")
+    service = block(3, number(0) + number(5) + number(0) + number(0) + number(1) + number(2) + b"QO", b"quick")
     return archive(folder, *(stored(path, data) for path, data in FILES.items()), service)
 
 
