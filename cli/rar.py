@@ -1,7 +1,8 @@
-"""What a RAR 4 archive says of the files in it, since not every program that unpacks it compares.
+"""What a RAR archive says of the files in it, since not every program that unpacks it compares.
 
-Facts of the format: blocks follow a marker of 7 bytes; a block begins with its checksum, type, flags and length; a
-file's block has two sizes and the CRC-32 of its content, and is followed by the packed content.
+Facts of the format 4 (`cli.rar5` has those of 5): blocks follow a marker of 7 bytes; a block begins with its checksum,
+type, flags and length; a file's block has two sizes and the CRC-32 of its content, and is followed by the packed
+content.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import zlib
 from collections import Counter
 from pathlib import Path
 from typing import BinaryIO
+
+from cli import rar5
 
 MARKER = b"Rar!\x1a\x07\x00"
 ARCHIVE, FILE, END = 0x73, 0x74, 0x7B
@@ -28,11 +31,15 @@ Checksums = Counter[tuple[int, int]]
 
 
 def promised(archive: Path) -> Checksums | None:
-    """Return what an archive says it holds; None where it is not RAR 4, has several volumes or hides its headers."""
+    """Return what an archive says it holds; None where it has several volumes or does not tell of each file."""
     found: Checksums = Counter()
     with archive.open("rb") as file:
-        if file.read(len(MARKER)) != MARKER:
+        marker = file.read(len(rar5.MARKER))
+        if marker == rar5.MARKER:
+            return rar5.promised(file)
+        if not marker.startswith(MARKER):
             return None
+        file.seek(len(MARKER))
         while (block := _read_block(file)) is not None:
             kind, flags, body = block
             if kind == END:

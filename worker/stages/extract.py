@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from models.backbones import Backbone
 from services.errors import UserError
@@ -21,6 +21,7 @@ from worker.stages.backbone import frame_source, trained_backbone
 from worker.stages.features import Stored, write_features
 from worker.stages.loaders import loader_workers
 from worker.task import Reporter, Task, write_atomically
+from worker.training.loader import Loader
 from worker.training.loop import seed_everything
 from worker.video.crops import Stretch
 from worker.video.dataset import ClipDataset
@@ -95,14 +96,14 @@ def _inputs(
     """Yield the backbone's inputs of all blocks from one on, over the ends of parts."""
     frames = max(len(block.frames) for block in dataset.blocks)
     item_bytes = frames * backbone.channels * backbone.input_size**2
-    loader: DataLoader[Tensor] = DataLoader(
+    loader = Loader[Tensor](
         Subset(dataset, range(first, len(dataset))),
         batch_size=None,
         num_workers=loader_workers(task, params.flow, item_bytes),
         pin_memory=task.device != "cpu",
     )
-    for frames in loader:
-        yield dataset.finish(frames.to(task.device, non_blocking=True))
+    for block in loader:
+        yield dataset.finish(block.to(task.device, non_blocking=True))
 
 
 def _tell(report: Reporter, dataset: ClipDataset, first: int, done: int) -> None:

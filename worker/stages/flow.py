@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from services.errors import DataError
 from services.stages import FlowParams
 from worker.stages.flow_shard import Shard
 from worker.task import Reporter, Task
 from worker.video.decode import iterate_frames
 from worker.video.flow import optical_flow, quantize
+from worker.video.flow.opencv import SMALLEST_SIDE
 from worker.video.manifest import Clip
 
 
@@ -30,7 +32,8 @@ def run(task: Task, params: FlowParams, report: Reporter) -> dict[str, Any]:
         How many clips were computed now, found finished, and how many flow fields the shard has.
 
     Raises:
-        DataError: a clip does not decode, has another frame count than the manifest says, or only one frame.
+        DataError: a clip does not decode, has another frame count than the manifest says, only one frame, or
+            frames that are too small for the algorithm.
     """
     cv2.setNumThreads(1)  # parallel over clips, which scales better than inside a pair of small frames
     shard = Shard(task, params)
@@ -63,6 +66,12 @@ def _store(shard: Shard, clip: Clip, stop: threading.Event) -> Clip:
 def _flow_of(shard: Shard, clip: Clip, stop: threading.Event) -> NDArray[np.uint8] | None:
     """Return uint8 (T - 1, 2, H, W), or None when another clip's failure has stopped the shard."""
     path, params = shard.path(clip), shard.params
+    least = SMALLEST_SIDE.get(params.algorithm, 1)
+    if min(clip.width, clip.height) < least:
+        raise DataError(
+            f"{path}: flow by {params.algorithm} needs frames of {least}x{least} pixels or more, the clip's are "
+            f"{clip.width}x{clip.height}"
+        )
     fields = np.empty((clip.frames - 1, 2, clip.height, clip.width), np.uint8)
     number = 0
     for number, field in enumerate(optical_flow(iterate_frames(path, "grey"), params.algorithm), start=1):

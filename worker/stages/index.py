@@ -69,7 +69,7 @@ def _folders(task: Task, params: IndexParams, report: Reporter) -> tuple[Path, P
 def _compare(root: Path, annotations: Annotations, report: Reporter) -> tuple[str, ...]:
     """Return the clips that no list names; raise for those that are used and absent."""
     present = clip_files(root)
-    missing = [clip for clip in annotations.clips() if clip.path not in present and not (root / clip.path).is_file()]
+    missing = [clip for clip in annotations.clips() if not (root / clip.path).exists()]
     if missing:
         more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
         raise DataError(f"{missing[0].line}: {root / missing[0].path} does not exist{more}")

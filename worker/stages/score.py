@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from services.stages import EndToEndParams, ScoreParams, ViewParams
 from worker.stages.backbone import frame_source
@@ -22,6 +21,7 @@ from worker.stages.splits import clips_of
 from worker.task import Reporter, Task
 from worker.training import checkpoint
 from worker.training.batches import to_device
+from worker.training.loader import Loader
 from worker.training.loop import seed_everything
 from worker.training.loss import clip_logits, clip_probabilities
 from worker.video.crops import TestCrops
@@ -119,7 +119,7 @@ def _on_frames(
         stack=max(1, frames.flow_stack),
         first_seconds=frames.first_seconds,
     )
-    loader = DataLoader(
+    loader = Loader[Tensor](
         dataset,
         batch_size=None,
         num_workers=loader_workers(task, frames.flow, dataset.item_bytes),
@@ -129,7 +129,8 @@ def _on_frames(
     # Not around the network's making: a backbone of timm finds by a gradient what it can be cut off from.
     with torch.inference_mode():
         for number, batch in enumerate(loader, 1):
-            parts = batch.to(task.device, non_blocking=True).split(max(1, MAX_FRAMES // views.frames))
+            views_at_once = max(1, MAX_FRAMES // views.frames)
+            parts = torch.split(batch.to(task.device, non_blocking=True), views_at_once)
             found = torch.cat([average(model(dataset.finish(part)).logits.double()) for part in parts])
             scores.append(found.mean(0).cpu().numpy())
             report.progress(number, len(clips), "clips")

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Sampler
 
 from worker.training.distributed import World
+from worker.training.loader import Items, Loader
 
 Indices = NDArray[np.int64]
 
@@ -228,8 +229,8 @@ class DatasetSource:
         self._dataset, self._batch_size, self._seed, self._world = dataset, batch_size, seed, world
         self._device, self._inputs = device, torch.empty(0, device=device)
         self._order = _Order()
-        self._loader: DataLoader[tuple[Tensor, Tensor, int]] = DataLoader(
-            cast("Dataset[tuple[Tensor, Tensor, int]]", dataset),
+        self._loader: Loader[tuple[Tensor, Tensor, Tensor]] = Loader(
+            cast("Items[tuple[Tensor, Tensor, Tensor]]", dataset),  # labels come as batches do
             batch_sampler=self._order,
             num_workers=num_workers,
             pin_memory=device.type != "cpu",  # page-locked: copied to a GPU while it computes

@@ -46,6 +46,7 @@ class Container:
             self._file = av.open(str(self.path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeFailed(self.path, 0, in_words(error)) from error
+        self._empty_are_left_out = self.format == "avi"
         try:
             self.stream = self._first_stream()
             self.decoder = Decoder(self.path, self.stream.codec_context, self._threads)
@@ -120,7 +121,7 @@ class Container:
     def _count(self, packet: Any) -> None:
         """Count a packet, and in an AVI the empty ones before it: the header counts them, FFmpeg leaves them out."""
         self._packets += packet.size > 0 or packet.dts is not None
-        if self.format == "avi" and packet.dts is not None:
+        if self._empty_are_left_out and packet.dts is not None:
             self._first_dts = packet.dts if self._first_dts is None else self._first_dts
             self._packets = max(self._packets, packet.dts - self._first_dts + 1)
 

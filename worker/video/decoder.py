@@ -32,6 +32,9 @@ class DecodeFailed(DataError):
         super().__init__(f"{clip}: frame {frame}: {reason}")
         self.clip, self.frame, self.reason = clip, frame, reason
 
+    def __reduce__(self) -> tuple[type[DecodeFailed], tuple[Path, int, str]]:
+        return DecodeFailed, (self.clip, self.frame, self.reason)  # out of a loader process
+
 
 class Decoder:
     """Decodes a clip's packets and refuses what is not a whole frame.

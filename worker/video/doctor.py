@@ -103,7 +103,7 @@ def examine(
         raise DataError(f"{folders.root}: no such folder of clips")
     files = clip_files(folders.root)
     named = {clip.path for clip in annotations.named_clips()}
-    present = sorted(path for path in named if path in files or (folders.root / path).is_file())
+    present = sorted(path for path in named if (folders.root / path).exists())  # a link may lead nowhere
     found: dict[str, Found] = {}
     ledger = Ledger(folders.state)
     for path, finding in survey(folders.root, present, ledger, threads):

@@ -239,9 +239,17 @@ def test_a_clip_of_one_frame_is_refused(task: Task, report: Reporter, index: Pat
         flow.run(task, PARAMS, report)
 
 
-def change_first_clip(index: Path, frames: int) -> None:
+def test_a_clip_too_small_for_the_algorithm_is_refused(task: Task, report: Reporter, index: Path) -> None:
+    write_avi(index.parent / "clips/A/a.avi", np.zeros((5, 12, 64, 3), np.uint8))
+    change_first_clip(index, 5, height=12)
+    named = r"A/a\.avi: flow by dis needs frames of 16x16 pixels or more, the clip's are 64x12"
+    with pytest.raises(DataError, match=named):
+        flow.run(task, PARAMS.model_copy(update={"algorithm": "dis"}), report)
+
+
+def change_first_clip(index: Path, frames: int, height: int = 48) -> None:
     manifest = Manifest.model_validate_json((index / "manifest.json").read_text())
-    first = manifest.clips[0].model_copy(update={"frames": frames})
+    first = manifest.clips[0].model_copy(update={"frames": frames, "height": height})
     write_manifest(index, manifest.model_copy(update={"clips": (first, *manifest.clips[1:])}))
 
 

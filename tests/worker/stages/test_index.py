@@ -102,8 +102,13 @@ def test_a_surplus_name_that_is_not_utf8_is_worded(task: Task, report: Reporter,
     assert read_manifest(task.output).surplus == ("Hop/\\xff.avi", "Hop/new.avi")
 
 
-def test_missing_clips_name_list_and_line(task: Task, report: Reporter, dataset: IndexParams) -> None:
+@pytest.mark.parametrize("dangling", [False, True])
+def test_missing_clips_name_list_and_line(
+    task: Task, report: Reporter, dataset: IndexParams, *, dangling: bool
+) -> None:
     (Path(dataset.root) / "Run/v_Run_g02_c01.avi").unlink()
+    if dangling:
+        (Path(dataset.root) / "Run/v_Run_g02_c01.avi").symlink_to("elsewhere.avi")
     with pytest.raises(DataError) as caught:
         index.run(task, dataset, report)
     assert f"{dataset.annotations}/trainlist01.txt:1: " in str(caught.value)

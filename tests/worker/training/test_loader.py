@@ -7,10 +7,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
+from services.errors import DataError
 from worker.training.batches import Batch, DatasetSource
 from worker.training.distributed import World
+from worker.training.loader import Loader
 from worker.video.dataset import FrameDataset, RgbSource
+from worker.video.decode import DecodeFailed
 from worker.video.inspection import probe_clip
 from worker.video.manifest import Clip
 from worker.video.transforms import TrainTransform
@@ -96,3 +100,30 @@ def test_an_epoch_that_was_left_does_not_reach_into_the_next(
     batches = shared.batches(1, 2)
     next(batches)
     assert_same(shared.batches(2, 5), expected[5:])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_clip_that_breaks_is_named_whoever_reads_it(tmp_path: Path, clips: list[Clip], num_workers: int) -> None:
+    (tmp_path / clips[3].path).write_bytes(b"no video")
+    with pytest.raises(DecodeFailed) as caught:
+        list(source(tmp_path, clips, num_workers, cache_bytes=0).batches(1, 0))
+    assert (caught.value.clip, caught.value.frame) == (tmp_path / clips[3].path, 0)
+    assert str(caught.value).startswith(f"{tmp_path / clips[3].path}: frame 0: Invalid data")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_items_come_one_by_one_until_one_fails(num_workers: int) -> None:
+    class Three(Dataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            if index == 2:
+                raise DataError("the third is missing")
+            return torch.full((2,), index)
+
+    items = iter(Loader[torch.Tensor](Three(), batch_size=None, num_workers=num_workers))
+    assert [next(items).tolist(), next(items).tolist()] == [[0, 0], [1, 1]]
+    with pytest.raises(DataError) as caught:
+        next(items)
+    assert str(caught.value) == "the third is missing"

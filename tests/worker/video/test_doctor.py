@@ -49,6 +49,13 @@ def test_every_finding(folders: Folders) -> None:
     assert not report.healthy
 
 
+def test_a_link_that_leads_nowhere_is_a_missing_clip(folders: Folders) -> None:
+    (folders.root / "A/gone.avi").symlink_to("elsewhere.avi")
+    report = examine(folders, "ucf101", None, 1, lambda done, total: None)
+    assert (report.present, report.missing) == (5, ("A/gone.avi",))
+    assert list(report.undecodable) == ["A/v_A_g04_c01.avi"]
+
+
 def test_odd_names_are_found_and_worded(folders: Folders) -> None:
     odd = [b"not \xff UTF-8.avi", b"new\nline.avi", "\u00fcmlaut.AVI".encode(), b".hidden.avi"]
     for name in odd:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import cv2
@@ -14,6 +14,8 @@ from services.specs import FlowAlgorithm
 Grey = NDArray[np.uint8]
 Field = NDArray[np.float32]
 Estimator = Callable[[Grey, Grey], Field]
+SMALLEST_SIDE: Mapping[FlowAlgorithm, int] = {"dis": 16}
+"""Pixels that frames must have in both directions: fewer OpenCV (5.0) refuses, or crashes where they are wide."""
 
 
 def estimator(algorithm: FlowAlgorithm) -> Estimator:
@@ -35,6 +37,9 @@ def estimator(algorithm: FlowAlgorithm) -> Estimator:
 
 def _from_object(method: cv2.DenseOpticalFlow) -> Estimator:
     def estimate(first: Grey, second: Grey) -> Field:
+        least = SMALLEST_SIDE["dis"] if isinstance(method, cv2.DISOpticalFlow) else 1
+        if min(first.shape) < least:
+            raise ValueError(f"frames: got {first.shape[1]}x{first.shape[0]}, allowed for dis: {least}x{least} or more")
         return _channels_first(method.calc(first, second, None))  # type: ignore[call-overload]
 
     return estimate

@@ -40,3 +40,16 @@ def test_one_frame_has_no_flow() -> None:
 def test_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="flow algorithm: got 'brox'"):
         estimator("brox")
+
+
+@pytest.mark.parametrize("size", [(15, 200), (9, 40), (200, 15), (8, 8)])  # the first two crash inside OpenCV
+def test_frames_too_small_for_dis_are_refused(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+    with pytest.raises(ValueError, match=f"frames: got {size[1]}x{size[0]}, allowed for dis: 16x16 or more"):
+        estimator("dis")(frame, frame)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 700), (700, 16)])
+def test_small_frames_have_flow_by_dis(size: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, *size)).astype(np.uint8)
+    assert np.isfinite(estimator("dis")(*frames)).all()
