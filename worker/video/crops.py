@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from services.specs import Crops
-from worker.video.transforms import Box, TestTransform, Transform, crop, flip, normalize_bytes, resize_bytes
+from worker.video.resize import resize_bytes
+from worker.video.transforms import Box, TestTransform, Transform, crop, flip, normalize_bytes
 
 TSN_HEIGHT, TSN_WIDTH = 256, 340  # frames and flow of TSN, on disk
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)  # TSN

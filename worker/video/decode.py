@@ -8,12 +8,10 @@ are stored; a variable frame rate changes nothing, since frames are counted and 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from worker.video.decoder import DecodeFailed, Decoder, in_words
 from worker.video.order import Packet, Structure, structure
 from worker.video.packets import FileIndex, Stamp
 from worker.video.pixels import Colour, Converter
+from worker.video.threads import side_by_side
 
 __all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "decode_frames", "iterate_frames"]
 
@@ -185,21 +184,7 @@ def _side_by_side(
             runs.clear()  # the others need not go on
             raise
 
-    helpers = min(threads, len(runs)) - 1
-    helping = [_pool(os.getpid(), threads).submit(work) for _ in range(helpers)]
-    try:
-        work()
-    finally:
-        failures = [future.exception() for future in helping]
-    for failure in failures:
-        if failure is not None:
-            raise failure
-
-
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return the decoding threads of a process; one that was forked has none of its parent's."""
-    return ThreadPoolExecutor(threads, f"decode-{process}")
+    side_by_side([work] * min(threads, len(runs)))
 
 
 def _decode_runs(

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from worker.video import transforms
+from worker.video import resize, transforms
+from worker.video.threads import side_by_side
 from worker.video.transforms import TestTransform, TrainTransform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,14 +73,33 @@ def interpolated(clip: Tensor, height: int, width: int) -> Tensor:
 def test_resizing_bytes_is_resizing_and_rounding(channels: int, size: tuple[int, int]) -> None:
     clip = frames(2, channels, 60, 80)
     for part in (clip, clip[:, :, 5:50, 7:60], clip.contiguous(memory_format=torch.channels_last)):
-        small = transforms.resize_bytes(part, *size)
+        small = resize.resize_bytes(part, *size)
         assert small.dtype == torch.uint8
         assert (small.float() - interpolated(part, *size).round()).abs().max() <= 1
-    assert transforms.resize_bytes(clip, 60, 80) is clip
+    assert resize.resize_bytes(clip, 60, 80) is clip
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_threads_resize_to_the_same_bytes(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = frames(7, channels, 60, 80)
+    alone = resize.resize_bytes(clip, 28, 30)
+    taken = []
+
+    def watched(pieces: Sequence[Callable[[], object]]) -> None:
+        taken.append(len(pieces))
+        side_by_side(pieces)
+
+    monkeypatch.setattr(resize, "side_by_side", watched)
+    monkeypatch.setattr(resize, "PIECE_BYTES", 60 * 80)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    shared = resize.resize_bytes(clip, 28, 30)
+    assert torch.equal(shared, alone)
+    assert shared.stride() == alone.stride()
+    assert taken == [3]
 
 
 def test_resizing_keeps_a_flat_frame_flat() -> None:
-    resized = transforms.resize_bytes(torch.full((1, 3, 50, 70), 77, dtype=torch.uint8), 20, 30)
+    resized = resize.resize_bytes(torch.full((1, 3, 50, 70), 77, dtype=torch.uint8), 20, 30)
     torch.testing.assert_close(resized, torch.full((1, 3, 20, 30), 77, dtype=torch.uint8))
 
 
