@@ -1,9 +1,9 @@
 """How long do 25 frames of a clip, and TSN's 3 snippets, take to a resized tensor, against what one can install?
 
 Every system gives the same frames, uint8 (N, 3, 224, 224), in one process, with one thread and, where it can, with as
-many as there are cores. Each decodes in its own way and all resize by the same call, so that its tolerance is none; the
-frames before the resize are compared with a full decode by PyAV, and the clips whose frames are others are counted.
-Rivals that are not installed are named and left out.
+many as there are cores. Each decodes in its own way and all resize by the same call, which uses torch's threads, so
+that its tolerance is none; the frames before the resize are compared with a full decode by PyAV, and the clips whose
+frames are others are counted. Rivals that are not installed are named and left out.
 
 Ours is read again and again, as training does, and remembers where a clip's packets lie; "first reading" is what it
 costs before. The floor is FFmpeg decoding the packets that are needed, nothing converted, and the resize alone. The
