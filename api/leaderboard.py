@@ -31,7 +31,7 @@ def board(
     with database.transaction() as session:
         found = leaderboard.rank(
             session,
-            dataset=registry.get(session, dataset).name,
+            dataset=registry.chosen(session, dataset).name,
             split=None if split == "mean" else int(split),
             stream=stream,
             metric=metric,

@@ -81,6 +81,18 @@ def get(session: Session, name: str) -> DatasetRow:
     return row
 
 
+def chosen(session: Session, name: str) -> DatasetRow:
+    """Return the dataset that a request's field ``dataset`` names.
+
+    Raises:
+        InvalidRequest: no dataset has that name.
+    """
+    row = session.get(DatasetRow, name)
+    if row is None:
+        raise InvalidRequest("dataset", name, ", ".join(entry.name for entry in listing(session)))
+    return row
+
+
 def listing(session: Session) -> list[DatasetRow]:
     """Return all datasets by name."""
     return list(session.scalars(select(DatasetRow).order_by(DatasetRow.name)))
@@ -98,9 +110,7 @@ def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
     Raises:
         InvalidRequest: no dataset has that name, or it lacks a split.
     """
-    row = session.get(DatasetRow, spec.dataset)
-    if row is None:
-        raise InvalidRequest("dataset", spec.dataset, ", ".join(entry.name for entry in listing(session)))
+    row = chosen(session, spec.dataset)
     for place, split in enumerate(spec.splits):
         if split not in row.splits:
             raise InvalidRequest(f"splits.{place}", split, ", ".join(map(str, row.splits)))
