@@ -16,8 +16,12 @@ from worker.video.decoder import DecodeFailed
 from worker.video.order import CODECS, structure
 from worker.video.pixels import Converter
 
-DECODER = f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
-"""What decodes here; another version may decode other bytes."""
+READING = 2
+"""Raised when our own code takes another clip for damaged, or reads other frames."""
+DECODER = (
+    f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading {READING}"
+)
+"""What decodes here; another version may decode other bytes, so that what is known and stored of clips is made anew."""
 UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
 CHUNK_BYTES = 1 << 20  # hashed at once
 
