@@ -19,9 +19,9 @@ import redis
 
 from cli.stack.ports import LOOPBACK
 from cli.stack.postgres import Postgres
-from cli.stack.process import Process
 from cli.stack.redis import Redis
 from services.db.migrate import upgrade
+from tests.parts import running
 from tests.ports import reserved
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded: the tests share their cores
@@ -31,7 +31,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("steady")  # the same examples each time, however busy the machine is
 PASSWORD = "test"
 TEMPLATE = "template_twostream"
-START_SECONDS = 240.0
 BUCKETS = itertools.count()
 
 
@@ -107,13 +106,8 @@ def postgres(servers: Path) -> Iterator[str]:
     """URL of the maintenance database of a real PostgreSQL server, shared by the tests of this process."""
     with reserved() as port:
         server = Postgres(servers / "postgres", port, PASSWORD, servers / "postgres.log", durable=False)
-        server.prepare()
-        process = Process.start(server.command())
-        try:
-            process.wait_until(server.healthy, START_SECONDS)
+        with running(server):
             yield server.url("postgres")
-        finally:
-            process.stop()
 
 
 @pytest.fixture(scope="session")
@@ -152,13 +146,8 @@ def redis_server(servers: Path) -> Iterator[str]:
     """URL of a real Redis server, shared by the tests of this process."""
     with reserved() as port:
         server = Redis(servers / "redis", port, PASSWORD, servers / "redis.log", durable=False)
-        server.prepare()
-        process = Process.start(server.command())
-        try:
-            process.wait_until(server.healthy, START_SECONDS)
+        with running(server):
             yield server.url
-        finally:
-            process.stop()
 
 
 @pytest.fixture

@@ -123,18 +123,16 @@ class Attempt:
         Raises:
             Denied: it answers, and has not what the stage needs.
         """
-        waited = False
         while True:
             try:
                 task = self._prepare()
             except Denied:
                 raise
             except Unavailable as error:
-                waited = True
                 if ending := self._pause(error, heart, "before it began"):
                     return ending
             else:
-                if waited:
+                if self._told:
                     self._tell("goes on")
                 return task
 

@@ -14,11 +14,11 @@ import pytest
 from cli.main import main
 from cli.stack import ports
 from cli.stack.api import Api
-from cli.stack.process import Process
 from services.db.engine import Database
 from services.db.migrate import upgrade
 from services.db.tables import ResultRow
 from tests.cli.stacks import PATIENCE_SECONDS
+from tests.parts import running
 
 SPEC = """
 name: small
@@ -52,12 +52,8 @@ def api(servers, database, redis_server):
     }
     with ports.listen(ports.LOOPBACK, 0) as listener:
         server = Api(listener, clean | given, servers / "api.log")
-        process = Process.start(server.command())
-        try:
-            process.wait_until(server.healthy, PATIENCE_SECONDS)
+        with running(server):
             yield server.url
-        finally:
-            process.stop()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from services.db.tables import AttemptRow, DatasetRow, EventRow, StageRow
 from services.housekeeping import Housekeeper
 from services.settings import Settings
 from services.specs import ExperimentSpec
+from tests.parts import running
 
 DATASET = "few_shapes"
 GENERATOR = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=30)
@@ -124,13 +125,8 @@ class Service:
         """Run the API as a process of its own and lend a client of it."""
         with ports.listen(ports.LOOPBACK, 0) as listener:
             part = Api(listener, self._environment(), self.folder / "api.log")
-            process = Process.start(part.command())
-            try:
-                process.wait_until(part.healthy, PATIENCE_SECONDS)
-                with httpx.Client(base_url=part.url) as client:
-                    yield client
-            finally:
-                process.stop()
+            with running(part), httpx.Client(base_url=part.url) as client:
+                yield client
 
     def start_worker(self, environment: Mapping[str, str] | None = None, **options: Any) -> Process:
         """Start a worker; ``environment`` has what differs on its host."""

@@ -81,6 +81,7 @@ def test_a_cancelled_experiment_leaves_no_process(service: Service) -> None:
         experiments.cancel(session, experiment_id, LOCAL)
     service.finish(experiment_id, "cancelled")
     assert not psutil.pid_exists(rank.pid)
+    assert not [left for zygote in psutil.Process(worker.pid).children() for left in zygote.children()]
     assert service.attempts("finetune") == [("failed", "cancelled")]
 
 

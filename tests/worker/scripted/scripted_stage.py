@@ -35,7 +35,7 @@ def train(task: Task, report: Reporter) -> dict[str, Any]:
     """Like a training loop: writes a checkpoint and stops when it is asked to."""
     (task.state / f"pid{os.environ.get('RANK', '0')}").write_text(str(os.getpid()))
     while not interrupt.requested:
-        time.sleep(STEP_SECONDS)
+        time.sleep(STEP_SECONDS)  # a step of training
     (task.state / "checkpoint.pt").write_text("weights")
     report.checkpoint(epoch=3, step=42)
     raise Interrupted("asked to stop at step 42")
@@ -71,11 +71,11 @@ def parts(task: Task, report: Reporter) -> None:
     (task.state / "first").write_text("1")
     report.checkpoint(clips=1)
     while not (task.state / "go").exists():
-        time.sleep(STEP_SECONDS)
+        time.sleep(STEP_SECONDS)  # nothing tells of a new file
     (task.state / "second").write_text("2")
     report.metrics(1, {"train_loss": 1.0})
     while not (task.state / "end").exists():
-        time.sleep(STEP_SECONDS)
+        time.sleep(STEP_SECONDS)  # as above
 
 
 def deaf(task: Task, report: Reporter) -> None:

@@ -23,11 +23,11 @@ def inspect(path, count, count_bytes):
     if "large" in path.name:
         for part in range(1, 25):
             count_bytes(part)
-            time.sleep(0.25)
+            time.sleep(0.25)  # shorter than the patience of the test, and longer than it with the other parts
         return inspect_clip(path.with_name("good.avi"))
     if "away" in path.name:
         count_bytes(7)
-        time.sleep(60)
+        time.sleep(60)  # a store that hangs: longer than any patience of these tests
     if "slow" in path.name:
         time.sleep(60)  # a decoder that hangs: longer than any patience of these tests
     os.abort()
