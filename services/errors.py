@@ -6,7 +6,8 @@ TwostreamError
 ├── Forbidden             it belongs to somebody else
 ├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
 ├── Unavailable           a server is away: names its address
-│   └── Denied            it is there and says no: waiting helps nobody
+│   ├── Denied            it is there and says no: waiting helps nobody
+│   └── Contended         another transaction was in the way: `Database.run` tries again
 ├── InvalidSettings       variables of the environment that cannot be: names each, its value and what is allowed
 ├── StageError            a stage cannot go on; ``cause`` says why
 │   ├── DataError         a file, list or clip is wrong
@@ -25,6 +26,7 @@ class Cause(StrEnum):
     USER_ERROR = "user_error"
     DATA_ERROR = "data_error"
     OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
     CUDA_ERROR = "cuda_error"
     TIMEOUT = "timeout"
     PREEMPTED = "preempted"
@@ -73,6 +75,10 @@ class Unavailable(TwostreamError):
 
 class Denied(Unavailable):
     """A server answers that it has no such thing, or not for us, or no space."""
+
+
+class Contended(Unavailable):
+    """Another transaction was in the way: a deadlock, a lock that was not to be had, rows that came meanwhile."""
 
 
 class InvalidSettings(TwostreamError):

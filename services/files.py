@@ -1,14 +1,43 @@
-"""Files on a local disk: which of a folder's are finished; another name, and an end, for one in one step."""
+"""Files on a local disk: which are finished, links and removals that happen at once or not at all, full disks."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a file that has no room to grow: on the disk, in a quota, below the limit of the process."""
+FULL_BYTES = 1 << 20
+"""With less than this left, a disk counts as full."""
+FULL_WORDS = tuple(os.strerror(number) for number in sorted(FULL))
+
+
+def tells_of_full_disk(error: BaseException | None) -> bool:
+    """Tell whether an error, or what it was raised from, says that a file had no room to grow.
+
+    Libraries that write files by themselves, such as torch and safetensors, repeat the words of the system.
+    """
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in FULL) or any(word in str(error) for word in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_full(folder: Path) -> bool:
+    """Tell whether the disk of a folder is full; one that is not there yet counts as its parent."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free < FULL_BYTES
+    except OSError:
+        return False
 
 
 def finished_files(folder: Path) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from services.errors import Cause
+from services.files import is_full
 from worker.forkserver import Exit
 from worker.rank import EXIT_SUCCEEDED
 from worker.task import Outcome
@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 LAST_WORDS_LINES = 20
 LAST_WORDS_BYTES = 16_384
-FULL_BYTES = 1 << 20
-"""With less than this left, a disk counts as full: a stage may not have been able to say why it failed."""
 CGROUP = Path("/sys/fs/cgroup")
 
 Status = Literal["succeeded", "failed", "cancelled", "preempted", "lost"]
@@ -111,12 +109,12 @@ def _unsaid(ended: Exit, out_of_memory: bool) -> Ending:
     return Ending("failed", Cause.INTERNAL, f"exit code {ended.code} without a result")
 
 
-def full_disk(folder: Path) -> str:
-    """Return a hint that a folder lies on a full disk, or nothing."""
-    with contextlib.suppress(OSError):
-        if shutil.disk_usage(folder).free < FULL_BYTES:
-            return f"; hint: the disk of {folder} is full"
-    return ""
+def blame_full_disk(ending: Ending, folder: Path) -> Ending:
+    """Return an ending with its true cause: a stage may not have been able to say that the disk of a folder is full."""
+    if ending.cause is not Cause.INTERNAL or not is_full(folder):
+        return ending
+    message = f"{ending.message}; the disk of {folder} is full"
+    return replace(ending, cause=Cause.DISK_FULL, message=message)
 
 
 def kernel_oom_kills() -> int | None:

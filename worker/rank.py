@@ -6,6 +6,7 @@ Children of the fork server call ``run_task``; ``torchrun`` starts ``python -m w
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import importlib
 import json
 import logging
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from services.errors import Cause, StageError
+from services.files import tells_of_full_disk
 from services.stages import PARAMS, StageKind
 from worker.task import Outcome, Reporter, Task, write_atomically
 from worker.training.interrupt import Interrupted, interrupt
@@ -34,6 +36,8 @@ LIGHT_KINDS: frozenset[StageKind] = frozenset({"index", "flow", "fuse"})
 INTERRUPTIBLE_KINDS: frozenset[StageKind] = frozenset({"finetune", "train"})
 """Kinds that answer SIGTERM with a checkpoint; the others just end, and what lies in their state folder is saved."""
 
+DUMP_SIGNAL = signal.SIGUSR1
+"""Has a stage write the stacks of all its threads to its log, also while it hangs in a library."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Loaded before any fork, so that a child between fork and prctl does nothing but the call.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,6 +53,8 @@ def run_task(path: Path, stages: Mapping[str, str] = STAGES) -> int:
     Returns:
         ``EXIT_SUCCEEDED``, ``EXIT_FAILED`` or ``EXIT_INTERRUPTED``; the task's result file holds the ``Outcome``.
     """
+    faulthandler.enable()
+    faulthandler.register(DUMP_SIGNAL)
     task = _of_this_rank(Task.model_validate_json(path.read_bytes()))
     if task.kind in INTERRUPTIBLE_KINDS:
         signal.signal(signal.SIGTERM, lambda _number, _frame: interrupt.request())
@@ -103,6 +109,8 @@ def cause_of(error: BaseException) -> Cause:
     """
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     words = str(error) if isinstance(error, RuntimeError) else ""
+    if tells_of_full_disk(error):
+        return Cause.DISK_FULL
     if names & {"builtins.MemoryError", "torch.OutOfMemoryError"} or "can't allocate memory" in words:
         return Cause.OUT_OF_MEMORY
     if "torch.AcceleratorError" in names or any(word in words for word in ("CUDA error", "cuDNN error", "CUBLAS_")):

@@ -1,15 +1,57 @@
-"""Connections and transactions; the door that opens a transaction commits it."""
+"""Connections and transactions; the door that opens a transaction commits it.
+
+Nothing here waits without a limit. The server ends a statement, a wait for a lock and a transaction that its client has
+forgotten; the client gives up on a server that does not answer at all, which no server-side limit can help with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+import psycopg
+from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 
-from services.errors import Unavailable
+from services.errors import Contended, Unavailable
+
+__all__ = ["Database", "Session"]
+
+PATIENCE_SECONDS = 10.0
+"""How long one answer of Postgres may take, unless the settings say otherwise."""
+TRIES = 6
+"""How often a transaction is run that Postgres ended in favour of another."""
+FIRST_PAUSE_SECONDS = 0.02
+"""Longest pause before the second try; doubled each time, and drawn at random so that two rivals part."""
+CONTENDED = frozenset({"40P01", "40001", "55P03"})
+"""SQLSTATEs: deadlock detected, could not serialize, lock not available."""
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A connection whose every wait for the server ends.
+
+    Attributes:
+        patience_seconds: after this the connection is closed, and the call raises ``OperationalError``.
+    """
+
+    patience_seconds: float = PATIENCE_SECONDS
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Wait for an answer, at the most ``patience_seconds``; every statement, commit and rollback comes here."""
+        try:
+            return super().wait(gen, interval, timeout or self.patience_seconds)
+        except psycopg.errors._WaitTimeout as error:  # psycopg has no public name for it
+            self.pgconn.finish()  # what the server may still send belongs to nobody
+            raise psycopg.OperationalError(f"no answer within {self.patience_seconds:g} s") from error
 
 
 class Database:
@@ -18,31 +60,59 @@ class Database:
     Args:
         url: ``postgresql+psycopg://user@host:port/name``.
         pool_size: connections kept open; as many again may be opened under load.
+        patience_seconds: how long one answer may take, a free connection may be waited for, and a transaction may lie
+            idle; a wait for a lock ends after half of it.
     """
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    def __init__(self, url: str, pool_size: int = 10, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.address = make_url(url).render_as_string(hide_password=True)
+        self._patience_seconds = patience_seconds
         self.engine = create_engine(
             url,
             pool_pre_ping=True,
             pool_use_lifo=True,  # the connection used last has its statements prepared and its catalogue at hand
             pool_size=pool_size,
             max_overflow=pool_size,
-            connect_args={"connect_timeout": 5},
+            pool_timeout=patience_seconds,
         )
+        event.listen(self.engine, "do_connect", self._connect)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Yield a session whose changes are committed at the end, or rolled back on an error.
+        """Yield a session whose changes are committed at the end, or rolled back on an error; for reading, mostly.
 
         Raises:
-            Unavailable: the server is away; the message names its address.
+            Unavailable: the server is away, or does not answer in time; the message names its address.
+            Contended: another transaction was in the way. `run` tries again.
         """
         try:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except (OperationalError, InterfaceError) as error:
-            raise Unavailable(f"Postgres at {self.address}: {_first_line(error)}") from error
+        except (DBAPIError, PoolExhausted) as error:
+            raise self._foreseen(error) or error from error
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """Run a transaction, again when another one was in its way, and return what ``work`` returns.
+
+        Args:
+            work: what to do with the session; it may be called several times, and touches nothing else.
+
+        Raises:
+            Contended: others were in the way each time.
+            Unavailable: the server is away, or does not answer in time.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        for left in reversed(range(TRIES)):
+            try:
+                with self.transaction() as session:
+                    return work(session)
+            except Contended as error:
+                if not left:
+                    raise
+                log.info("a transaction is tried again: %s", error)
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - two rivals need different pauses, not secrets
+            pause *= 2
+        raise AssertionError("the last try returns or raises")
 
     def ping(self) -> None:
         """Ask the server for an answer, or raise ``Unavailable``."""
@@ -53,7 +123,44 @@ class Database:
         """Close every connection of the pool."""
         self.engine.dispose()
 
+    def _connect(self, _dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> psycopg.Connection[Any]:
+        """Open a connection with limits on both ends; those of the server are set there, so that any pooler passes."""
+        milliseconds = int(self._patience_seconds * 1000)
+        patience: dict[str, Any] = {
+            "connect_timeout": max(2, round(min(self._patience_seconds, 5))),  # libpq takes no less than 2
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": milliseconds,
+        }
+        connection = PatientConnection.connect(*arguments, **(patience | options))
+        connection.patience_seconds = self._patience_seconds * 1.5  # the server's own limits come first, and say more
+        limits = {
+            "statement_timeout": milliseconds,
+            "lock_timeout": milliseconds // 2,
+            "idle_in_transaction_session_timeout": milliseconds,
+            "tcp_keepalives_idle": 10,
+            "tcp_user_timeout": milliseconds,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in limits.items())
+            )
+        connection.commit()
+        return connection
+
+    def _foreseen(self, error: DBAPIError | PoolExhausted) -> Unavailable | None:
+        """Return what an error means to a caller, or None for a mistake of ours."""
+        if isinstance(error, PoolExhausted):
+            return Unavailable(f"Postgres at {self.address}: no free connection in {self._patience_seconds:g} s")
+        message = f"Postgres at {self.address}: {_first_line(error)}"
+        if getattr(error.orig, "sqlstate", None) in CONTENDED:
+            return Contended(message)
+        if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+            return Unavailable(message)
+        return None
+
 
 def _first_line(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0]
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.errors import Cause
-from worker.endings import Ending, full_disk, judge, kernel_oom_kills, last_words, read_outcome
+from worker.endings import Ending, blame_full_disk, judge, kernel_oom_kills, last_words, read_outcome
 from worker.forkserver import Exit
 from worker.task import Outcome
 
@@ -73,7 +73,13 @@ def test_the_kernel_tells_how_often_it_killed_for_memory() -> None:
     assert kills is None or kills >= 0
 
 
-def test_a_full_disk_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert full_disk(tmp_path) == full_disk(tmp_path / "nothing") == ""
-    monkeypatch.setattr("worker.endings.FULL_BYTES", float("inf"))
-    assert full_disk(tmp_path) == f"; hint: the disk of {tmp_path} is full"
+def test_a_full_disk_is_the_cause_of_what_a_stage_could_not_explain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mute, told = Ending("failed", Cause.INTERNAL, "exit code 70 without a result"), Ending("failed", Cause.DATA_ERROR)
+    assert blame_full_disk(mute, tmp_path) == mute
+    monkeypatch.setattr("services.files.FULL_BYTES", float("inf"))
+    assert blame_full_disk(told, tmp_path) == told
+    ending = blame_full_disk(mute, tmp_path / "not" / "there")
+    assert ending.cause is Cause.DISK_FULL
+    assert "is full" in ending.message
