@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -15,7 +15,7 @@ from api import cache, catalogue, datasets, experiments, health, keys, leaderboa
 from api.deps import Backend
 from api.limits import BodyLimit
 from api.startup import PlainStartup
-from api.web import pages
+from api.web import assets, pages
 from services import registry
 from services.broker import Broker
 from services.db.engine import Database
@@ -23,9 +23,12 @@ from services.errors import Unavailable
 from services.housekeeping import Housekeeper
 from services.settings import Settings, load
 
-ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, health, pages)
+ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, health, pages, assets)
 THREADS = 16
 """Requests that work at once; each needs one connection of the database."""
+
+PROBES, PROBE_SECONDS = 2, 2.0
+"""Health checks that ask at once, and how long Postgres may take to answer one."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
-    app.mount("/static", pages.static_files(), name="static")
     app.add_middleware(BodyLimit)
     app.add_middleware(PlainStartup)
     return app
@@ -89,11 +91,16 @@ def connect(settings: Settings) -> Backend:
     """
     if settings.database_url is None or settings.redis_url is None:
         raise Unavailable("TWOSTREAM_DATABASE_URL and TWOSTREAM_REDIS_URL: not set; hint: `twostream up` sets both")
-    backend = Backend(settings, Database(settings.database_url, pool_size=THREADS), Broker(settings.redis_url))
+    backend = Backend(
+        settings,
+        Database(settings.database_url, THREADS, settings.patience_seconds),
+        Broker(settings.redis_url),
+        probe=Database(settings.database_url, PROBES, PROBE_SECONDS),
+        probes=CapacityLimiter(PROBES),
+    )
     try:
         backend.broker.ping()
-        with backend.database.transaction() as session:
-            registry.add_generated(session)
+        backend.database.run(registry.add_generated)
     except Unavailable:
         disconnect(backend)
         raise
@@ -105,3 +112,4 @@ def disconnect(backend: Backend) -> None:
     """Close the stores."""
     backend.broker.close()
     backend.database.close()
+    backend.probe.close()

@@ -67,13 +67,13 @@ class Models(BaseModel):
 
 
 @router.get("/recipes")
-def recipes() -> Recipes:
+async def recipes() -> Recipes:
     """List the recipes with all their defaults."""
     return Recipes(items=[_recipe(name) for name in RECIPES], spec_schema=schema_of(ExperimentSpec))
 
 
 @router.get("/recipes/{name}")
-def recipe(name: Id) -> Recipe:
+async def recipe(name: Id) -> Recipe:
     """Return one recipe."""
     if name not in RECIPES:
         raise NotFound("recipe", name, f"one of {', '.join(RECIPES)}")
@@ -81,7 +81,7 @@ def recipe(name: Id) -> Recipe:
 
 
 @router.get("/models")
-def models() -> Models:
+async def models() -> Models:
     """List the models and backbones with their defaults."""
     return _models()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
 from fastapi import Body, Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, StringConstraints
 
@@ -16,11 +18,25 @@ from services.settings import Settings
 
 @dataclass(frozen=True)
 class Backend:
-    """The stores behind one application; ``app.state.backend`` while it runs."""
+    """The stores behind one application; ``app.state.backend`` while it runs.
+
+    Attributes:
+        probe: a connection for health checks, which wait for no other request.
+        probes: how many of these ask at once.
+        started_at: monotonic time at which the application began.
+    """
 
     settings: Settings
     database: Database
     broker: Broker
+    probe: Database
+    probes: CapacityLimiter
+    started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def up_seconds(self) -> float:
+        """Time since the application began."""
+        return time.monotonic() - self.started_at
 
 
 async def _backend(request: Request) -> Backend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
@@ -16,6 +17,7 @@ from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
 from services import experiments, recipes, submission
 from services import results as measured
+from services.db.engine import Session
 from services.specs import ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -44,8 +46,8 @@ def submit(
     """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again."""
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
-    with database.transaction() as session:
-        made = submission.submit(
+    made = database.run(
+        lambda session: submission.submit(
             session,
             spec,
             owner=caller.name,
@@ -53,7 +55,8 @@ def submit(
             idempotency_key=idempotency_key,
             body_digest=_digest(body),
         )
-        answer = Experiment.of(made.row, made.states)
+    )
+    answer = Experiment.of(made.row, made.states)
     after.add_task(broker.ring, made.queues)
     response.headers["Location"] = f"/experiments/{answer.id}"
     if not made.created:
@@ -115,9 +118,12 @@ def logs(experiment_id: Id, database: DatabaseDep, stage: Name | None = None) ->
 @router.post("/{experiment_id}/cancel", status_code=202)
 def cancel(experiment_id: Id, caller: CallerDep, database: DatabaseDep) -> Experiment:
     """Cancel an experiment of one's own; stages that others need go on."""
-    with database.transaction() as session:
+
+    def work(session: Session) -> Experiment:
         row = experiments.cancel(session, experiment_id, caller)
         return Experiment.of(row, experiments.counts(session, [row.id])[row.id])
+
+    return database.run(work)
 
 
 @router.post("/{experiment_id}/retry", status_code=202)
@@ -129,10 +135,13 @@ def retry(
     after: BackgroundTasks,
 ) -> Experiment:
     """Run the failed and cancelled stages of one's own experiment again; finished ones are kept."""
-    with database.transaction() as session:
+
+    def work(session: Session) -> tuple[Experiment, Mapping[str, int]]:
         made = experiments.retry(session, experiment_id, caller)
-        answer = Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id])
-    after.add_task(broker.ring, made.queues)
+        return Experiment.of(made.row, experiments.counts(session, [made.row.id])[made.row.id]), made.queues
+
+    answer, queues = database.run(work)
+    after.add_task(broker.ring, queues)
     return answer
 
 

@@ -1,15 +1,27 @@
-"""Health: whether the process answers, and whether its stores do."""
+"""Health: whether the process answers, whether its stores do, and how the fleet is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from fastapi import APIRouter
+from anyio import fail_after, to_thread
+from fastapi import APIRouter, HTTPException, Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from pydantic import BaseModel
 
-from api.deps import BrokerDep, DatabaseDep
+from api.deps import Backend, BackendDep, DatabaseDep
+from services import chores, fleet
+from services.errors import Unavailable
+from services.housekeeping import SWEEP
 
-router = APIRouter(prefix="/health", tags=["health"])
+ASK_SECONDS = 5.0
+"""How long the stores may take to answer; a probe waits no longer."""
+
+router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
@@ -18,15 +30,81 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/live")
+class Readiness(Health):
+    """Postgres and Redis answer, and the fleet is swept.
+
+    Attributes:
+        sweep_age_seconds: time since a sweep of any API process succeeded; null before the first.
+    """
+
+    sweep_age_seconds: float | None
+
+
+@router.get("/health/live")
 async def live() -> Health:
     """Answer while the process runs."""
     return Health()
 
 
-@router.get("/ready")
-def ready(database: DatabaseDep, broker: BrokerDep) -> Health:
-    """Answer while Postgres and Redis do; else 503 with the address of the one that is away."""
-    database.ping()
-    broker.ping()
-    return Health()
+@router.get("/health/ready")
+async def ready(backend: BackendDep) -> Readiness:
+    """Answer while Postgres and Redis do and housekeeping is alive; else 503 with what is not.
+
+    A probe has threads and a connection of its own: it waits for no other request.
+    """
+    try:
+        with fail_after(ASK_SECONDS):
+            return await to_thread.run_sync(_ask, backend, abandon_on_cancel=True, limiter=backend.probes)
+    except TimeoutError:
+        raise HTTPException(503, f"Postgres or Redis does not answer within {ASK_SECONDS:g} s") from None
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(database: DatabaseDep) -> Response:
+    """Return the state of the fleet in Prometheus' text format."""
+    with database.transaction() as session:
+        found = fleet.census(session)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Gauges(found))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Gauges(Collector):
+    """One census as gauges."""
+
+    def __init__(self, census: fleet.Census) -> None:
+        self._census = census
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        census = self._census
+        if census.sweep_age_seconds is not None:
+            about = "Time since housekeeping last swept the fleet"
+            yield GaugeMetricFamily("twostream_sweep_age_seconds", about, census.sweep_age_seconds)
+        yield _counted("twostream_experiments", "Experiments", ("state",), census.experiments)
+        yield _counted("twostream_stages", "Stages", ("queue", "state"), census.stages)
+        yield _counted("twostream_workers", "Workers", ("state",), census.workers)
+        yield GaugeMetricFamily("twostream_outbox_rows", "Rows that MLflow has yet to hear", census.untold)
+        about = "Age of the oldest row that MLflow has yet to hear"
+        yield GaugeMetricFamily("twostream_outbox_age_seconds", about, census.untold_seconds)
+
+
+def _counted(
+    name: str, about: str, labels: tuple[str, ...], counts: dict[str, int] | dict[tuple[str, str], int]
+) -> Metric:
+    gauge = GaugeMetricFamily(name, about, labels=labels)
+    for key, number in counts.items():
+        gauge.add_metric((key,) if isinstance(key, str) else key, number)
+    return gauge
+
+
+def _ask(backend: Backend) -> Readiness:
+    """Ask the stores, or raise ``Unavailable``."""
+    with backend.probe.transaction() as session:
+        age = chores.age_seconds(session, SWEEP)
+    backend.broker.ping()
+    limit = fleet.OVERDUE_SWEEPS * backend.settings.sweep_seconds
+    if backend.up_seconds > limit and (age is None or age > limit):
+        when = "never" if age is None else f"{age:.0f} s ago"
+        raise Unavailable(f"housekeeping: last swept {when}, allowed: {limit:g} s; the log of the API says why")
+    return Readiness(sweep_age_seconds=age)

@@ -68,7 +68,7 @@ def main() -> None:
 
         def claim() -> bool:
             with database.transaction() as session:
-                found = take(session, "gpu", worker_id="bench", device="cpu", lease_seconds=600)
+                found = take(session, ["gpu"], worker_id="bench", device="cpu", lease_seconds=600)
             return found is not None
 
         claims = rate(claim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,32 +14,39 @@ WITH load AS MATERIALIZED (
     SELECT owner, count(*) AS running FROM stage WHERE state = 'running' GROUP BY owner
 ), best AS (
     SELECT stage.key FROM stage LEFT JOIN load USING (owner)
-    WHERE state = 'ready' AND queue = :queue AND gpus <= :gpus AND coalesce(not_before, now()) <= now()
+    WHERE state = 'ready' AND queue = ANY(:queues) AND gpus <= :gpus
+        AND NOT coalesce(not_before BETWEEN now() AND now() + interval '1 minute', false)
+        AND (avoid_worker_id IS DISTINCT FROM :worker_id OR NOT EXISTS (
+            SELECT FROM worker AS other
+            WHERE other.state = 'alive' AND other.id <> :worker_id
+                AND stage.queue = ANY(other.queues) AND stage.gpus <= cardinality(other.devices)))
     ORDER BY priority DESC, coalesce(load.running, 0), ready_at, stage.key
-    LIMIT 1 FOR UPDATE OF stage SKIP LOCKED
+    LIMIT 1 FOR NO KEY UPDATE OF stage SKIP LOCKED
 ), claimed AS (
     UPDATE stage SET
         state = 'running', worker_id = :worker_id, attempt = attempt + 1, progress = NULL, cause = NULL, message = NULL,
         lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds),
-        started_at = clock_timestamp(), finished_at = NULL, not_before = NULL
+        started_at = clock_timestamp(), finished_at = NULL, not_before = NULL, avoid_worker_id = NULL
     FROM best WHERE stage.key = best.key RETURNING stage.*
 ), needing AS (
     SELECT experiment.id, experiment.state, experiment.created_at
     FROM experiment JOIN experiment_stage ON experiment_id = experiment.id JOIN claimed ON stage_key = claimed.key
 ), waiting AS (  -- one that is just being cancelled is left to its canceller
-    SELECT id FROM experiment WHERE id IN (SELECT id FROM needing WHERE state = 'queued') FOR UPDATE SKIP LOCKED
+    SELECT id FROM experiment WHERE id IN (SELECT id FROM needing WHERE state = 'queued') FOR NO KEY UPDATE SKIP LOCKED
 ), started AS (
     UPDATE experiment SET state = 'running', started_at = clock_timestamp()
     FROM waiting WHERE experiment.id = waiting.id AND state = 'queued' RETURNING experiment.id
 ), attempted AS (
     INSERT INTO attempt (stage_key, number, worker_id, device)
-    SELECT key, attempt, :worker_id, :device FROM claimed
+    SELECT key, attempt, :worker_id, CASE queue WHEN 'cpu' THEN 'cpu' ELSE :device END FROM claimed
+    RETURNING stage_key, device
 ), told AS (
     INSERT INTO event (experiment_id, stage_key, attempt, type, data)
     SELECT id, NULL, NULL, 'experiment.running', '{}'::jsonb FROM started
     UNION ALL
     SELECT NULL, key, attempt, 'stage.running',
-        jsonb_build_object('worker', :worker_id, 'device', :device, 'label', label) FROM claimed
+        jsonb_build_object('worker', :worker_id, 'device', device, 'label', label)
+    FROM claimed JOIN attempted ON stage_key = key
 ), outboxed AS (  -- in this order: a run is opened before anything is said of it
     INSERT INTO outbox (stage_key, kind, data)
     SELECT key, 'open', jsonb_build_object('parent', (SELECT id FROM needing ORDER BY created_at LIMIT 1)) FROM claimed
@@ -47,8 +55,8 @@ WITH load AS MATERIALIZED (
         'status', 'RUNNING', 'tags', jsonb_build_object('attempt', attempt::text, 'worker', :worker_id)) FROM claimed
     ON CONFLICT DO NOTHING
 )
-SELECT claimed.key, claimed.kind, claimed.label, claimed.attempt, claimed.params, claimed.gpus, claimed.timeout_seconds,
-    claimed.state_dropped_at_attempt,
+SELECT claimed.key, claimed.kind, claimed.queue, claimed.label, claimed.attempt, claimed.params,
+    claimed.gpus, claimed.timeout_seconds, claimed.state_dropped_at_attempt,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(name, source.kind, source.key, source.output) ORDER BY position), '[]')
      FROM stage_input JOIN stage AS source ON source.key = input_key WHERE stage_key = claimed.key) AS inputs
 FROM claimed
@@ -71,6 +79,7 @@ class Claim:
 
     key: str
     kind: str
+    queue: str
     label: str
     attempt: int
     params: dict[str, Any]
@@ -82,20 +91,22 @@ class Claim:
 
 
 def claim(
-    session: Session, queue: str, *, worker_id: str, device: str, lease_seconds: float, gpus: int = 1
+    session: Session, queues: Sequence[str], *, worker_id: str, device: str, lease_seconds: float, gpus: int = 1
 ) -> Claim | None:
-    """Take the best ready stage of a queue: by priority, then the owner with the least running, then age.
+    """Take the best ready stage of some queues: by priority, then the owner with the least running, then age.
+
+    A stage whose last attempt failed on this worker, perhaps because of it, is left to others while there are any.
 
     Args:
         session: a transaction that the caller commits at once.
-        queue: ``cpu`` or ``gpu``.
+        queues: of ``cpu`` and ``gpu`` those for which the worker has a slot and a device now.
         worker_id: who claims.
-        device: where it will run.
+        device: where a stage of queue ``gpu`` will run.
         lease_seconds: how long the claim holds without a heartbeat.
         gpus: largest number of processes, one GPU each, that this worker can give a stage.
     """
     values = {
-        "queue": queue,
+        "queues": list(queues),
         "worker_id": worker_id,
         "device": device,
         "lease_seconds": lease_seconds,
@@ -107,6 +118,7 @@ def claim(
     return Claim(
         key=row.key,
         kind=row.kind,
+        queue=row.queue,
         label=row.label,
         attempt=row.attempt,
         params=row.params,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, or_, select, text, tuple_
+from sqlalchemy import and_, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from services.db.tables import EventRow, ExperimentRow, ExperimentStageRow
@@ -51,12 +51,14 @@ def after(session: Session, experiment: ExperimentRow, position: int, limit: int
     """
     seen = (position >> POSITION_BITS, position & ((1 << POSITION_BITS) - 1))
     stages = select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == experiment.id)
+    own = select(func.min(EventRow.transaction)).where(EventRow.experiment_id == experiment.id)
+    submitted = func.coalesce(own.scalar_subquery(), 0)  # not by time: a database's clock may be set back
     query = (
         select(EventRow)
         .where(
             or_(
                 EventRow.experiment_id == experiment.id,
-                and_(EventRow.stage_key.in_(stages), EventRow.created_at >= experiment.created_at),
+                and_(EventRow.stage_key.in_(stages), EventRow.transaction >= submitted),
             ),
             EventRow.transaction < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),
             tuple_(EventRow.transaction, EventRow.id) > tuple_(*seen),

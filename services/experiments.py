@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from services import events, graph, outbox
+from services import events, graph, needs, outbox
 from services.api_keys import Caller
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import Conflict, InvalidRequest, NotFound
@@ -154,7 +154,9 @@ def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRo
     row.state = "cancelling"
     events.tell(session, "experiment.cancelling", experiment_id=row.id)
     session.flush()
-    graph.cancel_unneeded(session, row)
+    rows = graph.lock_stages(session, _keys_of(session, row))
+    needs.cancel_unneeded(session, rows, "cancelled before it started")
+    needs.refresh_requests(session, rows)
     graph.settle(session, [row])
     return row
 
@@ -173,21 +175,26 @@ def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
     row.state, row.cause, row.message, row.finished_at = "queued", None, None, None
     events.tell(session, "experiment.queued", experiment_id=row.id)
     outbox.reopen_experiment(session, row)
-    keys = list(session.scalars(select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == row.id)))
-    rows = graph.revive(session, keys, row.priority)
+    keys = _keys_of(session, row)
+    rows = graph.revive(session, keys)
     _remake_evicted(session, row, rows)
+    needs.refresh_requests(session, rows)
     queues = graph.make_ready(session, keys)
     graph.settle(session, [row])
     return Retried(row, queues)
 
 
 def _lock(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
-    query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update()
+    query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update(key_share=True)
     row = session.scalar(query)
     if row is None:
         raise NotFound("experiment", experiment_id)
     caller.require_owned(f"experiment {experiment_id}", row.owner)
     return row
+
+
+def _keys_of(session: Session, row: ExperimentRow) -> list[str]:
+    return list(session.scalars(select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == row.id)))
 
 
 def _remake_evicted(session: Session, experiment: ExperimentRow, rows: Mapping[str, StageRow]) -> None:

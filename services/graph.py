@@ -1,7 +1,4 @@
-"""How stages and experiments move each other: readiness, revival, cancelling what nobody needs, settling.
-
-Rows are always locked in the order of their keys, so that no two transactions wait for each other.
-"""
+"""How stages and experiments move each other: locks, readiness, revival, endings, settling."""
 
 from __future__ import annotations
 
@@ -9,15 +6,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 
-from sqlalchemy import ColumnElement, Text, and_, any_, bindparam, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from services import events, outbox, results
-from services.db.tables import ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
+from services.db.tables import ExperimentRow, ExperimentStageRow, StageRow
 from services.errors import Cause
 
 LIVE = ("queued", "running")
+UNSETTLED = (*LIVE, "cancelling")
 UNFINISHED = ("waiting", "ready", "running")
 DONE = ("succeeded", "evicted")
 """A stage whose output was evicted has done its work: its experiments stay what they are."""
@@ -31,7 +29,7 @@ LOCK_STAGES = (
     select(StageRow)
     .where(StageRow.key == any_(bindparam("keys", type_=ARRAY(Text))))
     .order_by(StageRow.key)
-    .with_for_update()
+    .with_for_update(key_share=True)  # what refers to a stage by its key is inserted without waiting
     .execution_options(populate_existing=True)
 )
 MAKE_READY = text("""
@@ -60,7 +58,7 @@ LEFTOVERS = (
         )
     )
     .order_by(ExperimentRow.id)
-    .with_for_update(skip_locked=True)
+    .with_for_update(key_share=True, skip_locked=True)
 )
 
 
@@ -77,14 +75,13 @@ def make_ready(session: Session, keys: Collection[str]) -> dict[str, int]:
     return dict(Counter(session.scalars(MAKE_READY, {"keys": list(keys)})))
 
 
-def revive(session: Session, keys: Collection[str], priority: int) -> dict[str, StageRow]:
-    """Lock stages that an experiment of this priority needs; failed and cancelled ones get a new start.
+def revive(session: Session, keys: Collection[str]) -> dict[str, StageRow]:
+    """Lock stages that an experiment needs; failed and cancelled ones get a new start.
 
     The earlier attempts of a stage that starts anew no longer count.
     """
     rows = lock_stages(session, keys)
     for row in rows.values():
-        row.priority = max(row.priority, priority)
         if row.state in ("failed", "cancelled"):
             _start_anew(row)
         elif row.state == "running":
@@ -95,7 +92,7 @@ def revive(session: Session, keys: Collection[str], priority: int) -> dict[str, 
 
 def _start_anew(row: StageRow) -> None:
     row.state, row.cause, row.message, row.progress = "waiting", None, None, None
-    row.cancel_requested, row.not_before, row.finished_at = False, None, None
+    row.cancel_requested, row.not_before, row.finished_at, row.avoid_worker_id = False, None, None, None
     row.attempts_forgiven = row.attempt
 
 
@@ -129,60 +126,29 @@ def remake_evicted(
     return remade
 
 
-def dependants(session: Session, key: str) -> list[str]:
-    """Return the keys of the stages that take this one as an input."""
-    return list(session.scalars(select(StageInputRow.stage_key).where(StageInputRow.input_key == key)))
-
-
 def experiments_of(session: Session, key: str) -> list[ExperimentRow]:
     """Return the unfinished experiments that need a stage, locked, in the order of their ids."""
     query = (
         select(ExperimentRow)
-        .join(ExperimentStageRow, ExperimentStageRow.experiment_id == ExperimentRow.id)
-        .where(ExperimentStageRow.stage_key == key, ExperimentRow.state.in_((*LIVE, "cancelling")))
+        .where(ExperimentRow.id.in_(_unsettled(key)))
         .order_by(ExperimentRow.id)
-        .with_for_update(of=ExperimentRow)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     )
-    return list(session.scalars(query))
+    return [row for row in session.scalars(query) if row.state in UNSETTLED]
 
 
-def cancel_descendants(session: Session, key: str, cause: Cause, message: str) -> None:
-    """End every stage that can never run because ``key`` failed."""
-    edges, reached = StageInputRow, select(StageInputRow.stage_key).where(StageInputRow.input_key == key)
-    tree = reached.cte(recursive=True)
-    tree = tree.union(select(edges.stage_key).join(tree, edges.input_key == tree.c.stage_key))
-    rows = lock_stages(session, list(session.scalars(select(tree.c.stage_key))))
-    for row in rows.values():
-        if row.state in ("waiting", "ready"):
-            end_stage(session, row, "cancelled", cause, message)
+def experiment_ids_of(session: Session, key: str) -> list[str]:
+    """Return the ids of the unfinished experiments that need a stage."""
+    return list(session.scalars(_unsettled(key)))
 
 
-def wanted(session: Session, keys: Collection[str]) -> AbstractSet[str]:
-    """Return those of some stages that live experiments need.
-
-    The caller holds locks on the stages: whoever came before with a submission or a retry has locked them too, and is
-    seen; whoever comes later finds what the caller makes of them.
-    """
-    query = (
-        select(ExperimentStageRow.stage_key)
-        .join(ExperimentRow, ExperimentRow.id == ExperimentStageRow.experiment_id)
-        .where(ExperimentStageRow.stage_key.in_(keys), ExperimentRow.state.in_(LIVE))
+def _unsettled(key: str) -> Select[str]:
+    return (
+        select(ExperimentRow.id)
+        .join(ExperimentStageRow, ExperimentStageRow.experiment_id == ExperimentRow.id)
+        .where(ExperimentStageRow.stage_key == key, ExperimentRow.state.in_(UNSETTLED))
     )
-    return set(session.scalars(query))
-
-
-def cancel_unneeded(session: Session, experiment: ExperimentRow) -> None:
-    """Cancel the unfinished stages of an experiment, itself no longer live, that no other live experiment needs."""
-    keys = select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == experiment.id)
-    rows = lock_stages(session, list(session.scalars(keys)))
-    needed = wanted(session, rows)
-    for key, row in rows.items():
-        if key in needed:
-            continue
-        if row.state == "running":
-            row.cancel_requested = True
-        elif row.state in UNFINISHED:
-            end_stage(session, row, "cancelled", Cause.CANCELLED, "cancelled before it started")
 
 
 def end_stage(session: Session, row: StageRow, state: str, cause: Cause | None, message: str | None) -> None:

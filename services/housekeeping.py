@@ -1,6 +1,6 @@
-"""What somebody has to do now and then: expired leases, lost doorbells, silent workers, the MLflow outbox.
+"""What has to be done now and then: expired leases, lost doorbells, silent workers, the MLflow outbox.
 
-Any number of processes may run a housekeeper; an advisory lock lets one at a time work.
+Any number of processes may run a housekeeper; at each turn one of them sweeps.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
-from sqlalchemy.exc import DBAPIError
-
-from services import graph, queue, workers
+from services import chores, graph, queue, workers
 from services.broker import QUEUES, Broker
 from services.db.engine import Database
-from services.db.locks import held
-from services.errors import Unavailable
+from services.errors import Contended, LeaseLost
+from services.loops import Loop
 from services.settings import Settings
 
-ADVISORY_LOCK = 7_205_759_403_792_795
-"""Held by the housekeeper that is at work; any fixed number that nothing else uses."""
+SWEEP = "sweep"
+"""Name of the chore."""
 MAX_RINGS = 64
 """Most messages that wait in a queue; more than one a free worker slot does nothing."""
+TURN = 0.9
+"""Share of the period after which the next sweep may begin, so that two timers of one length do not miss each other."""
 TRACKER = "services.tracking"
 """The module whose process sends the outbox; MLflow's client takes seconds to load, and time from requests."""
 TRACKER_PAUSE_SECONDS = 5.0
@@ -39,42 +40,39 @@ class Housekeeper:
 
     def __init__(self, settings: Settings, database: Database, broker: Broker) -> None:
         self._settings, self._database, self._broker = settings, database, broker
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._sweep_for_ever, name="housekeeping", daemon=True)]
+        self._over = threading.Event()
+        every = settings.sweep_seconds
+        self._loops = [Loop("housekeeping", self._sweep, every, first_seconds=every)]
         if settings.mlflow_url is not None:
-            self._threads.append(threading.Thread(target=self._track_for_ever, name="tracking", daemon=True))
+            self._loops.append(Loop("tracking", self._track, TRACKER_PAUSE_SECONDS))
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start the loops."""
+        for loop in self._loops:
+            loop.start()
 
     def stop(self) -> None:
-        """Stop the threads; what MLflow has not heard stays in the outbox."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=10)
+        """Stop the loops; what MLflow has not heard stays in the outbox."""
+        self._over.set()
+        for loop in self._loops:
+            loop.stop(timeout=10)
 
-    def _sweep_for_ever(self) -> None:
-        while not self._stop.wait(self._settings.sweep_seconds):
-            try:
-                with held(self._database, ADVISORY_LOCK) as ours:
-                    if ours:
-                        sweep(self._database, self._broker, self._settings)
-            except (Unavailable, DBAPIError) as error:
-                log.warning("housekeeping pauses", extra={"error": str(error)})
+    def _sweep(self) -> None:
+        every = self._settings.sweep_seconds
+        if self._database.run(lambda session: chores.take(session, SWEEP, every * TURN)):
+            sweep(self._database, self._broker, self._settings)
 
-    def _track_for_ever(self) -> None:
-        """Keep the process that speaks with MLflow alive; it ends when its standard input does, so with us."""
+    def _track(self) -> None:
+        """Stay with the process that speaks with MLflow; it ends when its standard input does, so with us."""
         environment = os.environ | _environment(self._settings)
-        while not self._stop.is_set():
-            process = subprocess.Popen([sys.executable, "-m", TRACKER], stdin=subprocess.PIPE, env=environment)
-            while process.poll() is None and not self._stop.wait(0.1):
+        process = subprocess.Popen([sys.executable, "-m", TRACKER], stdin=subprocess.PIPE, env=environment)
+        try:
+            while process.poll() is None and not self._over.wait(0.1):
                 pass
+        finally:
             _end(process)
-            if not self._stop.is_set():
-                log.warning("the process that speaks with MLflow ended (%s) and is started again", process.returncode)
-                self._stop.wait(TRACKER_PAUSE_SECONDS)
+        if not self._over.is_set():
+            log.warning("the process that speaks with MLflow ended (%s) and is started again", process.returncode)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -98,12 +96,48 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def sweep(database: Database, broker: Broker, settings: Settings) -> None:
-    """End expired attempts, settle what is left over, and ring for work that no message announces."""
+    """Mark silent workers, end expired attempts, settle what is left over, and ring for work that no message announces.
+
+    Each part has transactions of its own, and one that fails leaves the others their turn.
+
+    Raises:
+        Exception: what the first part that failed raised, after all had their turn.
+    """
+    failures = []
+    parts: tuple[Callable[[], object], ...] = (
+        lambda: database.run(lambda session: workers.mark_lost(session, settings.lease_seconds)),
+        lambda: database.run(lambda session: queue.shorten_leases(session, settings.lease_seconds)),
+        lambda: end_expired(database),
+        lambda: database.run(graph.settle_leftovers),
+        lambda: ring_for_ready(database, broker),
+    )
+    for part in parts:
+        try:
+            part()
+        except Exception as error:  # raised again below
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    database.run(lambda session: chores.done(session, SWEEP))
+
+
+def end_expired(database: Database) -> None:
+    """End the attempts whose lease has run out, each in a transaction of its own."""
     with database.transaction() as session:
-        workers.mark_lost(session, settings.lease_seconds)
-        queue.expire(session)
+        found = queue.expired(session)
+    for key, attempt in found:
+        try:
+            with database.transaction() as session:
+                queue.expire(session, key, attempt)
+        except LeaseLost as error:
+            log.info("not expired: %s", error)
+        except Contended as error:
+            log.warning("stage %s is expired by a later sweep: %s", key[:12], error)
+
+
+def ring_for_ready(database: Database, broker: Broker) -> None:
+    """Ring for stages that are ready and that no message in a queue announces."""
     with database.transaction() as session:
-        graph.settle_leftovers(session)
         ready = queue.ready(session)
     missing = {name: min(ready[name], MAX_RINGS) - broker.pending(name) for name in QUEUES if ready.get(name)}
     broker.ring({name: count for name, count in missing.items() if count > 0})

@@ -1,24 +1,29 @@
 """The queue after a claim: heartbeat, reports, fenced endings, retries.
 
 Every write after a claim says ``WHERE key = :key AND attempt = :attempt AND state = 'running'``; nought rows mean
-that the lease was lost, and the writer stops. All times are the database's.
+that the lease was lost, and the writer stops. All times are the database's. Every function here runs in a transaction
+of the caller, who uses ``Database.run``: one that meets another transaction is run again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from services import events, graph, outbox, registry
+from services import events, graph, needs, outbox, registry
 from services.db.storable import storable, storable_text
-from services.db.tables import AttemptRow, EventRow, ExperimentRow, StageRow
+from services.db.tables import AttemptRow, EventRow, StageRow
 from services.errors import Cause, LeaseLost
 
+LONGEST_PAUSE = timedelta(minutes=1)
+"""Longer than any pause before a retry; one that ends later was written before the database's clock was set back."""
+EXPIRE_LOCK_MILLISECONDS = 500
+"""How long the sweep waits for rows that another transaction holds, before it turns to the next stage."""
 LOG_BYTES = 64 * 1024
 """How much of the end of an attempt's log is kept."""
 
@@ -39,14 +44,30 @@ RETRIES: dict[Cause, Retry] = {
     Cause.OUT_OF_MEMORY: Retry(1, 5),
     Cause.INTERNAL: Retry(1),
     Cause.CUDA_ERROR: Retry(2, 10),
+    Cause.DISK_FULL: Retry(5, 10),
     Cause.WORKER_LOST: Retry(3),
     Cause.PREEMPTED: Retry(1000),
 }
 """Attempts beyond the first that each cause may cost a stage since it was last submitted or retried by hand."""
+HOST_CAUSES = frozenset({Cause.INTERNAL, Cause.CUDA_ERROR, Cause.DISK_FULL, Cause.WORKER_LOST})
+"""Causes that may lie in the host: the next attempt goes to another worker while there is one."""
 
 
-def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, log_tail: str | None = None) -> bool:
-    """Renew a lease and return whether the stage is to be cancelled.
+@dataclass(frozen=True)
+class Renewal:
+    """What a worker learns when it renews a lease.
+
+    Attributes:
+        cancel_requested: whether the stage is to be ended.
+        timeout_seconds: how long it may run; this rises when an experiment joins that allows more.
+    """
+
+    cancel_requested: bool
+    timeout_seconds: float
+
+
+def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, log_tail: str | None = None) -> Renewal:
+    """Renew a lease and return what is asked of the stage now.
 
     Raises:
         LeaseLost: the attempt no longer owns the stage.
@@ -54,14 +75,14 @@ def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, lo
     query = (
         _fenced(key, attempt)
         .values(lease_expires_at=func.clock_timestamp() + timedelta(seconds=lease_seconds))
-        .returning(StageRow.cancel_requested)
+        .returning(StageRow.cancel_requested, StageRow.timeout_seconds)
     )
-    cancel: bool | None = session.scalar(query)
-    if cancel is None:
+    row = session.execute(query).one_or_none()
+    if row is None:
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
     if log_tail is not None:
         _keep_log(session, key, attempt, log_tail)
-    return cancel
+    return Renewal(*row)
 
 
 @dataclass(frozen=True)
@@ -121,17 +142,18 @@ def succeed(
     Raises:
         LeaseLost: the attempt no longer owns the stage.
     """
-    experiments, row, rows = _lock_for_ending(session, key, attempt)
+    near = needs.lock_for_success(session, key)
+    row = _owned(session, near.stages, key, attempt)
     row.summary, row.output = storable(summary), output
     if row.kind == "index":
         registry.note_index(session, row.params, summary)
-    _end_attempt(session, row, "succeeded", None, None, 0, log)
+    _end_attempt(session, row, "succeeded", log=log)
     for file in files:
         outbox.add_artifact(session, key, file, f"{output}/{file}")
     graph.end_stage(session, row, "succeeded", None, None)
     session.flush()
-    queues = graph.make_ready(session, [other for other in rows if other != key])
-    graph.settle(session, experiments)
+    queues = graph.make_ready(session, [other for other in near.stages if other != key])
+    graph.settle(session, near.experiments)
     return queues
 
 
@@ -150,21 +172,41 @@ def fail(
     Raises:
         LeaseLost: the attempt no longer owns the stage.
     """
-    message = storable_text(message)
-    experiments, row, _ = _lock_for_ending(session, key, attempt)
-    _end_attempt(session, row, "failed", cause, message, exit_code, log)
-    wanted = cause is Cause.CANCELLED and bool(graph.wanted(session, [key]))
-    if wanted or (not row.cancel_requested and _may_retry(session, row, cause)):
-        return {_requeue(session, row, cause, message): 1}
-    cancelled = cause is Cause.CANCELLED or row.cancel_requested
-    graph.end_stage(session, row, "cancelled" if cancelled else "failed", cause, message)
+    return _end_without_result(session, key, attempt, Failure(cause, storable_text(message), exit_code, log))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How an attempt ended without a result; ``expired`` if only a lease that has run out allows to say so."""
+
+    cause: Cause
+    message: str
+    exit_code: int | None = None
+    log: str | None = None
+    expired: bool = False
+
+
+def _end_without_result(session: Session, key: str, attempt: int, failure: Failure) -> dict[str, int]:
+    with session.begin_nested() as alone:  # an attempt that is followed by another moves no other stage
+        row = _owned(session, graph.lock_stages(session, [key]), key, attempt, failure.expired)
+        if (queues := _try_again(session, row, failure)) is not None:
+            return queues
+        alone.rollback()  # gives up the lock, since all stages of the plan are locked by one statement
+    near = needs.lock_for_failure(session, key)
+    row = _owned(session, near.stages, key, attempt, failure.expired)
+    if (queues := _try_again(session, row, failure)) is not None:
+        return queues
+    _end_attempt(session, row, "failed", failure)
+    cancelled = failure.cause is Cause.CANCELLED or row.cancel_requested
+    graph.end_stage(session, row, "cancelled" if cancelled else "failed", failure.cause, failure.message)
     if not cancelled:
-        for experiment in experiments:
+        for experiment in near.experiments:
             if experiment.cause is None:
-                experiment.cause, experiment.message = cause, f"{row.label}: {message}"
-        session.flush()
-        graph.cancel_descendants(session, key, cause, f"its input failed: {row.label}")
-    graph.settle(session, experiments)
+                experiment.cause, experiment.message = failure.cause, f"{row.label}: {failure.message}"
+        needs.cancel_descendants(session, key, near.stages, failure.cause, f"its input failed: {row.label}")
+    needs.cancel_unneeded(session, near.stages, f"nothing can use it any more: {row.label} did not succeed")
+    graph.settle(session, near.experiments)
+    needs.refresh_requests(session, near.stages)
     return {}
 
 
@@ -176,46 +218,52 @@ def _fenced(key: str, attempt: int) -> Any:
     )
 
 
-def _lock_for_ending(
-    session: Session, key: str, attempt: int
-) -> tuple[list[ExperimentRow], StageRow, dict[str, StageRow]]:
-    """Lock experiments, then the stage and its dependants; the order that every transaction keeps."""
-    experiments = graph.experiments_of(session, key)
-    rows = graph.lock_stages(session, [key, *graph.dependants(session, key)])
+def _owned(session: Session, rows: Mapping[str, StageRow], key: str, attempt: int, expired: bool = False) -> StageRow:
+    """Return the locked row of a stage that an attempt owns, and whose lease has run out where that is asked for."""
     row = rows.get(key)
     if row is None or row.attempt != attempt or row.state != "running":
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
-    return experiments, row, rows
+    if expired and not session.scalar(select(func.clock_timestamp() > row.lease_expires_at)):
+        raise LeaseLost(f"the lease of attempt {attempt} of stage {key[:12]} was renewed meanwhile")
+    return row
 
 
-def _end_attempt(
-    session: Session,
-    row: StageRow,
-    state: str,
-    cause: Cause | None,
-    message: str | None,
-    exit_code: int | None,
-    log: str | None,
-) -> None:
+def _try_again(session: Session, row: StageRow, failure: Failure) -> dict[str, int] | None:
+    """End an attempt and make its stage ready anew if its cause allows and an experiment needs it, else do nothing."""
+    if not needs.needed(session, [row.key]):
+        return None
+    if failure.cause is not Cause.CANCELLED and (row.cancel_requested or not _may_retry(session, row, failure.cause)):
+        return None
+    _end_attempt(session, row, "failed", failure)
+    return {_requeue(session, row, failure.cause, failure.message): 1}
+
+
+def _end_attempt(session: Session, row: StageRow, state: str, failure: Failure | None = None, log: str = "") -> None:
     attempt = session.get_one(AttemptRow, (row.key, row.attempt))
-    attempt.state, attempt.cause, attempt.message, attempt.exit_code = state, cause, message, exit_code
-    attempt.finished_at = func.clock_timestamp()
-    if log is not None:
-        attempt.log = storable_text(log[-LOG_BYTES:])
+    attempt.state, attempt.finished_at, attempt.exit_code = state, func.clock_timestamp(), 0
+    if failure is not None:
+        attempt.cause, attempt.message, attempt.exit_code = failure.cause, failure.message, failure.exit_code
+    last = failure.log if failure is not None else log
+    if last is not None:
+        attempt.log = storable_text(last[-LOG_BYTES:])
     session.execute(delete(EventRow).where(EventRow.stage_key == row.key, EventRow.type == "stage.progress"))
 
 
 def _may_retry(session: Session, row: StageRow, cause: Cause) -> bool:
+    """Tell whether a cause that the running attempt is about to have leaves a try."""
     query = select(func.count()).where(
-        AttemptRow.stage_key == row.key, AttemptRow.number > row.attempts_forgiven, AttemptRow.cause == cause
+        AttemptRow.stage_key == row.key,
+        AttemptRow.number > row.attempts_forgiven,
+        AttemptRow.number < row.attempt,
+        AttemptRow.cause == cause,
     )
-    session.flush()
     spent: int = session.scalar(query) or 0
-    return spent <= RETRIES[cause].attempts
+    return spent < RETRIES[cause].attempts
 
 
 def _requeue(session: Session, row: StageRow, cause: Cause, message: str) -> str:
     delay = timedelta(seconds=RETRIES[cause].delay_seconds)
+    row.avoid_worker_id = row.worker_id if cause in HOST_CAUSES else None
     row.state, row.worker_id, row.lease_expires_at, row.cancel_requested = "ready", None, None, False
     row.ready_at, row.not_before = func.clock_timestamp(), func.clock_timestamp() + delay
     events.tell(session, "stage.retried", stage_key=row.key, attempt=row.attempt, cause=cause, message=message)
@@ -227,29 +275,45 @@ def _keep_log(session: Session, key: str, attempt: int, log: str) -> None:
     session.execute(query.values(log=storable_text(log[-LOG_BYTES:])))
 
 
-def expire(session: Session, limit: int = 100) -> None:
-    """End attempts whose lease has run out, by database time."""
+def expired(session: Session, limit: int = 100) -> list[tuple[str, int]]:
+    """Return key and attempt of stages whose lease has run out, by database time, longest ago first."""
     query = (
-        select(StageRow.key, StageRow.attempt, StageRow.worker_id)
-        .where(StageRow.state == "running", StageRow.lease_expires_at < func.now())
-        .order_by(StageRow.key)
+        select(StageRow.key, StageRow.attempt)
+        .where(StageRow.state == "running", StageRow.lease_expires_at < func.clock_timestamp())
+        .order_by(StageRow.lease_expires_at)
         .limit(limit)
     )
-    for key, attempt, worker_id in list(session.execute(query)):
-        fail(
-            session,
-            key,
-            attempt,
-            cause=Cause.WORKER_LOST,
-            message=f"no heartbeat from worker {worker_id} within its lease",
-        )
+    return [(key, attempt) for key, attempt in session.execute(query)]
+
+
+def shorten_leases(session: Session, lease_seconds: float) -> None:
+    """Have leases end in good time that were written before the database's clock was set back."""
+    latest = func.clock_timestamp() + timedelta(seconds=lease_seconds)
+    late = StageRow.lease_expires_at > func.clock_timestamp() + timedelta(seconds=2 * lease_seconds)
+    found = select(StageRow.key).where(StageRow.state == "running", late).order_by(StageRow.key)
+    query = update(StageRow).where(StageRow.key.in_(found.with_for_update(key_share=True, skip_locked=True)))
+    session.execute(query.values(lease_expires_at=latest).execution_options(synchronize_session=False))
+
+
+def expire(session: Session, key: str, attempt: int) -> dict[str, int]:
+    """End an attempt whose lease has run out, unless it was renewed or ended meanwhile.
+
+    Raises:
+        LeaseLost: it was renewed or has ended meanwhile.
+        Contended: another transaction holds what this one needs; it is left to the next sweep.
+    """
+    session.execute(text(f"SET LOCAL lock_timeout = {EXPIRE_LOCK_MILLISECONDS}"))
+    worker_id = session.scalar(select(StageRow.worker_id).where(StageRow.key == key, StageRow.attempt == attempt))
+    message = f"no heartbeat from worker {worker_id} within its lease"
+    return _end_without_result(session, key, attempt, Failure(Cause.WORKER_LOST, message, expired=True))
 
 
 def ready(session: Session) -> dict[str, int]:
     """Return how many stages of each queue could be claimed now."""
+    pauses = StageRow.not_before.between(func.now(), func.now() + LONGEST_PAUSE)
     query = (
         select(StageRow.queue, func.count())
-        .where(StageRow.state == "ready", func.coalesce(StageRow.not_before, func.now()) <= func.now())
+        .where(StageRow.state == "ready", func.coalesce(pauses, False).is_(False))
         .group_by(StageRow.queue)
     )
     return {name: count for name, count in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy

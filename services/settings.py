@@ -41,6 +41,8 @@ class Settings(BaseSettings):
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
         grace_seconds: time from SIGTERM to SIGKILL for a stage to write its checkpoint.
         checkpoint_seconds: how often a flow stage's finished clips are published, so that a lost host costs no more.
+        stall_minutes: how long a stage may do nothing, neither report nor compute, before it is ended with the stacks
+            of its threads in its log; 0 lets it, None leaves it to the kind: on for `index` and `flow`.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
     """
@@ -63,6 +65,7 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(2, gt=0)
     grace_seconds: float = Field(30, ge=0)
     checkpoint_seconds: float = Field(60, ge=0)
+    stall_minutes: float | None = Field(None, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
     frame_cache_gigabytes: float = Field(0, ge=0)
 
@@ -106,6 +109,11 @@ class Settings(BaseSettings):
     def work(self) -> Path:
         """Scratch folder of running stages on this host."""
         return self.work_root or self.home / "work"
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long one answer of Postgres may take: short enough that a lease is asked for several times."""
+        return min(10.0, self.lease_seconds / 3)
 
     @property
     def api_address(self) -> str:

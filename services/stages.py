@@ -231,6 +231,10 @@ VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {
 """Raised when the code of a kind changes what its output means."""
 
 
+STALL_MINUTES: dict[StageKind, float] = {"index": 15, "flow": 15}
+"""How long a kind may do nothing before it counts as hanging, unless the settings say otherwise; others always may."""
+
+
 class Edge(BaseModel):
     """An input of a stage: its name there, and the key of the stage that makes it."""
 

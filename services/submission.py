@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from services import experiments, graph, outbox, registry
+from services import experiments, graph, needs, outbox, registry
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import Conflict
 from services.plan import PlannedStage, plan
@@ -35,10 +35,10 @@ ON CONFLICT DO NOTHING RETURNING key
 RECORD = select(ExperimentRow).from_statement(
     text("""
     WITH submitted AS (
-        INSERT INTO experiment (id, name, owner, dataset, spec, recipe, priority, idempotency_key, body_digest,
-                                total_stages, reused_stages)
-        VALUES (:id, :name, :owner, :dataset, :spec, :recipe, :priority, :idempotency_key, :body_digest,
-                jsonb_array_length(:links), :reused)
+        INSERT INTO experiment (id, name, owner, dataset, spec, recipe, priority, gpus, timeout_seconds,
+                                idempotency_key, body_digest, total_stages, reused_stages)
+        VALUES (:id, :name, :owner, :dataset, :spec, :recipe, :priority, :gpus, :timeout_seconds,
+                :idempotency_key, :body_digest, jsonb_array_length(:links), :reused)
         RETURNING *
     ), linked AS (
         INSERT INTO experiment_stage (experiment_id, stage_key, position, reused)
@@ -98,7 +98,7 @@ def submit(
             return Submitted(earlier, False, experiments.counts(session, [earlier.id])[earlier.id], {})
     keys = [stage.key for stage in planned]
     new = _insert_stages(session, spec, owner, planned)
-    shared = graph.revive(session, [key for key in keys if key not in new], spec.priority)
+    shared = graph.revive(session, [key for key in keys if key not in new])
     inputs = {stage.key: [edge.key for edge in stage.spec.inputs] for stage in planned}
     remade = graph.remake_evicted(session, shared, inputs)
     columns = {
@@ -109,10 +109,13 @@ def submit(
         "spec": spec.model_dump(mode="json"),
         "recipe": recipe,
         "priority": spec.priority,
+        "gpus": max(1, spec.resources.gpus),
+        "timeout_seconds": spec.resources.timeout_hours * 3600,
         "idempotency_key": idempotency_key,
         "body_digest": body_digest,
     }
     row = session.scalars(RECORD, columns | _links(planned, shared, remade)).one()
+    needs.refresh_requests(session, shared)
     queues = graph.make_ready(session, keys)
     states = Counter(stage.state for stage in shared.values())
     states += Counter(waiting=len(new) - sum(queues.values()), ready=sum(queues.values()))
@@ -151,7 +154,7 @@ def _columns(stage: PlannedStage, spec: ExperimentSpec) -> dict[str, Any]:
         "params": stage.spec.params.model_dump(mode="json"),
         "label": stage.label,
         "queue": stage.spec.queue,
-        "gpus": max(1, spec.resources.gpus) if stage.spec.kind in ("finetune", "train") else 1,
+        "gpus": max(1, spec.resources.gpus) if stage.spec.kind in needs.PARALLEL_KINDS else 1,
     }
 
 

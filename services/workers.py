@@ -14,11 +14,20 @@ from sqlalchemy.orm import Session, aliased
 
 from services.db.tables import StageInputRow, StageRow, WorkerRow
 
+THERE = ("alive", "draining")
+"""States of a worker whose process runs."""
+
 
 def report(
-    session: Session, worker_id: str, *, queues: Sequence[str], devices: Sequence[str], concurrency: int
+    session: Session,
+    worker_id: str,
+    *,
+    queues: Sequence[str],
+    devices: Sequence[str],
+    concurrency: int,
+    draining: str | None = None,
 ) -> None:
-    """Say that a worker of this process is alive."""
+    """Say that a worker of this process is there, and why it takes no work, if it takes none."""
     values = {
         "id": worker_id,
         "host": socket.gethostname(),
@@ -26,27 +35,30 @@ def report(
         "queues": list(queues),
         "devices": list(devices),
         "concurrency": concurrency,
-        "state": "alive",
+        "state": "alive" if draining is None else "draining",
+        "message": draining,
     }
-    seen = {"state": "alive", "last_seen_at": func.now()}
+    seen = {"state": values["state"], "message": draining, "last_seen_at": func.now()}
     session.execute(insert(WorkerRow).values(values).on_conflict_do_update(index_elements=["id"], set_=seen))
 
 
 def leave(session: Session, worker_id: str) -> None:
     """Say that a worker has stopped in good order."""
-    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(state="stopped"))
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(state="stopped", message=None))
 
 
 def mark_lost(session: Session, silent_seconds: float) -> list[str]:
-    """Mark the workers that have been silent, by database time, and return their ids."""
-    silent = WorkerRow.last_seen_at < func.now() - timedelta(seconds=silent_seconds)
-    query = update(WorkerRow).where(WorkerRow.state == "alive", silent).values(state="lost").returning(WorkerRow.id)
+    """Mark the workers that have been silent, by database time, and return their ids; not one that is reporting now."""
+    period = timedelta(seconds=silent_seconds)
+    silent = ~WorkerRow.last_seen_at.between(func.now() - period, func.now() + period)
+    found = select(WorkerRow.id).where(WorkerRow.state.in_(THERE), silent).with_for_update(skip_locked=True)
+    query = update(WorkerRow).where(WorkerRow.id.in_(found)).values(state="lost", message=None).returning(WorkerRow.id)
     return list(session.scalars(query))
 
 
 def listing(session: Session) -> list[WorkerRow]:
-    """Return the workers, those alive first, then the latest seen."""
-    order = ((WorkerRow.state == "alive").desc(), WorkerRow.last_seen_at.desc())
+    """Return the workers, those that run first, then the latest seen."""
+    order = (WorkerRow.state.in_(THERE).desc(), WorkerRow.last_seen_at.desc())
     return list(session.scalars(select(WorkerRow).order_by(*order).limit(200)))
 
 
@@ -67,7 +79,7 @@ class WaitingStage:
 
 def waiting(session: Session, limit: int = 500) -> list[WaitingStage]:
     """Return the stages that wait, those next in line first, each with the reason."""
-    alive = [worker for worker in listing(session) if worker.state == "alive"]
+    there = [worker for worker in listing(session) if worker.state in THERE]
     order = (StageRow.state, StageRow.priority.desc(), StageRow.ready_at, StageRow.key)
     query = select(StageRow).where(StageRow.state.in_(("ready", "waiting"))).order_by(*order).limit(limit)
     rows = list(session.scalars(query))
@@ -78,7 +90,7 @@ def waiting(session: Session, limit: int = 500) -> list[WaitingStage]:
         place = None
         if row.state == "ready":
             place = places[row.queue] = places.get(row.queue, 0) + 1
-        reason = _why_ready(row, alive, place) if place else f"needs {', '.join(owed.get(row.key, []))}"
+        reason = _why_ready(row, there, place) if place else f"needs {', '.join(owed.get(row.key, []))}"
         found.append(
             WaitingStage(row.key, row.label, row.kind, row.queue, row.priority, row.owner, place, reason, row.ready_at)
         )
@@ -99,8 +111,11 @@ def _unfinished_inputs(session: Session, keys: Sequence[str]) -> dict[str, list[
     return owed
 
 
-def _why_ready(row: StageRow, alive: Sequence[WorkerRow], place: int) -> str:
-    serving = [worker for worker in alive if row.queue in worker.queues]
+def _why_ready(row: StageRow, there: Sequence[WorkerRow], place: int) -> str:
+    serving = [worker for worker in there if row.queue in worker.queues and worker.state == "alive"]
+    draining = [worker for worker in there if row.queue in worker.queues and worker.state == "draining"]
+    if draining and not serving:
+        return f"worker {draining[0].id} takes no work: {draining[0].message}"
     if not serving:
         return f"no live worker serves queue {row.queue!r}; hint: twostream worker --queues {row.queue}"
     if row.not_before is not None and row.not_before > datetime.now(UTC):

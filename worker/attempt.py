@@ -17,14 +17,16 @@ from services.broker import Broker
 from services.claim import Claim
 from services.db.engine import Database
 from services.errors import Cause, Denied, LeaseLost, Unavailable
+from services.files import tells_of_full_disk
 from services.queue import Fact
 from services.settings import Settings
+from services.stages import STALL_MINUTES
 from worker.devices import Grant
-from worker.endings import Ending, full_disk
+from worker.endings import Ending, blame_full_disk
 from worker.forkserver import ForkServers, StartFailed
 from worker.heartbeat import Heartbeat
 from worker.state import State
-from worker.supervise import supervise
+from worker.supervise import Limits, supervise
 from worker.task import Event, StageInput, Task, write_atomically
 
 PUBLISHED = {
@@ -56,7 +58,11 @@ class Worker:
 
 
 class Attempt:
-    """One execution of a claimed stage; also the ledger to which its supervisor speaks."""
+    """One execution of a claimed stage; also the ledger to which its supervisor speaks.
+
+    Attributes:
+        ending: how it ended; None while it runs, and when the lease was lost.
+    """
 
     def __init__(self, worker: Worker, claim: Claim, grant: Grant) -> None:
         self._worker, self._claim, self._grant = worker, claim, grant
@@ -65,6 +71,7 @@ class Attempt:
         self._log = self._folder / "log.txt"
         self._state = State(worker.store, claim, self._home)
         self._told = ""
+        self.ending: Ending | None = None
 
     def run(self) -> dict[str, int]:
         """Run the stage to its end and return how much new work each queue has."""
@@ -73,22 +80,23 @@ class Attempt:
         try:
             with heart:
                 ending = self._supervise(heart)
-                return self._finish(ending, heart)
+                return self._finish(blame_full_disk(ending, settings.work), heart)
         except LeaseLost as error:
             log.warning("lost the lease of %s: %s", claim.label, error)
             return {}
 
-    def heartbeat(self) -> bool:
+    def heartbeat(self) -> queue.Renewal:
         """Renew the lease; see ``worker.heartbeat.Lease``."""
-        with self._worker.database.transaction() as session:
-            lease = self._worker.settings.lease_seconds
-            return queue.heartbeat(session, self._claim.key, self._claim.attempt, lease, self._log_tail())
+        claim, lease, log_tail = self._claim, self._worker.settings.lease_seconds, self._log_tail()
+        return self._worker.database.run(
+            lambda session: queue.heartbeat(session, claim.key, claim.attempt, lease, log_tail)
+        )
 
     def record(self, events: Sequence[Event]) -> None:
         """Store events; see ``worker.supervise.Ledger``."""
         facts = [Fact(event.type, int(event.time * 1000), event.data) for event in events]
-        with self._worker.database.transaction() as session:
-            queue.record(session, self._claim.key, self._claim.attempt, facts)
+        key, attempt = self._claim.key, self._claim.attempt
+        self._worker.database.run(lambda session: queue.record(session, key, attempt, facts))
 
     def save_state(self, state: Path, stop: threading.Event) -> None:
         """Publish what is new in a state folder; see ``worker.supervise.Ledger``."""
@@ -105,20 +113,23 @@ class Attempt:
             child = worker.forkservers.run(claim.kind, task_file, self._log, self._grant.environment, claim.gpus)
         except (StartFailed, Unavailable, OSError) as error:
             log.exception("could not start %s", claim.label)
-            return Ending("failed", Cause.INTERNAL, f"could not start: {error}")
+            cause = Cause.DISK_FULL if tells_of_full_disk(error) else Cause.INTERNAL
+            return Ending("failed", cause, f"could not start: {error}")
         log.info("%s: attempt %d is process %d on %s", claim.label, claim.attempt, child.pid, self._grant.name)
-        return supervise(
-            child,
-            task,
-            self,
-            heart,
-            timeout_seconds=claim.timeout_seconds,
-            grace_seconds=worker.settings.grace_seconds,
-            stop=worker.stopping,
-        )
+        try:
+            return supervise(child, task, self, heart, self._limits, worker.stopping)
+        except Exception as error:  # a fault of ours ends the attempt, and is told to whoever needs the stage
+            log.exception("the supervision of %s failed", claim.label)
+            return Ending("failed", Cause.INTERNAL, f"supervision: {type(error).__name__}: {error}")
+
+    @property
+    def _limits(self) -> Limits:
+        settings, kind = self._worker.settings, self._claim.kind
+        minutes = STALL_MINUTES.get(kind) if settings.stall_minutes is None else settings.stall_minutes  # type: ignore[call-overload]
+        return Limits(self._claim.timeout_seconds, settings.grace_seconds, minutes * 60 if minutes else None)
 
     def _prepare_patiently(self, heart: Heartbeat) -> Task | Ending:
-        """Prepare once the artifact store answers; an ending if the stage is wanted no more before that.
+        """Prepare once the artifact store answers and the work root has room; an ending if the stage is wanted no more.
 
         Raises:
             Denied: it answers, and has not what the stage needs.
@@ -129,22 +140,27 @@ class Attempt:
             except Denied:
                 raise
             except Unavailable as error:
-                if ending := self._pause(error, heart, "before it began"):
+                if ending := self._pause(str(error), heart, "before it began"):
+                    return ending
+            except OSError as error:
+                if not tells_of_full_disk(error):
+                    raise
+                if ending := self._pause(f"work root {self._worker.settings.work}: {error}", heart, "before it began"):
                     return ending
             else:
                 if self._told:
                     self._tell("goes on")
                 return task
 
-    def _pause(self, error: Unavailable, heart: Heartbeat, when: str) -> Ending | None:
-        """Wait a moment for a server that is away; return an ending if the stage is wanted no more.
+    def _pause(self, what: str, heart: Heartbeat, when: str) -> Ending | None:
+        """Wait a moment for a server that is away or a full disk; return an ending if the stage is wanted no more.
 
         Raises:
             LeaseLost: it is somebody else's.
         """
-        self._tell(f"waits: {error}")
+        self._tell(f"waits: {what}")
         if heart.lost.wait(PAUSE_SECONDS):
-            raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}") from error
+            raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}")
         if heart.cancel_requested.is_set():
             return Ending("cancelled", Cause.CANCELLED, f"cancelled {when}")
         if self._worker.stopping.is_set():
@@ -194,11 +210,23 @@ class Attempt:
         """
         while True:
             try:
-                return self._write(ending)
+                queues = self._write(ending)
             except Unavailable as error:
-                other = self._pause(error, heart, "before its output was published")
+                other = self._pause(str(error), heart, "before its output was published")
                 if ending.status == "succeeded" and other is not None:
                     ending = other
+            except LeaseLost:
+                raise
+            except Exception as error:
+                if ending.status != "succeeded":
+                    raise
+                log.exception("the success of %s cannot be written", self._claim.label)
+                ending = Ending(
+                    "failed", Cause.INTERNAL, f"its success cannot be written: {type(error).__name__}: {error}"
+                )
+            else:
+                self.ending = ending
+                return queues
 
     def _write(self, ending: Ending) -> dict[str, int]:
         claim, database = self._claim, self._worker.database
@@ -207,34 +235,36 @@ class Attempt:
         if ending.status == "succeeded":
             place = self._state.publish_output(self._folder / "output")
             files = [name for name in PUBLISHED.get(claim.kind, ()) if (self._folder / "output" / name).is_file()]
-            with database.transaction() as session:
-                queues = queue.succeed(
+            log_tail = self._log_tail() or ""
+            queues = database.run(
+                lambda session: queue.succeed(
                     session,
                     claim.key,
                     claim.attempt,
                     summary=ending.summary or {},
                     output=place,
-                    log=self._log_tail() or "",
+                    log=log_tail,
                     files=files,
                 )
+            )
             self._clean_up()
             return queues
         message = ending.message
         last_word = next(iter(ending.last_words.splitlines()[-1:]), "")
         if ending.cause is Cause.INTERNAL and last_word not in message:
             message = f"{message}; last words: {last_word}"
-        if ending.cause is Cause.INTERNAL:
-            message += full_disk(self._worker.settings.work)
-        with database.transaction() as session:
-            return queue.fail(
+        last_log = self._log_tail()
+        return database.run(
+            lambda session: queue.fail(
                 session,
                 claim.key,
                 claim.attempt,
                 cause=ending.cause or Cause.INTERNAL,
                 message=message,
-                log=self._log_tail(),
+                log=last_log,
                 exit_code=ending.exit_code if ending.signal is None else -ending.signal,
             )
+        )
 
     def _clean_up(self) -> None:
         """Drop what only an unfinished stage needs."""

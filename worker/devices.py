@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -35,19 +34,27 @@ class Grant:
 
 
 class Devices:
-    """The devices of one worker process, shared by its threads.
+    """The slots and devices of one worker process, shared by its threads, who hold ``lock`` while they choose.
+
+    Where a worker serves both queues and has GPUs, stages of queue ``cpu`` leave a slot for each GPU: long ones would
+    hold every slot, and the GPUs would idle.
 
     Args:
         choice: ``auto`` takes all GPUs or else the CPU, ``cpu``, or ``cuda:N``.
+        queues: that the worker serves.
+        concurrency: stages that it runs at once.
 
     Raises:
         InvalidRequest: the choice is none of these, or there is no such GPU.
     """
 
-    def __init__(self, choice: str) -> None:
+    def __init__(self, choice: str, queues: Sequence[str] = ("cpu", "gpu"), concurrency: int = 1) -> None:
         self._free = list(_choose(choice))
         self.names = [f"cuda:{index}" for index in self._free] or ["cpu"]
         self._has_gpus = bool(self._free)
+        self._queues = tuple(queues)
+        reserved = len(self._free) if "gpu" in self._queues else 0
+        self._cpu_slots = max(1, concurrency - reserved)
         self.lock = Lock()
 
     @property
@@ -55,21 +62,28 @@ class Devices:
         """How many processes a `gpu` stage could have now; on a CPU always one."""
         return len(self._free) if self._has_gpus else 1
 
-    @contextmanager
-    def granted(self, queue: str, count: int) -> Iterator[Grant]:
-        """Lend devices to a stage; the caller holds ``lock`` since it looked at ``available``."""
-        if queue == "cpu" or not self._has_gpus:
-            self.lock.release()
-            yield Grant("cpu")
-            return
+    def open_queues(self) -> list[str]:
+        """Return the queues of which a stage could run now."""
+        free = {"cpu": self._cpu_slots > 0 or not self._has_gpus, "gpu": self.available > 0}
+        return [name for name in self._queues if free[name]]
+
+    def take(self, queue: str, count: int) -> Grant:
+        """Lend a stage of a queue its slot and devices."""
+        if queue == "cpu":
+            self._cpu_slots -= 1
+            return Grant("cpu")
+        if not self._has_gpus:
+            return Grant("cpu")
         taken = tuple(self._free[:count])
         del self._free[:count]
-        self.lock.release()
-        try:
-            yield Grant("cuda:0", taken)
-        finally:
-            with self.lock:
-                self._free = sorted([*self._free, *taken])
+        return Grant("cuda:0", taken)
+
+    def give_back(self, queue: str, grant: Grant) -> None:
+        """Take back what a stage of a queue was lent."""
+        with self.lock:
+            if queue == "cpu":
+                self._cpu_slots += 1
+            self._free = sorted([*self._free, *grant.indices])
 
 
 def visible_gpus() -> list[str]:

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 1 << 17
 CLOSE_SECONDS = 5.0
+START_SECONDS = 300.0
+"""Far longer than its imports and a fork take on a busy machine: a zygote that is as slow hangs."""
 Preload = Literal["torch", "light"]
 
 # A rank process gets no secret and no connection string: of the worker's environment only what is named here.
@@ -204,7 +206,12 @@ class _Zygote:
             started: Future[Child | None] = Future()
             self._starting[number] = started, Path(request["log"])
         self.send({"run": number, **request})
-        return started.result()
+        try:
+            return started.result(START_SECONDS)
+        except TimeoutError:
+            logger.error("the zygote %d has not started a stage in %.0f s: killed", self.process.pid, START_SECONDS)
+            self.process.kill()
+            return None
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message; a zygote that is gone gets none, and its end of the socket tells the reader."""
@@ -224,10 +231,19 @@ class _Zygote:
         self._buried.wait()
 
     def _read(self) -> None:
-        with contextlib.suppress(ConnectionResetError):
-            while packet := self._socket.recv(MESSAGE_BYTES):
+        while packet := self._receive():
+            try:
                 self._take(json.loads(packet))
+            except Exception:  # one bad message must not leave the stages of the others unwatched
+                logger.exception("a message of zygote %d is not understood: %.200r", self.process.pid, packet)
         self._bury()
+
+    def _receive(self) -> bytes:
+        """Return the next message, or nothing at the end of the connection."""
+        try:
+            return self._socket.recv(MESSAGE_BYTES)
+        except OSError:
+            return b""
 
     def _take(self, message: dict[str, Any]) -> None:
         if "ready" in message:
@@ -249,7 +265,11 @@ class _Zygote:
 
     def _bury(self) -> None:
         """Kill what the zygote may have left, and tell every waiting thread."""
-        self.process.wait()
+        try:
+            self.process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         with self._lock:
             self.alive = False
             self._socket.close()
@@ -260,7 +280,8 @@ class _Zygote:
                 os.killpg(child.pid, signal.SIGKILL)  # its leader had a parent-death signal, its children need not
             child.end(Exit(zygote_died=True))
         for started, _ in self._starting.values():
-            started.set_result(None)
+            if not started.done():
+                started.set_result(None)
         self._buried.set()
 
 

@@ -1,6 +1,7 @@
-"""Watches one attempt: forwards its events, ends it when asked, and tells from what it left how it ended.
+"""Watches one attempt: ends its stage when asked, and tells from what it left how it ended.
 
-Pure supervision: the store is behind ``Ledger``, the lease behind ``Heartbeat``, and both fail in foreseen ways.
+Pure supervision: the store is behind ``Ledger``, the lease behind ``Heartbeat``, and both fail in foreseen ways. The
+supervising thread itself asks neither: what may hang, hangs in threads of its own.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import ValidationError
-
-from services.errors import Cause, LeaseLost, Unavailable
+from services.errors import Cause, LeaseLost
+from services.loops import Troubles
 from worker.endings import Ending, judge, kernel_oom_kills, last_words, read_outcome
 from worker.forkserver import Child, Exit
 from worker.heartbeat import Heartbeat, Lease
 from worker.rank import EXIT_SUCCEEDED
+from worker.reports import Reports
 from worker.saver import Saver
+from worker.stillness import Stillness
 from worker.task import Event, Task
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
-FORWARD_SECONDS = 0.5
 RETRY_SECONDS = 2.0
+DUMP_SECONDS = 2.0
+"""Time for a stage that hangs to write its stacks, before it is asked to end."""
+DELIVER_SECONDS = 0.02
+"""Between two looks at whether all was delivered: a short stage does not wait for a long poll."""
 KILLED_WITHIN_SECONDS = 10.0
 SAVE_PATIENCE_SECONDS = 300.0
 """How long a store that does not take the state of an ended stage is tried again."""
@@ -39,7 +44,7 @@ class Ledger(Lease, Protocol):
     """What a supervisor says to the database, fenced by the attempt's number.
 
     Every method may raise ``LeaseLost`` and ``Unavailable``, and is called again with the same arguments after the
-    latter. ``heartbeat`` and ``save_state`` are called from threads of their own.
+    latter. Each is called from a thread of its own.
     """
 
     def record(self, events: Sequence[Event]) -> None:
@@ -51,15 +56,23 @@ class Ledger(Lease, Protocol):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When a stage is ended that does not end by itself.
+
+    Attributes:
+        timeout_seconds: wall-clock time after which it is ended; the heartbeat may learn of a longer one meanwhile.
+        grace_seconds: time between SIGTERM and SIGKILL, for a checkpoint.
+        stall_seconds: time after which it is ended if it does nothing; None lets it.
+    """
+
+    timeout_seconds: float
+    grace_seconds: float
+    stall_seconds: float | None = None
+
+
 def supervise(
-    child: Child,
-    task: Task,
-    ledger: Ledger,
-    heartbeat: Heartbeat,
-    *,
-    timeout_seconds: float,
-    grace_seconds: float,
-    stop: threading.Event,
+    child: Child, task: Task, ledger: Ledger, heartbeat: Heartbeat, limits: Limits, stop: threading.Event
 ) -> Ending:
     """Stay with a child until it has ended, and return how.
 
@@ -68,15 +81,13 @@ def supervise(
         task: what it runs.
         ledger: receives its events.
         heartbeat: a running heartbeat of the same attempt.
-        timeout_seconds: wall-clock time after which the stage is ended.
-        grace_seconds: time between SIGTERM and SIGKILL, for a checkpoint.
+        limits: when it is ended.
         stop: set when the worker shuts down.
     """
     attempt = _Attempt(child, task, ledger, heartbeat)
-    limits = _Limits(time.monotonic() + timeout_seconds, timeout_seconds, grace_seconds, stop)
     ooms = kernel_oom_kills()
     try:
-        ended = attempt.watch(limits)
+        ended = attempt.watch(limits, stop)
         attempt.deliver(ended)
     except LeaseLost as error:
         return Ending("lost", Cause.WORKER_LOST, str(error))
@@ -87,36 +98,31 @@ def supervise(
     return judge(ended, read_outcome(task.result), attempt.asked, last_words(child.log_file), out_of_memory)
 
 
-@dataclass(frozen=True)
-class _Limits:
-    deadline: float
-    timeout_seconds: float
-    grace_seconds: float
-    stop: threading.Event
-
-
 class _Attempt:
     """The state of one supervision."""
 
     def __init__(self, child: Child, task: Task, ledger: Ledger, heartbeat: Heartbeat) -> None:
         self.asked: Ending | None = None
-        self._child, self._task, self._ledger, self._heartbeat = child, task, ledger, heartbeat
-        self._events = EventTail(task.events)
-        self._pending: list[Event] = []
+        self._child, self._task, self._heartbeat = child, task, heartbeat
+        self._reports = Reports(task.events, ledger.record)
         self._saver = Saver(partial(ledger.save_state, task.state))
-        self._next_forward = 0.0
+        self._stillness = Stillness(child.pid, task.events)
+        self._began_at = time.monotonic()
+        self._troubles = Troubles(f"saving the state of {task.kind} {task.key[:12]}")
+        self._next_save = 0.0
         self._kill_at = float("inf")
 
-    def watch(self, limits: _Limits) -> Exit:
-        """Forward events until the child has ended, by itself or because it was asked to."""
+    def watch(self, limits: Limits, stop: threading.Event) -> Exit:
+        """Stay until the child has ended, by itself or because it was asked to."""
+        self._reports.start()
         while (ended := self._child.wait(POLL_SECONDS)) is None:
             self._check_lease()
-            self._ask_to_end(limits)
-            self._forward()
+            self._ask_to_end(limits, stop)
+            self._save()
         return ended
 
     def deliver(self, ended: Exit) -> None:
-        """Forward what is left; a database that is away is waited for as long as the lease can live.
+        """Wait until what is left is stored; a database that is away is waited for as long as the lease can live.
 
         What a stage had finished is saved however it came to an end, also when it could not say so any more. After a
         success nobody goes on from it.
@@ -124,28 +130,31 @@ class _Attempt:
         if ended.code == EXIT_SUCCEEDED:
             self._saver.give_up()
         self._saver.request()
-        self._next_forward = 0.0
+        self._reports.finish()
+        self._next_save = 0.0
         patient_until = time.monotonic() + SAVE_PATIENCE_SECONDS
-        self._forward()
-        while self._pending or not self._saver.idle:
-            self._heartbeat.lost.wait(POLL_SECONDS)
+        self._save()
+        while not self._reports.complete or not self._saver.idle:
+            self._heartbeat.lost.wait(DELIVER_SECONDS)
             self._check_lease()
-            self._forward()
+            self._save()
             if self._saver.failing and time.monotonic() > patient_until:
                 logger.error("state of %s is not saved: the store does not take it", self._task.key[:12])
                 self._saver.give_up()
+        self._check_lease()
 
     def give_up(self) -> None:
-        """Save no more."""
+        """Save and report no more."""
         self._saver.give_up()
+        self._reports.stop()
 
     def _check_lease(self) -> None:
-        if self._heartbeat.lost.is_set():
+        if self._heartbeat.lost.is_set() or self._reports.lost.is_set():
             raise LeaseLost(f"attempt {self._task.attempt} at {self._task.kind} {self._task.key[:12]}")
 
-    def _ask_to_end(self, limits: _Limits) -> None:
+    def _ask_to_end(self, limits: Limits, stop: threading.Event) -> None:
         now = time.monotonic()
-        why = self._why_to_end(limits, now)
+        why = self._why_to_end(limits, stop, now)
         if why is not None and self.asked is None:
             self._kill_at = now + limits.grace_seconds
             self._child.terminate(signal.SIGTERM)
@@ -155,30 +164,41 @@ class _Attempt:
             self._kill_at = now + KILLED_WITHIN_SECONDS
             self._child.terminate(signal.SIGKILL)
 
-    def _why_to_end(self, limits: _Limits, now: float) -> Ending | None:
+    def _why_to_end(self, limits: Limits, stop: threading.Event, now: float) -> Ending | None:
         if self._heartbeat.cancel_requested.is_set():
             return Ending("cancelled", Cause.CANCELLED, "cancelled by request")
-        if limits.stop.is_set():
+        if stop.is_set():
             return Ending("preempted", Cause.PREEMPTED, "the worker shut down")
-        if now >= limits.deadline:
-            return Ending("failed", Cause.TIMEOUT, f"ran longer than {limits.timeout_seconds:g} s")
+        timeout = max(limits.timeout_seconds, self._heartbeat.timeout_seconds)
+        if now >= self._began_at + timeout:
+            return Ending("failed", Cause.TIMEOUT, f"ran longer than {timeout:g} s")
+        if limits.stall_seconds is not None and self.asked is None:
+            return self._why_stalled(limits.stall_seconds)
         return None
 
-    def _forward(self) -> None:
-        if time.monotonic() < self._next_forward:
+    def _why_stalled(self, limit: float) -> Ending | None:
+        """Return the ending of a stage that hangs, after it was made to say where."""
+        if self._stillness.seconds() < limit:
+            return None
+        self._stillness.dump()
+        self._child.wait(DUMP_SECONDS)
+        message = (
+            f"did nothing for {limit / 60:g} min: no event, no processor time; the log has the stacks of its threads"
+        )
+        return Ending("failed", Cause.TIMEOUT, message)
+
+    def _save(self) -> None:
+        """Have the state saved if a checkpoint came; return at once."""
+        if self._reports.checkpointed.is_set():
+            self._reports.checkpointed.clear()
+            self._saver.request()
+        if time.monotonic() < self._next_save:
             return
-        self._next_forward = time.monotonic() + FORWARD_SECONDS
-        self._pending += self._events.read()
         try:
-            if self._pending:
-                self._ledger.record(self._pending)
-                if any(event.type == "checkpoint" for event in self._pending):
-                    self._saver.request()
-                self._pending = []
             self._saver.poll()
-        except Unavailable as error:
-            self._next_forward = time.monotonic() + RETRY_SECONDS
-            logger.warning("events or state wait, again in %.0f s: %s", RETRY_SECONDS, error)
+        except Exception as error:  # the stage goes on, whatever becomes of its saved state
+            self._next_save = time.monotonic() + RETRY_SECONDS
+            self._troubles.failed(error)
 
 
 def _make_sure_it_ended(child: Child) -> None:
@@ -187,27 +207,3 @@ def _make_sure_it_ended(child: Child) -> None:
         child.terminate(signal.SIGKILL)
         if child.wait(KILLED_WITHIN_SECONDS) is None:
             logger.error("process %d does not end after SIGKILL", child.pid)
-
-
-class EventTail:
-    """Reads the events that were appended to a file since the last reading, complete lines only."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-
-    def read(self) -> list[Event]:
-        """Return the new events; a line that is no event is skipped, with a warning."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                complete, newline, _ = file.read().rpartition(b"\n")
-        except FileNotFoundError:  # the stage has not begun
-            return []
-        self._offset += len(complete) + len(newline)
-        events = []
-        for line in complete.splitlines():
-            try:
-                events.append(Event.model_validate_json(line))
-            except ValidationError:
-                logger.warning("no event in %s: %.200r", self._path, line)
-        return events

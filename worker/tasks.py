@@ -11,6 +11,8 @@ import secrets
 import socket
 import sys
 import threading
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
@@ -20,14 +22,20 @@ from services.artifacts import ArtifactStore
 from services.broker import QUEUES, TASK, Broker, celery_app
 from services.db.engine import Database
 from services.errors import InvalidSettings, TwostreamError, Unavailable
+from services.loops import Loop
 from services.settings import Settings, load
 from services.stages import QUEUES as KIND_QUEUES
 from worker.attempt import Attempt, Worker
 from worker.devices import Devices
+from worker.drain import Drain, probe_host
 from worker.forkserver import ForkServers
 
 MAX_CONCURRENCY = 8
 """Stages that a worker runs at once on a big host, unless it is told otherwise."""
+
+DRAIN_SECONDS = 10.0
+"""Between two probes of a host that seemed broken."""
+FAREWELL_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +60,12 @@ class Station:
         if settings.database_url is None or settings.redis_url is None:
             raise Unavailable("TWOSTREAM_DATABASE_URL and TWOSTREAM_REDIS_URL: not set, needed by a worker")
         self.queues, self.concurrency = queues, concurrency
-        self.devices = Devices(os.environ.get("TWOSTREAM_DEVICE", "auto"))
+        self.devices = Devices(os.environ.get("TWOSTREAM_DEVICE", "auto"), queues, concurrency)
+        self.drain = Drain(settings.work, partial(probe_host, settings.work, self.devices.names))
         self.worker = Worker(
             id=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             settings=settings,
-            database=Database(settings.database_url, pool_size=2 * concurrency + 2),
+            database=Database(settings.database_url, 3 * concurrency + 2, settings.patience_seconds),
             broker=Broker(settings.redis_url),
             store=ArtifactStore(settings.artifacts, settings.work / "cache"),
             forkservers=ForkServers(),
@@ -64,54 +73,60 @@ class Station:
             stopping=threading.Event(),
         )
         self._report()
-        self._pulse = threading.Thread(target=self._report_for_ever, name="pulse", daemon=True)
+        self._loops = (
+            Loop("pulse", self._report, settings.heartbeat_seconds),
+            Loop("drain", self.drain.look_again, DRAIN_SECONDS),
+        )
 
     def open(self) -> None:
         """Begin: get the fork servers ready, report, and answer what was rung before."""
         self.worker.forkservers.start([kind for kind, name in KIND_QUEUES.items() if name in self.queues])
-        self._pulse.start()
+        for loop in self._loops:
+            loop.start()
         self.ring_for_ready()
 
     def close(self) -> None:
         """End in order; the stages have been asked to stop before."""
         self.worker.stopping.set()
-        if self._pulse.is_alive():
-            self._pulse.join()  # a last sign of life would come behind the farewell, and make a ghost
+        for loop in self._loops:
+            loop.stop(FAREWELL_SECONDS)  # a last sign of life would come behind the farewell, and make a ghost
         self.worker.forkservers.close()
-        with self.worker.database.transaction() as session:
-            workers.leave(session, self.worker.id)
+        try:
+            self.worker.database.run(lambda session: workers.leave(session, self.worker.id))
+        except Unavailable as error:
+            log.warning("no farewell; housekeeping will mark this worker lost: %s", error)
         self.worker.broker.close()
         self.worker.database.close()
 
-    def work(self, name: str) -> int:
-        """Run stages until none is ready, those of the queue that was rung for first; return how many.
+    def work(self) -> int:
+        """Run stages, the best of all queues each time, until none can be claimed; return how many.
 
         A slot that is free takes the next stage at once, without a message: Celery, once it was full, looks for
         messages no more often than every two seconds.
         """
-        names = sorted(self.queues, key=lambda other: other != name)
         done = 0
-        while any(self._run_next(other) for other in names):
+        while self._run_next():
             done += 1
         return done
 
-    def _run_next(self, name: str) -> bool:
-        """Claim the best stage of a queue and run it; False when there was none, or no device for it."""
-        if self.worker.stopping.is_set():
+    def _run_next(self) -> bool:
+        """Claim the best stage for which there is a device, and run it; False when there was none."""
+        if self.worker.stopping.is_set() or self.drain.reason is not None:
             return False
-        self.devices.lock.acquire()
-        found = None
-        try:
-            if name == "cpu" or self.devices.available:
-                found = self._claim(name)
-        finally:
+        with self.devices.lock:
+            queues = self.devices.open_queues()
+            found = self._claim(queues) if queues else None
             if found is None:
-                self.devices.lock.release()
-        if found is None:
-            return False
-        with self.devices.granted(name, found.gpus) as grant:
-            queues = Attempt(self.worker, found, grant).run()
-        self.worker.broker.ring(queues)
+                return False
+            grant = self.devices.take(found.queue, found.gpus)
+        attempt = Attempt(self.worker, found, grant)
+        try:
+            ready = attempt.run()
+        finally:
+            self.devices.give_back(found.queue, grant)
+        if attempt.ending is not None and self.drain.note(found.key, found.label, attempt.ending.cause):
+            self._loops[0].nudge()  # says so at once
+        self.worker.broker.ring(ready)
         return True
 
     def ring_for_ready(self) -> None:
@@ -124,34 +139,29 @@ class Station:
             return
         self.worker.broker.ring({name: min(ready.get(name, 0), self.concurrency) for name in self.queues})
 
-    def _claim(self, name: str) -> claim.Claim | None:
-        device = "cpu" if name == "cpu" else ",".join(self.devices.names)
-        with self.worker.database.transaction() as session:
-            return claim.claim(
+    def _claim(self, queues: Sequence[str]) -> claim.Claim | None:
+        return self.worker.database.run(
+            lambda session: claim.claim(
                 session,
-                name,
+                queues,
                 worker_id=self.worker.id,
-                device=device,
+                device=",".join(self.devices.names),
                 lease_seconds=settings.lease_seconds,
                 gpus=self.devices.available or 1,
             )
+        )
 
     def _report(self) -> None:
-        with self.worker.database.transaction() as session:
-            workers.report(
+        self.worker.database.run(
+            lambda session: workers.report(
                 session,
                 self.worker.id,
                 queues=self.queues,
                 devices=self.devices.names,
                 concurrency=self.concurrency,
+                draining=self.drain.reason,
             )
-
-    def _report_for_ever(self) -> None:
-        while not self.worker.stopping.wait(settings.heartbeat_seconds):
-            try:
-                self._report()
-            except Unavailable as error:
-                log.warning("no sign of life: %s", error)
+        )
 
 
 _stations: list[Station] = []
@@ -165,7 +175,7 @@ def work(name: str) -> int:
         log.warning("rung for %r, which is no queue of ours", name)
         return 0
     try:
-        return _stations[0].work(name)
+        return _stations[0].work()
     except Unavailable as error:
         log.warning("could not claim: %s", error)
         return 0

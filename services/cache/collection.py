@@ -125,9 +125,9 @@ class Collector:
         """Take an entry unless somebody has come to need it; return whether it is gone."""
         if entry.loose:
             return self._take_clip(entry)
-        with self._database.transaction() as session:
-            ready = self._evict(session, entry) if entry.stages else _disown(session, entry)
-        if not ready:
+        if not self._database.run(
+            lambda session: self._evict(session, entry) if entry.stages else _disown(session, entry)
+        ):
             return False
         for place in entry.places:
             self._store.take(place)

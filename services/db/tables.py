@@ -28,6 +28,7 @@ Json = dict[str, Any]
 
 EXPERIMENT_STATES = ("queued", "running", "cancelling", "cancelled", "succeeded", "failed")
 STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted")
+WORKER_STATES = ("alive", "draining", "stopped", "lost")
 FINISHED = ("succeeded", "failed", "cancelled")
 
 
@@ -95,6 +96,8 @@ class ExperimentRow(Base):
     recipe: Mapped[str | None] = mapped_column(String(100))
     state: Mapped[str] = mapped_column(String(20), server_default="queued")
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="50")
+    gpus: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    timeout_seconds: Mapped[float] = mapped_column(server_default="86400")
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     body_digest: Mapped[str] = mapped_column(String(64))
     cause: Mapped[str | None] = mapped_column(String(40))
@@ -114,7 +117,11 @@ class ExperimentRow(Base):
 
 
 class StageRow(Base):
-    """A unit of work, shared by every experiment whose plan holds its key."""
+    """A unit of work, shared by every experiment whose plan holds its key.
+
+    Priority, owner, gpus and time limit are no part of the key: they are asked for by the experiments that need the
+    stage now, and change with them.
+    """
 
     __tablename__ = "stage"
 
@@ -132,6 +139,7 @@ class StageRow(Base):
     attempts_forgiven: Mapped[int] = mapped_column(server_default="0")
     state_dropped_at_attempt: Mapped[int] = mapped_column(server_default="0")
     cancel_requested: Mapped[bool] = mapped_column(server_default="false")
+    avoid_worker_id: Mapped[str | None] = mapped_column(String(60))
     worker_id: Mapped[str | None] = mapped_column(String(60))
     lease_expires_at: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
@@ -308,7 +316,18 @@ class WorkerRow(Base):
     devices: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
     concurrency: Mapped[int]
     state: Mapped[str] = mapped_column(String(20), server_default="alive")
+    message: Mapped[str | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (CheckConstraint(_one_of("state", ("alive", "stopped", "lost")), name="state"),)
+    __table_args__ = (CheckConstraint(_one_of("state", WORKER_STATES), name="state"),)
+
+
+class ChoreRow(Base):
+    """Periodic work of which the fleet needs one: when a process last began it, and when one last finished it."""
+
+    __tablename__ = "chore"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    began_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    succeeded_at: Mapped[datetime | None]

@@ -80,12 +80,8 @@ class Worker:
         self.database, self.top1 = database, top1
 
     def claim(self) -> Claim | None:
-        for name in ("cpu", "gpu"):
-            with self.database.transaction() as session:
-                found = take(session, name, worker_id="decreed", device="cpu", lease_seconds=60)
-            if found is not None:
-                return found
-        return None
+        with self.database.transaction() as session:
+            return take(session, ("cpu", "gpu"), worker_id="decreed", device="cpu", lease_seconds=60)
 
     def succeed(self, claim: Claim) -> None:
         summary = {"results": self.results(claim)} if claim.kind == "fuse" else {"made": claim.kind}

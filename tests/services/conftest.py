@@ -71,12 +71,12 @@ class Decreed:
     def __init__(self, database: Database, worker_id: str = "decreed") -> None:
         self.database, self.worker_id = database, worker_id
 
-    def claim(self, name: str, lease_seconds: float = 30) -> Claim | None:
+    def claim(self, *queues: str, lease_seconds: float = 30) -> Claim | None:
         with self.database.transaction() as session:
-            return take(session, name, worker_id=self.worker_id, device="cpu", lease_seconds=lease_seconds)
+            return take(session, queues, worker_id=self.worker_id, device="cpu", lease_seconds=lease_seconds)
 
     def claim_any(self) -> Claim | None:
-        return self.claim("cpu") or self.claim("gpu")
+        return self.claim("cpu", "gpu")
 
     def succeed(self, claim: Claim, **summary: Any) -> dict[str, int]:
         with self.database.transaction() as session:

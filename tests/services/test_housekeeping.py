@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from services import experiments, graph, queue
+from services import chores, experiments, graph, housekeeping, queue, workers
 from services.broker import Broker
 from services.db.engine import Database
 from services.db.tables import StageRow
-from services.errors import Unavailable
-from services.housekeeping import Housekeeper, sweep
+from services.errors import LeaseLost, Unavailable
+from services.housekeeping import SWEEP, Housekeeper, sweep
 from services.settings import Settings
 from tests.services.conftest import Decreed, small_spec, submit
 
@@ -74,6 +75,68 @@ def test_two_housekeepers_share_the_work_and_stop(database: Database, broker: Br
         claim = Decreed(database).claim("cpu", lease_seconds=-1)
         assert claim is not None
         eventually(requeued)
+
+
+def test_a_part_of_the_sweep_that_fails_takes_no_turn_from_the_others(
+    database: Database, broker: Broker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(database, small_spec())
+    Decreed(database).claim("cpu", lease_seconds=-1)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug in one part")
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(workers, "mark_lost", broken)
+        sweep(database, broker, settings)
+    assert broker.pending("cpu") == 1
+    with database.transaction() as session:
+        assert chores.age_seconds(session, SWEEP) is None
+    sweep(database, broker, settings)
+    with database.transaction() as session:
+        assert chores.age_seconds(session, SWEEP) is not None
+
+
+def test_a_sweep_that_raises_is_followed_by_the_next(
+    database: Database, broker: Broker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [ZeroDivisionError("a bug"), LeaseLost("a race"), KeyError("another bug")]
+    swept = threading.Event()
+
+    def flawed(*arguments: object) -> None:
+        if faults:
+            raise faults.pop()
+        swept.set()
+
+    monkeypatch.setattr(housekeeping, "sweep", flawed)
+    keeper = Housekeeper(settings, database, broker)
+    keeper.start()
+    assert swept.wait(120)
+    keeper.stop()
+
+
+def test_clocks_that_were_set_back_keep_no_stage_and_no_worker(
+    database: Database, broker: Broker, settings: Settings
+) -> None:
+    submit(database, small_spec())
+    worker = Decreed(database)
+    worker.claim("cpu")
+    with database.transaction() as session:
+        workers.report(session, "w", queues=["cpu"], devices=["cpu"], concurrency=1)
+    with database.transaction() as session:
+        session.execute(text("UPDATE stage SET lease_expires_at = now() + interval '1 hour' WHERE state = 'running'"))
+        session.execute(text("UPDATE worker SET last_seen_at = now() + interval '1 hour'"))
+    sweep(database, broker, settings)
+    with database.transaction() as session:
+        late = text("SELECT lease_expires_at - now() < interval '1 minute' FROM stage WHERE state = 'running'")
+        assert session.scalars(late).all() == [True]
+        assert [row.state for row in workers.listing(session)] == ["lost"]
+        session.execute(text("UPDATE stage SET lease_expires_at = now() - interval '1 s' WHERE state = 'running'"))
+    sweep(database, broker, settings)
+    with database.transaction() as session:
+        session.execute(text("UPDATE stage SET not_before = now() + interval '1 hour' WHERE state = 'ready'"))
+        assert queue.ready(session) == {"cpu": 1}
+    assert worker.claim("cpu") is not None
 
 
 def test_an_experiment_left_over_is_settled(database: Database, broker: Broker, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import AttemptRow, EventRow, OutboxRow, StageRow
 from services.errors import Cause, LeaseLost
+from services.housekeeping import end_expired
 from services.queue import Fact
 from tests.services.conftest import Decreed, small_spec, submit
 
@@ -51,8 +52,7 @@ def test_a_lease_that_runs_out_is_given_to_another_attempt_and_fences_the_first(
     submit(database, small_spec())
     first = slow.claim("cpu", lease_seconds=-1)
     assert first is not None
-    with database.transaction() as session:
-        queue.expire(session)
+    end_expired(database)
     second = quick.claim("cpu")
     assert second is not None
     assert (second.key, second.attempt) == (first.key, 2)
@@ -76,9 +76,9 @@ def test_a_lease_that_is_renewed_is_left_alone(database: Database) -> None:
     claim = Decreed(database).claim("cpu", lease_seconds=-1)
     assert claim is not None
     with database.transaction() as session:
-        assert queue.heartbeat(session, claim.key, claim.attempt, 30, "so far\x00 so good") is False
-    with database.transaction() as session:
-        queue.expire(session)
+        renewal = queue.heartbeat(session, claim.key, claim.attempt, 30, "so far\x00 so good")
+    assert not renewal.cancel_requested
+    end_expired(database)
     with database.transaction() as session:
         assert session.scalars(select(StageRow.state).where(StageRow.key == claim.key)).one() == "running"
         assert session.scalars(select(AttemptRow.log)).one() == "so far\ufffd so good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
 from services.claim import Claim
 from services.db.engine import Database
-from services.db.tables import EventRow, StageRow
+from services.db.tables import AttemptRow, EventRow, StageRow
 from services.errors import Cause, Denied, LeaseLost
 from services.settings import Settings
 from tests.services.conftest import Away, Decreed, small_spec, submit
@@ -131,6 +132,42 @@ def test_what_a_store_does_not_have_is_not_waited_for(database: Database, tmp_pa
     found.stopping.set()  # who waits hears it, and would end otherwise
     with pytest.raises(Denied, match=r"artifact store at memory://twostream: stages/"):
         found.begin()
+
+
+def test_a_work_root_without_room_is_waited_for_too(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Waiting(database, tmp_path, calls=0)
+    prepare, faults = found.attempt._prepare, [OSError(errno.ENOSPC, "No space left on device", str(tmp_path))] * 3
+
+    def full() -> Task:
+        if faults:
+            raise faults.pop()
+        return prepare()
+
+    monkeypatch.setattr(found.attempt, "_prepare", full)
+    assert isinstance(found.begin(), Task)
+    with database.transaction() as session:
+        told = session.scalars(select(EventRow.data).where(EventRow.type == "stage.warning").order_by(EventRow.id))
+        first, last = [data["message"] for data in told]
+    assert first.startswith(f"waits: work root {tmp_path / 'work'}: ")
+    assert last == "goes on"
+
+
+def test_a_success_that_cannot_be_written_is_a_failure_that_says_so(
+    stuck: Callable[[], Stuck], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = stuck()
+
+    def refuse(*_: object) -> str:
+        raise ZeroDivisionError("a newer check refuses it")
+
+    monkeypatch.setattr(found.attempt._state, "publish_output", refuse)
+    assert found.finish() == {"cpu": 1}
+    with found.database.transaction() as session:
+        row = session.get_one(AttemptRow, (found.key, 1))
+    assert (row.state, row.cause) == ("failed", "internal")
+    assert "its success cannot be written: ZeroDivisionError: a newer check refuses it" in str(row.message)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from services.errors import LeaseLost, Unavailable
+from services.queue import Renewal
 from tests.worker.conftest import PATIENCE_SECONDS, Clock, Until
 from worker.heartbeat import Heartbeat
 
@@ -18,12 +19,12 @@ class Lease:
     def __init__(self, *answers: bool | Exception) -> None:
         self.answers, self.asked = list(answers), 0
 
-    def heartbeat(self) -> bool:
+    def heartbeat(self) -> Renewal:
         answer = self.answers[min(self.asked, len(self.answers) - 1)]
         self.asked += 1
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return Renewal(answer, 3600)
 
 
 def test_it_beats_until_the_block_ends(until: Until) -> None:
@@ -67,20 +68,48 @@ def test_a_database_that_stays_away_loses_the_lease_when_its_time_is_over(
         assert heartbeat.lost.wait(PATIENCE_SECONDS)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_unforeseen_error_stops_the_stage_rather_than_the_heart_alone() -> None:
-    with Heartbeat(Lease(ZeroDivisionError()), every_seconds=0.01, lease_seconds=600) as heartbeat:
+def test_an_unforeseen_error_ends_no_heart_and_is_told_with_its_traceback(
+    until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = Lease(ZeroDivisionError("a bug"), False)
+    with Heartbeat(lease, every_seconds=0.01, lease_seconds=600) as heartbeat:
+        until(lambda: lease.asked >= 3)
+        assert not heartbeat.lost.is_set()
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_an_error_that_stays_loses_the_lease_when_its_time_is_over() -> None:
+    with Heartbeat(Lease(ZeroDivisionError("a bug")), every_seconds=0.01, lease_seconds=0.3) as heartbeat:
         assert heartbeat.lost.wait(PATIENCE_SECONDS)
+
+
+def test_a_lease_is_lost_in_time_while_a_renewal_hangs() -> None:
+    answer = threading.Event()
+
+    class Hanging:
+        def heartbeat(self) -> Renewal:
+            answer.wait(PATIENCE_SECONDS)
+            return Renewal(False, 3600)
+
+    with Heartbeat(Hanging(), every_seconds=0.01, lease_seconds=0.3) as heartbeat:
+        assert heartbeat.lost.wait(PATIENCE_SECONDS / 2)
+        assert not answer.is_set()
+        answer.set()
+
+
+def test_a_time_limit_that_rises_is_heard(until: Until) -> None:
+    with Heartbeat(Lease(False), every_seconds=0.01, lease_seconds=600) as heartbeat:
+        until(lambda: heartbeat.timeout_seconds == 3600)
 
 
 def test_the_end_of_the_block_is_not_a_loss() -> None:
     waiting = threading.Event()
 
     class Slow:
-        def heartbeat(self) -> bool:
+        def heartbeat(self) -> Renewal:
             waiting.set()
             time.sleep(0.1)  # the block ends meanwhile, and waits for this answer
-            return False
+            return Renewal(False, 3600)
 
     with Heartbeat(Slow(), every_seconds=0.01, lease_seconds=600) as heartbeat:
         assert waiting.wait(PATIENCE_SECONDS)

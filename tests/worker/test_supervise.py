@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from services.errors import Cause, LeaseLost, Unavailable
+from services.queue import Renewal
 from tests.worker.conftest import PATIENCE_SECONDS, Clock, Until
 from worker.endings import Ending
 from worker.forkserver import Child, ForkServer
 from worker.heartbeat import Heartbeat
-from worker.supervise import EventTail, supervise
+from worker.reports import EventTail
+from worker.supervise import Limits, supervise
 from worker.task import Event, Task
 
 
@@ -36,13 +38,17 @@ class Ledger:
     uploading: threading.Event = field(default_factory=threading.Event)
     cancel: bool = False
     lost: bool = False
+    timeout_seconds: float = 0
+    hang: threading.Event | None = None
 
-    def heartbeat(self) -> bool:
+    def heartbeat(self) -> Renewal:
         if self.lost:
             raise LeaseLost("attempt 2 owns it")
-        return self.cancel
+        return Renewal(self.cancel, self.timeout_seconds)
 
     def record(self, events: Sequence[Event]) -> None:
+        if self.hang is not None:
+            self.hang.wait(PATIENCE_SECONDS)
         if self.faults:
             raise self.faults.pop(0)
         self.events.extend(events)
@@ -84,17 +90,16 @@ class Watch:
         self.thread = threading.Thread(target=self.run, kwargs=limits)
         self.thread.start()
 
-    def run(self, timeout_seconds: float = 3600, grace_seconds: float = 3600, lease_seconds: float = 3600) -> None:
+    def run(
+        self,
+        timeout_seconds: float = 3600,
+        grace_seconds: float = 3600,
+        lease_seconds: float = 3600,
+        stall_seconds: float | None = None,
+    ) -> None:
+        limits = Limits(timeout_seconds, grace_seconds, stall_seconds)
         with Heartbeat(self.ledger, every_seconds=0.05, lease_seconds=lease_seconds) as self.heartbeat:
-            self.ending = supervise(
-                self.child,
-                self.task,
-                self.ledger,
-                self.heartbeat,
-                timeout_seconds=timeout_seconds,
-                grace_seconds=grace_seconds,
-                stop=self.stop,
-            )
+            self.ending = supervise(self.child, self.task, self.ledger, self.heartbeat, limits, self.stop)
 
     def end(self) -> Ending:
         self.thread.join(PATIENCE_SECONDS)
@@ -153,7 +158,8 @@ def test_kill_9_of_the_zygote_is_a_lost_worker(watch: Callable[..., Watch], ligh
 def test_death_by_another_signal(watch: Callable[..., Watch], script: str, status: str, cause: Cause) -> None:
     ending = watch(script).end()
     assert (ending.status, ending.cause) == (status, cause)
-    assert ending.last_words == "last words"
+    assert ending.last_words.startswith("last words")
+    assert ("Fatal Python error: Segmentation fault" in ending.last_words) == (script == "segfault")
 
 
 def test_sigterm_from_elsewhere_is_a_preemption_with_a_checkpoint(watch: Callable[..., Watch]) -> None:
@@ -298,7 +304,7 @@ def test_a_lost_lease_kills_the_group_and_touches_nothing(watch: Callable[..., W
 def test_a_database_that_is_away_for_a_while_loses_no_event(
     watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.supervise.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("worker.reports.RETRY_SECONDS", 0.05)
     attempt = watch("metrics", Ledger(faults=[Unavailable("db:5432")] * 3))
     assert attempt.end().status == "succeeded"
     assert attempt.ledger.types == ["progress", *["metrics"] * 5, "progress"]
@@ -306,18 +312,63 @@ def test_a_database_that_is_away_for_a_while_loses_no_event(
 
 def test_a_database_that_stays_away_ends_the_stage_when_its_lease_is_over(watch: Callable[..., Watch]) -> None:
     class Away(Ledger):
-        def heartbeat(self) -> bool:
+        def heartbeat(self) -> Renewal:
             raise Unavailable("db:5432")
 
     assert watch("sleep", Away(), lease_seconds=0.3).end().status == "lost"
     assert watch("metrics", Away(faults=[Unavailable("db:5432")] * 99), lease_seconds=0.3).end().status == "lost"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_unforeseen_error_leaves_no_stage_behind(watch: Callable[..., Watch]) -> None:
-    attempt = watch("deaf", Ledger(faults=[ZeroDivisionError()]))
-    attempt.thread.join(PATIENCE_SECONDS)
-    assert attempt.child.wait(0) is not None
+def test_an_event_that_cannot_be_stored_is_left_out_and_holds_up_no_other(
+    watch: Callable[..., Watch], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Picky(Ledger):
+        def record(self, events: Sequence[Event]) -> None:
+            if any(event.data.get("step") == 3 for event in events):
+                raise ZeroDivisionError("no such number")
+            super().record(events)
+
+    attempt = watch("metrics", Picky())
+    assert attempt.end().status == "succeeded"
+    assert [event.data["step"] for event in attempt.ledger.events if event.type == "metrics"] == [1, 2, 4, 5]
+    assert "an event cannot be stored" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["cancel", "shutdown", "timeout", "lost"])
+def test_a_database_that_hangs_in_a_report_holds_up_no_end(watch: Callable[..., Watch], way: str) -> None:
+    answer = threading.Event()
+    ledger = Ledger(hang=answer)
+    attempt = watch("sleep", ledger, timeout_seconds=1 if way == "timeout" else 3600)
+    ledger.cancel, ledger.lost = way == "cancel", way == "lost"
+    if way == "shutdown":
+        attempt.stop.set()
+    assert attempt.child.wait(PATIENCE_SECONDS / 2) is not None
+    assert not answer.is_set()
+    answer.set()
+    assert attempt.end().status == {"shutdown": "preempted", "cancel": "cancelled", "timeout": "failed"}.get(way, way)
+
+
+def test_a_time_limit_that_rises_meanwhile_counts(watch: Callable[..., Watch], until: Until) -> None:
+    attempt = watch("parts", Ledger(timeout_seconds=3600), begun=2, timeout_seconds=1)
+    until(lambda: hasattr(attempt, "heartbeat") and attempt.heartbeat.timeout_seconds == 3600)
+    assert attempt.child.wait(2) is None  # beyond its first limit
+    for name in ("go", "end"):
+        (attempt.task.state / name).touch()
+    assert attempt.end().status == "succeeded"
+
+
+def test_a_stage_that_hangs_is_ended_with_the_stacks_of_its_threads(watch: Callable[..., Watch]) -> None:
+    ending = watch("sleep", stall_seconds=0.5).end()
+    assert (ending.status, ending.cause) == ("failed", Cause.TIMEOUT)
+    assert "no event, no processor time" in ending.message
+    assert "scripted_stage.py" in ending.last_words
+    assert "in sleep" in ending.last_words
+
+
+@pytest.mark.parametrize("script", ["compute", "talk"])
+def test_a_stage_that_computes_or_reports_does_not_hang(watch: Callable[..., Watch], script: str) -> None:
+    attempt = watch(script, stall_seconds=6)
+    assert attempt.end().status == "succeeded"
 
 
 def test_the_tail_gives_complete_lines_once_and_skips_what_is_no_event(

@@ -38,7 +38,6 @@ def test_a_sign_of_life_that_is_under_way_does_not_outlive_the_farewell(
     station.open()
     assert reporting.wait(30)
     station.close()
-    station._pulse.join()
     database = Database(database_url)
     with database.transaction() as session:
         assert [row.state for row in workers.listing(session)] == ["stopped"]

@@ -19,6 +19,7 @@ from worker.training.interrupt import Interrupted, interrupt
 
 LONG_SECONDS = 300
 """Stands for work without end: longer than any test waits, and short enough to leave nothing behind if a test fails."""
+BUSY_SECONDS = 9.0
 IMPORTED_BY = os.getpid()
 STEP_SECONDS = 0.01
 """Stands for a step of training, and for the time between two looks for a file by which a test says to go on."""
@@ -64,6 +65,19 @@ def metrics(task: Task, report: Reporter) -> None:
 
 def sleep(task: Task, report: Reporter) -> None:
     time.sleep(LONG_SECONDS)
+
+
+def compute(task: Task, report: Reporter) -> None:
+    """Take processor time and say nothing, in a process of its own, for longer than a test's limit of stillness."""
+    code = f"import time\nend = time.monotonic() + {BUSY_SECONDS}\nwhile time.monotonic() < end: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def talk(task: Task, report: Reporter) -> None:
+    """Say something now and then, and do nothing else, for as long."""
+    for number in range(int(BUSY_SECONDS)):
+        report.metrics(number, {"train_loss": 1.0})
+        time.sleep(1)  # stands for a wait that is no hanging
 
 
 def parts(task: Task, report: Reporter) -> None:
@@ -129,6 +143,8 @@ SCRIPTS: dict[str, Callable[[Task, Reporter], Any]] = {
     "look": look,
     "metrics": metrics,
     "sleep": sleep,
+    "compute": compute,
+    "talk": talk,
     "parts": parts,
     "deaf": deaf,
     "stubborn": stubborn,
