@@ -296,6 +296,24 @@ class OutboxRow(Base):
     )
 
 
+class TrackerRow(Base):
+    """The one row that says whether MLflow takes what it is to hear, written by the process that sends."""
+
+    __tablename__ = "tracker"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1", autoincrement=False)
+    state: Mapped[str] = mapped_column(String(20), server_default="ok")
+    since: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    message: Mapped[str | None]
+    last_success_at: Mapped[datetime | None]
+    folder_id: Mapped[str | None] = mapped_column(String(100))
+
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint(_one_of("state", ("ok", "held")), name="state"),
+    )
+
+
 class WorkerRow(Base):
     """A Celery worker process that reports for work."""
 
