@@ -12,9 +12,6 @@ from cli.stack import ports
 from cli.stack.http import status_of
 from cli.stack.process import Command
 
-NICENESS = 10
-"""On one machine, requests and training go before what is written behind them."""
-
 
 @dataclass(frozen=True)
 class Mlflow:
