@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import cast
 
 from fastapi import FastAPI
@@ -46,5 +47,6 @@ def _step_back() -> None:
     first; of the session it starves us on a busy machine (docs/decisions/0011-busy-machine.md).
     """
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        for thread in Path("/proc/self/task").iterdir():  # later ones take after us
+            with contextlib.suppress(OSError):  # it has ended, or a sandbox forbids it
+                os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
