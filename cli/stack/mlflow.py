@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.stack import ports
 from cli.stack.http import status_of
 from cli.stack.process import Command
-
-NICENESS = 10
-"""On one machine, requests and training go before what is written behind them."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,7 @@ class Mlflow:
         store: URL of its database; handed over in the environment, since it holds a password.
         env: environment to start from.
         log: its log file.
+        make_store: makes its database unless there is one.
     """
 
     folder: Path
@@ -33,6 +31,7 @@ class Mlflow:
     store: str
     env: Mapping[str, str]
     log: Path
+    make_store: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -40,8 +39,9 @@ class Mlflow:
         return ports.url_of(self.listener)
 
     def prepare(self) -> None:
-        """Make the folder of artifacts."""
+        """Make the folder of artifacts and the database."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.make_store()
 
     def command(self) -> Command:
         """Return the server's command.

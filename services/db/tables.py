@@ -32,6 +32,9 @@ WORKER_STATES = ("alive", "draining", "stopped", "lost")
 FINISHED = ("succeeded", "failed", "cancelled")
 
 
+OF_THE_FLEET = "experiment_id IS NULL AND stage_key IS NULL"
+
+
 def _one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
@@ -202,7 +205,7 @@ class AttemptRow(Base):
 
 
 class EventRow(Base):
-    """What happened; the stream of an experiment is its own events and those of its stages.
+    """What happened; the stream of an experiment is its own events, those of its stages, and those of the fleet.
 
     Identity values are drawn before commit, so their order alone would hide a late committer from a reader that has
     gone on. A reader takes events of finished transactions only, in the order (transaction, id).
@@ -219,7 +222,13 @@ class EventRow(Base):
     transaction: Mapped[int] = mapped_column(BigInteger, server_default=text("pg_current_xact_id()::text::bigint"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
-    __table_args__ = (Index(None, "experiment_id", "transaction", "id"), Index(None, "stage_key", "transaction", "id"))
+    __table_args__ = (
+        Index(None, "experiment_id", "transaction", "id"),
+        Index(None, "stage_key", "transaction", "id"),
+        Index(
+            "ix_event_fleet", "transaction", "id", postgresql_where=text("experiment_id IS NULL AND stage_key IS NULL")
+        ),
+    )
 
 
 class ResultRow(Base):
@@ -301,6 +310,24 @@ class OutboxRow(Base):
             postgresql_where=text("kind <> 'status'"),
         ),
         Index("ix_outbox_pending", "id", postgresql_where=text("delivered_at IS NULL")),
+    )
+
+
+class TrackerRow(Base):
+    """The one row that says whether MLflow takes what it is to hear, written by the process that sends."""
+
+    __tablename__ = "tracker"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1", autoincrement=False)
+    state: Mapped[str] = mapped_column(String(20), server_default="ok")
+    since: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    message: Mapped[str | None]
+    last_success_at: Mapped[datetime | None]
+    folder_id: Mapped[str | None] = mapped_column(String(100))
+
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint(_one_of("state", ("ok", "held")), name="state"),
     )
 
 
