@@ -94,6 +94,7 @@ def connect(settings: Settings) -> Backend:
         backend.broker.ping()
         with backend.database.transaction() as session:
             registry.add_generated(session)
+            registry.note_lists(session)
     except Unavailable:
         disconnect(backend)
         raise

@@ -14,7 +14,7 @@ from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
-from services import experiments, recipes, submission
+from services import experiments, recipes, registry, revisions, submission
 from services import results as measured
 from services.specs import ExperimentSpec
 
@@ -44,6 +44,9 @@ def submit(
     """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again."""
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
+    if spec.refresh:
+        with database.transaction() as session:
+            registry.refresh(session, spec.dataset)
     with database.transaction() as session:
         made = submission.submit(
             session,
@@ -98,9 +101,10 @@ def stages(experiment_id: Id, database: DatabaseDep) -> list[Stage]:
 def results(experiment_id: Id, database: DatabaseDep) -> list[Result]:
     """Return what each stream reached by split and seed, and the means; empty until scores are fused."""
     with database.transaction() as session:
-        experiments.get(session, experiment_id)
+        dataset = experiments.get(session, experiment_id).dataset
+        _, present = revisions.numbers(session, dataset)
         found = measured.listing(session, experiment_id)
-    return [Result.of(row) for row in found]
+    return [Result.of(row, present) for row in found]
 
 
 @router.get("/{experiment_id}/logs", response_class=PlainTextResponse)

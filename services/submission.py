@@ -89,13 +89,14 @@ def submit(
 
     Raises:
         InvalidRequest: no dataset has that name, or it lacks a split.
-        Conflict: the idempotency key came before with another body.
+        Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
     """
     planned = plan(spec, registry.index_params_for(session, spec))
     if idempotency_key is not None:
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:
             return Submitted(earlier, False, experiments.counts(session, [earlier.id])[earlier.id], {})
+    registry.require_unchanged(session, spec.dataset)
     keys = [stage.key for stage in planned]
     new = _insert_stages(session, spec, owner, planned)
     shared = graph.revive(session, [key for key in keys if key not in new], spec.priority)

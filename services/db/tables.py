@@ -76,9 +76,29 @@ class DatasetRow(Base):
     annotations: Mapped[str] = mapped_column(server_default="")
     generator: Mapped[Json | None]
     revision: Mapped[int] = mapped_column(server_default="1")
+    excluded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     num_classes: Mapped[int | None]
     num_clips: Mapped[int | None]
     splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{1,2,3}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DatasetRevisionRow(Base):
+    """What a revision of a dataset holds, as far as the API or its `index` stage has read it.
+
+    ``lists_digest`` is the hash of the lists, ``digest`` that of lists and clips. ``shared`` has, of every clip that
+    two splits or more test on, its place among the test clips of each, by split.
+    """
+
+    __tablename__ = "dataset_revision"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    excluded: Mapped[int] = mapped_column(server_default="0")
+    lists_digest: Mapped[str | None] = mapped_column(String(64))
+    digest: Mapped[str | None] = mapped_column(String(64))
+    shared: Mapped[list[dict[str, int]] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -218,7 +238,8 @@ class ResultRow(Base):
     """One number set of the leaderboard: experiment x dataset x split x stream x seed.
 
     A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
-    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there.
+    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there. Rows
+    of one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
     """
 
     __tablename__ = "result"
@@ -226,6 +247,7 @@ class ResultRow(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     dataset: Mapped[str] = mapped_column(String(100))
+    revision: Mapped[int] = mapped_column(server_default="1")
     stream: Mapped[str] = mapped_column(String(20))
     split: Mapped[int | None] = mapped_column(SmallInteger)
     seed: Mapped[int | None]
@@ -236,6 +258,7 @@ class ResultRow(Base):
     top5: Mapped[float | None]
     mean_class: Mapped[float | None]
     clips: Mapped[int | None]
+    excluded: Mapped[int] = mapped_column(server_default="0")
     spread: Mapped[float | None]
     lower: Mapped[float | None]
     upper: Mapped[float | None]
@@ -253,6 +276,7 @@ class ResultRow(Base):
                 "dataset",
                 "stream",
                 "split",
+                "revision",
                 "protocol",
                 text(f"{metric} DESC NULLS LAST"),
                 "id",
