@@ -77,7 +77,7 @@ def listing(
         page = experiments.page(session, state=state, dataset=dataset, limit=limit, cursor=cursor)
         counts = experiments.counts(session, [row.id for row in page.items])
     items = [Experiment.of(row, counts[row.id]) for row in page.items]
-    return ExperimentPage(items=items, next_cursor=page.next_cursor)
+    return ExperimentPage(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
 @router.get("/{experiment_id}")

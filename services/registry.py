@@ -30,13 +30,15 @@ def add_generated(session: Session) -> None:
 
 
 def look(layout: Layout, annotations: str, exclude: Sequence[str]) -> Lists | None:
-    """Read the lists of a dataset that is to be registered; None where this host does not have them.
+    """Read the lists of a dataset that is to be registered; None where this host has no such folder.
 
     Call it outside a transaction: it reads files.
 
     Raises:
         InvalidRequest: a list is wrong, or names no clip of ``exclude``.
     """
+    if not annotations.startswith("/"):  # `add` refuses it
+        return None
     try:
         lists = read_lists(layout, annotations)
     except DataError as error:

@@ -47,15 +47,14 @@ def read_annotations(layout: Layout, folder: Path, excluded: Collection[str] = (
 
 
 def digest_of_lists(layout: Layout, folder: Path) -> str:
-    """Return the SHA-256 of all that `read_annotations` would read; line ends and outer blanks do not count.
+    """Return the SHA-256 of all that `read_annotations` would read; how lines end does not count.
 
     Raises:
         DataError: a list is unreadable.
     """
     whole = hashlib.sha256()
     for file in _FILES[layout](folder):
-        lines = [line.strip() for line in read_bytes(file).removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-        content = b"\n".join(line for line in lines if line)
+        content = read_bytes(file).removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"").rstrip(b"\n")
         whole.update(f"{file.name} {len(content)}\n".encode() + content)
     return whole.hexdigest()
 

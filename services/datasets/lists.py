@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,30 +38,6 @@ def read_digest(layout: Layout, folder: str) -> str | None:
         return None
     with _named_errors(folder):
         return digest_of_lists(layout, Path(folder))
-
-
-def absent_clips(annotations: Annotations, root: str) -> int | None:
-    """Return how many of the clips that the splits use do not lie below a folder; None where there is no such folder.
-
-    Names alone are looked at, a class's folder at a time.
-    """
-    if not Path(root).is_dir():
-        return None
-    there: dict[str, set[str]] = {}
-    absent = 0
-    for clip in annotations.clips():
-        name, _, file = clip.path.partition("/")
-        if name not in there:
-            there[name] = _names(Path(root) / name)
-        absent += file not in there[name]
-    return absent
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        return set(os.listdir(folder))  # noqa: PTH208 - names alone, of folders with thousands of files
-    except OSError:
-        return set()
 
 
 @contextmanager

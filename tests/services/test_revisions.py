@@ -117,7 +117,7 @@ def test_a_revision_of_the_same_lists_and_clips_is_no_other_board(
         (lambda lists: write_lists(lists, split=2), True),
         (lambda lists: (lists / "testlist01.txt").unlink(), True),
         (lambda lists: (lists / "classInd.txt").write_text("1 Hop\n2 Run\n"), True),
-        (lambda lists: (lists / "classInd.txt").write_bytes(b"\xef\xbb\xbf1 Run\r\n\r\n2 Hop \r\n"), False),
+        (lambda lists: (lists / "classInd.txt").write_bytes(b"\xef\xbb\xbf1 Run\r\n2 Hop"), False),
         (lambda lists: (lists / "notes.txt").write_text("no list"), False),
         (lambda lists: lists.rename(lists.with_name("elsewhere")), False),  # the API does not see them any more
         (lambda lists: None, False),
