@@ -156,14 +156,17 @@ def _changed(session: Session, row: DatasetRow) -> bool:
 
 
 def note_lists(session: Session) -> None:
-    """Read the lists of datasets whose lists nobody has read, such as those that an earlier version registered."""
+    """Read the lists of datasets whose lists nobody has read, such as those that an earlier version registered.
+
+    One that was registered with splits that have no lists stays unread: experiments on its other splits go on.
+    """
     for row in listing(session):
         if row.generator is None and revisions.lists_digest(session, row) is None:
             try:
                 lists = read_lists(_layout(row), row.annotations, row.excluded)
             except DataError:  # the `index` stage says so to whoever uses them
                 continue
-            if lists is not None:
+            if lists is not None and set(row.splits) <= lists.annotations.splits.keys():
                 revisions.register(session, row, lists)
 
 
@@ -218,7 +221,7 @@ def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
         revision=row.revision,
         generator=row.generator,
         exclude=row.excluded,
-        splits=row.splits,
+        splits=revisions.splits_to_check(session, row),
     )
 
 

@@ -83,6 +83,12 @@ def lists_digest(session: Session, dataset: DatasetRow) -> str | None:
     return None if row is None else row.lists_digest
 
 
+def splits_to_check(session: Session, dataset: DatasetRow) -> tuple[int, ...]:
+    """Return the splits that a dataset's `index` stage must find; none where an earlier version registered it."""
+    row = _row(session, dataset.name, dataset.revision)
+    return () if row is None or dataset.generator is not None else tuple(sorted(row.splits))
+
+
 def numbers(session: Session, name: str) -> tuple[int, int]:
     """Return the number of a dataset's latest revision, and that under which its data is ranked.
 

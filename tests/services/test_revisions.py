@@ -17,7 +17,7 @@ from services.datasets.layouts import digest_of_lists
 from services.datasets.lists import read_lists
 from services.db.engine import Database
 from services.db.migrate import upgrade
-from services.db.tables import ResultRow
+from services.db.tables import DatasetRow, ResultRow
 from services.errors import Conflict, InvalidRequest
 from services.plan import plan
 from services.stages import VERSIONS, IndexParams
@@ -204,7 +204,7 @@ def test_clips_that_changed_in_place_are_another_revision_once_they_are_read_aga
 
 def test_lists_that_nobody_has_read_are_taken_for_unchanged_until_then(database: Database, lists: Path) -> None:
     hidden = lists.with_name("hidden")
-    register(database, hidden)
+    register(database, hidden, splits=[1])
     submit(database, small_spec(dataset=NAME))
     lists.rename(hidden)
     submit(database, small_spec(dataset=NAME))
@@ -213,6 +213,26 @@ def test_lists_that_nobody_has_read_are_taken_for_unchanged_until_then(database:
     write_lists(hidden, test=("Run/c.avi",))
     with pytest.raises(Conflict, match="have changed"):
         submit(database, small_spec(dataset=NAME))
+
+
+def test_the_index_checks_the_splits_that_were_registered(database: Database, lists: Path) -> None:
+    """A host that does not see the lists takes any splits; the `index` stage is told to look for them first."""
+    register(database, lists.with_name("unseen"), splits=[1, 3])
+    submit(database, small_spec(dataset=NAME))
+    claim = Decreed(database).claim_any()
+    assert claim is not None
+    assert claim.params["splits"] == [1, 3]
+
+
+def test_a_dataset_of_an_earlier_version_goes_on_though_a_split_has_no_lists(database: Database, lists: Path) -> None:
+    with database.transaction() as session:
+        session.add(DatasetRow(name=NAME, root="/clips", annotations=str(lists)))
+    with database.transaction() as session:
+        registry.note_lists(session)
+    submit(database, small_spec(dataset=NAME))
+    claim = Decreed(database).claim_any()
+    assert claim is not None
+    assert claim.params["splits"] == []
 
 
 def test_the_mean_is_over_the_splits_of_the_revision_that_was_measured(database: Database, lists: Path) -> None:
