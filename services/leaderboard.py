@@ -155,7 +155,7 @@ def _filled(session: Session, board: Board, limit: int, cursor: str | None) -> B
     query = select(ResultRow).where(*_of_boards(board), *_of_board(board))
     complete = [] if done else _page(session, _complete(query, board, value, last), limit)
     incomplete: list[ResultRow] = []
-    if board.split is None and last_incomplete is not None:
+    if board.total_incomplete and last_incomplete is not None:
         left = query.where(_value(board).is_(None), ResultRow.id > last_incomplete).order_by(ResultRow.id)
         incomplete = _page(session, left, limit)
     more, more_incomplete = len(complete) > limit, len(incomplete) > limit
@@ -184,7 +184,7 @@ def _of_boards(board: Board) -> tuple[Any, ...]:
     return (
         ResultRow.dataset == board.dataset,
         ResultRow.stream == board.stream,
-        ResultRow.split.is_(None) if board.split is None else ResultRow.split == board.split,
+        ResultRow.board_split == (board.split or 0),
         ResultRow.seed.is_(None),
     )
 

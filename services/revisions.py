@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from services.datasets.lists import Lists
 from services.db.tables import DatasetRevisionRow, DatasetRow, StageRow
@@ -94,20 +94,24 @@ def numbers(session: Session, name: str) -> tuple[int, int]:
 
     A name that nothing has is ranked as a first revision.
     """
-    row = session.get(DatasetRow, name)
-    return (1, 1) if row is None else (row.revision, first_like(session, name, row.revision))
+    first = _first_like(DatasetRow.name, DatasetRow.revision).correlate(DatasetRow).scalar_subquery()
+    row = session.execute(select(DatasetRow.revision, first).where(DatasetRow.name == name)).one_or_none()
+    return (1, 1) if row is None else (row[0], row[0] if row[1] is None else row[1])
 
 
 def first_like(session: Session, name: str, number: int) -> int:
     """Return the first revision whose lists and clips have the hash of one's; itself while that is not known."""
+    found = session.scalar(_first_like(name, number))
+    return number if found is None else found
+
+
+def _first_like(name: InstrumentedAttribute[str] | str, number: InstrumentedAttribute[int] | int) -> Select[int | None]:
     own, other = aliased(DatasetRevisionRow), aliased(DatasetRevisionRow)
-    query = (
+    return (
         select(func.min(other.revision))
         .join(own, (own.dataset == other.dataset) & (own.digest == other.digest))
         .where(own.dataset == name, own.revision == number)
     )
-    found: int | None = session.scalar(query)
-    return number if found is None else found
 
 
 def measured_on(session: Session, name: str, index: StageRow | None) -> Revision:

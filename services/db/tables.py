@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -250,6 +251,8 @@ class ResultRow(Base):
     revision: Mapped[int] = mapped_column(server_default="1")
     stream: Mapped[str] = mapped_column(String(20))
     split: Mapped[int | None] = mapped_column(SmallInteger)
+    board_split: Mapped[int] = mapped_column(SmallInteger, Computed("COALESCE(split, '0'::smallint)", persisted=True))
+    """0 for the mean: a comparison with NULL would not give the order of an index."""
     seed: Mapped[int | None]
     protocol: Mapped[str] = mapped_column(String(200))
     model: Mapped[str] = mapped_column(String(40))
@@ -275,7 +278,7 @@ class ResultRow(Base):
                 f"ix_result_{metric}",
                 "dataset",
                 "stream",
-                "split",
+                "board_split",
                 "revision",
                 "protocol",
                 text(f"{metric} DESC NULLS LAST"),

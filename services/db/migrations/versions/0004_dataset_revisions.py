@@ -62,12 +62,15 @@ def upgrade() -> None:
     op.add_column("result", sa.Column("excluded", sa.Integer(), server_default="0", nullable=False))
     for statement in (MEASURED_ON, OVER_SEEDS, UNKNOWN_OVERLAP):
         op.execute(statement)
-    _index(("dataset", "stream", "split", "revision", "protocol"))
+    of_split = sa.Computed("COALESCE(split, '0'::smallint)", persisted=True)
+    op.add_column("result", sa.Column("board_split", sa.SmallInteger(), of_split, nullable=False))
+    _index(("dataset", "stream", "board_split", "revision", "protocol"))
 
 
 def downgrade() -> None:
     """Undo; intervals and deviations stay as they were mended."""
     _index(("dataset", "stream", "split", "protocol"))
+    op.drop_column("result", "board_split")
     op.drop_column("result", "excluded")
     op.drop_column("result", "revision")
     op.drop_table("dataset_revision")
