@@ -146,10 +146,11 @@ def _mean_row(by_split: Mapping[int, Sequence[Measured]], revision: Revision) ->
     """
     seeds = {entry.seed for entries in by_split.values() for entry in entries}
     complete = [split for split, entries in by_split.items() if {entry.seed for entry in entries} == seeds]
-    missing = [split for split in revision.splits if split not in complete]
+    splits = revision.splits or tuple(by_split)
+    missing = [split for split in splits if split not in complete]
     if missing:
         return {"split": None, "missing_splits": missing, "seeds": len(seeds)}
-    parts = {split: by_split[split] for split in revision.splits}
+    parts = {split: by_split[split] for split in splits}
     means = [_means_of(entries) for entries in parts.values()]
     of_seeds = {seed: [e.values["top1"] for part in parts.values() for e in part if e.seed == seed] for seed in seeds}
     values = {name: statistics.fmean(mean[name] for mean in means) for name in METRICS}

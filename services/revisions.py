@@ -59,8 +59,11 @@ def note_index(session: Session, params: Mapping[str, Any], summary: Mapping[str
     changed in place: what was found now is another revision, the dataset's present one.
     """
     name, number, digest = params["dataset"], params["revision"], summary["digest"]
+    dataset = session.get(DatasetRow, name)
+    if dataset is None:
+        return
     values = {
-        "splits": params.get("splits") or sorted(summary["splits"]),
+        "splits": list(params.get("splits") or dataset.splits),
         "excluded": len(params.get("exclude") or ()),
         "lists_digest": summary["lists"],
         "shared": summary["shared"],
@@ -70,9 +73,7 @@ def note_index(session: Session, params: Mapping[str, Any], summary: Mapping[str
     if known is not None and known.digest not in (None, digest):
         if _first_with(session, name, digest) is not None:
             return
-        dataset = session.get(DatasetRow, name, with_for_update=True)
-        if dataset is None:
-            return
+        session.refresh(dataset, with_for_update=True)
         number = dataset.revision = dataset.revision + 1
     _upsert(session, name, number, values)
 

@@ -34,8 +34,8 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
 
     Returns:
         How many clips, classes and frames there are, how many surplus clips no list names, and how many listed ones
-        are left out (``excluded``); ``splits`` that have lists; ``lists``, the hash of the lists, and ``digest``, that
-        of lists and clips; ``shared``, the places of clips that several splits test on.
+        are left out (``excluded``); ``lists``, the hash of the lists, and ``digest``, that of lists and clips;
+        ``shared``, the places of clips that several splits test on.
 
     Raises:
         DataError: a folder, list, split or clip is missing or wrong, or a clip does not decode; the message names file
@@ -71,7 +71,6 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
         "frames": sum(clip.frames for clip in clips),
         "surplus": len(surplus),
         "excluded": len(params.exclude),
-        "splits": sorted(annotations.splits),
         "lists": digest,
         "digest": digest_of_data(manifest),
         "shared": [{str(split): place for split, place in found.items()} for found in annotations.shared_test_clips()],

@@ -70,7 +70,7 @@ def events(task: Task, kind: str) -> list[dict[str, object]]:
 
 def test_manifest_holds_what_the_lists_name(task: Task, report: Reporter, dataset: IndexParams) -> None:
     summary = index.run(task, dataset, report)
-    counts = {"clips": 3, "classes": 2, "frames": 18, "surplus": 1, "excluded": 0, "splits": [1], "shared": []}
+    counts = {"clips": 3, "classes": 2, "frames": 18, "surplus": 1, "excluded": 0, "shared": []}
     assert {name: summary[name] for name in counts} == counts
     manifest = read_manifest(task.output)
     assert manifest.dataset == "runhop"
