@@ -101,6 +101,7 @@ def connect(settings: Settings) -> Backend:
     try:
         backend.broker.ping()
         backend.database.run(registry.add_generated)
+        backend.database.run(registry.note_lists)
     except Unavailable:
         disconnect(backend)
         raise

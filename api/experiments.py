@@ -15,7 +15,7 @@ from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
-from services import experiments, recipes, submission
+from services import experiments, recipes, registry, revisions, submission
 from services import results as measured
 from services.db.engine import Session
 from services.specs import ExperimentSpec
@@ -46,6 +46,9 @@ def submit(
     """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again."""
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
+    if spec.refresh:
+        registry.refresh(database, spec.dataset)
+    seen = registry.look_again(database, spec.dataset)
     made = database.run(
         lambda session: submission.submit(
             session,
@@ -54,6 +57,7 @@ def submit(
             recipe=recipe,
             idempotency_key=idempotency_key,
             body_digest=_digest(body),
+            seen=seen,
         )
     )
     answer = Experiment.of(made.row, made.states)
@@ -77,7 +81,7 @@ def listing(
         page = experiments.page(session, state=state, dataset=dataset, limit=limit, cursor=cursor)
         counts = experiments.counts(session, [row.id for row in page.items])
     items = [Experiment.of(row, counts[row.id]) for row in page.items]
-    return ExperimentPage(items=items, next_cursor=page.next_cursor)
+    return ExperimentPage(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
 @router.get("/{experiment_id}")
@@ -101,9 +105,10 @@ def stages(experiment_id: Id, database: DatabaseDep) -> list[Stage]:
 def results(experiment_id: Id, database: DatabaseDep) -> list[Result]:
     """Return what each stream reached by split and seed, and the means; empty until scores are fused."""
     with database.transaction() as session:
-        experiments.get(session, experiment_id)
+        dataset = experiments.get(session, experiment_id).dataset
+        _, present = revisions.numbers(session, dataset)
         found = measured.listing(session, experiment_id)
-    return [Result.of(row) for row in found]
+    return [Result.of(row, present) for row in found]
 
 
 @router.get("/{experiment_id}/logs", response_class=PlainTextResponse)

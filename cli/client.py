@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 
@@ -29,6 +29,14 @@ class CommandError(Exception):
 
 class Unreachable(CommandError):
     """Nobody answers at the API's address."""
+
+
+class Page(NamedTuple):
+    """Some of ``total`` entries, and the cursor of the next page; None on the last."""
+
+    items: list[Json]
+    total: int
+    next_cursor: str | None
 
 
 class Client:
@@ -61,6 +69,15 @@ class Client:
         """Return the JSON at a path; query fields that are None are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         return self._answer("GET", path, params=given)
+
+    def page(self, path: str, **query: str | int | None) -> Page:
+        """Return a page of a listing, which says in headers what it leaves out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors():
+            response = self._http.get(path, params=given)
+        items = self._json(path, _checked(response))
+        following = httpx.URL(response.links.get("next", {}).get("url", ""))
+        return Page(items, int(response.headers.get("X-Total-Count", len(items))), following.params.get("cursor"))
 
     def post(self, path: str, body: Json | None = None, *, idempotency_key: str | None = None) -> Any:
         """Send a JSON body and return the answer's JSON; dates and the like go as text."""
@@ -99,7 +116,9 @@ class Client:
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         with self._named_errors():
             response = self._http.request(method, path, **options)
-        answer = _checked(response)
+        return self._json(path, _checked(response))
+
+    def _json(self, path: str, answer: httpx.Response) -> Any:
         try:
             return answer.json()
         except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that steer a terminal, escape among them, or turn the direction of the text."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
+CursorOption = Annotated[str | None, typer.Option(help="Go on after an earlier answer, which names it.")]
 
 
 def console() -> Console:
@@ -65,6 +68,26 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     out.print(Text(title, style="table.title" if table.row_count else ""), soft_wrap=True)  # whole, for who copies it
     if table.row_count:
         out.print(table)
+
+
+def print_more(what: str, shown: int, total: int, cursor: str | None, command: str, **options: object) -> None:
+    """Say how much of a listing a page leaves out, and the command that shows the next one; nothing if it is whole.
+
+    Args:
+        what: the entries, in words.
+        shown: how many the page has.
+        total: how many there are on all pages.
+        cursor: of the next page.
+        command: that printed the page.
+        options: with which it was called; what is None was not given.
+    """
+    if shown >= total:
+        return
+    line = f"{shown} of {total} {what}"
+    if cursor is not None:
+        given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
+        line += f"; more: {' '.join(['twostream', command, *given, '--cursor', cursor])}"
+    print(plain(line))
 
 
 def plain(text: str) -> str:

@@ -30,10 +30,11 @@ class Retried:
 
 @dataclass(frozen=True)
 class Page:
-    """Some experiments, newest first, and where the next page begins."""
+    """Some experiments, newest first, how many there are on all pages, and where the next page begins."""
 
     items: list[ExperimentRow]
     next_cursor: str | None
+    total: int
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,17 @@ def page(
     Raises:
         InvalidRequest: the cursor is not one that we gave.
     """
-    query = select(ExperimentRow).order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
-    if state is not None:
-        query = query.where(ExperimentRow.state == state)
-    if dataset is not None:
-        query = query.where(ExperimentRow.dataset == dataset)
+    query, count = select(ExperimentRow), select(func.count()).select_from(ExperimentRow)
+    for column, wanted in ((ExperimentRow.state, state), (ExperimentRow.dataset, dataset)):
+        if wanted is not None:
+            query, count = query.where(column == wanted), count.where(column == wanted)
+    query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
     if cursor is not None:
         query = query.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < tuple_(*_open_cursor(cursor)))
     rows = list(session.scalars(query.limit(limit + 1)))
     more = len(rows) > limit
-    return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None)
+    total = session.scalar(count) or 0
+    return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None, total)
 
 
 def stages(session: Session, experiment_id: str) -> list[StageView]:

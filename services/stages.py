@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +43,9 @@ class IndexParams(Params):
         annotations: folder of the lists.
         revision: rises when a user registers the dataset anew, so that changed files are read again.
         generator: makes the clips where they do not exist yet.
+        exclude: paths of listed clips that the dataset leaves out. Empty, it is no part of the key, so that the index
+            of a dataset that leaves nothing out is found whatever version planned it.
+        splits: that must have lists; a check, and no part of the key, since a revision has one value.
     """
 
     dataset: str
@@ -51,6 +54,8 @@ class IndexParams(Params):
     annotations: str = ""
     revision: int = 1
     generator: MotionShapesParams | None = None
+    exclude: tuple[str, ...] = ()
+    splits: tuple[int, ...] = ()
 
 
 class FlowMethodParams(Params):
@@ -266,10 +271,13 @@ class StageSpec(BaseModel):
 
 def content_key(kind: StageKind, params: AnyParams, inputs: Sequence[Edge]) -> str:
     """Return the 64 hexadecimal digits by which equal work is found again."""
+    left_out: dict[str, Any] = {"training": {"checkpoint_epochs", "checkpoint_steps"}}
+    if isinstance(params, IndexParams):
+        left_out = {"splits": True} if params.exclude else {"splits": True, "exclude": True}
     content = {
         "kind": kind,
         "version": VERSIONS[kind],
-        "params": params.model_dump(mode="json", exclude={"training": {"checkpoint_epochs", "checkpoint_steps"}}),
+        "params": params.model_dump(mode="json", exclude=left_out),
         "inputs": [[edge.name, edge.key] for edge in inputs],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

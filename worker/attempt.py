@@ -57,6 +57,10 @@ class Worker:
     stopping: threading.Event
 
 
+LOG_NOTE_BYTES = 100
+"""Of the kept end of a log, for the line that says how much came before it."""
+
+
 class Attempt:
     """One execution of a claimed stage; also the ledger to which its supervisor speaks.
 
@@ -274,7 +278,11 @@ class Attempt:
     def _log_tail(self) -> str | None:
         try:
             with self._log.open("rb") as file:
-                file.seek(max(0, self._log.stat().st_size - queue.LOG_BYTES))
-                return file.read().decode(errors="replace")
+                most = queue.LOG_BYTES - LOG_NOTE_BYTES
+                file.seek(max(0, self._log.stat().st_size - most))
+                end = file.read()[-most:]
+                left_out = file.tell() - len(end)
+                note = f"[{left_out} bytes before this are left out]\n" if left_out else ""
+                return note + end.decode(errors="replace")
         except FileNotFoundError:
             return None

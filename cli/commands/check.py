@@ -19,7 +19,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.commands.catalogue import read_lists, require_folders
+from cli.commands.catalogue import read_excluded, read_lists, require_folders
 from cli.output import JsonOption, console, print_json, print_table, progress_bar
 from cli.target import home
 from services.datasets.layouts import LAYOUTS
@@ -35,6 +35,9 @@ def check(
     root: Annotated[Path | None, typer.Option(help="Folder of the clips of a dataset that is not registered.")] = None,
     splits: Annotated[Path | None, typer.Option(help="Folder of its lists.")] = None,
     layout: Annotated[str, typer.Option(help="Of its lists: ucf101 or hmdb51.")] = "ucf101",
+    exclude: Annotated[
+        Path | None, typer.Option(help="File of its clips to leave out; a registered dataset has its own.")
+    ] = None,
     official: Annotated[
         str | None,
         typer.Option(help="Compare with the official counts of ucf101 or hmdb51; a dataset of that name is."),
@@ -50,37 +53,42 @@ def check(
     """
     if official not in (None, *LAYOUTS):
         raise CommandError(f"--official: got {official!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
-    body = _registered(name) if root is None and splits is None else _given(root, splits, layout)
+    body = _registered(name) if root is None and splits is None else _given(root, splits, layout, exclude)
     official = official or (name if name in LAYOUTS else None)
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
     arguments += ["--state", str(_state(body)), "--threads", str(jobs or len(os.sched_getaffinity(0)))]
     arguments += ["--official", official] if official else []
-    report = _examine(arguments)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as excluded:
+        excluded.write("".join(f"{path}\n" for path in body.get("excluded", ())))
+        excluded.flush()
+        report = _examine([*arguments, "--exclude", excluded.name])
     print_json(report) if json_output else _print(report)
     if report["missing"] or report["undecodable"] or report["leaks"]:
         raise typer.Exit(FAILURE)
 
 
-def _registered(name: str | None) -> dict[str, str]:
+def _registered(name: str | None) -> dict[str, Any]:
     if name is None:
         raise CommandError("NAME: not given, allowed: a registered dataset, or --root and --splits", INVALID)
     with Client.connect() as client:
-        found: dict[str, str] = client.get(f"/datasets/{name}")
+        found: dict[str, Any] = client.get(f"/datasets/{name}")
     if not found["root"]:
         raise CommandError(f"NAME: got {name!r}, allowed: a dataset with folders; this one is generated", INVALID)
     return found
 
 
-def _given(root: Path | None, splits: Path | None, layout: str) -> dict[str, str]:
+def _given(root: Path | None, splits: Path | None, layout: str, exclude: Path | None) -> dict[str, Any]:
     if root is None or splits is None:
         missing = "--root" if root is None else "--splits"
         raise CommandError(f"{missing}: not given, allowed: a folder; --root and --splits go together", INVALID)
     require_folders(root, splits)
-    read_lists(splits, layout)
-    return {"root": str(root.resolve()), "annotations": str(splits.resolve()), "layout": layout}
+    lists = read_lists(splits, layout)
+    excluded = [] if exclude is None else read_excluded(exclude, lists)
+    folders = {"root": str(root.resolve()), "annotations": str(splits.resolve())}
+    return {**folders, "layout": layout, "excluded": excluded}
 
 
-def _state(body: dict[str, str]) -> Path:
+def _state(body: dict[str, Any]) -> Path:
     """Return the folder of what is known about the clips below a root."""
     return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
 
@@ -119,6 +127,7 @@ def _print(report: dict[str, Any]) -> None:
     rows = [
         ("classes", report["classes"]),
         ("clips in the lists", report["clips"]),
+        *([("clips left out", report["excluded"])] if report["excluded"] else []),
         ("clips there", report["present"]),
         ("frames", report["frames"]),
         *((name, ", ".join(f"{key}: {count}" for key, count in report[name].items())) for name in COUNTED),

@@ -10,7 +10,18 @@ import typer
 import yaml
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, ago, interval, percent, plain, print_json, print_table, stages_done
+from cli.output import (
+    CursorOption,
+    JsonOption,
+    ago,
+    interval,
+    percent,
+    plain,
+    print_json,
+    print_more,
+    print_table,
+    stages_done,
+)
 from cli.watch import Watch
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
@@ -24,11 +35,15 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key submits once, however often it is sent.")
     ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="If the dataset's lists have changed, register it anew first.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Submit an experiment."""
+    body = read_spec(spec) | ({"refresh": True} if refresh else {})
     with Client.connect() as client:
-        answer = client.post("/experiments", read_spec(spec), idempotency_key=idempotency_key)
+        answer = client.post("/experiments", body, idempotency_key=idempotency_key)
         if watch:
             finish(Watch(client, [answer["id"]], quiet=json).run(), json=json)
         elif json:
@@ -67,7 +82,7 @@ def listing(
     state: Annotated[str | None, typer.Option(help="Only experiments in this state.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only experiments on this dataset.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
-    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier answer (`next_cursor`).")] = None,
+    cursor: CursorOption = None,
     json: JsonOption = False,
 ) -> None:
     """List experiments, newest first."""
@@ -78,8 +93,8 @@ def listing(
         return
     rows = ((e["id"], e["name"], e["dataset"], e["state"], _done(e), ago(e["created_at"])) for e in page["items"])
     print_table("experiments", ("id", "name", "dataset", "state", "stages#", "submitted#"), rows)
-    if page["next_cursor"]:
-        print(f"more: twostream list --cursor {page['next_cursor']}")
+    options = {"state": state, "dataset": dataset, "limit": limit}
+    print_more("experiments", len(page["items"]), page["total"], page["next_cursor"], "list", **options)
 
 
 def show(experiment: Id, json: JsonOption = False) -> None:
@@ -110,6 +125,8 @@ def results(experiment: Id, json: JsonOption = False) -> None:
         return
     columns = ("stream", "split#", "seed#", "top1#", "95 % interval#", "std#", "top5#", "mean_class#", "clips#")
     print_table("results", columns, map(_result, found), empty="none yet")
+    for line in sorted({_measured_on(result) for result in found} - {""}):
+        print(line)
     means = [result for result in found if result["seed"] is None and result["categories"]]
     if means:
         categories = sorted({name for result in means for name in result["categories"]})
@@ -175,6 +192,13 @@ def _result(result: dict[str, Any]) -> tuple[object, ...]:
     seed = "mean" if result["seed"] is None else result["seed"]
     spread = None if result["std"] is None else percent(result["std"])
     return result["stream"], _split(result), seed, rates[0], between, spread, *rates[1:], result["clips"]
+
+
+def _measured_on(result: dict[str, Any]) -> str:
+    """Say on what a result was measured, where that is not the whole of the dataset as it is now."""
+    words = [f"{result['excluded']} listed clips left out"] if result["excluded"] else []
+    words += ["superseded: the dataset has other lists or clips now"] if result["superseded"] else []
+    return f"revision {result['revision']} of the dataset, {', '.join(words)}" if words else ""
 
 
 def _split(result: dict[str, Any]) -> object:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -80,9 +81,29 @@ class DatasetRow(Base):
     annotations: Mapped[str] = mapped_column(server_default="")
     generator: Mapped[Json | None]
     revision: Mapped[int] = mapped_column(server_default="1")
+    excluded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     num_classes: Mapped[int | None]
     num_clips: Mapped[int | None]
     splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{1,2,3}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DatasetRevisionRow(Base):
+    """What a revision of a dataset holds, as far as the API or its `index` stage has read it.
+
+    ``lists_digest`` is the hash of the lists, ``digest`` that of lists and clips. ``shared`` has, of every clip that
+    two splits or more test on, its place among the test clips of each, by split.
+    """
+
+    __tablename__ = "dataset_revision"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    excluded: Mapped[int] = mapped_column(server_default="0")
+    lists_digest: Mapped[str | None] = mapped_column(String(64))
+    digest: Mapped[str | None] = mapped_column(String(64))
+    shared: Mapped[list[dict[str, int]] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -235,7 +256,8 @@ class ResultRow(Base):
     """One number set of the leaderboard: experiment x dataset x split x stream x seed.
 
     A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
-    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there.
+    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there. Rows
+    of one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
     """
 
     __tablename__ = "result"
@@ -243,8 +265,11 @@ class ResultRow(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     dataset: Mapped[str] = mapped_column(String(100))
+    revision: Mapped[int] = mapped_column(server_default="1")
     stream: Mapped[str] = mapped_column(String(20))
     split: Mapped[int | None] = mapped_column(SmallInteger)
+    board_split: Mapped[int] = mapped_column(SmallInteger, Computed("COALESCE(split, '0'::smallint)", persisted=True))
+    """0 for the mean: a comparison with NULL would not give the order of an index."""
     seed: Mapped[int | None]
     protocol: Mapped[str] = mapped_column(String(200))
     model: Mapped[str] = mapped_column(String(40))
@@ -253,6 +278,7 @@ class ResultRow(Base):
     top5: Mapped[float | None]
     mean_class: Mapped[float | None]
     clips: Mapped[int | None]
+    excluded: Mapped[int] = mapped_column(server_default="0")
     spread: Mapped[float | None]
     lower: Mapped[float | None]
     upper: Mapped[float | None]
@@ -269,7 +295,8 @@ class ResultRow(Base):
                 f"ix_result_{metric}",
                 "dataset",
                 "stream",
-                "split",
+                "board_split",
+                "revision",
                 "protocol",
                 text(f"{metric} DESC NULLS LAST"),
                 "id",

@@ -53,6 +53,23 @@ def test_a_missing_clip_is_named_and_ends_with_1(dataset, monkeypatch, capsys, t
     assert "classes: 1, official: 51" in out
 
 
+def test_clips_that_are_left_out_are_not_looked_at(dataset, monkeypatch, capsys, tmp_path) -> None:
+    root, lists = Path(dataset[3]), Path(dataset[5])
+    (root / "A/v_A_g03_c01.avi").write_bytes(b"broken")
+    with (lists / "trainlist01.txt").open("a") as file:
+        file.write("A/v_A_g03_c01.avi 1\n")
+    assert run(dataset, monkeypatch, tmp_path / "home") == 1
+    capsys.readouterr()
+    exclude = tmp_path / "exclude.txt"
+    exclude.write_text("A/v_A_g03_c01.avi\n")
+    assert run([*dataset, "--exclude", str(exclude), "--json"], monkeypatch, tmp_path / "home") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["clips"], report["excluded"], report["surplus"], report["undecodable"]) == (2, 1, [], {})
+    exclude.write_text("A/v_A_g04_c01.avi\n")
+    assert run([*dataset, "--exclude", str(exclude)], monkeypatch, tmp_path / "home") == 2
+    assert "exclude.txt:1: got 'A/v_A_g04_c01.avi', allowed: a clip of the lists" in capsys.readouterr().err
+
+
 def test_wrong_options_are_named(dataset, monkeypatch, capsys, tmp_path) -> None:
     for arguments, words in (
         ([*dataset[:2]], "NAME: not given"),

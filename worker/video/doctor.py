@@ -18,7 +18,7 @@ from typing import NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from services.datasets.annotations import Annotations
+from services.datasets.annotations import Annotations, read_lines
 from services.datasets.layouts import LAYOUTS, Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations, shared_groups
 from services.datasets.ucf101 import group_of
@@ -32,7 +32,8 @@ class Report(BaseModel):
     """What the doctor found; lists hold paths below the root, or words for people.
 
     Attributes:
-        clips: paths that the lists name.
+        clips: paths that the lists name, without those that are left out.
+        excluded: how many are left out.
         present: how many of them there are.
         frames: of all clips that decode.
         deviations: where the lists differ from the official ones; None where the dataset is none of those.
@@ -52,6 +53,7 @@ class Report(BaseModel):
     root: str
     classes: int
     clips: int
+    excluded: int
     present: int
     frames: int
     deviations: tuple[str, ...] | None
@@ -76,11 +78,12 @@ class Report(BaseModel):
 
 
 class Folders(NamedTuple):
-    """Where a dataset lies, and where the doctor keeps its findings."""
+    """Where a dataset lies, and where the doctor keeps its findings; ``exclude`` names listed clips to leave out."""
 
     root: Path
     lists: Path
     state: Path
+    exclude: Path | None = None
 
 
 def examine(
@@ -98,10 +101,11 @@ def examine(
     Raises:
         DataError: a list is missing or wrong, or there is no folder of clips, or one that cannot be read.
     """
-    annotations = read_annotations(layout, folders.lists)
+    excluded = [] if folders.exclude is None else [path for _, path in read_lines(folders.exclude)]
+    annotations = read_annotations(layout, folders.lists, excluded)
     if not folders.root.is_dir():
         raise DataError(f"{folders.root}: no such folder of clips")
-    files = clip_files(folders.root)
+    files = clip_files(folders.root) - set(excluded)
     named = {clip.path for clip in annotations.named_clips()}
     present = sorted(path for path in named if (folders.root / path).exists())  # a link may lead nowhere
     found: dict[str, Found] = {}
@@ -111,11 +115,16 @@ def examine(
         tell(len(found), len(present))
     if ledger.trouble:
         sys.stderr.write(f"{ledger.trouble}\n")
-    return _report(folders.root, annotations, official, files, found)
+    return _report(folders.root, annotations, official, files, found, len(excluded))
 
 
 def _report(
-    root: Path, annotations: Annotations, official: str | None, files: set[str], found: Mapping[str, Found]
+    root: Path,
+    annotations: Annotations,
+    official: str | None,
+    files: set[str],
+    found: Mapping[str, Found],
+    excluded: int,
 ) -> Report:
     named = {clip.path for clip in annotations.named_clips()}
     whole = {path: finding for path, finding in found.items() if isinstance(finding, Inspection)}
@@ -125,6 +134,7 @@ def _report(
         root=printable(str(root)),
         classes=len(annotations.classes),
         clips=len(named),
+        excluded=excluded,
         present=len(found),
         frames=sum(clip.frames for clip in whole.values()),
         deviations=None if official is None else deviations(annotations, OFFICIAL[official]),
@@ -164,6 +174,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.video.doctor")
     for name in ("root", "lists", "state"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--exclude", type=Path)
     parser.add_argument("--layout", choices=LAYOUTS, default="ucf101")
     parser.add_argument("--official", choices=sorted(OFFICIAL))
     parser.add_argument("--threads", type=int, default=1)
@@ -173,7 +184,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f'{{"done": {done}, "total": {total}}}\n')
         sys.stdout.flush()
 
-    folders = Folders(options.root, options.lists, options.state)
+    folders = Folders(options.root, options.lists, options.state, options.exclude)
     try:
         report = examine(folders, options.layout, options.official, options.threads, tell)
     except DataError as error:
