@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import CallerDep
+from api.authentication import DatasetsCallerDep
 from api.deps import DatabaseDep, Id, JsonBody
 from api.field_errors import body_of, checked
 from services import registry
@@ -43,6 +43,7 @@ class Dataset(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str
+    owner: str
     layout: str
     root: str
     annotations: str
@@ -68,15 +69,10 @@ def detail(name: Id, database: DatabaseDep) -> Dataset:
 
 
 @router.post("", status_code=201, openapi_extra=body_of(NewDataset))
-def add(
-    body: JsonBody,
-    caller: CallerDep,  # noqa: ARG001 - it authenticates
-    database: DatabaseDep,
-    response: Response,
-) -> Dataset:
-    """Register a dataset; a name that is taken needs `replace`, which makes its next revision."""
+def add(caller: DatasetsCallerDep, body: JsonBody, database: DatabaseDep, response: Response) -> Dataset:
+    """Register a dataset; a name that is taken needs `replace`, which makes its next revision: its owner may."""
     wanted = checked(NewDataset, body)
     with database.transaction() as session:
-        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump()))
+        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump(), caller=caller))
     response.headers["Location"] = f"/datasets/{answer.name}"
     return answer

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 from fastapi.responses import PlainTextResponse
 
-from api.authentication import CallerDep
+from api.authentication import SubmitterDep
 from api.board import Result
-from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
+from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
 from services import experiments, recipes, submission
@@ -33,8 +33,8 @@ SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": 
 @router.post("", status_code=202, openapi_extra=SUBMISSION)
 def submit(
     *,
+    caller: SubmitterDep,
     body: JsonBody,
-    caller: CallerDep,
     database: DatabaseDep,
     broker: BrokerDep,
     response: Response,
@@ -113,7 +113,7 @@ def logs(experiment_id: Id, database: DatabaseDep, stage: Name | None = None) ->
 
 
 @router.post("/{experiment_id}/cancel", status_code=202)
-def cancel(experiment_id: Id, caller: CallerDep, database: DatabaseDep) -> Experiment:
+def cancel(experiment_id: Id, caller: SubmitterDep, _: NoBody, database: DatabaseDep) -> Experiment:
     """Cancel an experiment of one's own; stages that others need go on."""
     with database.transaction() as session:
         row = experiments.cancel(session, experiment_id, caller)
@@ -123,7 +123,8 @@ def cancel(experiment_id: Id, caller: CallerDep, database: DatabaseDep) -> Exper
 @router.post("/{experiment_id}/retry", status_code=202)
 def retry(
     experiment_id: Id,
-    caller: CallerDep,
+    caller: SubmitterDep,
+    _: NoBody,
     database: DatabaseDep,
     broker: BrokerDep,
     after: BackgroundTasks,

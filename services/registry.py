@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.api_keys import ADMINISTRATOR, Caller
 from services.datasets.layouts import LAYOUTS, Layout
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.tables import DatasetRow
@@ -35,6 +36,7 @@ def add(
     layout: Layout = "ucf101",
     splits: Sequence[int] = (1, 2, 3),
     replace: bool = False,
+    caller: Caller = ADMINISTRATOR,
 ) -> DatasetRow:
     """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
 
@@ -46,8 +48,10 @@ def add(
         layout: how the lists are laid out, ``ucf101`` or ``hmdb51``.
         splits: numbers of the splits that have lists; a mean is ranked over all of them.
         replace: registers a name anew, so that its files are read again.
+        caller: owns the dataset from now on, or owns it already.
 
     Raises:
+        Forbidden: the name is taken by somebody else's dataset, which is to be replaced.
         Conflict: the name is taken and ``replace`` is not set.
         InvalidRequest: unknown layout, empty folder name, or a generated dataset's name.
     """
@@ -59,6 +63,7 @@ def add(
         if not folder.startswith("/"):
             raise InvalidRequest(field, folder, "the absolute path of a folder")
     values = {"name": name, "root": root, "annotations": annotations, "layout": layout, "splits": sorted(splits)}
+    values["owner"] = caller.name
     query = insert(DatasetRow).values(values).on_conflict_do_nothing().returning(DatasetRow.name)
     added = session.scalar(query) is not None
     row = session.scalars(select(DatasetRow).where(DatasetRow.name == name).with_for_update()).one()
@@ -68,6 +73,7 @@ def add(
         raise Conflict(
             f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
         )
+    caller.require_owned(f"dataset {name!r}", row.owner)
     row.root, row.annotations, row.layout, row.revision = root, annotations, layout, row.revision + 1
     row.num_classes, row.num_clips, row.splits = None, None, sorted(splits)
     return row
