@@ -8,7 +8,6 @@ from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from api.board import Leaderboard, Metric, Split, Stream
@@ -35,11 +34,6 @@ def percent(rate: float | None) -> str:
 
 
 templates.env.filters["percent"] = percent
-
-
-def static_files() -> StaticFiles:
-    """Return the application that serves the style sheet."""
-    return StaticFiles(directory=FOLDER / "static")
 
 
 @router.get("/", response_class=HTMLResponse)
