@@ -1,9 +1,7 @@
-"""What commands print: tables for people, JSON for scripts (`--json`), messages to standard error."""
+"""Tables and bars for people, and how numbers and times are worded in them."""
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
+
+from cli.terminal import one_line
 
 WIDE = 160
 """Columns where the output is a file or a pipe."""
@@ -27,9 +27,6 @@ STATE_STYLES = {
     "running": "cyan",
     "alive": "green",
 }
-
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that steer a terminal, escape among them, or turn the direction of the text."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -47,29 +44,23 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
 
 
-def print_json(content: Any) -> None:
-    """Print JSON, with blanks for a terminal and on one line for a pipe."""
-    print(json.dumps(content, indent=1 if sys.stdout.isatty() else None), flush=True)
-
-
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
     """Print a table; numbers (columns whose name ends in ``#``) stand at the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+        table.add_column(
+            Text(one_line(column.rstrip("#"))), justify="right" if column.endswith("#") else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     if not table.row_count:
         title = f"{title}: {empty}"
     out = console()
-    out.print(Text(title, style="table.title" if table.row_count else ""), soft_wrap=True)  # whole, for who copies it
+    out.print(
+        Text(one_line(title), style="table.title" if table.row_count else ""), soft_wrap=True
+    )  # whole, for who copies it
     if table.row_count:
         out.print(table)
-
-
-def plain(text: str) -> str:
-    """Return a text, such as a name that another user gave, without what would steer the reader's terminal."""
-    return STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def cell(value: object) -> Text:
@@ -77,7 +68,7 @@ def cell(value: object) -> Text:
     if value is None or value == []:
         return Text("-", style="dim")
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return Text(plain(text), style=STATE_STYLES.get(text, ""))
+    return Text(one_line(text), style=STATE_STYLES.get(text, ""))
 
 
 def stages_done(experiment: dict[str, Any]) -> int:

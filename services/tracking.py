@@ -29,6 +29,7 @@ from services.db.engine import Database
 from services.db.locks import held
 from services.db.tables import ExperimentRow, OutboxRow, StageRow
 from services.errors import Unavailable
+from services.proxies import spare_local
 from services.settings import load
 
 BATCH = 500
@@ -270,6 +271,7 @@ def main() -> None:
     over = threading.Event()
     threading.Thread(target=_wait_for_the_end_of_input, args=(over,), daemon=True).start()
     os.nice(NICENESS)
+    spare_local(settings.mlflow_url)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     database = Database(settings.database_url, pool_size=2)
     store = ArtifactStore(settings.artifacts, settings.work / "cache")

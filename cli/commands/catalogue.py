@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import JsonOption, interval, percent, plain, print_json, print_table
+from cli.output import JsonOption, interval, percent, print_table
+from cli.terminal import print_json, say
 from services.datasets.annotations import Annotations
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
@@ -45,9 +47,9 @@ def print_board(board: dict[str, Any]) -> None:
     print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
     for row in board["incomplete"]:
         missing = ", ".join(map(str, row["missing_splits"]))
-        print(plain(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}"))
+        say(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
     for name, entries in board["other_protocols"].items():
-        print(f"under another protocol: {entries} entries, --protocol '{name}'")
+        say(f"under another protocol: {entries} entries, --protocol {shlex.quote(name)}")
 
 
 def _row(row: dict[str, Any], splits: list[str]) -> tuple[object, ...]:
@@ -87,7 +89,7 @@ def add(
         print_json(answer)
     else:
         counts = f"{len(lists.classes)} classes, {len(lists.named_clips())} clips"
-        print(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
+        say(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
 
 
 def require_folders(root: Path, splits: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
-from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, ago, interval, percent, plain, print_json, print_table, stages_done
+from cli.client import FAILURE, Client
+from cli.output import JsonOption, ago, interval, percent, print_table, stages_done
+from cli.spec_file import read_spec
+from cli.terminal import plain, print_json, say, say_text
 from cli.watch import Watch
 
+INDENTED = f"\n{'':9}"
+"""Begins the further lines of a value, so that none looks like another value."""
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
 
 
@@ -34,7 +37,7 @@ def submit(
         elif json:
             print_json(answer)
         else:
-            print(answer["id"])
+            say(answer["id"])
 
 
 def watch(experiment: Id, json: JsonOption = False) -> None:
@@ -79,7 +82,7 @@ def listing(
     rows = ((e["id"], e["name"], e["dataset"], e["state"], _done(e), ago(e["created_at"])) for e in page["items"])
     print_table("experiments", ("id", "name", "dataset", "state", "stages#", "submitted#"), rows)
     if page["next_cursor"]:
-        print(f"more: twostream list --cursor {page['next_cursor']}")
+        say(f"more: twostream list --cursor {shlex.quote(page['next_cursor'])}")
 
 
 def show(experiment: Id, json: JsonOption = False) -> None:
@@ -90,10 +93,11 @@ def show(experiment: Id, json: JsonOption = False) -> None:
     if json:
         print_json({**found, "stages": stages})
         return
-    print(plain(f"{found['id']}  {found['name']}\nstate    {found['state']}"))
+    say(f"{found['id']}  {found['name']}")
+    say(f"state    {found['state']}")
     for name in ("recipe", "dataset", "cause", "message", "mlflow_run_id", "reused"):
         if found.get(name):
-            print(plain(f"{name.replace('_', ' '):8} {found[name]}"))
+            say_text(f"{name.replace('_', ' '):8} " + plain(str(found[name])).replace("\n", INDENTED))
     rows = ((s["name"], s["state"], _how_far(s), s["attempt"], s["reused"] or None, s["message"]) for s in stages)
     print_table("stages", ("stage", "state", "progress#", "attempt#", "reused", "message"), rows)
 
@@ -128,26 +132,7 @@ def logs(
     """Print the end of the log of each attempt."""
     with Client.connect() as client:
         text = client.text(f"/experiments/{experiment}/logs", stage=stage)
-    print_json({"id": experiment, "logs": text}) if json else print(text)
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML or JSON file; ``-`` is standard input.
-
-    Raises:
-        CommandError: the file is missing, is not YAML, holds no mapping, or a value that there cannot be.
-    """
-    try:
-        content = yaml.safe_load(sys.stdin if str(path) == "-" else path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}", INVALID) from error
-    except yaml.YAMLError as error:
-        raise CommandError(f"{path}: not YAML: {' '.join(str(error).split())}", INVALID) from error
-    except (ValueError, RecursionError) as error:  # such as a date with a month 13
-        raise CommandError(f"{path}: got a value that cannot be read: {error}", INVALID) from error
-    if not isinstance(content, dict):
-        raise CommandError(f"{path}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
-    return content
+    print_json({"id": experiment, "logs": text}) if json else say_text(text)
 
 
 def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:
@@ -164,7 +149,7 @@ def _change(experiment: str, verb: str, *, json: bool) -> None:
     if json:
         print_json(answer)
     else:
-        print(f"{answer['id']}  {answer['state']}")
+        say(f"{answer['id']}  {answer['state']}")
 
 
 def _result(result: dict[str, Any]) -> tuple[object, ...]:
