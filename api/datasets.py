@@ -16,7 +16,8 @@ from services.datasets.layouts import Layout
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-Folder = Annotated[str, Field(min_length=1, max_length=4096)]
+Folder = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")]
+"""An absolute path."""
 
 
 class NewDataset(BaseModel):

@@ -21,8 +21,9 @@ from services.specs import ExperimentSpec
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
 _SPEC = schema_of(ExperimentSpec)
-SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": {"type": "string"}, **_SPEC["properties"]}}
-_NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": {"type": "string"}}}
+_RECIPE = {"type": "string", "enum": list(recipes.RECIPES)}
+SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": _RECIPE, **_SPEC["properties"]}}
+_NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": _RECIPE}}
 _SUBMISSION = {
     "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's",
     "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED],
@@ -67,7 +68,7 @@ def listing(
     state: ExperimentState | None = None,
     dataset: Name | None = None,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    cursor: Annotated[str | None, Query(pattern=f"^{experiments.CURSOR}$")] = None,
 ) -> ExperimentPage:
     """List experiments, newest first."""
     with database.transaction() as session:

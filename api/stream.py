@@ -134,9 +134,9 @@ async def told(database: Database, experiment_id: str, position: int, closing: C
         except Unavailable as error:
             log.warning("events of %s break off: %s", experiment_id, error)
             return
-        for event in news.events:
-            position, last, sent_at = event.id, event.type, monotonic()
-            yield _encoded(event.type, Event.of(event).model_dump_json(), event.id)
+        if news.events:  # at once: a client that has gone meanwhile is noticed between two looks
+            position, last, sent_at = news.events[-1].id, news.events[-1].type, monotonic()
+            yield b"".join(_encoded(each.type, Event.of(each).model_dump_json(), each.id) for each in news.events)
         quiet = 0 if news.events else quiet + 1
         if news.state in FINISHED and (last == f"experiment.{news.state}" or quiet > 1):
             end = {"state": news.state, "cause": news.cause, "message": news.message}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
+
+from api.deps import BackendDep
+from services import registry
+from services.errors import Unavailable
 
 DOCS, OPENAPI = "/docs", "/openapi.json"
 
@@ -23,10 +28,26 @@ async def static(path: str, request: Request) -> Response:
 
 
 @router.get(OPENAPI)
-async def openapi(request: Request) -> dict[str, Any]:
-    """Return the OpenAPI document."""
-    found: dict[str, Any] = request.app.openapi()
-    return found
+def openapi(request: Request, backend: BackendDep) -> dict[str, Any]:
+    """Return the OpenAPI document; where everybody may read, it names the datasets that there are."""
+    document: dict[str, Any] = request.app.openapi()
+    if backend.settings.read_requires_token:
+        return document
+    try:
+        with backend.database.transaction() as session:
+            names = [row.name for row in registry.listing(session)]
+    except Unavailable:
+        return document
+    return _naming(document, names)
+
+
+def _naming(document: dict[str, Any], datasets: list[str]) -> dict[str, Any]:
+    """Return a document in which a dataset's name is one of those."""
+    named = deepcopy(document)
+    [ranked] = [each for each in named["paths"]["/leaderboard"]["get"]["parameters"] if each["name"] == "dataset"]
+    for schema in (ranked["schema"], named["components"]["schemas"]["ExperimentSpec"]["properties"]["dataset"]):
+        schema["enum"] = datasets
+    return named
 
 
 @router.get(DOCS)

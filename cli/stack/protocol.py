@@ -21,7 +21,13 @@ ANSWERED_SECONDS = 5.0
 UNREAD_SECONDS = 60.0
 """Without the client reading anything of an answer that waits."""
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-CLIENTS_FAULTS = ("Invalid HTTP request received.", "Unsupported upgrade request.", "No supported WebSocket library")
+CLIENTS_FAULTS = (
+    "Invalid HTTP request received.",
+    "Unsupported upgrade request.",
+    "No supported WebSocket library",
+    "socket.send() raised exception.",
+)
+LOGGERS = ("uvicorn.error", "asyncio")
 
 
 class PatientProtocol(H11Protocol):
@@ -119,6 +125,7 @@ class ClientsFaults(logging.Filter):
         return not str(record.msg).startswith(CLIENTS_FAULTS)
 
 
-def quiet(name: str = "uvicorn.error") -> None:
-    """Keep the faults of clients out of uvicorn's log."""
-    logging.getLogger(name).addFilter(ClientsFaults())
+def quiet() -> None:
+    """Keep the faults of clients out of the log."""
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(ClientsFaults())
