@@ -15,6 +15,8 @@ from api.shapes import FieldError
 from api.storable import require_storable
 
 UNREADABLE = "body: allowed: JSON of at most 32 levels of nesting, with numbers of at most 4300 digits"
+EXACT = 2**53
+"""Beyond it a float may be another integer than the one that was written."""
 NO_BODY = "no body, or {}: this route takes no fields"
 
 
@@ -59,7 +61,7 @@ def parse(content: bytes, *, is_json: bool) -> Any:
     if not is_json:
         raise _refused("body", content, AN_OBJECT)
     try:
-        body = json.loads(content, object_pairs_hook=_object)
+        body = json.loads(content, object_pairs_hook=_object, parse_float=_number)
     except json.JSONDecodeError as error:
         raise _refused("body", None, f"JSON; {error.msg} at character {error.pos}") from error
     except (ValueError, RecursionError) as error:  # no UTF-8, too many digits, too deep
@@ -89,6 +91,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             return _Repeating(pairs, name)
         found[name] = value
     return found
+
+
+def _number(text: str) -> float:
+    """Return a number: 3.0 and 3e0 are the integer 3, as JSON schemas have it."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < EXACT else number
 
 
 def _require_each_once(body: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from time import monotonic
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api.deps import DatabaseDep, Id, SettingsDep
-from api.shapes import Event
+from api.shapes import Event, ExperimentState
 from services import experiments
 from services.db.engine import Database
 from services.db.tables import FINISHED
@@ -41,13 +41,31 @@ LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=MAX_POSITION
 class EventStream(StreamingResponse):
     """Server-sent events, which no proxy on the way is to keep back."""
 
-    media_type = "text/event-stream"
-
     def __init__(self, content: AsyncIterator[bytes]) -> None:
-        super().__init__(content, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(content, headers=headers, media_type="text/event-stream")
 
 
-_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
+class End(BaseModel):
+    """What the last event of a stream says of the experiment."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: ExperimentState
+    cause: str | None
+    message: str | None
+
+
+_SAID = {"anyOf": [Event.model_json_schema(), End.model_json_schema()]}
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": _SAID},
+    },
+}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {"description": "the events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}
 }
@@ -139,8 +157,7 @@ async def told(database: Database, experiment_id: str, position: int, closing: C
             yield b"".join(_encoded(each.type, Event.of(each).model_dump_json(), each.id) for each in news.events)
         quiet = 0 if news.events else quiet + 1
         if news.state in FINISHED and (last == f"experiment.{news.state}" or quiet > 1):
-            end = {"state": news.state, "cause": news.cause, "message": news.message}
-            yield _encoded("end", json.dumps(end))
+            yield _encoded("end", End.model_validate(news).model_dump_json())
             return
         if monotonic() - sent_at > PING_SECONDS:
             sent_at = monotonic()

@@ -42,11 +42,12 @@ def openapi(request: Request, backend: BackendDep) -> dict[str, Any]:
 
 
 def _naming(document: dict[str, Any], datasets: list[str]) -> dict[str, Any]:
-    """Return a document in which a dataset's name is one of those."""
+    """Return a document in which the dataset that a request names is one of those."""
     named = deepcopy(document)
     [ranked] = [each for each in named["paths"]["/leaderboard"]["get"]["parameters"] if each["name"] == "dataset"]
-    for schema in (ranked["schema"], named["components"]["schemas"]["ExperimentSpec"]["properties"]["dataset"]):
-        schema["enum"] = datasets
+    ranked["schema"]["enum"] = datasets
+    submitted = named["paths"]["/experiments"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    submitted["properties"] = {"dataset": {"enum": datasets}}
     return named
 
 

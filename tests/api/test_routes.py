@@ -164,8 +164,17 @@ def test_a_name_that_no_file_has_is_404(shared):
 
 def test_json_of_the_documents_is_what_the_application_says(shared):
     document = json.loads(shared.get("/openapi.json").content)
-    dataset = document["components"]["schemas"]["ExperimentSpec"]["properties"]["dataset"]
-    assert "motion_shapes" in dataset.pop("enum")
+    submitted = document["paths"]["/experiments"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "motion_shapes" in submitted.pop("properties")["dataset"]["enum"]
     [ranked] = [each for each in document["paths"]["/leaderboard"]["get"]["parameters"] if each["name"] == "dataset"]
     assert "motion_shapes" in ranked["schema"].pop("enum")
     assert document == shared.app.openapi()
+
+
+@pytest.mark.parametrize(("written", "priority"), [("50.0", 50), ("5e1", 50), ("0.0", 0), ("-0.0", 0)])
+def test_a_whole_number_is_an_integer_however_it_is_written(shared, written, priority):
+    json_type = {"Content-Type": "application/json"}
+    body = f'{{"dataset": "motion_shapes", "splits": [1], "streams": ["rgb"], "priority": {written}}}'
+    answer = shared.post("/experiments", content=body, headers=json_type)
+    assert (answer.status_code, answer.json().get("priority")) == (202, priority)
+    assert shared.post("/experiments", content=body.replace(written, "0.5"), headers=json_type).status_code == 422
