@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import CallerDep
+from api.authentication import DatasetsCallerDep
 from api.deps import DatabaseDep, Id, JsonBody
 from api.field_errors import body_of, checked
 from services import registry
@@ -16,7 +16,8 @@ from services.datasets.layouts import Layout
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-Folder = Annotated[str, Field(min_length=1, max_length=4096)]
+Folder = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")]
+"""An absolute path."""
 Listed = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^/]+/[^/]+$")]
 MAX_EXCLUDED = 5000
 
@@ -46,6 +47,7 @@ class Dataset(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str
+    owner: str
     layout: str
     root: str
     annotations: str
@@ -72,19 +74,14 @@ def detail(name: Id, database: DatabaseDep) -> Dataset:
 
 
 @router.post("", status_code=201, openapi_extra=body_of(NewDataset))
-def add(
-    body: JsonBody,
-    caller: CallerDep,  # noqa: ARG001 - it authenticates
-    database: DatabaseDep,
-    response: Response,
-) -> Dataset:
-    """Register a dataset; a name that is taken needs `replace`, which makes its next revision.
+def add(caller: DatasetsCallerDep, body: JsonBody, database: DatabaseDep, response: Response) -> Dataset:
+    """Register a dataset; a name that is taken needs `replace`, which makes its next revision: its owner may.
 
     Lists that the API can see are read at once: what is wrong with them is told here, not by the `index` stage.
     """
     wanted = checked(NewDataset, body)
     lists = registry.look(wanted.layout, wanted.annotations, wanted.exclude)
     with database.transaction() as session:
-        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump(), lists=lists))
+        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump(), lists=lists, caller=caller))
     response.headers["Location"] = f"/datasets/{answer.name}"
     return answer

@@ -42,9 +42,9 @@ def checked_as(schema: Json) -> Iterator[None]:
 
 
 def checked(model: type[M], body: Json) -> M:
-    """Return a body as a model, or raise ``InvalidFields``."""
+    """Return a body as a model, or raise ``InvalidFields``; a text is no number, a number no text, true no 1."""
     with checked_as(schema_of(model)):
-        return model.model_validate(body)
+        return model.model_validate_json(json.dumps(body), strict=True)
 
 
 def body_of(model: type[BaseModel]) -> Json:

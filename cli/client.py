@@ -10,25 +10,25 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
+from cli.connection import http_client
+from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
 from cli.target import Target
 
-OK, FAILURE, INVALID, NOT_FOUND, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+__all__ = (
+    "CONFLICT",
+    "FAILURE",
+    "INTERRUPTED",
+    "INVALID",
+    "NOT_FOUND",
+    "OK",
+    "Client",
+    "CommandError",
+    "Unreachable",
+)
+
 EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 Json = dict[str, Any]
-
-
-class CommandError(Exception):
-    """Ends a command: a message for the user, an exit code, and the problem document (RFC 9457) behind it."""
-
-    def __init__(self, message: str, exit_code: int = FAILURE, problem: Json | None = None) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        self.problem = problem or {"type": "about:blank", "title": message, "status": None, "detail": message}
-
-
-class Unreachable(CommandError):
-    """Nobody answers at the API's address."""
 
 
 class Page(NamedTuple):
@@ -49,8 +49,9 @@ class Client:
     def __init__(self, target: Target) -> None:
         headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
         self.url = target.url
+        self._http = http_client(target.url, headers=headers, timeout=TIMEOUT)
         with self._named_errors():
-            self._http = httpx.Client(base_url=target.url, headers=headers, timeout=TIMEOUT)
+            self._http.base_url = target.url
 
     @classmethod
     def connect(cls) -> Client:

@@ -18,6 +18,7 @@ from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
 
 from cli.archives import why_no_archive
 from cli.client import CONFLICT, CommandError
+from cli.connection import http_client
 from cli.output import progress_bar
 
 TRIES = 20  # connections without progress in a row
@@ -83,7 +84,7 @@ def _receive_all(url: str, partial: Path, name: str, *, verify: bool) -> None:
     """Ask for what is missing as often as it takes."""
     most, failures = _size(partial), 0
     columns = (TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
-    with progress_bar(*columns) as progress, httpx.Client(verify=verify, headers=AS_STORED) as client:
+    with progress_bar(*columns) as progress, http_client(url, verify=verify, headers=AS_STORED) as client:
         bar = progress.add_task(name, total=None)
         while True:
             try:

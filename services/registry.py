@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services import revisions
+from services.api_keys import ADMINISTRATOR, Caller
 from services.datasets.layouts import LAYOUTS, Layout
 from services.datasets.lists import Lists, read_digest, read_lists
 from services.datasets.motion_shapes import MotionShapesParams
@@ -67,6 +68,7 @@ def add(
     exclude: Sequence[str] = (),
     replace: bool = False,
     lists: Lists | None = None,
+    caller: Caller = ADMINISTRATOR,
 ) -> DatasetRow:
     """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
 
@@ -80,8 +82,10 @@ def add(
         exclude: paths of listed clips to leave out.
         replace: registers a name anew, so that its files are read again.
         lists: what `look` returned.
+        caller: owns the dataset from now on, or owns it already.
 
     Raises:
+        Forbidden: the name is taken by somebody else's dataset, which is to be replaced.
         Conflict: the name is taken and ``replace`` is not set.
         InvalidRequest: unknown layout, empty folder name, a split without lists, or a generated dataset's name.
     """
@@ -92,7 +96,7 @@ def add(
     for field, folder in (("root", root), ("annotations", annotations)):
         if not folder.startswith("/"):
             raise InvalidRequest(field, folder, "the absolute path of a folder")
-    values: dict[str, Any] = {"root": root, "annotations": annotations, "layout": layout}
+    values: dict[str, Any] = {"root": root, "annotations": annotations, "layout": layout, "owner": caller.name}
     values |= {"splits": _splits(splits, lists), "excluded": sorted(set(exclude)), **_counts(lists)}
     added = session.scalar(
         insert(DatasetRow).values({"name": name, **values}).on_conflict_do_nothing().returning(DatasetRow.name)
@@ -103,7 +107,8 @@ def add(
             raise Conflict(
                 f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
             )
-        _replace(row, values)
+        caller.require_owned(f"dataset {name!r}", row.owner)
+        _replace(row, values | {"owner": row.owner})
     session.flush()
     revisions.register(session, row, lists)
     return row
@@ -125,10 +130,11 @@ def look_again(database: Database, name: str) -> Seen:
         return error
 
 
-def refresh(database: Database, name: str) -> None:
+def refresh(database: Database, name: str, caller: Caller = ADMINISTRATOR) -> None:
     """Register a dataset anew, as its next revision, if its lists have changed since.
 
     Raises:
+        Forbidden: it belongs to another user.
         InvalidRequest: no dataset has that name, the lists are wrong, or lack a split or a clip that is left out.
     """
     seen = look_again(database, name)
@@ -136,6 +142,7 @@ def refresh(database: Database, name: str) -> None:
         row = chosen(session, name)
         if not _changed(session, row, seen):
             return
+        caller.require_owned(f"dataset {name!r}", row.owner)
     lists = look(_layout(row), row.annotations, row.excluded)
     if lists is not None:
         database.run(lambda session: _register_anew(session, name, lists))

@@ -31,6 +31,7 @@ from services.db.tables import OutboxRow
 from services.delivery import Delivery, FileGone, StoreAway, Subject, remember
 from services.errors import Unavailable
 from services.mlflow_server import SERVER_ERROR, MlflowServer, TrackerAway, first_line
+from services.proxies import spare_local
 from services.settings import load
 
 BATCH = 500
@@ -331,6 +332,7 @@ def main() -> None:
     over = threading.Event()
     threading.Thread(target=_wait_for_the_end_of_input, args=(over,), daemon=True).start()
     os.nice(NICENESS)
+    spare_local(settings.mlflow_url)
     mlflow_server.set_up_client()
     database = Database(settings.database_url, pool_size=2)
     store = ArtifactStore(settings.artifacts, settings.work / "cache")

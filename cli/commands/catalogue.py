@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -11,17 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import (
-    CursorOption,
-    JsonOption,
-    LimitOption,
-    interval,
-    percent,
-    plain,
-    print_json,
-    print_more,
-    print_table,
-)
+from cli.output import CursorOption, JsonOption, LimitOption, interval, percent, print_more, print_table
+from cli.terminal import print_json, say
 from services.datasets.annotations import Annotations, read_lines
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
@@ -63,16 +55,16 @@ def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None 
     rows = (_row(row, splits) for row in board["rows"])
     print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
     for left_out in sorted({row["excluded"] for row in board["rows"]} - {0}):
-        print(f"the dataset leaves {left_out} listed clips out")
+        say(f"the dataset leaves {left_out} listed clips out")
     for row in board["incomplete"]:
         missing = ", ".join(map(str, row["missing_splits"]))
-        print(plain(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}"))
+        say(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
     shown, total = len(board["rows"]) + len(board["incomplete"]), board["total"] + board["total_incomplete"]
     print_more("entries", shown, total, board["next_cursor"], "leaderboard", **(options or {}))
     for number, entries in board["other_revisions"].items():
-        print(f"on other lists or clips: {entries} entries, --revision {number}")
+        say(f"on other lists or clips: {entries} entries, --revision {number}")
     for name, entries in board["other_protocols"].items():
-        print(f"under another protocol: {entries} entries, --protocol '{name}'")
+        say(f"under another protocol: {entries} entries, --protocol {shlex.quote(name)}")
 
 
 def _revision(board: dict[str, Any]) -> str:
@@ -125,7 +117,7 @@ def add(
     else:
         counts = f"{len(lists.classes)} classes, {len(lists.named_clips()) - len(excluded)} clips"
         counts += f" ({len(excluded)} left out)" if excluded else ""
-        print(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
+        say(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
 
 
 def require_folders(root: Path, splits: Path) -> None:

@@ -20,8 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.commands.catalogue import read_excluded, read_lists, require_folders
-from cli.output import JsonOption, console, print_json, print_table, progress_bar
+from cli.output import JsonOption, print_table, progress_bar
 from cli.target import home
+from cli.terminal import print_json, say, say_text
 from services.datasets.layouts import LAYOUTS
 
 DOCTOR = (sys.executable, "-m", "worker.video.doctor")
@@ -90,6 +91,7 @@ def _given(root: Path | None, splits: Path | None, layout: str, exclude: Path | 
 
 def _state(body: dict[str, Any]) -> Path:
     """Return the folder of what is known about the clips below a root."""
+    home().make_private()
     return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
 
 
@@ -109,7 +111,7 @@ def _examine(arguments: list[str]) -> dict[str, Any]:
         why = words.splitlines()[-1] if words else f"the doctor ended without a report, with status {code}"
         raise CommandError(why, INVALID if code == INVALID else FAILURE)
     if words:
-        print(words, file=sys.stderr)
+        say_text(words, error=True)
     return report
 
 
@@ -145,11 +147,8 @@ def _print_finding(name: str, found: Any) -> None:
     if not found:
         return
     words = [f"{path}: {why}" for path, why in found.items()] if isinstance(found, dict) else found
-    words = [_on_one_line(" = ".join(entry) if isinstance(entry, list) else entry) for entry in words]
-    more = f"\n  and {len(words) - NAMED} more" if len(words) > NAMED else ""
-    console().print(f"{name}:\n  " + "\n  ".join(words[:NAMED]) + more, markup=False)
-
-
-def _on_one_line(words: str) -> str:
-    """Escape what would move a terminal's cursor: a file's name may hold anything."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+    say(f"{name}:")
+    for entry in words[:NAMED]:
+        say(f"  {' = '.join(entry) if isinstance(entry, list) else entry}")
+    if len(words) > NAMED:
+        say(f"  and {len(words) - NAMED} more")

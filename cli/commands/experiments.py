@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
-from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import (
-    CursorOption,
-    JsonOption,
-    ago,
-    interval,
-    percent,
-    plain,
-    print_json,
-    print_more,
-    print_table,
-    stages_done,
-)
+from cli.client import FAILURE, Client
+from cli.output import CursorOption, JsonOption, ago, interval, percent, print_more, print_table, stages_done
+from cli.spec_file import read_spec
+from cli.terminal import plain, print_json, say, say_text
 from cli.watch import Watch
 
+INDENTED = f"\n{'':9}"
+"""Begins the further lines of a value, so that none looks like another value."""
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
 
 
@@ -49,7 +40,7 @@ def submit(
         elif json:
             print_json(answer)
         else:
-            print(answer["id"])
+            say(answer["id"])
 
 
 def watch(experiment: Id, json: JsonOption = False) -> None:
@@ -105,10 +96,11 @@ def show(experiment: Id, json: JsonOption = False) -> None:
     if json:
         print_json({**found, "stages": stages})
         return
-    print(plain(f"{found['id']}  {found['name']}\nstate    {found['state']}"))
+    say(f"{found['id']}  {found['name']}")
+    say(f"state    {found['state']}")
     for name in ("recipe", "dataset", "cause", "message", "mlflow_run_id", "reused"):
         if found.get(name):
-            print(plain(f"{name.replace('_', ' '):8} {found[name]}"))
+            say_text(f"{name.replace('_', ' '):8} " + plain(str(found[name])).replace("\n", INDENTED))
     rows = ((s["name"], s["state"], _how_far(s), s["attempt"], s["reused"] or None, s["message"]) for s in stages)
     print_table("stages", ("stage", "state", "progress#", "attempt#", "reused", "message"), rows)
 
@@ -126,7 +118,7 @@ def results(experiment: Id, json: JsonOption = False) -> None:
     columns = ("stream", "split#", "seed#", "top1#", "95 % interval#", "std#", "top5#", "mean_class#", "clips#")
     print_table("results", columns, map(_result, found), empty="none yet")
     for line in sorted({_measured_on(result) for result in found} - {""}):
-        print(line)
+        say(line)
     means = [result for result in found if result["seed"] is None and result["categories"]]
     if means:
         categories = sorted({name for result in means for name in result["categories"]})
@@ -145,26 +137,7 @@ def logs(
     """Print the end of the log of each attempt."""
     with Client.connect() as client:
         text = client.text(f"/experiments/{experiment}/logs", stage=stage)
-    print_json({"id": experiment, "logs": text}) if json else print(text)
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML or JSON file; ``-`` is standard input.
-
-    Raises:
-        CommandError: the file is missing, is not YAML, holds no mapping, or a value that there cannot be.
-    """
-    try:
-        content = yaml.safe_load(sys.stdin if str(path) == "-" else path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}", INVALID) from error
-    except yaml.YAMLError as error:
-        raise CommandError(f"{path}: not YAML: {' '.join(str(error).split())}", INVALID) from error
-    except (ValueError, RecursionError) as error:  # such as a date with a month 13
-        raise CommandError(f"{path}: got a value that cannot be read: {error}", INVALID) from error
-    if not isinstance(content, dict):
-        raise CommandError(f"{path}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
-    return content
+    print_json({"id": experiment, "logs": text}) if json else say_text(text)
 
 
 def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:
@@ -181,7 +154,7 @@ def _change(experiment: str, verb: str, *, json: bool) -> None:
     if json:
         print_json(answer)
     else:
-        print(f"{answer['id']}  {answer['state']}")
+        say(f"{answer['id']}  {answer['state']}")
 
 
 def _result(result: dict[str, Any]) -> tuple[object, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_args
 
@@ -13,6 +12,7 @@ import typer
 from cli.archives import unpack as unpack_archive
 from cli.client import FAILURE, INVALID, CommandError
 from cli.download import NotServed, download
+from cli.terminal import say
 from services.datasets.layouts import Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations
 from services.errors import DataError
@@ -133,10 +133,10 @@ def _bring(archive: Archive, to: Path, page: str, *, unpack: bool, verify: bool)
             FAILURE,
         )
     if unpack:
-        print(f"unpacking {file} into {folder}", file=sys.stderr)
+        say(f"unpacking {file} into {folder}", error=True)
         unpack_archive(file, folder)
     else:
-        print(file)
+        say(str(file))
 
 
 def _tell(layout: Layout, root: Path, lists: Path) -> None:
@@ -147,12 +147,12 @@ def _tell(layout: Layout, root: Path, lists: Path) -> None:
         raise CommandError(str(error), FAILURE) from error
     named = annotations.named_clips()
     present = sum((root / clip.path).is_file() for clip in named)
-    print(f"{layout}: {present} of {len(named)} listed clips in {root}, lists in {lists}")
+    say(f"{layout}: {present} of {len(named)} listed clips in {root}, lists in {lists}")
     for words in deviations(annotations, OFFICIAL[layout]):
-        print(f"lists differ from the official ones: {words}")
+        say(f"lists differ from the official ones: {words}")
     if present < len(named):
         hint = "hint: remove the folder, and run this again"
         raise CommandError(f"{root}: {len(named) - present} listed clips are missing; {hint}", FAILURE)
     where = f"--root {shlex.quote(str(root))} --splits {shlex.quote(str(lists))}"
-    print(f"next: twostream dataset add {layout} --layout {layout} {where}")
-    print(f"then: twostream dataset check {layout}")
+    say(f"next: twostream dataset add {layout} --layout {layout} {where}")
+    say(f"then: twostream dataset check {layout}")

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import CursorOption, JsonOption, LimitOption, ago, print_json, print_more, print_table
+from cli.output import CursorOption, JsonOption, LimitOption, ago, print_more, print_table
 from cli.stack.worker import WorkerOptions
-from cli.target import stack_addresses
+from cli.target import home, stack_addresses
+from cli.terminal import print_json
 
 QUEUES = ("cpu", "gpu")
 DEVICE = re.compile(r"auto|cpu|cuda:\d+")
@@ -68,6 +69,7 @@ def worker(
         raise CommandError(
             f"not set: {', '.join(missing)}; hint: or start a stack in TWOSTREAM_HOME: twostream up", INVALID
         )
+    home().make_private()
     program, *arguments = options.argv()
     os.execve(program, [program, *arguments], environment)  # noqa: S606
 

@@ -48,6 +48,7 @@ class Redis:
             "maxmemory-policy": "noeviction",
             "set-proc-title": "no",
         }
+        self._configuration.unlink(missing_ok=True)
         self._configuration.touch(mode=0o600)
         self._configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
 

@@ -61,13 +61,16 @@ class Base(DeclarativeBase):
 
 
 class ApiKeyRow(Base):
-    """Who may submit; the key itself is kept as a SHA-256 only."""
+    """Who may do what, one key an owner; the key itself is kept as a SHA-256 only."""
 
     __tablename__ = "api_key"
 
     owner: Mapped[str] = mapped_column(String(100), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)), server_default=text("'{read,submit}'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class DatasetRow(Base):
@@ -76,6 +79,7 @@ class DatasetRow(Base):
     __tablename__ = "dataset"
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(100), server_default="administrator")
     layout: Mapped[str] = mapped_column(String(20), server_default="ucf101")
     root: Mapped[str] = mapped_column(server_default="")
     annotations: Mapped[str] = mapped_column(server_default="")

@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from cli.stack import ports
-from cli.stack.api import Api
-from services.db.engine import Database
-from services.db.migrate import upgrade
 from services.db.tables import DatasetRow, ExperimentRow, ResultRow
 from tests.cli.stacks import PATIENCE_SECONDS
-from tests.parts import running
 
 SPEC = """
 name: small
@@ -30,47 +24,6 @@ backbone: {name: tiny, finetune: null}
 """
 SEEDS = itertools.count()
 """One for each spec, so that its stages are not those of an earlier test."""
-
-
-@pytest.fixture(scope="module")
-def database(empty_database):
-    """The database of the API."""
-    url = empty_database()
-    upgrade(url)
-    database = Database(url)
-    yield database
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def api(servers, database, redis_server):
-    """Base URL of a real API process on a database of its own."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
-    given = {
-        "TWOSTREAM_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
-        "TWOSTREAM_REDIS_URL": redis_server,
-        "TWOSTREAM_HOME": str(servers / "home"),
-    }
-    with ports.listen(ports.LOOPBACK, 0) as listener:
-        server = Api(listener, clean | given, servers / "api.log")
-        with running(server):
-            yield server.url
-
-
-@pytest.fixture
-def twostream(api, monkeypatch, capsys, tmp_path):
-    """A function that runs the command and returns exit code, standard output and standard error."""
-    monkeypatch.setenv("TWOSTREAM_API_URL", api)
-    monkeypatch.setenv("TWOSTREAM_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture
@@ -157,10 +110,8 @@ def test_a_spec_comes_from_standard_input_too_and_a_key_submits_it_once(twostrea
         ("recipe: nothing", "nothing"),
         ("- a list", "got list, allowed: a mapping of fields"),
         ("a: [", "not YAML: "),
-        ("a: &itself [*itself]", "got what JSON cannot say, allowed: "),
-        ("2026-01-01: a date", "got what JSON cannot say, allowed: "),
-        ("name: 2026-13-01", "month must be in 1..12"),
-        ("a: " + "[" * 5000, "recursion"),
+        ("a: &itself [*itself]", "got so much, allowed: 32 levels"),
+        ("a: " + "[" * 5000, "got more levels than can be read, allowed: 32"),
     ],
 )
 def test_an_invalid_spec_exits_with_2_and_names_field_value_and_what_is_allowed(twostream, tmp_path, content, words):
