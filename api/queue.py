@@ -13,6 +13,8 @@ from services import workers
 
 router = APIRouter(tags=["queue"])
 
+WorkerState = Literal["alive", "draining", "stopped", "lost"]
+
 
 class Waiting(BaseModel):
     """A stage that does not run yet; `position` is its place in line once its inputs are there."""
@@ -31,7 +33,7 @@ class Waiting(BaseModel):
 
 
 class Worker(BaseModel):
-    """A process that runs stages."""
+    """A process that runs stages; `message` says why one that drains takes none."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -41,7 +43,8 @@ class Worker(BaseModel):
     queues: list[str]
     devices: list[str]
     concurrency: int
-    state: Literal["alive", "stopped", "lost"]
+    state: WorkerState
+    message: str | None
     started_at: datetime
     last_seen_at: datetime
 
@@ -55,6 +58,6 @@ def queue(database: DatabaseDep) -> list[Waiting]:
 
 @router.get("/workers")
 def listing(database: DatabaseDep) -> list[Worker]:
-    """List the workers, those alive first."""
+    """List the workers, those that run first."""
     with database.transaction() as session:
         return [Worker.model_validate(row) for row in workers.listing(session)]

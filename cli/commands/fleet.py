@@ -37,10 +37,19 @@ def workers(json: JsonOption = False) -> None:
         print_json(found)
         return
     rows = (
-        (w["host"], w["pid"], w["state"], w["queues"], w["devices"], w["concurrency"], ago(w["last_seen_at"]))
+        (
+            w["host"],
+            w["pid"],
+            w["state"],
+            w["queues"],
+            w["devices"],
+            w["concurrency"],
+            ago(w["last_seen_at"]),
+            w["message"],
+        )
         for w in found
     )
-    print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#"), rows)
+    print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#", "message"), rows)
 
 
 def worker(
