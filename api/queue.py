@@ -14,6 +14,8 @@ from services import workers
 
 router = APIRouter(tags=["queue"])
 
+WorkerState = Literal["alive", "draining", "stopped", "lost"]
+
 
 class Waiting(BaseModel):
     """A stage that does not run yet; `position` is its place in line once its inputs are there."""
@@ -32,7 +34,7 @@ class Waiting(BaseModel):
 
 
 class Worker(BaseModel):
-    """A process that runs stages."""
+    """A process that runs stages; `message` says why one that drains takes none."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -42,7 +44,8 @@ class Worker(BaseModel):
     queues: list[str]
     devices: list[str]
     concurrency: int
-    state: Literal["alive", "stopped", "lost"]
+    state: WorkerState
+    message: str | None
     started_at: datetime
     last_seen_at: datetime
 
@@ -63,7 +66,7 @@ def queue(
 def listing(
     request: Request, response: Response, database: DatabaseDep, limit: PageSize = 200, cursor: Cursor | None = None
 ) -> list[Worker]:
-    """List the workers, those alive first."""
+    """List the workers, those that run first."""
     offset = offset_of(cursor)
     with database.transaction() as session:
         found = workers.listing(session, limit + 1, offset)

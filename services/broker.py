@@ -16,6 +16,9 @@ TASK = "worker.tasks.work"
 VISIBILITY_SECONDS = 3600
 """After this a message that a worker took and never acknowledged rings again, which does no harm."""
 
+SEND_SECONDS = 2.0
+"""How long Redis may take to accept a message; whoever rings has a stage or a request to go on with."""
+
 log = logging.getLogger(__name__)
 
 
@@ -63,6 +66,11 @@ class Broker:
     def __init__(self, redis_url: str) -> None:
         self.address = redis_url.rsplit("@", 1)[-1]
         self.app = celery_app(redis_url)
+        self.app.conf.broker_transport_options |= {
+            "socket_connect_timeout": SEND_SECONDS,
+            "socket_timeout": SEND_SECONDS,
+            "retry_on_timeout": False,
+        }
         self._redis = redis.Redis.from_url(
             redis_url.replace("redis+socket", "unix"), socket_connect_timeout=2, socket_timeout=5
         )

@@ -32,9 +32,9 @@ def tells_of_full_disk(error: BaseException | None) -> bool:
 
 def is_full(folder: Path) -> bool:
     """Tell whether the disk of a folder is full; one that is not there yet counts as its parent."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
     try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         return shutil.disk_usage(folder).free < FULL_BYTES
     except OSError:
         return False

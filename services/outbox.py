@@ -33,11 +33,10 @@ def reopen_experiment(session: Session, row: ExperimentRow) -> None:
     _add(session, "status", experiment_id=row.id, data={"status": "RUNNING"})
 
 
-def add_metrics(session: Session, key: str, step: int, values: Mapping[str, float], milliseconds: int) -> None:
-    """Add points of a stage's curves; a step that was already told (before a resume) is not told twice."""
-    for name, value in values.items():
-        data = {"value": float(value), "timestamp": milliseconds}
-        _add(session, "metric", stage_key=key, name=name, step=step, data=data)
+def add_metrics(session: Session, key: str, step: int, values: Mapping[str, float], milliseconds: int) -> int:
+    """Add points of a stage's curves and return how many are new: a step that was told before a resume stays."""
+    points = {name: {"value": float(value), "timestamp": milliseconds} for name, value in values.items()}
+    return sum(_add(session, "metric", stage_key=key, name=name, step=step, data=data) for name, data in points.items())
 
 
 def add_results(session: Session, experiment_id: str, values: Mapping[str, float], milliseconds: int) -> None:
@@ -96,7 +95,8 @@ def _add(
     name: str = "",
     step: int = 0,
     data: dict[str, Any],
-) -> None:
+) -> bool:
+    """Add a row and return True, unless it is there."""
     query = (
         insert(OutboxRow)
         .values(
@@ -109,5 +109,6 @@ def _add(
             created_at=func.clock_timestamp(),
         )
         .on_conflict_do_nothing()
+        .returning(OutboxRow.id)
     )
-    session.execute(query)
+    return session.scalar(query) is not None

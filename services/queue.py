@@ -112,7 +112,8 @@ def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> N
     for fact in facts:
         if fact.type == "metrics":
             points = {name: value for name, value in fact.data["values"].items() if not isinstance(value, str)}
-            outbox.add_metrics(session, key, fact.data["step"], points, fact.milliseconds)
+            if not outbox.add_metrics(session, key, fact.data["step"], points, fact.milliseconds) and points:
+                continue  # an earlier attempt has told it
         if fact.type != "progress" or fact.data is progress:
             reported = {**fact.data, "reported_at": fact.milliseconds / 1000}
             events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **reported)

@@ -88,6 +88,10 @@ class Attempt:
         except LeaseLost as error:
             log.warning("lost the lease of %s: %s", claim.label, error)
             return {}
+        except Exception as error:  # a fault of ours or of the host; the end of the lease would say less, and later
+            log.exception("the attempt at %s failed", claim.label)
+            self.ending = Ending("failed", Cause.INTERNAL, f"attempt: {type(error).__name__}: {error}")
+            return self._give_back(self.ending)
 
     def heartbeat(self) -> queue.Renewal:
         """Renew the lease; see ``worker.heartbeat.Lease``."""
@@ -270,6 +274,17 @@ class Attempt:
             )
         )
 
+    def _give_back(self, ending: Ending) -> dict[str, int]:
+        """Write an ending with nothing but what it says itself, if the lease and the database allow."""
+        key, attempt, cause = self._claim.key, self._claim.attempt, ending.cause or Cause.INTERNAL
+        try:
+            return self._worker.database.run(
+                lambda session: queue.fail(session, key, attempt, cause=cause, message=ending.message)
+            )
+        except (LeaseLost, Unavailable) as error:
+            log.warning("the ending of %s is not written: %s", self._claim.label, error)
+            return {}
+
     def _clean_up(self) -> None:
         """Drop what only an unfinished stage needs."""
         shutil.rmtree(self._home, ignore_errors=True)
@@ -284,5 +299,5 @@ class Attempt:
                 left_out = file.tell() - len(end)
                 note = f"[{left_out} bytes before this are left out]\n" if left_out else ""
                 return note + end.decode(errors="replace")
-        except FileNotFoundError:
+        except OSError:  # there is none yet, or the disk does not give it: no lease and no ending depends on it
             return None

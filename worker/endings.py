@@ -54,14 +54,14 @@ def read_outcome(path: Path) -> Outcome | None:
         return Outcome.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except (ValidationError, OSError) as error:
         logger.warning("no outcome in %s: %s", path, error)
         return None
 
 
 def last_words(log_file: Path) -> str:
     """Return the last lines of a log."""
-    with contextlib.suppress(FileNotFoundError), log_file.open("rb") as file:
+    with contextlib.suppress(OSError), log_file.open("rb") as file:
         file.seek(max(0, log_file.stat().st_size - LAST_WORDS_BYTES))
         return "\n".join(file.read().decode(errors="replace").splitlines()[-LAST_WORDS_LINES:])
     return ""

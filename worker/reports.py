@@ -103,6 +103,9 @@ class EventTail:
                 complete, newline, _ = file.read().rpartition(b"\n")
         except FileNotFoundError:  # the stage has not begun
             return []
+        except OSError as error:  # the stage ends with what was read before
+            logger.warning("events cannot be read: %s", error)
+            return []
         self._offset += len(complete) + len(newline)
         events = []
         for line in complete.splitlines():

@@ -49,7 +49,7 @@ class Stillness:
 
     def _look(self, now: float) -> None:
         seconds = sum(processor_seconds(pid) for pid in family(self._pid))
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             size = self._events.stat().st_size
             if size != self._size:
                 self._size, self._moved_at, self._seconds = size, now, seconds

@@ -39,10 +39,19 @@ def workers(limit: LimitOption = 200, cursor: CursorOption = None, json: JsonOpt
         print_json(page.items)
         return
     rows = (
-        (w["host"], w["pid"], w["state"], w["queues"], w["devices"], w["concurrency"], ago(w["last_seen_at"]))
+        (
+            w["host"],
+            w["pid"],
+            w["state"],
+            w["queues"],
+            w["devices"],
+            w["concurrency"],
+            ago(w["last_seen_at"]),
+            w["message"],
+        )
         for w in page.items
     )
-    print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#"), rows)
+    print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#", "message"), rows)
     print_more("workers", len(page.items), page.total, page.next_cursor, "workers", limit=limit)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from api.queue import WorkerState
+from api.shapes import ExperimentState, StageState
 from services import workers
+from services.db.tables import EXPERIMENT_STATES, STAGE_STATES, WORKER_STATES
 
 
 def test_queue_says_why_each_stage_waits(client, submit):
@@ -82,3 +87,18 @@ def test_wrong_pages_are_422(shared, path, query):
     answer = shared.get(f"{path}?{query}")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_a_worker_that_takes_no_work_is_listed_with_its_reason(client, database):
+    with database.transaction() as session:
+        workers.report(session, "host-1", queues=["cpu"], devices=["cpu"], concurrency=1, draining="the disk is full")
+    [found] = client.get("/workers").json()
+    assert (found["state"], found["message"]) == ("draining", "the disk is full")
+
+
+@pytest.mark.parametrize(
+    ("answered", "stored"),
+    [(WorkerState, WORKER_STATES), (StageState, STAGE_STATES), (ExperimentState, EXPERIMENT_STATES)],
+)
+def test_every_state_that_a_table_holds_can_be_answered(answered, stored):
+    assert set(get_args(answered)) == set(stored)

@@ -122,7 +122,7 @@ def test_preempted_stages_come_back_however_often(database: Database) -> None:
 
 def test_points_of_a_resumed_epoch_are_told_once(database: Database) -> None:
     worker = Decreed(database)
-    submit(database, small_spec())
+    row = submit(database, small_spec()).row
     for attempt_epochs in ((1, 2), (2, 3)):
         claim = worker.claim("cpu")
         assert claim is not None
@@ -135,7 +135,11 @@ def test_points_of_a_resumed_epoch_are_told_once(database: Database) -> None:
         worker.fail(claim, Cause.PREEMPTED)
     with database.transaction() as session:
         steps = session.scalars(select(OutboxRow.step).where(OutboxRow.kind == "metric").order_by(OutboxRow.step)).all()
+        told = [
+            event.data["step"] for event in experiments.events_after(session, row.id, 0, 100) if "step" in event.data
+        ]
     assert steps == [1, 2, 3]
+    assert told == [1, 2, 3]
 
 
 def test_what_postgres_does_not_hold_keeps_no_stage_from_ending(database: Database) -> None:

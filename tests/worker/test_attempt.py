@@ -170,6 +170,24 @@ def test_a_success_that_cannot_be_written_is_a_failure_that_says_so(
     assert "its success cannot be written: ZeroDivisionError: a newer check refuses it" in str(row.message)
 
 
+def test_an_attempt_that_breaks_is_given_back_at_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Ending:
+        raise RuntimeError("can't start new thread")
+
+    found = Stuck(database, tmp_path)
+    monkeypatch.setattr(Attempt, "_supervise", broken)
+    assert found.attempt.run() == {"cpu": 1}
+    assert found.attempt.ending is not None
+    assert found.attempt.ending.cause is Cause.INTERNAL
+    with database.transaction() as session:
+        (row,) = session.scalars(select(AttemptRow))
+    assert (row.state, row.cause, row.message) == (
+        "failed", "internal", "attempt: RuntimeError: can't start new thread",
+    )  # fmt: skip
+
+
 @pytest.fixture
 def stuck(database: Database, tmp_path: Path) -> Callable[[], Stuck]:
     return lambda: Stuck(database, tmp_path)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from services import queue, registry, workers
 from services.claim import claim as take
 from services.db.engine import Database
+from services.db.tables import AttemptRow, DatasetRow
 from services.errors import Cause
 from services.settings import Settings
 from tests.services.conftest import Decreed, small_spec, submit
@@ -177,4 +178,23 @@ def test_a_station_that_drains_claims_nothing_and_reports_it(
     station._report()
     with database.transaction() as session:
         assert [row.state for row in workers.listing(session)] == ["draining"]
+    station.close()
+
+
+def test_a_host_that_has_lost_its_work_root_gives_stages_back_at_once_and_drains(
+    database: Database, database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").touch()  # a file where the folder should be
+    monkeypatch.setattr(tasks, "settings", Settings(home=tmp_path, database_url=database_url, redis_url=redis_url))
+    for number in range(FAILURES):
+        with database.transaction() as session:
+            session.add(DatasetRow(name=f"other_{number}", generator={}))
+        submit(database, small_spec(dataset=f"other_{number}"))
+    station = tasks.Station(["cpu"], 1)
+    assert station.work() == FAILURES
+    assert str(station.drain.reason).startswith(f"{FAILURES} stages failed here in a row")
+    with database.transaction() as session:
+        ends = [(row.state, row.cause, str(row.message)) for row in session.scalars(select(AttemptRow))]
+    assert {(state, cause) for state, cause, _ in ends} == {("failed", "internal")}
+    assert all(str(tmp_path / "work") in message for *_, message in ends)
     station.close()

@@ -176,7 +176,7 @@ class Loop:
             "data_wait_ratio": self._waited / max(self._seconds, 1e-9),
         }
         self._history.append({"epoch": self._epoch, **values})
-        self._report.metrics(self._epoch, values)
+        self._report_epoch(self._history[-1])
         stop = self._world.agree(self._should_stop())
         due = self._epoch % self._spec.checkpoint_epochs == 0
         self._epoch, self._step, self._seconds, self._waited = self._epoch + 1, 0, 0.0, 0.0
@@ -185,6 +185,9 @@ class Loop:
             self._save()
         if stop and self._epoch <= self._spec.epochs:
             raise Interrupted(f"stopped after epoch {self._epoch - 1}")
+
+    def _report_epoch(self, row: dict[str, float]) -> None:
+        self._report.metrics(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
 
     def _report_progress(self) -> None:
         steps, epochs = self._source.steps, self._spec.epochs
@@ -222,6 +225,8 @@ class Loop:
             self._totals.copy_(content["totals"])
         self._seconds, self._waited = content["seconds"], content["waited"]
         self._history = content["history"]
+        for row in self._history:  # whoever was killed may have taken reports with it; what is known is told once
+            self._report_epoch(row)
 
 
 def _step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

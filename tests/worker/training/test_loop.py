@@ -89,6 +89,14 @@ def test_killed_at_any_step(make_loop: MakeLoop, checkpoint_epochs: int, checkpo
         assert_same(finish(make_loop(name=name, **changes)), undisturbed)
 
 
+def test_what_a_killed_run_could_not_tell_is_told_by_the_resumed_one(make_loop: MakeLoop, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make_loop(source=lambda source: Dying(source, 2 * STEPS)).run()
+    (tmp_path / "run" / "events").unlink()  # nobody has read it
+    make_loop().run()
+    assert [event["step"] for event in events(tmp_path, "metrics")] == [1, 2, 3]
+
+
 def test_stopped_again_and_again(make_loop: MakeLoop) -> None:
     undisturbed = finish(make_loop(name="undisturbed"))
     for _ in range(EPOCHS * STEPS - 1):
