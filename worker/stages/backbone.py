@@ -25,6 +25,7 @@ from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
 from worker.video.flow.on_the_fly import OnTheFlyFlow
 from worker.video.frames import STORE_FOLDER, FrameStore
 from worker.video.manifest import Manifest
+from worker.video.mapped import Use
 
 BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet
 
@@ -103,12 +104,15 @@ def frame_source(
 ) -> Source:
     """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now.
 
-    A clip is decoded in parallel where there are no loader processes (`loader_workers`).
+    A clip is decoded in parallel where there are no loader processes (`loader_workers`). What stays open or in memory
+    by count of clips follows their use: without ``cache_bytes`` each is read once.
     """
+    use: Use = "again" if cache_bytes else "once"
     if params.stream == "rgb":
-        store = FrameStore(task.data_root / STORE_FOLDER, task.frame_cache_bytes) if task.frame_cache_bytes else None
+        folder, store_bytes = task.data_root / STORE_FOLDER, task.frame_cache_bytes
+        store = FrameStore(folder, store_bytes, use) if store_bytes else None
         return RgbSource(manifest.root, cache_bytes, store, task.threads if task.device == "cpu" else 1)
     if params.flow is not None:
-        return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device), task.threads)
+        return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device), task.threads, use)
     stored = (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))
-    return FlowSource([entry.path for entry in stored], params.flow_stack)
+    return FlowSource([entry.path for entry in stored], params.flow_stack, use)

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from services.errors import DataError
-from worker.video.decode import DecodeFailed, FrameReader, decode_clip
+from worker.video.decode import MAX_CLIPS, DecodeFailed, FrameReader, decode_clip
 from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
 from worker.video.frames import FrameStore
 from worker.video.manifest import Clip
-from worker.video.mapped import OpenReaders
+from worker.video.mapped import FEW, OpenReaders, Use, most_readers
 from worker.video.protocols import first_seconds as seconds_of
 from worker.video.sampling import Indices, random_frame, spaced_frames, stack_fields
 from worker.video.transforms import Transform
@@ -61,8 +61,8 @@ class RgbSource:
 
     Args:
         root: folder of the clips.
-        cache_bytes: budget of decoded frames in bytes.
-        store: decoded frames on disk; it is filled only where there is a budget: none says that clips are read once.
+        cache_bytes: budget of decoded frames in bytes; none says that clips are read once.
+        store: decoded frames on disk; it is filled only where clips are read again.
         threads: that decode one clip; 1 is right where clips are read in parallel.
     """
 
@@ -75,7 +75,8 @@ class RgbSource:
         self._left_bytes = cache_bytes
         self._store, self._fills_store = store, cache_bytes > 0
         self._clips: dict[str, NDArray[np.uint8]] = {}
-        self._threads, self._reader = threads, FrameReader(threads=threads)
+        self._threads = threads
+        self._reader = FrameReader(MAX_CLIPS if cache_bytes > 0 else FEW, threads)
 
     def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:  # noqa: ARG002 - only flow
         """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
@@ -116,17 +117,18 @@ class FlowSource:
     Args:
         folders: output folders of all shards.
         stack: L, fields in a stack.
+        use: of a clip, which decides how many files stay open.
 
     Raises:
         ValueError: no folder was given.
     """
 
-    def __init__(self, folders: Sequence[Path], stack: int) -> None:
+    def __init__(self, folders: Sequence[Path], stack: int, use: Use = "again") -> None:
         if not folders:
             raise ValueError("folders: got none, allowed: one or more")
         self._folders, self._stack = tuple(folders), stack
         self.channels = 2 * stack
-        self._maps: OpenReaders[FlowReader] = OpenReaders()
+        self._maps: OpenReaders[FlowReader] = OpenReaders(most_readers(use))
 
     def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.

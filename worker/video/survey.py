@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,8 @@ from worker.video.isolation import Inspectors
 
 SAVE_SECONDS = 2.0
 SAVE_CLIPS = 512
+AHEAD = 256
+"""Clips for each process that are asked for before the first of them has to be done: a long one holds up no other."""
 
 
 class Failure(NamedTuple):
@@ -37,6 +40,8 @@ Finding = tuple[list[int], Found]
 
 class Ledger:
     """What clips hold, kept in a folder, so that a later run asks about new and changed files only.
+
+    A run asks about a clip once: what it has been told, or has found out itself, it forgets.
 
     Files are written once and never changed: another run may have links to them. Failures are not kept, since many have
     a reason outside the file: rights, a disk that was away, a decoder that was killed.
@@ -63,7 +68,7 @@ class Ledger:
 
     def get(self, root: Path, path: str) -> Inspection | None:
         """Return what is known of a file as it is now, by this decoder."""
-        entry = self._known.get(path)
+        entry = self._known.pop(path, None)
         if entry is None or entry["stamp"] != stamp_of(root / path) or entry["decoder"] != DECODER:
             return None
         try:
@@ -87,7 +92,6 @@ class Ledger:
         except OSError as error:
             self.trouble = f"{self._folder}: what clips hold cannot be kept for a later run: {error.strerror or error}"
             return
-        self._known |= self._fresh
         self._next, self._fresh = self._next + 1, {}
 
 
@@ -100,7 +104,7 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
         ledger: what is known already, and takes what is found.
         threads: decoder processes.
     """
-    waiting: list[tuple[str, Found | Future[Finding]]] = []
+    waiting: deque[tuple[str, Found | Future[Finding]]] = deque()
     with Inspectors() as inspectors, ThreadPoolExecutor(threads) as pool:
 
         def inspect(path: str) -> Finding:
@@ -110,16 +114,21 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
             except DecodeFailed as error:
                 return stamp, Failure(error.frame, error.reason)
 
-        waiting.extend((path, ledger.get(root, path) or pool.submit(inspect, path)) for path in paths)
+        def next_one() -> tuple[str, Found]:
+            path, found = waiting.popleft()
+            if isinstance(found, Future):
+                stamp, found = found.result()
+                if isinstance(found, Inspection):
+                    ledger.put(path, stamp, found)
+            return path, found
+
         try:
-            for path, found in waiting:
-                if isinstance(found, Future):
-                    stamp, result = found.result()
-                    if isinstance(result, Inspection):
-                        ledger.put(path, stamp, result)
-                    yield path, result
-                else:
-                    yield path, found
+            for path in paths:
+                waiting.append((path, ledger.get(root, path) or pool.submit(inspect, path)))
+                if len(waiting) >= AHEAD * threads:
+                    yield next_one()
+            while waiting:
+                yield next_one()
         finally:
             ledger.save()
             pool.shutdown(wait=False, cancel_futures=True)

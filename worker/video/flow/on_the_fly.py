@@ -11,9 +11,10 @@ from torch import Tensor
 
 from services.stages import FlowMethodParams
 from worker.video.dataset import clip_stacks
-from worker.video.decode import FrameReader
+from worker.video.decode import MAX_CLIPS, FrameReader
 from worker.video.flow import batched
 from worker.video.manifest import Clip
+from worker.video.mapped import FEW, Use
 
 
 class OnTheFlyFlow:
@@ -28,18 +29,25 @@ class OnTheFlyFlow:
         stack: L, fields in a stack.
         device: where flow is computed.
         threads: that decode one clip.
+        use: of a clip, which decides how many clips' packets are remembered.
 
     Raises:
         UserError: RAFT's weights cannot be read.
     """
 
     def __init__(
-        self, root: Path, params: FlowMethodParams, stack: int, device: torch.device, threads: int = 1
+        self,
+        root: Path,
+        params: FlowMethodParams,
+        stack: int,
+        device: torch.device,
+        threads: int = 1,
+        use: Use = "again",
     ) -> None:
         self._root, self._stack = root, stack
         self._flow = batched.build(params, device)
         self.channels = 2 * stack
-        self._reader = FrameReader(threads=threads)
+        self._reader = FrameReader(MAX_CLIPS if use == "again" else FEW, threads)
 
     def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
