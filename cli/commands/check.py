@@ -23,11 +23,12 @@ from cli.commands.catalogue import read_lists, require_folders
 from cli.output import JsonOption, console, print_json, print_table, progress_bar
 from cli.target import home
 from services.datasets.layouts import LAYOUTS
+from services.limits import MAX_FRAME_PIXELS
 
 DOCTOR = (sys.executable, "-m", "worker.video.doctor")
 NAMED = 10  # clips of a finding that the table names
-COUNTED = ("fps", "sizes", "codecs", "timing")
-FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
+COUNTED = ("fps", "sizes", "codecs", "timing", "pixel_aspects", "pixel_formats", "audio", "others")
+FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "differing", "duplicates", "surplus")
 
 
 def check(
@@ -55,6 +56,7 @@ def check(
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
     arguments += ["--state", str(_state(body)), "--threads", str(jobs or len(os.sched_getaffinity(0)))]
     arguments += ["--official", official] if official else []
+    arguments += ["--max-frame-pixels", _max_frame_pixels()]
     report = _examine(arguments)
     print_json(report) if json_output else _print(report)
     if report["missing"] or report["undecodable"] or report["leaks"]:
@@ -83,6 +85,14 @@ def _given(root: Path | None, splits: Path | None, layout: str) -> dict[str, str
 def _state(body: dict[str, str]) -> Path:
     """Return the folder of what is known about the clips below a root."""
     return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
+
+
+def _max_frame_pixels() -> str:
+    """Return the setting of the workers, which is read without the others: those would double the command's start."""
+    given = os.environ.get("TWOSTREAM_MAX_FRAME_PIXELS") or str(MAX_FRAME_PIXELS)
+    if not given.isdecimal() or int(given) < 1:
+        raise CommandError(f"TWOSTREAM_MAX_FRAME_PIXELS: got {given!r}, allowed: a whole number from 1", INVALID)
+    return given
 
 
 def _examine(arguments: list[str]) -> dict[str, Any]:
@@ -121,15 +131,18 @@ def _print(report: dict[str, Any]) -> None:
         ("clips in the lists", report["clips"]),
         ("clips there", report["present"]),
         ("frames", report["frames"]),
-        *((name, ", ".join(f"{key}: {count}" for key, count in report[name].items())) for name in COUNTED),
-        ("interlaced", report["interlaced"]),
-        ("turned", report["turned"]),
+        *((name.replace("_", " "), _counted(report[name])) for name in COUNTED),
+        *((name, report[name]) for name in ("interlaced", "turned", "mirrored")),
         *((name, "not an official dataset" if report[name] is None else len(report[name])) for name in FINDINGS),
         ("decoder", report["decoder"]),
     ]
     print_table(report["root"], ("what", "found"), rows)
     for name in FINDINGS:
         _print_finding(name, report[name])
+
+
+def _counted(found: dict[str, int]) -> str:
+    return ", ".join(f"{_on_one_line(key)}: {count}" for key, count in found.items()) or "none"
 
 
 def _print_finding(name: str, found: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,11 +17,12 @@ from worker.task import Reporter, Task, write_atomically
 from worker.video.container import DecodeFailed
 from worker.video.files import clip_files
 from worker.video.inspection import Inspection
+from worker.video.limits import Limits
 from worker.video.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 from worker.video.motion_shapes import generate_motion_shapes
 from worker.video.survey import Failure, Ledger, survey
 
-NAMED = 5  # surplus clips that a warning names
+NAMED = 5  # clips that a warning names
 
 
 def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     surplus = _compare(root, annotations, report)
     clips = tuple(sorted(_read_clips(task, root, listed, report), key=lambda clip: clip.id))
     _refuse_equal_ids(clips)
+    _tell_differences(clips, report)
     manifest = Manifest(
         dataset=params.dataset,
         root=root,
@@ -75,21 +78,34 @@ def _compare(root: Path, annotations: Annotations, report: Reporter) -> tuple[st
         raise DataError(f"{missing[0].line}: {root / missing[0].path} does not exist{more}")
     surplus = tuple(sorted(present - {clip.path for clip in annotations.named_clips()}))
     if surplus:
-        names = ", ".join(surplus[:NAMED]) + (", ..." if len(surplus) > NAMED else "")
-        report.warning(f"{len(surplus)} clips in {root} stand in no list and are left out: {names}")
+        report.warning(f"{len(surplus)} clips in {root} stand in no list and are left out: {_names(surplus)}")
     return surplus
 
 
 def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> Iterator[Clip]:
     entries = {clip.path: clip for clip in listed}
     ledger = Ledger(task.state / "inspected")
-    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads), start=1):
+    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads, Limits.of(task)), start=1):
         if isinstance(found, Failure):
             raise DataError(f"{entries[path].line}: {DecodeFailed(root / path, *found)}")
         yield _clip(entries[path], found)
         report.progress(done, len(entries), "clips")
     if ledger.trouble:
         report.warning(ledger.trouble)
+
+
+def _tell_differences(clips: tuple[Clip, ...], report: Reporter) -> None:
+    """Say where FFmpeg's programs would show other pictures than are read here, once for each reason."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        for difference in clip.differences:
+            found[difference].append(clip.path)
+    for difference, paths in sorted(found.items()):
+        report.warning(f"{len(paths)} clips have {difference}: {_names(paths)}")
+
+
+def _names(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:NAMED]) + (", ..." if len(paths) > NAMED else "")
 
 
 def _clip(listed: ListedClip, found: Inspection) -> Clip:

@@ -112,7 +112,7 @@ def _on_frames(
     assert views is not None
     dataset = ViewDataset(
         clips,
-        frame_source(task, manifest, frames, cache_bytes=0),
+        frame_source(task, manifest, frames, report, cache_bytes=0),
         TestCrops(views.crops, backbone.input_size, backbone.mean, backbone.std, flow=frames.stream == "flow"),
         frames=views.frames,
         positions=views.positions,

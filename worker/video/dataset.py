@@ -21,9 +21,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from services.errors import DataError
+from services.specs import FLOW_SHORT_SIDE
 from worker.video.decode import MAX_CLIPS, DecodeFailed, FrameReader, decode_clip
-from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
+from worker.video.flow.storage import FLOW_FILE, SUFFIXES, FlowReader, open_flow
 from worker.video.frames import FrameStore
+from worker.video.limits import LIMITS, Limits
 from worker.video.manifest import Clip
 from worker.video.mapped import FEW, OpenReaders, Use, most_readers
 from worker.video.protocols import first_seconds as seconds_of
@@ -64,19 +66,25 @@ class RgbSource:
         cache_bytes: budget of decoded frames in bytes; none says that clips are read once.
         store: decoded frames on disk; it is filled only where clips are read again.
         threads: that decode one clip; 1 is right where clips are read in parallel.
+        limits: how large frames may be, and what those of one read may take.
     """
 
     channels = 3
 
     def __init__(
-        self, root: Path, cache_bytes: int = CACHE_BYTES, store: FrameStore | None = None, threads: int = 1
+        self,
+        root: Path,
+        cache_bytes: int = CACHE_BYTES,
+        store: FrameStore | None = None,
+        threads: int = 1,
+        limits: Limits = LIMITS,
     ) -> None:
         self._root = root
         self._left_bytes = cache_bytes
         self._store, self._fills_store = store, cache_bytes > 0
         self._clips: dict[str, NDArray[np.uint8]] = {}
-        self._threads = threads
-        self._reader = FrameReader(MAX_CLIPS if cache_bytes > 0 else FEW, threads)
+        self._threads, self._limits = threads, limits
+        self._reader = FrameReader(MAX_CLIPS if cache_bytes > 0 else FEW, threads, limits)
 
     def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:  # noqa: ARG002 - only flow
         """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
@@ -105,7 +113,7 @@ class RgbSource:
 
     def _decode(self, clip: Clip) -> NDArray[np.uint8]:
         path = self._root / clip.path
-        decoded = decode_clip(path, threads=self._threads)
+        decoded = decode_clip(path, threads=self._threads, limits=self._limits)
         if len(decoded) != clip.frames:
             raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
         return decoded
@@ -134,8 +142,8 @@ class FlowSource:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
 
         Raises:
-            DataError: no shard has the clip, or its field count is not the manifest's frames - 1; or a single frame
-                may be looked at.
+            DataError: no shard has the clip, its field count is not the manifest's frames - 1, or its size is not what
+                the spec says; or a single frame may be looked at.
         """
         fields = self._fields(clip)
         stacks = fields[clip_stacks(clip, frames, self._stack, visible)]  # (N, L, 2, H, W)
@@ -152,7 +160,18 @@ class FlowSource:
         fields = open_flow(found[0])
         if fields.shape[0] != clip.frames - 1:
             raise DataError(f"{found[0]}: {fields.shape[0]} flow fields, allowed: {clip.frames - 1}")
+        self._refuse_unknown_size(found[0], clip, fields)
         return fields
+
+    def _refuse_unknown_size(self, file: Path, clip: Clip, fields: FlowReader) -> None:
+        """Refuse flow of large frames from before there was a choice of their size, whose stage has the same key."""
+        height, width = fields.shape[2:]
+        folder = next(folder for folder in self._folders if file == folder / f"{clip.id}{file.suffix}")
+        if min(height, width) > FLOW_SHORT_SIDE and not (folder / FLOW_FILE).is_file():
+            raise DataError(
+                f"{file}: flow of {width}x{height} pixels by an earlier version, allowed: a short side of "
+                f"{FLOW_SHORT_SIDE}; hint: twostream cache gc --kind flow, or flow.resize: null, which keeps the size"
+            )
 
 
 def clip_stacks(clip: Clip, frames: Sequence[int], stack: int, visible: int | None = None) -> Indices:

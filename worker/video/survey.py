@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from worker.task import write_atomically
 from worker.video.decoder import DecodeFailed
-from worker.video.inspection import DECODER, Inspection
+from worker.video.inspection import DECODER, FACTS, Inspection
 from worker.video.isolation import Inspectors
+from worker.video.limits import LIMITS, Limits
 
 SAVE_SECONDS = 2.0
 SAVE_CLIPS = 512
@@ -69,7 +70,9 @@ class Ledger:
     def get(self, root: Path, path: str) -> Inspection | None:
         """Return what is known of a file as it is now, by this decoder."""
         entry = self._known.pop(path, None)
-        if entry is None or entry["stamp"] != stamp_of(root / path) or entry["decoder"] != DECODER:
+        if entry is None or entry["stamp"] != stamp_of(root / path):
+            return None
+        if (entry["decoder"], entry.get("facts")) != (DECODER, FACTS):
             return None
         try:
             return Inspection.model_validate(entry.get("found"))
@@ -78,7 +81,7 @@ class Ledger:
 
     def put(self, path: str, stamp: list[int], found: Inspection) -> None:
         """Remember a finding about a file of that `stamp_of`; on disk after some seconds, or at the next `save`."""
-        self._fresh[path] = {"stamp": stamp, "decoder": DECODER, "found": found.model_dump()}
+        self._fresh[path] = {"stamp": stamp, "decoder": DECODER, "facts": FACTS, "found": found.model_dump()}
         if time.monotonic() - self._saved_at >= self._seconds or len(self._fresh) >= SAVE_CLIPS:
             self.save()
 
@@ -95,7 +98,9 @@ class Ledger:
         self._next, self._fresh = self._next + 1, {}
 
 
-def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> Iterator[tuple[str, Found]]:
+def survey(
+    root: Path, paths: Iterable[str], ledger: Ledger, threads: int, limits: Limits = LIMITS
+) -> Iterator[tuple[str, Found]]:
     """Inspect clips and yield each with what it holds or why it does not decode, in the given order.
 
     Args:
@@ -103,9 +108,10 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
         paths: of the clips, below it.
         ledger: what is known already, and takes what is found.
         threads: decoder processes.
+        limits: how large frames may be.
     """
     waiting: deque[tuple[str, Found | Future[Finding]]] = deque()
-    with Inspectors() as inspectors, ThreadPoolExecutor(threads) as pool:
+    with Inspectors(limits) as inspectors, ThreadPoolExecutor(threads) as pool:
 
         def inspect(path: str) -> Finding:
             stamp = stamp_of(root / path)  # before it is read: what changes meanwhile is inspected again
@@ -124,7 +130,9 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
 
         try:
             for path in paths:
-                waiting.append((path, ledger.get(root, path) or pool.submit(inspect, path)))
+                known = ledger.get(root, path)
+                allowed = known is not None and known.width * known.height <= limits.pixels
+                waiting.append((path, known if known is not None and allowed else pool.submit(inspect, path)))
                 if len(waiting) >= AHEAD * threads:
                     yield next_one()
             while waiting:

@@ -25,6 +25,8 @@ from worker.video.mapped import MappedArray
 MAGIC = b"twostream flow 1\n"
 OFFSET = np.dtype("<u8")
 SUFFIXES: dict[FlowCodec, str] = {"raw": ".npy", "png": ".flow", "jpeg": ".flow"}
+FLOW_FILE = "flow.json"
+"""Beside the files of a stage: how they were made, their sizes, and the share of saturated pixels."""
 STORE_VERSION = 1
 """Raised when the bytes of equal clips with equal parameters change: another algorithm's code, another layout."""
 
