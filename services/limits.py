@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-MAX_FRAME_PIXELS = 7680 * 4320
-"""Of a frame that is decoded: 8K video."""
+MAX_FRAME_MEGAPIXELS = 36.0
+"""Of a frame that is decoded: 8K video has 33 to 35."""
 MAX_DECODE_GIGABYTES = 2.0
 """Of the frames, or flow fields, of one clip that are held at once."""
 MAX_ARCHIVE_GIGABYTES = 100.0

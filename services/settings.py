@@ -12,7 +12,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.errors import InvalidSettings
-from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_PIXELS
+from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
 PREFIX = "TWOSTREAM_"
 ADDRESSES = {
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         checkpoint_seconds: how often a flow stage's finished clips are published, so that a lost host costs no more.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
-        max_frame_pixels: width x height of the largest frame that is decoded.
+        max_frame_megapixels: width x height of the largest frame that is decoded, in millions.
         max_decode_gigabytes: what the frames, or flow fields, of one clip that are held at once may take.
     """
 
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(60, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
     frame_cache_gigabytes: float = Field(0, ge=0)
-    max_frame_pixels: int = Field(MAX_FRAME_PIXELS, gt=0)
+    max_frame_megapixels: float = Field(MAX_FRAME_MEGAPIXELS, gt=0)
     max_decode_gigabytes: float = Field(MAX_DECODE_GIGABYTES, gt=0)
 
     @field_validator(*ADDRESSES)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict
 
 from services.errors import Cause
-from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_PIXELS
+from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 
@@ -62,7 +62,7 @@ class Task(BaseModel):
     result: Path
     data_root: Path
     frame_cache_bytes: int = 0
-    max_frame_pixels: int = MAX_FRAME_PIXELS
+    max_frame_pixels: int = int(MAX_FRAME_MEGAPIXELS * 10**6)
     max_decode_bytes: int = int(MAX_DECODE_GIGABYTES * 10**9)
     checkpoint_seconds: float = 60
     device: str = "cpu"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,11 @@ from cli.commands.catalogue import read_lists, require_folders
 from cli.output import JsonOption, console, print_json, print_table, progress_bar
 from cli.target import home
 from services.datasets.layouts import LAYOUTS
-from services.limits import MAX_FRAME_PIXELS
+from services.limits import MAX_FRAME_MEGAPIXELS
 
 DOCTOR = (sys.executable, "-m", "worker.video.doctor")
+LARGEST_FRAME = "TWOSTREAM_MAX_FRAME_MEGAPIXELS"
+NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 NAMED = 10  # clips of a finding that the table names
 COUNTED = ("fps", "sizes", "codecs", "timing", "pixel_aspects", "pixel_formats", "audio", "others")
 FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "differing", "duplicates", "surplus")
@@ -89,10 +92,10 @@ def _state(body: dict[str, str]) -> Path:
 
 def _max_frame_pixels() -> str:
     """Return the setting of the workers, which is read without the others: those would double the command's start."""
-    given = os.environ.get("TWOSTREAM_MAX_FRAME_PIXELS") or str(MAX_FRAME_PIXELS)
-    if not given.isdecimal() or int(given) < 1:
-        raise CommandError(f"TWOSTREAM_MAX_FRAME_PIXELS: got {given!r}, allowed: a whole number from 1", INVALID)
-    return given
+    given = os.environ.get(LARGEST_FRAME) or str(MAX_FRAME_MEGAPIXELS)
+    if NUMBER.fullmatch(given) is None or not (pixels := int(float(given) * 10**6)):
+        raise CommandError(f"{LARGEST_FRAME}: got {given!r}, allowed: a number above 0", INVALID)
+    return str(pixels)
 
 
 def _examine(arguments: list[str]) -> dict[str, Any]:

@@ -103,10 +103,12 @@ def test_what_clips_hold_beside_their_frames_is_printed(dataset, monkeypatch, ca
 
 
 def test_the_workers_limit_of_a_frame_is_the_doctors(dataset, monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setenv("TWOSTREAM_MAX_FRAME_PIXELS", "1000")
+    monkeypatch.setenv("TWOSTREAM_MAX_FRAME_MEGAPIXELS", "0.001")
     assert run([*dataset, "--json"], monkeypatch, tmp_path / "home") == 1
     words = json.loads(capsys.readouterr().out)["undecodable"]["A/v_A_g01_c01.avi"]
-    assert "frames of 48x32 pixels, allowed: 1000 pixels; hint: TWOSTREAM_MAX_FRAME_PIXELS" in words
-    monkeypatch.setenv("TWOSTREAM_MAX_FRAME_PIXELS", "many")
-    assert run(dataset, monkeypatch, tmp_path / "home") == 2
-    assert "TWOSTREAM_MAX_FRAME_PIXELS: got 'many', allowed: a whole number from 1" in capsys.readouterr().err
+    assert "frames of 48x32 pixels, allowed: 1000 pixels; hint: TWOSTREAM_MAX_FRAME_MEGAPIXELS" in words
+    for wrong in ("many", "0", "-1", "nan"):
+        monkeypatch.setenv("TWOSTREAM_MAX_FRAME_MEGAPIXELS", wrong)
+        assert run(dataset, monkeypatch, tmp_path / "home") == 2
+        words = f"TWOSTREAM_MAX_FRAME_MEGAPIXELS: got '{wrong}', allowed: a number above 0"
+        assert words in capsys.readouterr().err

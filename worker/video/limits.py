@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import av
 
-from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_PIXELS
+from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 from worker.task import Task
 from worker.video.decoder import DecodeFailed
 
@@ -24,7 +24,7 @@ class Limits(NamedTuple):
         bytes: of the frames, or flow fields, that one call returns.
     """
 
-    pixels: int = MAX_FRAME_PIXELS
+    pixels: int = int(MAX_FRAME_MEGAPIXELS * 10**6)
     bytes: int = int(MAX_DECODE_GIGABYTES * 10**9)
 
     @classmethod
@@ -52,7 +52,7 @@ class Limits(NamedTuple):
             width, height = _declared_size(path)
         if width * height > self.pixels:
             reason = f"frames of {width}x{height} pixels, allowed: {self.pixels} pixels"
-            raise DecodeFailed(path, 0, f"{reason}; hint: TWOSTREAM_MAX_FRAME_PIXELS")
+            raise DecodeFailed(path, 0, f"{reason}; hint: TWOSTREAM_MAX_FRAME_MEGAPIXELS")
 
     def require_bytes(self, path: Path, frames: int, width: int, height: int, channels: int) -> None:
         """Refuse to hold so many frames, or flow fields, of a clip at once, a byte for each channel of a pixel.

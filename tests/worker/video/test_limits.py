@@ -30,7 +30,7 @@ from worker.video.survey import Failure, Ledger, survey
 
 FRAMES, HEIGHT, WIDTH = 4, 48, 64
 SMALLER = Limits(pixels=HEIGHT * WIDTH - 1)
-REFUSED = r"frame 0: frames of 64x48 pixels, allowed: 3071 pixels; hint: TWOSTREAM_MAX_FRAME_PIXELS"
+REFUSED = r"frame 0: frames of 64x48 pixels, allowed: 3071 pixels; hint: TWOSTREAM_MAX_FRAME_MEGAPIXELS"
 MOTION = FlowMethodParams(algorithm="tvl1", bound=20)
 CPU = torch.device("cpu")
 
@@ -107,7 +107,7 @@ def test_what_is_remembered_of_a_clip_does_not_get_round_the_limit(tmp_path: Pat
 def test_the_usual_limit_refuses_what_has_more_pixels_than_8k_video(tmp_path: Path, codec: str, suffix: str) -> None:
     path = written(tmp_path / f"C/x.{suffix}", codec, (6400, 6400), frames=1)
     assert path.stat().st_size < 2_000_000
-    with Inspector() as inspector, pytest.raises(DecodeFailed, match="frames of 6400x6400 pixels, allowed: 33177600"):
+    with Inspector() as inspector, pytest.raises(DecodeFailed, match="frames of 6400x6400 pixels, allowed: 36000000"):
         inspector.inspect(path)
 
 
