@@ -29,6 +29,8 @@ FACTS = 2
 """Raised when more is found out about a clip, so that what was known of it is completed."""
 UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
 CHUNK_BYTES = 1 << 20  # hashed at once
+PACKET_BYTES = 256 << 20
+"""Of a clip's packets that are held to see how they hang together; a larger one is read from its beginning."""
 
 Timing = Literal["constant", "variable", "unordered", "none"]
 
@@ -146,12 +148,13 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens, li
         times: list[tuple[int | None, int | None]] = []
         shown: list[int] = []
         codec, converter = container.codec, Converter(path, "rgb")
-        interlaced, size, first = False, (0, 0), None
+        interlaced, size, first, num_bytes = False, (0, 0), None, 0
         for packet in container.demux():
             pts, packet.pts = packet.pts, len(times)  # comes out with the frame
             if packet.size:
                 times.append((pts, packet.dts))
-                packets += [packet] if codec in CODECS else []
+                num_bytes += packet.size
+                packets += [packet] if codec in CODECS and num_bytes <= PACKET_BYTES else []
             for frame in container.decoder.decode(packet):
                 shown.append(-1 if frame.pts is None else frame.pts)
                 first = first or frame
@@ -164,7 +167,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens, li
             raise DecodeFailed(path, 0, "no frames")
         orientation = container.orientation
         width, height = size if orientation.turns % 2 == 0 else size[::-1]
-        found = structure(codec, packets)
+        found = structure(codec, packets) if num_bytes <= PACKET_BYTES else None
         return ClipInfo(
             frames=container.count,
             fps=container.rate,

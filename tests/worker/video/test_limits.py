@@ -18,6 +18,7 @@ from services.errors import DataError
 from services.stages import FlowMethodParams, FlowParams, IndexParams
 from worker.stages import flow, gpu_flow, index
 from worker.task import Reporter, StageInput, Task
+from worker.video import inspection
 from worker.video.dataset import RgbSource
 from worker.video.decode import DecodeFailed, FrameReader, decode_clip, decode_frames, iterate_frames
 from worker.video.flow.on_the_fly import OnTheFlyFlow
@@ -229,3 +230,12 @@ def test_the_doctor_keeps_the_limit(clip: Path, lists: Path, tmp_path: Path) -> 
     assert "frames of 64x48 pixels, allowed: 3071 pixels" in report["undecodable"]["C/x.avi"]
     found = dict(survey(tmp_path, ["C/x.avi"], Ledger(tmp_path / "other"), 1, SMALLER))
     assert isinstance(found["C/x.avi"], Failure)
+
+
+def test_a_clip_of_many_bytes_is_not_held_to_see_how_its_packets_hang_together(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert probe_clip(clip).paired
+    monkeypatch.setattr(inspection, "PACKET_BYTES", 1000)
+    info = probe_clip(clip)
+    assert (info.paired, info.frames) == (False, FRAMES)
