@@ -6,8 +6,6 @@ every one has a hash of its own.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.stages import PARAMS, IndexParams
+from worker.forkserver import Child, ForkServers
 from worker.rank import EXIT_SUCCEEDED
 from worker.task import StageInput, Task
 from worker.video.motion_shapes import write_avi
@@ -81,44 +80,54 @@ def _body(path: Path, length: int) -> bytes:
     return content
 
 
-def run_stage(folder: Path, kind: str, params: Mapping[str, Any], inputs: Sequence[StageInput], name: str = "") -> Ran:
-    """Run a stage as its worker does, in a process of its own, on a processor, and watch its memory."""
-    home = folder / (name or kind)
-    for part in ("output", "state"):
-        (home / part).mkdir(parents=True)
-    task = Task(
-        key=kind.ljust(64, "0"),
-        kind=kind,
-        attempt=1,
-        params=PARAMS[kind].model_validate(params).model_dump(mode="json"),  # type: ignore[index]
-        inputs=tuple(inputs),
-        output=home / "output",
-        state=home / "state",
-        events=home / "events",
-        result=home / "result",
-        data_root=home / "data",
-        threads=1,
-    )
-    (home / "task.json").write_text(task.model_dump_json())
-    command = [sys.executable, "-m", "worker.rank", str(home / "task.json")]
-    began = time.monotonic()
-    with (home / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        anonymous, mapped = _watch(process)
-    assert process.returncode == EXIT_SUCCEEDED, (home / "log").read_text()[-4000:]
-    output = StageInput(name=kind, kind=kind, key=task.key, path=task.output)
-    return Ran(output, anonymous, mapped, time.monotonic() - began)
+class Fleet:
+    """Runs stages as a worker does: forked from a process that has imported what they need.
+
+    Args:
+        folder: of the stages.
+        servers: that fork them.
+    """
+
+    def __init__(self, folder: Path, servers: ForkServers) -> None:
+        self._folder, self._servers = folder, servers
+
+    def run(self, kind: str, params: Mapping[str, Any], inputs: Sequence[StageInput], name: str = "") -> Ran:
+        """Run a stage on a processor, and watch its memory; its folder has its kind's name unless it has its own."""
+        home = self._folder / (name or kind)
+        for part in ("output", "state"):
+            (home / part).mkdir(parents=True)
+        task = Task(
+            key=kind.ljust(64, "0"),
+            kind=kind,
+            attempt=1,
+            params=PARAMS[kind].model_validate(params).model_dump(mode="json"),  # type: ignore[index]
+            inputs=tuple(inputs),
+            output=home / "output",
+            state=home / "state",
+            events=home / "events",
+            result=home / "result",
+            data_root=home / "data",
+            threads=1,
+        )
+        (home / "task.json").write_text(task.model_dump_json())
+        began = time.monotonic()
+        child = self._servers.run(kind, home / "task.json", home / "log", {"OMP_NUM_THREADS": "1"})
+        anonymous, mapped = _watch(child)
+        ended = child.wait(0)
+        assert ended is not None
+        assert ended.code == EXIT_SUCCEEDED, (home / "log").read_text()[-4000:]
+        output = StageInput(name=kind, kind=kind, key=task.key, path=task.output)
+        return Ran(output, anonymous, mapped, time.monotonic() - began)
 
 
-def _watch(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+def _watch(child: Child) -> tuple[int, int]:
     anonymous = mapped = 0
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_SECONDS)
-            return anonymous, mapped
-        for pid in _family(process.pid):
+    while child.wait(POLL_SECONDS) is None:
+        for pid in _family(child.pid):
             with suppress(OSError):
                 anonymous = max(anonymous, _anonymous_bytes(pid))
                 mapped = max(mapped, Path(f"/proc/{pid}/maps").read_bytes().count(b"\n"))
+    return anonymous, mapped
 
 
 def _family(pid: int) -> list[int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.worker.scale.fleet import Ran, run_stage, write_dataset
+from services.stages import IndexParams
+from tests.worker.scale.fleet import Fleet, Ran, write_dataset
+from worker.forkserver import ForkServers
 
 FEW, MANY = 40, 640
 PER_CLIP_BYTES = 24 << 10
@@ -37,27 +39,36 @@ def finetune(stream: str) -> dict[str, Any]:
     return {**common, **own, "training": TRAINING}
 
 
-def run_all(folder: Path, count: int, lengths: Sequence[int], frames: int) -> dict[str, Ran]:
+@pytest.fixture(scope="module")
+def servers() -> Iterator[ForkServers]:
+    servers = ForkServers()
+    yield servers
+    servers.close()
+
+
+def run_all(fleet: Fleet, dataset: IndexParams, frames: int) -> dict[str, Ran]:
     """Run the stages of a two-stream experiment, and fine-tuning on flow, whose clips are read again and again."""
-    dataset = write_dataset(folder / "dataset", count, lengths)
-    ran = {"index": run_stage(folder, "index", dataset.model_dump(), ())}
+    ran = {"index": fleet.run("index", dataset.model_dump(), ())}
     index = ran["index"].output
     flow = {"algorithm": "dis", "bound": 20, "shard": 0, "shards": 1}
-    ran["flow"] = run_stage(folder, "flow", flow, (index,))
+    ran["flow"] = fleet.run("flow", flow, (index,))
     fields = ran["flow"].named("flow/0")
-    ran["finetune"] = run_stage(folder, "finetune", finetune("flow"), (index, fields))
-    ran["flow features"] = run_stage(folder, "extract", extract("flow", frames), (index, fields), "of_flow")
-    ran["rgb features"] = run_stage(folder, "extract", extract("rgb", frames), (index,), "of_rgb")
+    ran["finetune"] = fleet.run("finetune", finetune("flow"), (index, fields))
+    ran["flow features"] = fleet.run("extract", extract("flow", frames), (index, fields), "of_flow")
+    ran["rgb features"] = fleet.run("extract", extract("rgb", frames), (index,), "of_rgb")
     inputs = (index, ran["rgb features"].named("rgb"), ran["flow features"].named("flow"))
-    ran["train"] = run_stage(folder, "train", {**NETWORK, "training": TRAINING}, inputs)
+    ran["train"] = fleet.run("train", {**NETWORK, "training": TRAINING}, inputs)
     trained = (*inputs, ran["train"].output)
-    ran["score"] = run_stage(folder, "score", {**NETWORK, "average": "probabilities"}, trained)
+    ran["score"] = fleet.run("score", {**NETWORK, "average": "probabilities"}, trained)
     return ran
 
 
 @pytest.mark.timeout(3_000)
-def test_no_process_grows_with_the_number_of_clips(tmp_path: Path) -> None:
-    few, many = (run_all(tmp_path / str(count), count, range(11, 15), frames=8) for count in (FEW, MANY))
+def test_no_process_grows_with_the_number_of_clips(tmp_path: Path, servers: ForkServers) -> None:
+    few, many = (
+        run_all(Fleet(tmp_path / f"of_{count}", servers), write_dataset(tmp_path / f"{count}", count, range(11, 15)), 8)
+        for count in (FEW, MANY)
+    )
     growth = {name: (ran.anonymous_bytes - few[name].anonymous_bytes) / (MANY - FEW) for name, ran in many.items()}
     assert {name: round(grown) for name, grown in growth.items() if grown > PER_CLIP_BYTES} == {}
     opened = {name: ran.mapped - few[name].mapped for name, ran in many.items() if name != "finetune"}
@@ -66,8 +77,9 @@ def test_no_process_grows_with_the_number_of_clips(tmp_path: Path) -> None:
 
 @pytest.mark.scale
 @pytest.mark.timeout(6 * 3600)
-def test_as_many_clips_as_ucf101_has(tmp_path: Path) -> None:
-    ran = run_all(tmp_path, UCF101, range(30, 94), frames=10)
+def test_as_many_clips_as_ucf101_has(tmp_path: Path, servers: ForkServers) -> None:
+    dataset = write_dataset(tmp_path / "dataset", UCF101, range(30, 94))
+    ran = run_all(Fleet(tmp_path / "stages", servers), dataset, frames=10)
     for name, found in ran.items():
         print(f"{name}: {found.seconds:.0f} s, {found.anonymous_bytes >> 20} MiB anonymous, {found.mapped} maps")
     assert {
