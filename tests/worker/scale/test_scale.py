@@ -23,7 +23,7 @@ MAPS = 4_096
 """Of a process that reads each clip once; the kernel allows 65,530."""
 
 BACKBONE = {"name": "tiny"}
-TRAINING = {"epochs": 1, "batch_size": 64}
+TRAINING = {"epochs": 1, "batch_size": 16}  # fewer than the few clips
 MODEL = {"kind": "ts_lstm", "segments": 3, "hidden": [16]}
 NETWORK = {"split": 1, "streams": ["rgb", "flow"], "seed": 0, "model": MODEL}
 
