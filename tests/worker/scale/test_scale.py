@@ -12,7 +12,7 @@ from services.stages import IndexParams
 from tests.worker.scale.fleet import Fleet, Ran, write_dataset
 from worker.forkserver import ForkServers
 
-FEW, MANY = 40, 640
+FEW, MANY = 40, 400
 PER_CLIP_BYTES = 24 << 10
 """Facts about a clip, its features and scores; 30 times less than one flow stack of its frames."""
 UCF101 = 13_320
@@ -66,7 +66,9 @@ def run_all(fleet: Fleet, dataset: IndexParams, frames: int) -> dict[str, Ran]:
 @pytest.mark.timeout(3_000)
 def test_no_process_grows_with_the_number_of_clips(tmp_path: Path, servers: ForkServers) -> None:
     few, many = (
-        run_all(Fleet(tmp_path / f"of_{count}", servers), write_dataset(tmp_path / f"{count}", count, range(11, 15)), 8)
+        run_all(
+            Fleet(tmp_path / f"of_{count}", servers), write_dataset(tmp_path / f"{count}", count, range(11, 15)), 25
+        )
         for count in (FEW, MANY)
     )
     growth = {name: (ran.anonymous_bytes - few[name].anonymous_bytes) / (MANY - FEW) for name, ran in many.items()}
