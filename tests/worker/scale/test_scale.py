@@ -13,8 +13,8 @@ from tests.worker.scale.fleet import Fleet, Ran, write_dataset
 from worker.forkserver import ForkServers
 
 FEW, MANY = 40, 400
-PER_CLIP_BYTES = 24 << 10
-"""Facts about a clip, its features and scores; 30 times less than one flow stack of its frames."""
+PER_CLIP_BYTES = 64 << 10
+"""Facts about a clip, its features and scores; one flow stack of its frames takes twenty times as much."""
 UCF101 = 13_320
 PROCESS_BYTES = {"index": 256 << 20, "flow": 256 << 20}
 """Of a process without torch; others start with some 400 MiB."""
