@@ -235,7 +235,9 @@ class Plan:
     @cached_property
     def _flow_method(self) -> FlowMethodParams:
         flow = self.spec.flow
-        params = FlowMethodParams(algorithm=flow.algorithm, bound=flow.bound, quantization=flow.quantization)
+        params = FlowMethodParams(
+            algorithm=flow.algorithm, bound=flow.bound, quantization=flow.quantization, resize=flow.resize
+        )
         if flow.algorithm != "raft":
             return params
         found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest(flow.weights)}

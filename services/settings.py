@@ -12,6 +12,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.errors import InvalidSettings
+from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
 PREFIX = "TWOSTREAM_"
 ADDRESSES = {
@@ -50,6 +51,8 @@ class Settings(BaseSettings):
             of its threads in its log; 0 lets it, None leaves it to the kind: on for `index` and `flow`.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
+        max_frame_megapixels: width x height of the largest frame that is decoded, in millions.
+        max_decode_gigabytes: what the frames, or flow fields, of one clip that are held at once may take.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
@@ -76,6 +79,8 @@ class Settings(BaseSettings):
     stall_minutes: float | None = Field(None, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
     frame_cache_gigabytes: float = Field(0, ge=0)
+    max_frame_megapixels: float = Field(MAX_FRAME_MEGAPIXELS, gt=0)
+    max_decode_gigabytes: float = Field(MAX_DECODE_GIGABYTES, gt=0)
 
     @field_validator(*ADDRESSES)
     @classmethod

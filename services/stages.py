@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from services.datasets.layouts import Layout
 from services.datasets.motion_shapes import MotionShapesParams
 from services.specs import (
+    FLOW_SHORT_SIDE,
     AugmentationSpec,
     Crops,
     FlowAlgorithm,
@@ -62,7 +63,7 @@ class FlowMethodParams(Params):
     """How two frames become bytes of motion.
 
     ``raft``, ``weights`` and ``digest`` (SHA-256 of a weights file that the planner could read) are None for all
-    algorithms but ``raft``.
+    algorithms but ``raft``. ``resize`` is the short side to which larger frames are brought; None keeps every size.
     """
 
     algorithm: FlowAlgorithm
@@ -71,6 +72,18 @@ class FlowMethodParams(Params):
     raft: RaftVariant | None = None
     weights: str | None = None
     digest: str | None = None
+    resize: int | None = FLOW_SHORT_SIDE
+
+    @model_serializer(mode="wrap")
+    def _without_usual_size(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default size out, so that keys stay what they were before there was a choice.
+
+        Frames of the papers' datasets are smaller, so that their flow is the same, and took days to compute.
+        """
+        content: dict[str, Any] = dump(self)
+        if self.resize == FLOW_SHORT_SIDE:
+            content.pop("resize", None)
+        return content
 
 
 class FlowParams(FlowMethodParams):

@@ -206,6 +206,8 @@ class Attempt:
             result=self._folder / "result.json",
             data_root=self._worker.settings.data,
             frame_cache_bytes=int(self._worker.settings.frame_cache_gigabytes * 10**9),
+            max_frame_pixels=int(self._worker.settings.max_frame_megapixels * 10**6),
+            max_decode_bytes=int(self._worker.settings.max_decode_gigabytes * 10**9),
             checkpoint_seconds=self._worker.settings.checkpoint_seconds,
             device=self._grant.device,
             threads=self._worker.threads,

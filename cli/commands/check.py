@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,14 @@ from cli.output import JsonOption, print_table, progress_bar
 from cli.target import home
 from cli.terminal import print_json, say, say_text
 from services.datasets.layouts import LAYOUTS
+from services.limits import MAX_FRAME_MEGAPIXELS
 
 DOCTOR = (sys.executable, "-m", "worker.video.doctor")
+LARGEST_FRAME = "TWOSTREAM_MAX_FRAME_MEGAPIXELS"
+NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 NAMED = 10  # clips of a finding that the table names
-COUNTED = ("fps", "sizes", "codecs", "timing")
-FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
+COUNTED = ("fps", "sizes", "codecs", "timing", "pixel_aspects", "pixel_formats", "audio", "others")
+FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "differing", "duplicates", "surplus")
 
 
 def check(
@@ -59,6 +63,7 @@ def check(
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
     arguments += ["--state", str(_state(body)), "--threads", str(jobs or len(os.sched_getaffinity(0)))]
     arguments += ["--official", official] if official else []
+    arguments += ["--max-frame-pixels", _max_frame_pixels()]
     with tempfile.NamedTemporaryFile("w", encoding="utf-8") as excluded:
         excluded.write("".join(f"{path}\n" for path in body.get("excluded", ())))
         excluded.flush()
@@ -93,6 +98,14 @@ def _state(body: dict[str, Any]) -> Path:
     """Return the folder of what is known about the clips below a root."""
     home().make_private()
     return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
+
+
+def _max_frame_pixels() -> str:
+    """Return the setting of the workers, which is read without the others: those would double the command's start."""
+    given = os.environ.get(LARGEST_FRAME) or str(MAX_FRAME_MEGAPIXELS)
+    if NUMBER.fullmatch(given) is None or not (pixels := int(float(given) * 10**6)):
+        raise CommandError(f"{LARGEST_FRAME}: got {given!r}, allowed: a number above 0", INVALID)
+    return str(pixels)
 
 
 def _examine(arguments: list[str]) -> dict[str, Any]:
@@ -132,15 +145,18 @@ def _print(report: dict[str, Any]) -> None:
         *([("clips left out", report["excluded"])] if report["excluded"] else []),
         ("clips there", report["present"]),
         ("frames", report["frames"]),
-        *((name, ", ".join(f"{key}: {count}" for key, count in report[name].items())) for name in COUNTED),
-        ("interlaced", report["interlaced"]),
-        ("turned", report["turned"]),
+        *((name.replace("_", " "), _counted(report[name])) for name in COUNTED),
+        *((name, report[name]) for name in ("interlaced", "turned", "mirrored")),
         *((name, "not an official dataset" if report[name] is None else len(report[name])) for name in FINDINGS),
         ("decoder", report["decoder"]),
     ]
     print_table(report["root"], ("what", "found"), rows)
     for name in FINDINGS:
         _print_finding(name, report[name])
+
+
+def _counted(found: dict[str, int]) -> str:
+    return ", ".join(f"{key}: {count}" for key, count in found.items()) or "none"
 
 
 def _print_finding(name: str, found: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from worker.task import Reporter, Task, write_atomically
 from worker.video.container import DecodeFailed
 from worker.video.files import clip_files
 from worker.video.inspection import Inspection
+from worker.video.limits import Limits
 from worker.video.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 from worker.video.motion_shapes import generate_motion_shapes
 from worker.video.survey import Failure, Ledger, survey
@@ -54,8 +56,8 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     _warn(report, doubts)
     listed = annotations.clips()
     clips = tuple(sorted(_read_clips(task, root, listed, report), key=lambda clip: clip.id))
-    copies = list(_doubts_about_copies(annotations, {clip.path: clip.sha256 for clip in clips}))
-    _warn(report, [*doubts, *copies] if copies else [])
+    later = [*_doubts_about_copies(annotations, {clip.path: clip.sha256 for clip in clips}), *_differences(clips)]
+    _warn(report, [*doubts, *later] if later else [])
     manifest = Manifest(
         dataset=params.dataset,
         root=root,
@@ -145,13 +147,23 @@ def _some(names: Sequence[str]) -> str:
 def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> Iterator[Clip]:
     entries = {clip.path: clip for clip in listed}
     ledger = Ledger(task.state / "inspected")
-    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads), start=1):
+    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads, Limits.of(task)), start=1):
         if isinstance(found, Failure):
             raise DataError(f"{entries[path].line}: {DecodeFailed(root / path, *found)}")
         yield _clip(entries[path], found)
         report.progress(done, len(entries), "clips")
     if ledger.trouble:
         report.warning(ledger.trouble)
+
+
+def _differences(clips: Sequence[Clip]) -> Iterator[str]:
+    """Yield where FFmpeg's programs would show other pictures than are read here, once for each reason."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        for difference in clip.differences:
+            found[difference].append(clip.path)
+    for difference, paths in sorted(found.items()):
+        yield f"{len(paths)} clips have {difference}: {_some(paths)}"
 
 
 def _clip(listed: ListedClip, found: Inspection) -> Clip:

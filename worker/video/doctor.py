@@ -25,6 +25,7 @@ from services.datasets.ucf101 import group_of
 from services.errors import DataError
 from worker.video.files import clip_files, printable
 from worker.video.inspection import DECODER, Inspection, Timing
+from worker.video.limits import LIMITS, Limits
 from worker.video.survey import Failure, Found, Ledger, survey
 
 
@@ -43,8 +44,10 @@ class Report(BaseModel):
         duplicates: groups of clips with equal bytes.
         undecodable: clips that do not decode, with frame and reason.
         miscounted: clips whose header declares another number of frames, with both.
-        fps, sizes, codecs, timing: how many clips have each.
-        interlaced, turned: how many clips are.
+        differing: clips of which FFmpeg's programs would show other pictures than are read here, with why.
+        fps, sizes, codecs, timing, pixel_aspects, pixel_formats: how many clips have each.
+        audio, others: how many clips have each such stream beside the one that is read.
+        interlaced, turned, mirrored: how many clips are.
         decoder: what decoded them.
     """
 
@@ -63,12 +66,18 @@ class Report(BaseModel):
     duplicates: tuple[tuple[str, ...], ...]
     undecodable: dict[str, str]
     miscounted: dict[str, str]
+    differing: dict[str, str]
     fps: dict[str, int]
     sizes: dict[str, int]
     codecs: dict[str, int]
     timing: dict[Timing, int]
+    pixel_aspects: dict[str, int]
+    pixel_formats: dict[str, int]
+    audio: dict[str, int]
+    others: dict[str, int]
     interlaced: int
     turned: int
+    mirrored: int
     decoder: str
 
     @property
@@ -87,7 +96,12 @@ class Folders(NamedTuple):
 
 
 def examine(
-    folders: Folders, layout: Layout, official: str | None, threads: int, tell: Callable[[int, int], None]
+    folders: Folders,
+    layout: Layout,
+    official: str | None,
+    threads: int,
+    tell: Callable[[int, int], None],
+    limits: Limits = LIMITS,
 ) -> Report:
     """Examine a dataset.
 
@@ -97,6 +111,7 @@ def examine(
         official: ``ucf101`` or ``hmdb51`` if the lists should be theirs.
         threads: decoder processes.
         tell: hears how many clips of how many are done.
+        limits: how large frames may be.
 
     Raises:
         DataError: a list is missing or wrong, or there is no folder of clips, or one that cannot be read.
@@ -110,7 +125,7 @@ def examine(
     present = sorted(path for path in named if (folders.root / path).exists())  # a link may lead nowhere
     found: dict[str, Found] = {}
     ledger = Ledger(folders.state)
-    for path, finding in survey(folders.root, present, ledger, threads):
+    for path, finding in survey(folders.root, present, ledger, threads, limits):
         found[path] = finding
         tell(len(found), len(present))
     if ledger.trouble:
@@ -148,12 +163,18 @@ def _report(
             for path, clip in whole.items()
             if clip.declared not in (0, clip.frames)
         },
+        differing={path: "; ".join(clip.differences) for path, clip in whole.items() if clip.differences},
         fps=_counts(f"{clip.fps:.2f}" for clip in whole.values()),
         sizes=_counts(f"{clip.width}x{clip.height}" for clip in whole.values()),
         codecs=_counts(clip.codec for clip in whole.values()),
         timing={kind: timing[kind] for kind in get_args(Timing) if timing[kind]},
+        pixel_aspects=_counts(clip.pixel_aspect for clip in whole.values()),
+        pixel_formats=_counts(clip.pixel_format for clip in whole.values()),
+        audio=_counts(audio for clip in whole.values() for audio in clip.audio or ("none",)),
+        others=_counts(other for clip in whole.values() for other in clip.others),
         interlaced=sum(clip.interlaced for clip in whole.values()),
         turned=sum(clip.turns > 0 for clip in whole.values()),
+        mirrored=sum(clip.mirrored for clip in whole.values()),
         decoder=DECODER,
     )
 
@@ -178,6 +199,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--layout", choices=LAYOUTS, default="ucf101")
     parser.add_argument("--official", choices=sorted(OFFICIAL))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-frame-pixels", type=int, default=LIMITS.pixels)
     options = parser.parse_args(arguments)
 
     def tell(done: int, total: int) -> None:
@@ -186,7 +208,8 @@ def main(arguments: list[str]) -> int:
 
     folders = Folders(options.root, options.lists, options.state, options.exclude)
     try:
-        report = examine(folders, options.layout, options.official, options.threads, tell)
+        limits = Limits(pixels=options.max_frame_pixels)
+        report = examine(folders, options.layout, options.official, options.threads, tell, limits)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -95,6 +97,35 @@ def test_surplus_is_reported_and_no_error(task: Task, report: Reporter, dataset:
     assert "1 clips in" in str(warning["message"])
     assert "Hop/new.avi" in str(warning["message"])
     assert events(task, "progress")[-1] == {"done": 3, "total": 3, "unit": "clips", "message": ""}
+
+
+def test_surplus_behind_a_linked_folder_of_a_class_is_counted(
+    task: Task, report: Reporter, dataset: IndexParams, tmp_path: Path
+) -> None:
+    shutil.move(Path(dataset.root) / "Hop", tmp_path / "elsewhere")
+    (Path(dataset.root) / "Hop").symlink_to(tmp_path / "elsewhere")
+    assert index.run(task, dataset, report)["surplus"] == 1
+    assert read_manifest(task.output).surplus == ("Hop/new.avi",)
+
+
+def test_what_is_shown_otherwise_elsewhere_is_said_once_for_each_reason(
+    task: Task, report: Reporter, dataset: IndexParams
+) -> None:
+    for name in ("Run/v_Run_g01_c01.avi", "Run/v_Run_g02_c01.avi"):
+        with av.open(str(Path(dataset.root) / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            stream.sample_aspect_ratio = Fraction(12, 11)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+            container.mux(stream.encode(None))
+    (Path(dataset.root) / "Hop/new.avi").unlink()
+    index.run(task, dataset, report)
+    (warning,) = events(task, "warning")
+    names = "Run/v_Run_g01_c01.avi, Run/v_Run_g02_c01.avi"
+    assert warning["message"] == f"2 clips have pixels of 12:11, read as square ones: {names}"
+    by_id = read_manifest(task.output).by_id
+    assert by_id["Run/v_Run_g01_c01"].pixel_aspect == "12:11"
+    assert (by_id["Hop/v_Hop_g01_c02"].pixel_aspect, by_id["Hop/v_Hop_g01_c02"].audio) == ("1:1", ())
 
 
 def test_a_surplus_name_that_is_not_utf8_is_worded(task: Task, report: Reporter, dataset: IndexParams) -> None:
