@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from models.backbones.base import Backbone
 from models.convnet import frame_features
-from models.masking import lengths_of
+from models.lstm_layer import lstm_step
+from models.masking import at_least_float32, lengths_of, without_padding
 from models.output import Output
 
 EmptyMemory = Literal["mean", "best"]
@@ -87,9 +88,9 @@ class MemoryNetwork(nn.Module):
         """
         if mask is not None:
             lengths_of(mask)
-        x = features if self.backbone is None else frame_features(self.backbone, features)
+        x = without_padding(features, mask) if self.backbone is None else frame_features(self.backbone, features, mask)
         items = self.write(x)  # (N, T, memory_dim)
-        dtype = torch.promote_types(items.dtype, torch.float32)  # of sums, under autocast too
+        dtype = at_least_float32(items)  # of sums, under autocast too
         valid = x.new_ones(x.shape[:2], dtype=dtype) if mask is None else mask.to(dtype)
         writes, probability = self._decide(x, items, valid)
         embedding = self._read(items, writes, probability, valid)
@@ -129,14 +130,8 @@ class MemoryNetwork(nn.Module):
             stand_in = F.one_hot(probability.argmax(1), probability.shape[1]).to(valid.dtype)
         empty = (writes.sum(1, keepdim=True) == 0).to(valid.dtype)
         weights = writes + empty * stand_in
-        return torch.einsum("nt,ntd->nd", weights / weights.sum(1, keepdim=True), items)
-
-
-def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Return h and c ``(N, hidden)`` from the four sums of PyTorch's order, i, f, g, o, in ``(N, 4 * hidden)``."""
-    i, f, g, o = gates.chunk(4, 1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+        # Divided last: ones and noughts are exact in any type, their share of a sum is not.
+        return torch.einsum("nt,ntd->nd", weights, items) / weights.sum(1, keepdim=True)
 
 
 def straight_through(q: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models.backbones.base import Backbone
 from models.bottleneck import Conv53
-from models.masking import lengths_of, pool
+from models.convnet import frame_features
+from models.masking import lengths_of, pool, without_padding
 from models.moving_batch_norm import MOMENTUM, with_moving_statistics
 from models.output import Output
 from models.relational_module import RelationalModule, per_step
@@ -96,7 +97,7 @@ class RelationalLSTMNetwork(nn.Module):
         """
         x, mask = draw_steps(features, self.segments, mask, at_random=self.training)
         if self.backbone is not None:
-            x = per_step(self.backbone(x.flatten(0, 1)), *x.shape[:2])
+            x = frame_features(self.backbone, x, mask)
         parts = []
         if self.local is not None:
             vectors = self.local(x.flatten(0, 1), None if mask is None else mask.flatten())
@@ -132,12 +133,12 @@ def draw_steps(
         at_random: a random step of each part, else the middle one.
 
     Returns:
-        ``(N, S, ...)`` and no mask, or both arguments as they are.
+        ``(N, S, ...)`` and no mask, or all steps, with zeros where a clip is padded, and their mask.
     """
     lengths = None if mask is None else lengths_of(mask)
     videos, steps = features.shape[:2]
     if segments is None or (lengths is None and steps == segments):
-        return features, mask
+        return without_padding(features, mask), mask
     sizes = torch.full((videos,), steps, device=features.device) if lengths is None else lengths
     part = torch.arange(segments, device=features.device)
     shape = (videos, segments)

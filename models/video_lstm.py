@@ -90,10 +90,10 @@ class VideoLSTM(nn.Module):
         x, motion = steps_of(features["rgb"], mask), steps_of(features["flow"], mask)  # (T, N, H, W, C)
         seen = self.attention.features(x).flatten(2, 3)  # (T, N, P, A)
         from_motion = TimeProduct(self.motion_gates.input_weight, self.motion_gates.bias)(motion)
-        both = TimeProduct(torch.cat([self.motion_gates.hidden_weight, self.top_weight], 1))
-        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias)
+        both = TimeProduct(torch.cat([self.motion_gates.hidden_weight, self.top_weight], 1), steps=len(x))
+        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias, steps=len(x))
         from_attended = AttendedProduct(self.gates.input_weight, x)
-        attend_state = TimeProduct(self.attention.hidden_weight)
+        attend_state = TimeProduct(self.attention.hidden_weight, steps=len(x))
         h, c = first_state(self.initial, x, mask, self.hidden)
         motion_h, motion_c = first_state(self.motion_initial, motion, mask, self.hidden)
         states, maps = [], []
