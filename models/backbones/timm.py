@@ -45,13 +45,10 @@ def pretrained_weights(name: str) -> Mapping[str, Tensor]:
     """Return timm's default weights, fetched once into the cache of Hugging Face's hub.
 
     Raises:
-        ValueError: if timm has no such model, or no weights for it.
+        ValueError: if timm has no such model.
         OSError: if they cannot be fetched.
     """
-    library_name = _library_name(name)
-    if not has_weights(name):
-        raise ValueError(f"backbone weights: got 'imagenet' for {name!r}, allowed: 'none' or a state-dict file")
-    state: Mapping[str, Tensor] = timm.create_model(library_name, pretrained=True).state_dict()
+    state: Mapping[str, Tensor] = timm.create_model(_library_name(name), pretrained=True).state_dict()
     return state
 
 

@@ -9,6 +9,7 @@ training    optimiser, schedule, augmentation
 
 from services.specs.backbone import (
     FEATURES,
+    MAX_WEIGHTS_BYTES,
     PRETRAINED,
     BackboneSpec,
     EndToEndSpec,
@@ -61,6 +62,7 @@ __all__ = [
     "FEATURES",
     "FLOW_DEVICES",
     "LSTM",
+    "MAX_WEIGHTS_BYTES",
     "PRETRAINED",
     "TSLSTM",
     "TSN",
