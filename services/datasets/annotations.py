@@ -24,6 +24,14 @@ class Line:
     def __str__(self) -> str:
         return f"{self.file}:{self.number}"
 
+    def wrong(self, found: str, why: str) -> DataError:
+        """Return the error of a line that says ``found``.
+
+        A list that is a link is not quoted: it may lead to a file that is no list, and is not the reader's to see.
+        """
+        quoted = "(not quoted, since the list is a link)" if self.file.is_symlink() else found
+        return DataError(f"{self}: {quoted}{why}")
+
 
 @dataclass(frozen=True)
 class ListedClip:
@@ -79,10 +87,14 @@ def read_lines(file: Path) -> Iterator[tuple[Line, str]]:
         DataError: the file is missing, unreadable or not UTF-8.
     """
     try:
+        if file.exists() and not file.is_file():  # reading a pipe would wait for whoever writes into it
+            raise DataError(f"{file}: no regular file")
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{file}: no such list") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: unreadable: no UTF-8 at byte {error.start}") from None
+    except OSError as error:
         raise DataError(f"{file}: unreadable: {error}") from error
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -94,5 +106,5 @@ def refuse_repeats(clips: tuple[ListedClip, ...]) -> None:
     seen: dict[str, Line] = {}
     for clip in clips:
         if clip.path in seen:
-            raise DataError(f"{clip.line}: {clip.path} stands at {seen[clip.path]} already")
+            raise clip.line.wrong(clip.path, f" stands at {seen[clip.path]} already")
         seen[clip.path] = clip.line
