@@ -19,7 +19,7 @@ from models.time_product import TimeProduct
 class ConvALSTM(nn.Module):
     """Attention from the step's maps and the previous state, then a ConvLSTM step on the weighted maps.
 
-    Maps are weighted by their share alone, about 1 / (H W), in the paper and in its code (systems.md, sec. 4.5).
+    Maps are weighted by their share alone, about 1 / (H W), in the paper (eq. 9) and in its code.
 
     Args:
         num_classes: K.

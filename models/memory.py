@@ -28,9 +28,9 @@ class MemoryNetwork(nn.Module):
     The memory is kept as running sums of s_t m_t, not as a list; and since the history enters linearly, the sum that a
     step needs is that of W_sm m_t, computed for all steps at once like all else that depends on frames alone.
 
-    Sizes and dropout are not in the paper; their defaults are those of systems.md 6.1. ``decision`` starts with no
-    negative weight, so that at the start every frame is written unless no unit of the controller is active (systems.md
-    6.4, point 4: dead memory).
+    Sizes and dropout are not in the paper; their defaults are ours. ``decision`` starts with no
+    negative weight, so that at the start every frame is written unless no unit of the controller is active (a memory
+    that is never written learns nothing).
 
     Args:
         num_classes: K.
@@ -41,7 +41,7 @@ class MemoryNetwork(nn.Module):
         controller: width of the controller.
         threshold: thr in equation 9; 0.5 in the paper.
         empty_memory: what stands in for the memory of a clip of which nothing was written, which the paper leaves
-            open: ``mean``, as if all steps had been written (default of systems.md 6.4), or ``best``, as if the step
+            open: ``mean``, as if all steps had been written (our default), or ``best``, as if the step
             with the largest probability had been.
         dropout: share of the video's feature dropped before the linear layer; TSN's 0.8 for rgb, 0.7 for flow.
     """

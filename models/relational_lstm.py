@@ -37,9 +37,9 @@ class RelationalLSTMNetwork(nn.Module):
             middle one in the test; 6, 8, 10 or 12 in Table 2. A part shorter than a step repeats one. None for all.
         hidden: channels of the state; None for C / 2 (section 3).
         embedding: channels of theta and phi; None for those of the state. The paper does not say; as the public
-            non-local networks do (systems.md 5.1).
+            non-local networks do.
         bias: of the embeddings and the 1x1 convolution. The equations have none, the public non-local networks have;
-            default of systems.md 5.1.
+            default ours.
         shared_theta: one theta for both relations of a gate, for the "r" of equation 3 read more narrowly.
         width: inner channels of conv5_3; None for C / 4, as in ResNet.
         momentum: of the moving batch norms, 0.001 or 0.0005 (section 5.2).
@@ -124,7 +124,7 @@ class RelationalLSTMNetwork(nn.Module):
 def draw_steps(
     features: Tensor, segments: int | None, mask: Tensor | None, *, at_random: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Take one step of each of S equal parts of every clip (section 5.2), at random or in the middle.
+    """Take one step of each of S equal parts of every clip (section 3), at random or in the middle.
 
     Args:
         features: ``(N, T, ...)``.

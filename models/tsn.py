@@ -1,4 +1,4 @@
-"""Temporal Segment Network: snippets of equal parts of a video, one ConvNet, consensus by average (systems.md, 1.6)."""
+"""Temporal Segment Network: snippets of equal parts of a video, one ConvNet, consensus by average."""
 
 from __future__ import annotations
 

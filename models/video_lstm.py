@@ -30,7 +30,7 @@ class VideoLSTM(nn.Module):
         feature_shape: C, H, W of both streams' maps, under ``rgb`` and ``flow``: (512, 7, 7) for VGG-16's pool5.
         hidden: channels of both states; 512 in sec. 5.2.
         kernel_size: of the top layer's convolutions; 3 in sec. 5.2.
-        motion_kernel_size: of the bottom layer's: 3 in sec. 5.2, 1 in the released script (systems.md, sec. 4.5).
+        motion_kernel_size: of the bottom layer's: 3 in sec. 5.2, 1 in the released script.
         attention_dim: channels of the attention's 1x1 convolutions; 512 in sec. 5.2.
         initial_state: ``learned`` from the mean maps (the released code) or ``zero``.
         fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.

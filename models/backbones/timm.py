@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 
 PREFIX = "timm:"
-RESNET101_V2 = "resnetv2_101"  # pre-activation, without convolution biases (systems.md, section 5.4, point 6)
+RESNET101_V2 = "resnetv2_101"  # pre-activation, without convolution biases
 RESNET101_V2_PATH = ("stem", "stages.0", "stages.1", "stages.2", *(f"stages.3.blocks.{i}" for i in range(3)), "norm")
 
 
