@@ -23,20 +23,20 @@ SECTIONS: dict[str, dict[str, str]] = {
         "3.3": r"Temporal-ConvNet|Convolutions over time|temporal_convnet|Temporal-Inception|1024",
         "3.4.1": r"frames?|rate|area|aspect|crop|bound|flow|batch|decay|forward pass|train",
         "4": r"HMDB51|UCF101",
-        "4.1": r"[Tt]wo.stream|probabilities",
+        "4.1": r"two.stream|probabilities",
         "4.2": r"TS-LSTM|LSTM layers|two-layer|pooling|segments",
         "4.3": r"Temporal-Inception|kernel",
         "4.4": r"10 s|seconds|first",
     },
     "002": {
         "3.1": r"attention|ConvLSTM|LSTM|conv",
-        "3.2": r"[Mm]otion|flow|bottom|VideoLSTM|video_lstm",
+        "3.2": r"motion|flow|bottom|VideoLSTM|video_lstm",
         "5.1": r"split",
         "5.2": r"LSTM|hidden|state|kernel|channels|dropout|width|tanh|flow|frames|batch|rate|VGG|steps|runs?|softmax",
         "5.3": r"product|fused|Table 3",
     },
     "003": {
-        "3": r"[Rr]elation|non-local|state|parts|C / 2",
+        "3": r"relation|non-local|state|parts|C / 2",
         "4": r"conv5|H_0|branch|stack|flow fields|video",
         "5.2": r"momentum|moving|dropout|snippets|epochs|T = 8|Xavier|pretrained|starts|from_rgb|crops|places|groups|"
         r"rgb|positions|test|optimizer|streams|batch|weights",
