@@ -61,6 +61,12 @@ def build(
 ) -> nn.Module:
     """Build a network that maps features and an optional ``mask (N, T)`` to an ``Output``.
 
+    Autograd may be asked in any way: several calls on one graph, a part of the inputs or outputs, many gradients at
+    once. ``torch.func`` (grad, vmap with one mask for all, jvp) and forward mode give the same numbers more slowly, in
+    evaluation; in training they refuse batch norms that write statistics, as PyTorch's own do. Second derivatives exist
+    but for ``relational_lstm`` with fused attention and for ``lstm`` and ``ts_lstm`` with cuDNN, where the error says
+    what to choose instead.
+
     Args:
         kind: a key of ``KINDS``, which says what features it takes.
         num_classes: K.

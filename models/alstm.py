@@ -11,6 +11,7 @@ from models.conv_lstm import first_state, steps_of
 from models.initial_state import InitialState, LearnedState
 from models.initial_weights import InitialWeights, draw_, uniform_
 from models.lstm_cell import lstm_cell
+from models.masking import without_padding
 from models.output import Output
 from models.step_classifier import StepClassifier
 from models.time_product import TimeProduct
@@ -84,8 +85,8 @@ class ALSTM(nn.Module):
         positions = x.flatten(2, 3)  # (T, N, P, C)
         seen = self.attention.features(positions)
         # The state meets the attention's weight and the gates' in one product.
-        from_state = TimeProduct(torch.cat([self.attention.hidden_weight, self.gates.hidden_weight]))
-        from_input = TimeProduct(self.gates.input_weight, self.gates.bias)
+        from_state = TimeProduct(torch.cat([self.attention.hidden_weight, self.gates.hidden_weight]), steps=len(x))
+        from_input = TimeProduct(self.gates.input_weight, self.gates.bias, steps=len(x))
         width = self.attention.hidden_weight.shape[0]
         h, c = first_state(self.initial, positions.mean(2), mask, self.hidden)
         states, maps = [], []
@@ -95,8 +96,7 @@ class ALSTM(nn.Module):
             h, c = lstm_cell(from_input(expectation(shares, step_x), state[:, width:]), c)
             states.append(h)
             maps.append(shares)
-        logits = self.classifier(torch.stack(states, 1))
-        logits = logits if mask is None else logits.masked_fill(~mask[..., None], 0)
+        logits = without_padding(self.classifier(torch.stack(states, 1)), mask)
         return Output(logits, attention=attention_maps(maps, x, mask))
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.masking import at_least_float32, without_padding
+
 
 class StepBatchNorm(nn.Module):
     """Batch norm of ``(N, S, T, D)`` sequences, with statistics over the batch at one time step (001's code).
@@ -37,8 +39,9 @@ class StepBatchNorm(nn.Module):
 
         Args:
             x: ``(N, S, T, D)``.
-            mask: ``(N, S, T)`` bool, True where a step counts for the statistics. A step at which fewer than two
-                samples are valid is normalised by the running statistics and changes nothing.
+            mask: ``(N, S, T)`` bool, True where a step counts for the statistics; other steps are taken for zeros. A
+                step at which fewer than two samples are valid is normalised by the running statistics and changes
+                nothing.
 
         Returns:
             ``(N, S, T, D)``.
@@ -46,6 +49,7 @@ class StepBatchNorm(nn.Module):
         Raises:
             ValueError: in training with a batch of one and no mask, which has no variance.
         """
+        x = without_padding(x, mask)
         if not self.training:
             return self._affine(x, self.running_mean[:, None], self.running_var[:, None])
         if mask is None:
@@ -53,9 +57,9 @@ class StepBatchNorm(nn.Module):
         return self._train_masked(x, mask)
 
     def _affine(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """Scale and shift ``x (N, S, T, D)`` by statistics that broadcast to ``(S, T, D)``."""
+        """Scale and shift ``x (N, S, T, D)`` by statistics that broadcast to ``(S, T, D)``, in float32 or more."""
         scale = self.weight[:, None] * (var + self.eps).rsqrt()
-        return torch.addcmul(self.bias[:, None] - mean * scale, x, scale)
+        return torch.addcmul(self.bias[:, None], x.to(at_least_float32(x)) - mean, scale)
 
     def _train_dense(self, x: Tensor) -> Tensor:
         _, segments, steps, width = x.shape
@@ -71,10 +75,10 @@ class StepBatchNorm(nn.Module):
         return out.view(x.shape)
 
     def _train_masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        valid = mask[..., None].to(x.dtype)
-        count = valid.sum(0)
-        mean = (x * valid).sum(0) / count.clamp(min=1)
-        var = ((x - mean).square() * valid).sum(0) / count.clamp(min=1)
+        x = x.to(at_least_float32(x))
+        count = mask[..., None].sum(0).to(x.dtype)
+        mean = x.sum(0) / count.clamp(min=1)
+        var = without_padding((x - mean).square(), mask).sum(0) / count.clamp(min=1)
         enough = count > 1
         running_mean, running_var = self.running_mean[:, None], self.running_var[:, None]
         out = self._affine(x, torch.where(enough, mean, running_mean), torch.where(enough, var, running_var))

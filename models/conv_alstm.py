@@ -11,6 +11,7 @@ from models.conv_lstm import ConvGates, MapClassifier, first_state, map_state, s
 from models.initial_state import InitialState
 from models.initial_weights import InitialWeights
 from models.lstm_cell import lstm_cell
+from models.masking import without_padding
 from models.output import Output
 from models.time_product import TimeProduct
 
@@ -18,7 +19,7 @@ from models.time_product import TimeProduct
 class ConvALSTM(nn.Module):
     """Attention from the step's maps and the previous state, then a ConvLSTM step on the weighted maps.
 
-    Maps are weighted by their share alone, about 1 / (H W), in the paper and in its code (systems.md, sec. 4.5).
+    Maps are weighted by their share alone, about 1 / (H W), in the paper (eq. 9) and in its code.
 
     Args:
         num_classes: K.
@@ -73,9 +74,9 @@ class ConvALSTM(nn.Module):
         """
         x = steps_of(features, mask)  # (T, N, H, W, C)
         seen = self.attention.features(x).flatten(2, 3)  # (T, N, P, A)
-        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias)
+        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias, steps=len(x))
         from_attended = AttendedProduct(self.gates.input_weight, x)
-        attend_state = TimeProduct(self.attention.hidden_weight)
+        attend_state = TimeProduct(self.attention.hidden_weight, steps=len(x))
         h, c = first_state(self.initial, x, mask, self.hidden)
         states, maps = [], []
         for step, from_features in enumerate(seen.unbind(0)):
@@ -90,4 +91,4 @@ class ConvALSTM(nn.Module):
 def attention_maps(shares: list[Tensor], x: Tensor, mask: Tensor | None) -> Tensor:
     """Return the shares of T steps, each ``(N, P)``, as ``(N, T, H, W)``, with zeros where a clip is padded."""
     maps = torch.stack(shares, 1).view(x.shape[1], x.shape[0], *x.shape[2:4])
-    return maps if mask is None else maps.masked_fill(~mask[:, :, None, None], 0)
+    return without_padding(maps, mask)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.initial_state import InitialState, LearnedState, mean_over_time, zero_state
 from models.initial_weights import InitialWeights, draw_, uniform_
 from models.lstm_cell import lstm_cell
-from models.masking import lengths_of
+from models.masking import lengths_of, without_padding
 from models.output import Output
 from models.patches import kernel
 from models.step_classifier import StepClassifier
@@ -64,7 +64,7 @@ class MapClassifier(StepClassifier):
     def logits(self, states: list[Tensor], mask: Tensor | None) -> Tensor:
         """Classify the maps of T steps, each ``(N, H, W, C)``: ``(N, T, K)``, zeros where a clip is padded."""
         logits: Tensor = self(torch.stack(states, 1).flatten(2))  # (N, T, H W C) in, C fastest
-        return logits if mask is None else logits.masked_fill(~mask[..., None], 0)
+        return without_padding(logits, mask)
 
 
 class ConvLSTM(nn.Module):
@@ -118,7 +118,7 @@ class ConvLSTM(nn.Module):
         """
         x = steps_of(features, mask)  # (T, N, H, W, C)
         from_input = TimeProduct(self.gates.input_weight, self.gates.bias)(x)
-        from_state = TimeProduct(self.gates.hidden_weight)
+        from_state = TimeProduct(self.gates.hidden_weight, steps=len(x))
         h, c = first_state(self.initial, x, mask, self.hidden)
         states = []
         for gates in from_input.unbind(0):
@@ -151,4 +151,4 @@ def steps_of(features: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return x.contiguous()
     lengths_of(mask)
-    return x.masked_fill(~mask.t()[:, :, None, None, None], 0).contiguous()
+    return without_padding(x, mask.t()).contiguous()

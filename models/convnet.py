@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
-from models.masking import lengths_of
+from models.masking import lengths_of, without_padding
 from models.output import Output
 
 
@@ -43,12 +43,24 @@ class ConvNet(nn.Module):
         """
         if mask is not None:
             lengths_of(mask)
-        x = frames if self.backbone is None else frame_features(self.backbone, frames)
-        logits = self.classifier(self.dropout(x))
-        return Output(logits if mask is None else logits.masked_fill(~mask[..., None], 0))
+        x = without_padding(frames, mask) if self.backbone is None else frame_features(self.backbone, frames, mask)
+        return Output(without_padding(self.classifier(self.dropout(x)), mask))
 
 
-def frame_features(backbone: Backbone, frames: Tensor) -> Tensor:
-    """Return the features ``(N, D)`` of frames ``(N, C, H, W)``, or ``(N, T, D)`` of clips ``(N, T, C, H, W)``."""
-    features: Tensor = backbone(frames.flatten(0, -4))
-    return features.view(*frames.shape[:-3], -1)
+def frame_features(backbone: Backbone, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the features of frames, vectors or maps.
+
+    Args:
+        backbone: sees valid frames only, so that padding has no part in the statistics of a batch norm either.
+        frames: ``(N, C, H, W)``, or clips ``(N, T, C, H, W)``.
+        mask: ``(N, T)`` bool of clips, True where a frame is valid.
+
+    Returns:
+        ``(N, ...)``, or ``(N, T, ...)`` of clips, with zeros where a clip is padded.
+    """
+    if mask is None:
+        features: Tensor = backbone(frames.flatten(0, -4))
+        return features.view(*frames.shape[:-3], *features.shape[1:])
+    seen: Tensor = backbone(frames[mask])
+    places = mask.reshape(*mask.shape, *[1] * (seen.ndim - 1))
+    return seen.new_zeros(*mask.shape, *seen.shape[1:]).masked_scatter(places, seen)

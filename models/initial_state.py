@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from models.initial_weights import InitialWeights, uniform_
+from models.masking import at_least_float32, without_padding
 
 InitialState = Literal["learned", "zero"]
 
@@ -55,5 +56,6 @@ def mean_over_time(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return the mean of the valid steps of ``x (T, N, ...)``, masked by ``(N, T)``."""
     if mask is None:
         return x.mean(0)
-    valid = mask.t().reshape(*x.shape[:2], *([1] * (x.ndim - 2)))
-    return (x * valid).sum(0) / valid.sum(0)
+    count = mask.sum(1).reshape(-1, *[1] * (x.ndim - 2))
+    total = without_padding(x, mask.t()).sum(0, dtype=at_least_float32(x))
+    return (total / count).to(x.dtype)

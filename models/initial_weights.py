@@ -1,4 +1,4 @@
-"""How the released codes of 001 and 002 draw first weights, of which the papers say nothing (systems.md 3.2, 4.1)."""
+"""How the released codes of 001 and 002 draw first weights, of which the papers say nothing."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from models.batch_norm import StepBatchNorm
 from models.initial_weights import InitialWeights, draw_all_
-from models.masking import lengths_of, pool
+from models.lstm_layer import hidden_states
+from models.masking import lengths_of, pool, without_padding
 from models.output import Output
 from models.step_classifier import StepClassifier
 
@@ -71,9 +72,11 @@ class LSTM(nn.Module):
             Logits ``(N, K)``, or ``(N, T, K)`` with ``predict="steps"``; embedding ``(N, D')`` of the last step.
         """
         lengths = None if mask is None else lengths_of(mask)
-        x = features if self.input_norm is None else normalise(self.input_norm, features, mask)
+        x = without_padding(features, mask)
+        x = x if self.input_norm is None else normalise(self.input_norm, x, mask)
         for layer in self.layers:
-            x, _ = layer(x)  # steps before padding do not see it
+            assert isinstance(layer, nn.LSTM)
+            x = hidden_states(layer, x)  # steps before padding do not see it
         last = last_step(x, lengths)
         if self.predict == "last":
             last = last if self.norm is None else normalise(self.norm, last[:, None])[:, 0]
@@ -82,7 +85,7 @@ class LSTM(nn.Module):
         logits = self.classifier(x)
         if self.predict == "mean":
             return Output(pool(logits, "mean", mask), embedding=last)
-        return Output(logits if mask is None else logits.masked_fill(~mask[..., None], 0), embedding=last)
+        return Output(without_padding(logits, mask), embedding=last)
 
 
 def normalise(norm: StepBatchNorm, x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -1,4 +1,8 @@
-"""Clips of unequal length in one batch: masks, lengths, and pooling that sees valid time steps only."""
+"""Clips of unequal length in one batch: masks, lengths, and pooling that sees valid time steps only.
+
+What lies in the padding may be anything, NaN too. It is filled, never multiplied by a mask: NaN times zero is NaN, in
+the backward pass as well, where a product of a zero gradient and a padded value would reach a weight.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,16 @@ def lengths_of(mask: Tensor) -> Tensor:
     return lengths
 
 
+def without_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return ``x (N, T, ...)`` with zeros where ``mask (N, T)``, or of any leading axes, is False."""
+    return x if mask is None else x.masked_fill(~mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), 0)
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """Return the type in which sums over values of ``x`` are kept, so that neither digits nor range are lost."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def pool(x: Tensor, pooling: Pooling, mask: Tensor | None = None) -> Tensor:
     """Pool over the time axis, the last but one.
 
@@ -38,5 +52,6 @@ def pool(x: Tensor, pooling: Pooling, mask: Tensor | None = None) -> Tensor:
         return x.mean(-2) if pooling == "mean" else x.amax(-2)
     valid = mask[..., None]
     if pooling == "mean":
-        return x.masked_fill(~valid, 0).sum(-2) / valid.sum(-2)
+        total = without_padding(x, mask).sum(-2, dtype=at_least_float32(x))
+        return (total / valid.sum(-2)).to(x.dtype)
     return x.masked_fill(~valid, float("-inf")).amax(-2)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from models.backbones.base import Backbone
 from models.convnet import frame_features
-from models.masking import lengths_of
+from models.lstm_layer import lstm_step
+from models.masking import at_least_float32, lengths_of, without_padding
 from models.output import Output
 
 EmptyMemory = Literal["mean", "best"]
@@ -27,9 +28,9 @@ class MemoryNetwork(nn.Module):
     The memory is kept as running sums of s_t m_t, not as a list; and since the history enters linearly, the sum that a
     step needs is that of W_sm m_t, computed for all steps at once like all else that depends on frames alone.
 
-    Sizes and dropout are not in the paper; their defaults are those of systems.md 6.1. ``decision`` starts with no
-    negative weight, so that at the start every frame is written unless no unit of the controller is active (systems.md
-    6.4, point 4: dead memory).
+    Sizes and dropout are not in the paper; their defaults are ours. ``decision`` starts with no
+    negative weight, so that at the start every frame is written unless no unit of the controller is active (a memory
+    that is never written learns nothing).
 
     Args:
         num_classes: K.
@@ -40,7 +41,7 @@ class MemoryNetwork(nn.Module):
         controller: width of the controller.
         threshold: thr in equation 9; 0.5 in the paper.
         empty_memory: what stands in for the memory of a clip of which nothing was written, which the paper leaves
-            open: ``mean``, as if all steps had been written (default of systems.md 6.4), or ``best``, as if the step
+            open: ``mean``, as if all steps had been written (our default), or ``best``, as if the step
             with the largest probability had been.
         dropout: share of the video's feature dropped before the linear layer; TSN's 0.8 for rgb, 0.7 for flow.
     """
@@ -87,9 +88,9 @@ class MemoryNetwork(nn.Module):
         """
         if mask is not None:
             lengths_of(mask)
-        x = features if self.backbone is None else frame_features(self.backbone, features)
+        x = without_padding(features, mask) if self.backbone is None else frame_features(self.backbone, features, mask)
         items = self.write(x)  # (N, T, memory_dim)
-        dtype = torch.promote_types(items.dtype, torch.float32)  # of sums, under autocast too
+        dtype = at_least_float32(items)  # of sums, under autocast too
         valid = x.new_ones(x.shape[:2], dtype=dtype) if mask is None else mask.to(dtype)
         writes, probability = self._decide(x, items, valid)
         embedding = self._read(items, writes, probability, valid)
@@ -129,14 +130,8 @@ class MemoryNetwork(nn.Module):
             stand_in = F.one_hot(probability.argmax(1), probability.shape[1]).to(valid.dtype)
         empty = (writes.sum(1, keepdim=True) == 0).to(valid.dtype)
         weights = writes + empty * stand_in
-        return torch.einsum("nt,ntd->nd", weights / weights.sum(1, keepdim=True), items)
-
-
-def lstm_step(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Return h and c ``(N, hidden)`` from the four sums of PyTorch's order, i, f, g, o, in ``(N, 4 * hidden)``."""
-    i, f, g, o = gates.chunk(4, 1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+        # Divided last: ones and noughts are exact in any type, their share of a sum is not.
+        return torch.einsum("nt,ntd->nd", weights, items) / weights.sum(1, keepdim=True)
 
 
 def straight_through(q: Tensor, threshold: float) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from models.conv_lstm import first_state, steps_of
 from models.initial_state import InitialState
 from models.initial_weights import InitialWeights, draw_
 from models.lstm_cell import lstm_cell
+from models.masking import without_padding
 from models.output import Output
 from models.time_product import TimeProduct
 
@@ -70,13 +71,13 @@ class MotionALSTM(nn.Module):
         """
         x = steps_of(features["rgb"], mask)  # (T, N, H, W, C)
         positions = x.flatten(2, 3)  # (T, N, P, C)
-        motion = features["flow"].transpose(0, 1)  # (T, N, D)
-        motion = motion if mask is None else motion.masked_fill(~mask.t()[..., None], 0)
+        motion = without_padding(features["flow"], mask).transpose(0, 1)  # (T, N, D)
         seen = self.attention.features(positions)
         from_motion = TimeProduct(self.motion_gates.input_weight, self.motion_gates.bias)(motion)
-        both = TimeProduct(torch.cat([self.motion_gates.hidden_weight, self.top_weight], 1))
-        from_input = TimeProduct(torch.cat([self.gates.input_weight, self.gates.hidden_weight], 1), self.gates.bias)
-        attend_state = TimeProduct(self.attention.hidden_weight)
+        both = TimeProduct(torch.cat([self.motion_gates.hidden_weight, self.top_weight], 1), steps=len(x))
+        top_weight = torch.cat([self.gates.input_weight, self.gates.hidden_weight], 1)
+        from_input = TimeProduct(top_weight, self.gates.bias, steps=len(x))
+        attend_state = TimeProduct(self.attention.hidden_weight, steps=len(x))
         h, c = first_state(self.initial, positions.mean(2), mask, self.hidden)
         motion_h, motion_c = first_state(self.motion_initial, motion, mask, self.hidden)
         states, maps = [], []
@@ -87,6 +88,5 @@ class MotionALSTM(nn.Module):
             h, c = lstm_cell(from_input(attended), c)
             states.append(h)
             maps.append(shares)
-        logits = self.classifier(torch.stack(states, 1))
-        logits = logits if mask is None else logits.masked_fill(~mask[..., None], 0)
+        logits = without_padding(self.classifier(torch.stack(states, 1)), mask)
         return Output(logits, attention=attention_maps(maps, x, mask))

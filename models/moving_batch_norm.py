@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.masking import without_padding
+
 MOMENTUM = 0.001  # 003's "very small momentum (e.g. 0.001, 0.0005)"
 
 
@@ -40,7 +42,11 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
         self.activation = nn.Identity() if activation is None else activation
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - the library's name
-        """Normalise ``input (N, C, H, W)``; ``mask (N,)`` is True where a sample counts for the statistics."""
+        """Normalise ``input (N, C, H, W)``.
+
+        ``mask (N,)`` is True where a sample counts for the statistics; other samples are taken for zeros.
+        """
+        input = without_padding(input, mask)  # noqa: A001 - the library's name
         # The backward pass reads these figures, and the update below writes them in place.
         mean, var = self.running_mean.clone(), self.running_var.clone()
         out = F.batch_norm(input, mean, var, self.weight, self.bias, training=False, eps=self.eps)
@@ -49,17 +55,18 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
         activated: Tensor = self.activation(out)
         return activated
 
-    def scale_and_shift(self, input: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
-        """Return what ``forward`` multiplies each channel by and then adds, both ``(C,)``; in training the same update.
+    def mean_and_scale(self, input: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
+        """Return what ``forward`` takes from each channel and multiplies it by before it adds ``bias``, both ``(C,)``.
 
-        A layer that multiplies next takes both into its weight and bias: as they are no function of the batch, the
-        gradient of this norm then costs no product, whereas through its output it costs one of the layer's size.
+        In training the moving figures are updated as by ``forward``. A layer that multiplies next takes scale and bias
+        into its own weight and bias: as they are no function of the batch, the gradient of this norm then costs no
+        product, whereas through its output it costs one of the layer's size.
         """
+        mean = self.running_mean.clone()  # the update writes in place
         scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean.clone() * scale  # the update writes in place
         if self.training:
             self._update(input.detach(), mask)
-        return scale, shift
+        return mean, scale
 
     @torch.no_grad()
     def _update(self, x: Tensor, mask: Tensor | None) -> None:
@@ -71,10 +78,9 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
             mean = x.mean((0, 2, 3))
             squares = (x - mean[:, None, None]).square().sum((0, 2, 3))
         else:
-            valid = mask.to(x.dtype)[:, None, None, None]
-            count = valid.sum() * positions
-            mean = (x * valid).sum((0, 2, 3)) / count
-            squares = ((x - mean[:, None, None]).square() * valid).sum((0, 2, 3))
+            count = mask.sum().to(x.dtype) * positions
+            mean = without_padding(x, mask).sum((0, 2, 3)) / count
+            squares = without_padding((x - mean[:, None, None]).square(), mask).sum((0, 2, 3))
         var = torch.where(count > 1, squares / (count - 1).clamp(min=1), self.running_var)
         self.running_mean.lerp_(mean, self.step_share)
         self.running_var.lerp_(var, self.step_share)

@@ -1,4 +1,4 @@
-"""Pooling over time and one linear layer: the order-blind baselines of 001, Tables 3 and 7."""
+"""Pooling over time and one linear layer: the order-blind baselines of 001 (sec. 4.2, Tables 3 and 7)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def mean_pooling(
     dropout: float = 0.0,
     batch_norm: bool | BatchNorms = True,
 ) -> nn.Module:
-    """Mean over time, then one linear layer (the two-stream baseline of 001, Table 3)."""
+    """Mean over time, then one linear layer ("similarly with max pooling": 001, sec. 4.2)."""
     return TemporalPooling(
         num_classes=num_classes,
         feature_dim=feature_dim,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models.backbones.base import Backbone
 from models.bottleneck import Conv53
-from models.masking import lengths_of, pool
+from models.convnet import frame_features
+from models.masking import lengths_of, pool, without_padding
 from models.moving_batch_norm import MOMENTUM, with_moving_statistics
 from models.output import Output
 from models.relational_module import RelationalModule, per_step
@@ -36,9 +37,9 @@ class RelationalLSTMNetwork(nn.Module):
             middle one in the test; 6, 8, 10 or 12 in Table 2. A part shorter than a step repeats one. None for all.
         hidden: channels of the state; None for C / 2 (section 3).
         embedding: channels of theta and phi; None for those of the state. The paper does not say; as the public
-            non-local networks do (systems.md 5.1).
+            non-local networks do.
         bias: of the embeddings and the 1x1 convolution. The equations have none, the public non-local networks have;
-            default of systems.md 5.1.
+            default ours.
         shared_theta: one theta for both relations of a gate, for the "r" of equation 3 read more narrowly.
         width: inner channels of conv5_3; None for C / 4, as in ResNet.
         momentum: of the moving batch norms, 0.001 or 0.0005 (section 5.2).
@@ -96,7 +97,7 @@ class RelationalLSTMNetwork(nn.Module):
         """
         x, mask = draw_steps(features, self.segments, mask, at_random=self.training)
         if self.backbone is not None:
-            x = per_step(self.backbone(x.flatten(0, 1)), *x.shape[:2])
+            x = frame_features(self.backbone, x, mask)
         parts = []
         if self.local is not None:
             vectors = self.local(x.flatten(0, 1), None if mask is None else mask.flatten())
@@ -123,7 +124,7 @@ class RelationalLSTMNetwork(nn.Module):
 def draw_steps(
     features: Tensor, segments: int | None, mask: Tensor | None, *, at_random: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Take one step of each of S equal parts of every clip (section 5.2), at random or in the middle.
+    """Take one step of each of S equal parts of every clip (section 3), at random or in the middle.
 
     Args:
         features: ``(N, T, ...)``.
@@ -132,12 +133,12 @@ def draw_steps(
         at_random: a random step of each part, else the middle one.
 
     Returns:
-        ``(N, S, ...)`` and no mask, or both arguments as they are.
+        ``(N, S, ...)`` and no mask, or all steps, with zeros where a clip is padded, and their mask.
     """
     lengths = None if mask is None else lengths_of(mask)
     videos, steps = features.shape[:2]
     if segments is None or (lengths is None and steps == segments):
-        return features, mask
+        return without_padding(features, mask), mask
     sizes = torch.full((videos,), steps, device=features.device) if lengths is None else lengths
     part = torch.arange(segments, device=features.device)
     shape = (videos, segments)

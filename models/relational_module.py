@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.masking import at_least_float32, without_padding
 from models.moving_batch_norm import MOMENTUM, MovingBatchNorm2d
+from models.transforms import first_order, transformed
 
+FUSED_KERNELS: tuple[Callable[[], bool], ...] = (
+    torch.backends.cuda.flash_sdp_enabled,
+    torch.backends.cuda.mem_efficient_sdp_enabled,
+    torch.backends.cuda.cudnn_sdp_enabled,
+)
+NO_SECOND_DERIVATIVE = (
+    "relational_lstm: second derivatives (create_graph=True) do not go through fused attention;"
+    " hint: run the forward pass inside torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
+)
 GATES = 4  # i, f, o, g, in this order (equation 3)
 
 
@@ -65,8 +78,9 @@ class RelationalModule(nn.Module):
     def forward(self, maps: Tensor, mask: Tensor | None = None) -> Tensor:
         """Turn ``maps (N, T, C, H, W)`` into the last state after the 1x1 convolution, ``(N, C, H, W)``.
 
-        The last valid step counts where ``mask (N, T)`` is given.
+        The last valid step counts where ``mask (N, T)`` is given, whatever lies in the others.
         """
+        maps = without_padding(maps, mask)
         videos, steps, _, height, width = maps.shape
         embedded = self._embed(maps.flatten(0, 1), None if mask is None else mask.flatten())
         theta, phi, g, *rest = by_gate(embedded, self.input_widths)
@@ -79,22 +93,26 @@ class RelationalModule(nn.Module):
     def _embed(self, maps: Tensor, mask: Tensor | None) -> Tensor:
         """Return the embeddings ``(N T, P, ...)`` of ``maps (N T, C, H, W)`` after batch norm.
 
-        When only the norm's own weights ask for a gradient through it, norm and product are one layer, of weight
-        W scale and bias W shift + b: that saves a third of the work (``scale_and_shift`` says why).
+        When only the norm's own weights ask for a gradient through it, norm and product are one layer on the maps less
+        their mean, of weight W scale and bias W shift + b: that saves a third of the work (``mean_and_scale`` says
+        why). The mean is not folded into the bias: in bfloat16 the difference of the two would lose its digits.
         """
         if maps.requires_grad or not torch.is_grad_enabled():
             embedded: Tensor = self.inputs(self.norm(maps, mask).flatten(2).transpose(1, 2))
             return embedded
-        scale, shift = self.norm.scale_and_shift(maps, mask)
-        with torch.autocast(maps.device.type, enabled=False):  # the mean is subtracted here, in full precision
-            bias = self.inputs.weight @ shift
+        mean, scale = self.norm.mean_and_scale(maps, mask)
+        with torch.autocast(maps.device.type, enabled=False):
+            bias = self.inputs.weight @ self.norm.bias
             bias = bias if self.inputs.bias is None else bias + self.inputs.bias
             weight = self.inputs.weight * scale
-        return F.linear(maps.flatten(2).transpose(1, 2), weight, bias)
+            centred = maps.to(at_least_float32(maps)) - mean[:, None, None]
+        return F.linear(centred.flatten(2).transpose(1, 2), weight, bias)
 
     def _recur(self, from_input: tuple[Tensor, ...], queries: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
         """Run equation 3 over the steps, each ``(N, 4, P, ...)``, and return the last state ``(N, P, hidden)``."""
-        cell = torch.zeros_like(from_input[0][:, 0])  # C_0, not stated; H_0 is zero (section 4)
+        # C_0, not stated; H_0 is zero (section 4). The cell sums over all steps, in float32 under autocast too.
+        first = from_input[0][:, 0]
+        cell = torch.zeros_like(first, dtype=at_least_float32(first))
         state = cell
         for step, (inputs, theta) in enumerate(zip(from_input, queries, strict=True)):
             gates = inputs + relate(theta, *by_gate(self.state(state), self.state_widths))
@@ -119,7 +137,14 @@ def relate(theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
 
     Returns:
         ``(..., P, D)``: for each position of X the mean of ``g`` with weights softmax of theta . phi over Y.
+
+    Raises:
+        RuntimeError: a second derivative is taken through a fused kernel, which has none.
     """
+    if transformed():
+        return (theta @ phi.transpose(-1, -2)).softmax(-1) @ g
+    if not torch.compiler.is_compiling() and any(enabled() for enabled in FUSED_KERNELS):
+        theta, phi, g = (first_order(part, NO_SECOND_DERIVATIVE) for part in (theta, phi, g))
     return F.scaled_dot_product_attention(theta, phi, g, scale=1.0)
 
 

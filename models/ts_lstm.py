@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models.batch_norm import StepBatchNorm
 from models.initial_weights import InitialWeights, draw_all_
-from models.masking import Pooling, lengths_of, pool
+from models.lstm_layer import hidden_states
+from models.masking import Pooling, lengths_of, pool, without_padding
 from models.output import Output
 
 
@@ -77,7 +78,8 @@ class TSLSTM(nn.Module):
             x = self.input_norm(x, valid)
         x = pool(x, self.pooling, valid)  # (N, S, D)
         for layer in self.layers:
-            x, _ = layer(x)
+            assert isinstance(layer, nn.LSTM)
+            x = hidden_states(layer, x)
         return Output(self.classifier(self.dropout(self.norm(x[:, -1]))))
 
 
@@ -90,7 +92,8 @@ def cut(features: Tensor, segments: int, mask: Tensor | None = None) -> tuple[Te
         mask: ``(N, T)`` bool prefix mask, or None where all clips have T steps.
 
     Returns:
-        Segments ``(N, S, M, D)``, M steps in the longest, and their mask ``(N, S, M)``, None where ``mask`` is.
+        Segments ``(N, S, M, D)``, M steps in the longest, with zeros where one is shorter, and their mask
+        ``(N, S, M)``, None where ``mask`` is.
 
     Raises:
         ValueError: if a clip has fewer than S steps.
@@ -110,4 +113,5 @@ def cut(features: Tensor, segments: int, mask: Tensor | None = None) -> tuple[Te
     segment = torch.arange(segments, device=features.device)[None, :, None]
     valid = (step < sizes).expand(-1, segments, -1)
     index = (segment * sizes + step).clamp(max=features.shape[1] - 1)
-    return features[torch.arange(len(features), device=features.device)[:, None, None], index], valid
+    x = features[torch.arange(len(features), device=features.device)[:, None, None], index]
+    return without_padding(x, valid), valid

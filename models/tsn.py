@@ -1,4 +1,4 @@
-"""Temporal Segment Network: snippets of equal parts of a video, one ConvNet, consensus by average (systems.md, 1.6)."""
+"""Temporal Segment Network: snippets of equal parts of a video, one ConvNet, consensus by average."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TSN(nn.Module):
         lengths = None if mask is None else lengths_of(mask)
         if self.training:
             snippets, mask = draw(snippets, self.segments, lengths), None
-        return Output(pool(self.convnet(snippets).logits, "mean", mask))
+        return Output(pool(self.convnet(snippets, mask).logits, "mean", mask))
 
 
 def draw(snippets: Tensor, segments: int, lengths: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ class VideoLSTM(nn.Module):
         feature_shape: C, H, W of both streams' maps, under ``rgb`` and ``flow``: (512, 7, 7) for VGG-16's pool5.
         hidden: channels of both states; 512 in sec. 5.2.
         kernel_size: of the top layer's convolutions; 3 in sec. 5.2.
-        motion_kernel_size: of the bottom layer's: 3 in sec. 5.2, 1 in the released script (systems.md, sec. 4.5).
+        motion_kernel_size: of the bottom layer's: 3 in sec. 5.2, 1 in the released script.
         attention_dim: channels of the attention's 1x1 convolutions; 512 in sec. 5.2.
         initial_state: ``learned`` from the mean maps (the released code) or ``zero``.
         fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
@@ -90,10 +90,10 @@ class VideoLSTM(nn.Module):
         x, motion = steps_of(features["rgb"], mask), steps_of(features["flow"], mask)  # (T, N, H, W, C)
         seen = self.attention.features(x).flatten(2, 3)  # (T, N, P, A)
         from_motion = TimeProduct(self.motion_gates.input_weight, self.motion_gates.bias)(motion)
-        both = TimeProduct(torch.cat([self.motion_gates.hidden_weight, self.top_weight], 1))
-        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias)
+        both = TimeProduct(torch.cat([self.motion_gates.hidden_weight, self.top_weight], 1), steps=len(x))
+        from_state = TimeProduct(self.gates.hidden_weight, self.gates.bias, steps=len(x))
         from_attended = AttendedProduct(self.gates.input_weight, x)
-        attend_state = TimeProduct(self.attention.hidden_weight)
+        attend_state = TimeProduct(self.attention.hidden_weight, steps=len(x))
         h, c = first_state(self.initial, x, mask, self.hidden)
         motion_h, motion_c = first_state(self.motion_initial, motion, mask, self.hidden)
         states, maps = [], []

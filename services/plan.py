@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.datasets.motion_shapes import MotionShapesParams
+from services.errors import InvalidRequest
 from services.specs import (
+    MAX_WEIGHTS_BYTES,
     BackboneSpec,
     ExperimentSpec,
     FinetuneSpec,
@@ -130,7 +133,7 @@ class Plan:
             frames=look.frames if look.snippet is None else None,
             first_seconds=look.first_seconds,
             crop="stretch" if look.crops == "stretch" else "center",
-            # for rgb too: both streams look at the same frames (001, sec. 4.2), unless they look at all
+            # for rgb too: both streams look at the same frames (001, sec. 3.4.1), unless they look at all
             flow_stack=spec.flow.stack if stream == "flow" or look.snippet is None else 0,
             flow=self._on_the_fly if stream == "flow" else None,
             seed=place.seed if not weights and backbone.weights == "none" else None,
@@ -240,7 +243,7 @@ class Plan:
         )
         if flow.algorithm != "raft":
             return params
-        found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest(flow.weights)}
+        found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest("flow.weights", flow.weights)}
         return params.model_copy(update=found)
 
     @property
@@ -249,7 +252,8 @@ class Plan:
 
     def _first_weights(self, backbone: BackboneSpec) -> BackboneParams:
         if backbone.weights not in self.digests:
-            self.digests[backbone.weights] = _file_digest(backbone.weights)
+            field = "backbone" if backbone == self.spec.backbone else "flow_stream.backbone"
+            self.digests[backbone.weights] = _file_digest(f"{field}.weights", backbone.weights)
         found = {"weights": backbone.weights, "digest": self.digests[backbone.weights]}
         return _as_trained(backbone).model_copy(update=found)
 
@@ -265,6 +269,9 @@ def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:
     Args:
         spec: what was submitted.
         index: the registered dataset that ``spec.dataset`` names.
+
+    Raises:
+        InvalidRequest: a file of weights is not where the spec says, or cannot be one.
     """
     return Plan(spec, index).build()
 
@@ -286,11 +293,25 @@ def index_params(
     return IndexParams.model_validate({**found, "generator": made, "exclude": exclude, "splits": splits})
 
 
-def _file_digest(weights: str) -> str | None:
+def _file_digest(field: str, weights: str) -> str | None:
+    """Return the SHA-256 of a file of weights, or None where only the workers may have it.
+
+    A file that is missing from a folder that is there is missed now, not hours later by a stage.
+    """
     if weights in {"none", "imagenet", "default"}:
         return None
+    path = Path(weights)
+    if not path.is_absolute() or "\0" in weights:
+        raise InvalidRequest(field, weights, "an absolute path, or one of the names in the field's description")
     try:
-        with Path(weights).open("rb") as file:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_WEIGHTS_BYTES:
+            raise InvalidRequest(field, weights, f"a regular file of 1 to {MAX_WEIGHTS_BYTES} bytes")
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:  # only the workers may have it; one that has not says so by name
-        return None
+    except FileNotFoundError as error:
+        if path.parent.is_dir():
+            raise InvalidRequest(field, weights, "a file that is there") from error
+    except OSError:  # it may be there for the workers, or open to them; one that cannot read it says so by name
+        pass
+    return None

@@ -18,7 +18,7 @@ from torch import Tensor
 from models.backbones.base import Backbone
 from models.backbones.weights import load_weights
 
-__all__ = ["BACKBONES", "TIMM", "Backbone", "BackboneInfo", "build", "info", "pretrained_weights"]
+__all__ = ["BACKBONES", "TIMM", "Backbone", "BackboneInfo", "build", "info", "pretrained_weights", "require_pretrained"]
 
 TIMM = "timm:"
 _TORCHVISION, _TIMM = "models.backbones.torchvision", "models.backbones.timm"
@@ -128,11 +128,21 @@ def pretrained_weights(name: str) -> Mapping[str, Tensor]:
         ValueError: if no backbone has that name, or its library offers none.
         OSError: if they cannot be fetched.
     """
-    module = _module(name)
-    if name in BACKBONES and not BACKBONES[name].pretrained:
-        raise ValueError(f"backbone weights: got 'imagenet' for {name!r}, allowed: 'none' or a state-dict file")
-    state: Mapping[str, Tensor] = importlib.import_module(module).pretrained_weights(name)
+    require_pretrained(name)
+    state: Mapping[str, Tensor] = importlib.import_module(_module(name)).pretrained_weights(name)
     return state
+
+
+def require_pretrained(name: str) -> None:
+    """Check that a backbone's library offers ImageNet weights, without fetching them.
+
+    Raises:
+        ValueError: if no backbone has that name, or its library offers none.
+    """
+    module = _module(name)
+    offered = BACKBONES[name].pretrained if name in BACKBONES else importlib.import_module(module).has_weights(name)
+    if not offered:
+        raise ValueError(f"backbone weights: got 'imagenet' for {name!r}, allowed: 'none' or a state-dict file")
 
 
 def _module(name: str) -> str:

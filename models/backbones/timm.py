@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 
 PREFIX = "timm:"
-RESNET101_V2 = "resnetv2_101"  # pre-activation, without convolution biases (systems.md, section 5.4, point 6)
+RESNET101_V2 = "resnetv2_101"  # pre-activation, without convolution biases
 RESNET101_V2_PATH = ("stem", "stages.0", "stages.1", "stages.2", *(f"stages.3.blocks.{i}" for i in range(3)), "norm")
 
 
@@ -45,13 +45,10 @@ def pretrained_weights(name: str) -> Mapping[str, Tensor]:
     """Return timm's default weights, fetched once into the cache of Hugging Face's hub.
 
     Raises:
-        ValueError: if timm has no such model, or no weights for it.
+        ValueError: if timm has no such model.
         OSError: if they cannot be fetched.
     """
-    library_name = _library_name(name)
-    if not has_weights(name):
-        raise ValueError(f"backbone weights: got 'imagenet' for {name!r}, allowed: 'none' or a state-dict file")
-    state: Mapping[str, Tensor] = timm.create_model(library_name, pretrained=True).state_dict()
+    state: Mapping[str, Tensor] = timm.create_model(_library_name(name), pretrained=True).state_dict()
     return state
 
 

@@ -1,4 +1,4 @@
-"""ResNet-18, ResNet-101, VGG-16 and GoogLeNet of torchvision, without classifiers (systems.md, section 2)."""
+"""ResNet-18, ResNet-101, VGG-16 and GoogLeNet of torchvision, without classifiers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.backbones.base import Backbone
 
-SHOWN = 3  # differing keys that a message names
+SHOWN = 3  # differing names that a message holds
 WRAPPERS = ("state_dict", "model")  # under which training scripts file a state dict, timm's and TSN's among them
 PREFIXES = ("module.", "base_model.")  # DataParallel's, and that of TSN's networks
 
@@ -18,7 +18,7 @@ def load_weights(backbone: Backbone, state: Mapping[str, Any]) -> None:
     """Copy a library's state dict into a backbone, first convolution and classifier seen to.
 
     Raises:
-        ValueError: if names or shapes differ; the message holds the first that do.
+        ValueError: if names or shapes differ; the message holds the first that do, of the backbone's own names only.
     """
     entries = [backbone.translate(_bare(name), value) for name, value in unwrapped(state).items()]
     given = {name: value for name, value in entries if not name.startswith(backbone.head)}
@@ -54,13 +54,24 @@ def _bare(name: str) -> str:
 
 
 def _differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Say which names are missing, unknown or of another shape, in the network's order."""
+    """Say which names are missing or of another shape, in the network's order, and how many are unknown."""
     # Older files lack the batch counters of batch norm, which no forward pass with a momentum reads.
     missing = [f"{name} is missing" for name in own if name not in given and not name.endswith("num_batches_tracked")]
     shapes = [
-        f"{name} has shape {list(given[name].shape)}, expected {list(value.shape)}"
+        f"{name} has {what} {found}, expected {expected}"
         for name, value in own.items()
-        if name in given and given[name].shape != value.shape
+        if name in given
+        for what, found, expected in _misfits(given[name], value)
     ]
-    unknown = [f"{name} is unknown" for name in given if name not in own]
-    return missing + shapes + unknown
+    unknown = len(given.keys() - own.keys())
+    return missing + shapes + ([f"{unknown} other names are unknown"] if unknown else [])
+
+
+def _misfits(given: Tensor, own: Tensor) -> list[tuple[str, object, object]]:
+    """Say what keeps a tensor from being copied into another: the precision may differ, not shape and kind of type."""
+    found: list[tuple[str, object, object]] = []
+    if given.shape != own.shape:
+        found.append(("shape", list(given.shape), list(own.shape)))
+    elif given.is_floating_point() != own.is_floating_point():
+        found.append(("type", given.dtype, own.dtype))
+    return found

@@ -30,9 +30,13 @@ class Line:
     def __str__(self) -> str:
         return f"{self.file}:{self.number}"
 
-    def quoted(self, text: str) -> str:
-        """Return what the line says for a message; of a linked file nothing, since it may be anybody's secret."""
-        return "words of a linked file" if self.file.is_symlink() else repr(text[:MAX_QUOTED])
+    def wrong(self, found: str, why: str) -> DataError:
+        """Return the error of a line that says ``found``.
+
+        A list that is a link is not quoted: it may lead to a file that is no list, and is not the reader's to see.
+        """
+        quoted = "(not quoted, since the list is a link)" if self.file.is_symlink() else found[:MAX_QUOTED]
+        return DataError(f"{self}: {quoted}{why}")
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def read_lines(file: Path) -> Iterator[tuple[Line, str]]:
     try:
         text = read_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: unreadable: {error}") from error
+        raise DataError(f"{file}: unreadable: no UTF-8 at byte {error.start}") from None
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield Line(file, number), line.strip()
@@ -171,5 +175,5 @@ def refuse_repeats(clips: tuple[ListedClip, ...]) -> None:
     seen: dict[str, Line] = {}
     for clip in clips:
         if clip.path in seen:
-            raise DataError(f"{clip.line}: {clip.path} stands at {seen[clip.path]} already")
+            raise clip.line.wrong(clip.path, f" stands at {seen[clip.path]} already")
         seen[clip.path] = clip.line

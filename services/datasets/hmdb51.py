@@ -62,5 +62,5 @@ def _read_split(folder: Path, number: int, classes: tuple[str, ...]) -> Split:
 def _read_row(line: Line, text: str) -> tuple[str, str]:
     file, code = ("", *text.rsplit(maxsplit=1))[-2:]
     if not file or code not in CODES or "/" in file:
-        raise DataError(f"{line}: got {line.quoted(text)}, allowed: '<clip> <code>' with code 0, 1 or 2")
+        raise line.wrong(f"got {text!r}", ", allowed: '<clip> <code>' with code 0, 1 or 2")
     return file, code

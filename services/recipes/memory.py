@@ -1,6 +1,7 @@
 """Memory-augmented temporal dynamic learning, 000 (arXiv 1904.13080), and TSN, whose training it takes over.
 
-000 counts iterations: at batches of 64, one epoch of UCF101's first split is 149 of them.
+000 has no numbered sections; its numbers stand under "Implementation Details". It counts iterations, and so does TSN's
+released solver: epochs are the nearest number of them, by the first split of a dataset.
 """
 
 from __future__ import annotations
@@ -19,35 +20,45 @@ from services.specs import (
     TrainingSpec,
 )
 
+BATCHES = {("ucf101", 64): 149, ("hmdb51", 64): 56, ("ucf101", 128): 75}
+"""Batches in an epoch by dataset and size, of 9,537 and 3,570 training clips; a last one of one clip joins another."""
+
 
 def ucf101() -> ExperimentSpec:
-    """ResNet-101 and the memory as one (sec. 4.2); snippets, sizes and dropout, left open there, are ours."""
-    return ExperimentSpec(
-        name="memory (000)",
-        dataset="ucf101",
-        model=Memory(threshold=0.5, dropout=0.8),
-        backbone=_backbone("resnet101", snippets=8),
-        flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),  # TSN's stack (systems.md 6.4, point 5)
-        training=_training(1e-3, epochs=121, milestones=(40, 80)),  # 18,000 iterations, / 10 every 6,000
-        flow_stream=FlowStreamSpec(
-            model=Memory(threshold=0.5, dropout=0.7),
-            training=_training(5e-3, epochs=537, milestones=(322, 483)),  # 80,000, / 10 at 48,000 and 72,000
-        ),
-        evaluation=EvaluationSpec(frames=25, crops="ten"),  # sec. 4.2: "the original two-stream" scheme
-        fusion=FusionSpec(method="probabilities"),  # sec. 4.2: the average of the streams
-    )
+    """ResNet-101 and the memory as one; snippets, sizes and dropout, left open by the paper, are ours."""
+    return _memory("ucf101")
 
 
 def hmdb51() -> ExperimentSpec:
-    """The same on HMDB51, for whose iterations the paper has no number."""
-    return ucf101().model_copy(update={"dataset": "hmdb51"})
+    """The same on HMDB51, with as many iterations: the paper gives one number of them."""
+    return _memory("hmdb51")
+
+
+def _memory(dataset: str) -> ExperimentSpec:
+    return ExperimentSpec(
+        name="memory (000)",
+        dataset=dataset,
+        model=Memory(threshold=0.5, dropout=0.8),  # threshold: "Discrete Memory Controller"; dropout: TSN's
+        backbone=_backbone("resnet101", snippets=8),
+        flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),  # TSN's; 000 does not say
+        training=_training(dataset, 1e-3, iterations=18_000, milestones=(6_000, 12_000), batch_size=64, clip_norm=20),
+        flow_stream=FlowStreamSpec(
+            model=Memory(threshold=0.5, dropout=0.7),
+            training=_training(
+                dataset, 5e-3, iterations=80_000, milestones=(48_000, 72_000), batch_size=64, clip_norm=20
+            ),
+        ),
+        # "Comparison with the state-of-the-art": the scheme of two-stream ConvNets, and the average of the streams
+        evaluation=EvaluationSpec(frames=25, crops="ten"),
+        fusion=FusionSpec(method="probabilities"),
+    )
 
 
 def tsn() -> ExperimentSpec:
-    """TSN with three segments by its released code's numbers, on ResNet-101, one rate and decay for all weights.
+    """TSN with three segments by the numbers of its released solvers and code, on ResNet-101.
 
-    Its own backbone is `bn_inception`, whose weights no kept package offers: name a file of them to use it. Epochs are
-    iterations at batches of 128: 1,500 of 3,500 for rgb, 10,000 and 16,000 of 18,000 for flow.
+    Deviations: one rate and decay for all weights, and the backbone. Its own is `bn_inception`, whose weights no kept
+    package offers: name a file of them to use it.
     """
     return ExperimentSpec(
         name="TSN",
@@ -55,11 +66,11 @@ def tsn() -> ExperimentSpec:
         model=TSN(segments=3, dropout=0.8, partial_batch_norm=True),
         backbone=_backbone("resnet101", snippets=3),
         flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),
-        training=TrainingSpec(epochs=47, batch_size=128, milestones=(20,), optimizer=_sgd(1e-3, clip_norm=20)),
+        training=_training("ucf101", 1e-3, iterations=3_500, milestones=(1_500, 3_000), batch_size=128, clip_norm=40),
         flow_stream=FlowStreamSpec(
             model=TSN(segments=3, dropout=0.7, partial_batch_norm=True),
-            training=TrainingSpec(
-                epochs=241, batch_size=128, milestones=(134, 215), optimizer=_sgd(1e-3, clip_norm=20)
+            training=_training(
+                "ucf101", 5e-3, iterations=18_000, milestones=(10_000, 16_000), batch_size=128, clip_norm=20
             ),
         ),
         evaluation=EvaluationSpec(frames=25, crops="ten", average="logits"),
@@ -71,10 +82,14 @@ def _backbone(name: str, snippets: int) -> BackboneSpec:
     return BackboneSpec(name=name, weights="imagenet", finetune=None, end_to_end=EndToEndSpec(snippets=snippets))
 
 
-def _training(rate: float, epochs: int, milestones: tuple[int, ...]) -> TrainingSpec:
-    return TrainingSpec(epochs=epochs, batch_size=64, milestones=milestones, optimizer=_sgd(rate, clip_norm=20))
-
-
-def _sgd(rate: float, clip_norm: float) -> OptimizerSpec:
+def _training(
+    dataset: str, rate: float, *, iterations: int, milestones: tuple[int, ...], batch_size: int, clip_norm: float
+) -> TrainingSpec:
     """Weight decay is TSN's (000 states none)."""
-    return OptimizerSpec(name="sgd", learning_rate=rate, weight_decay=5e-4, clip_norm=clip_norm)
+    batches = BATCHES[dataset, batch_size]
+    return TrainingSpec(
+        epochs=round(iterations / batches),
+        batch_size=batch_size,
+        milestones=tuple(round(step / batches) for step in milestones),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=rate, weight_decay=5e-4, clip_norm=clip_norm),
+    )

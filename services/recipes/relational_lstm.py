@@ -1,4 +1,8 @@
-"""Relational LSTM of 003 (arXiv 1811.07059), with each number's section."""
+"""Relational LSTM of 003 (arXiv 1811.07059), with each number's section.
+
+Deviations: its weights are those of timm's ResNet-101-v2, since the paper does not say whose its own are; how flow is
+computed it does not say either, so that algorithm and bound are TSN's.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +29,25 @@ def ucf101() -> ExperimentSpec:
         backbone=BackboneSpec(
             name="resnet101_v2", weights="imagenet", finetune=None, end_to_end=EndToEndSpec(snippets=8)
         ),
-        flow=FlowSpec(algorithm="tvl1", bound=20, stack=10),
+        flow=FlowSpec(algorithm="tvl1", bound=20, stack=10),  # stack: sec. 4
         training=_training(epochs=50, milestones=(35, 45)),
         flow_stream=FlowStreamSpec(
             model=RelationalLSTM(branches="both", segments=8, momentum=0.001, dropout=0.7),
             training=_training(epochs=60, milestones=(45, 55)),
             from_rgb=True,
         ),
-        evaluation=EvaluationSpec(frames=8, positions=4, crops="five", average="logits"),  # sec. 5.3
-        fusion=FusionSpec(method="logits", rgb=0.45, flow=0.55),  # Table 4
+        evaluation=EvaluationSpec(frames=8, positions=4, crops="five", average="logits"),  # sec. 5.2
+        fusion=FusionSpec(method="logits", rgb=0.45, flow=0.55),  # Table 5, caption
     )
 
 
 def hmdb51() -> ExperimentSpec:
-    """The same on HMDB51, with its weights of the streams (Table 5)."""
+    """The same on HMDB51, with its weights of the streams (Table 5, caption)."""
     changes = {"dataset": "hmdb51", "fusion": FusionSpec(method="logits", rgb=0.33, flow=0.67)}
     return ucf101().model_copy(update=changes)
 
 
 def _training(epochs: int, milestones: tuple[int, ...]) -> TrainingSpec:
+    """Everything from sec. 5.2."""
     optimizer = OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=5e-4)
     return TrainingSpec(epochs=epochs, batch_size=24, milestones=milestones, optimizer=optimizer)

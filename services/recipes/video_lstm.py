@@ -23,8 +23,8 @@ from services.specs import (
 def video_lstm() -> ExperimentSpec:
     """VideoLSTM on rgb, whose attention flow steers, fused by product with ConvALSTM on flow (sec. 5.3, Table 3).
 
-    Which networks the paper fuses is read from its released scripts (systems.md 4.3). Flow is one field, not a stack.
-    The released code assembles the motion network from trained parts and goes on training; this trains it at once.
+    Which networks the paper fuses is read from its released scripts. Flow is one field, not a stack (sec. 5.2). A
+    deviation: the code assembles the motion network from trained parts and goes on training; this trains it at once.
     """
     return ExperimentSpec(
         name="VideoLSTM (002)",
@@ -32,11 +32,11 @@ def video_lstm() -> ExperimentSpec:
         splits=(1,),  # sec. 5.1
         model=VideoLSTM(),
         backbone=_backbone(dropout=0.9),
-        flow=FlowSpec(algorithm="tvl1", bound=20, stack=1),  # sec. 5.2 and code
+        flow=FlowSpec(algorithm="tvl1", bound=20, stack=1),  # sec. 5.2; bound: code
         training=_training(epochs=400),  # code, for networks with motion-based attention
         flow_stream=FlowStreamSpec(model=ConvALSTM(), backbone=_backbone(dropout=0.8), training=_training(epochs=300)),
-        evaluation=EvaluationSpec(frames=25, snippet=30, crops="stretch"),  # sec. 5.2; frames without aspect: code
-        fusion=FusionSpec(method="product"),  # sec. 5.2
+        evaluation=EvaluationSpec(frames=25, snippet=30, crops="stretch"),  # sec. 5.2; without aspect: code
+        fusion=FusionSpec(method="product"),  # sec. 5.3
     )
 
 
@@ -51,12 +51,13 @@ def conv_lstm() -> ExperimentSpec:
 
 
 def alstm() -> ExperimentSpec:
-    """LSTM with soft attention over positions on each stream (Table 1)."""
+    """LSTM with soft attention over positions on each stream (Table 1); dropout 0.5 is the code's, 0.7 in sec. 5.2."""
     return _late("ALSTM (002)", ALSTM(), epochs=200)
 
 
 def lstm() -> ExperimentSpec:
     """LSTM on fc7 of each stream, classified at every step (Table 1)."""
+    # sec. 5.2, but for the dropout, which is the code's: 0.7 in sec. 5.2
     model = LSTM(hidden=(512,), batch_norm=False, predict="steps", fc_dim=1024, dropout=0.5)
     return _late("LSTM (002)", model, epochs=200)
 
@@ -76,7 +77,7 @@ def _late(
 
 
 def _backbone(dropout: float) -> BackboneSpec:
-    """VGG-16, fine-tuned; how is not in the paper, so that schedule and augmentation are 001's.
+    """VGG-16 (sec. 5.2), fine-tuned; how the paper does not say: rate, decay and augmentation are those of 001's code.
 
     ``dropout`` is the code's, after fc7; after fc6, where it has 0.95 for rgb and 0.9 for flow, it is torchvision's.
     """
@@ -84,10 +85,10 @@ def _backbone(dropout: float) -> BackboneSpec:
         name="vgg16",
         weights="imagenet",
         finetune=FinetuneSpec(
-            epochs=30,
+            epochs=30,  # ours
             batch_size=64,
             optimizer=OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=1e-4),
-            milestones=(10, 20),
+            milestones=(10, 20),  # ours
             dropout=dropout,
         ),
     )

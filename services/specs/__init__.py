@@ -9,6 +9,7 @@ training    optimiser, schedule, augmentation
 
 from services.specs.backbone import (
     FEATURES,
+    MAX_WEIGHTS_BYTES,
     PRETRAINED,
     BackboneSpec,
     EndToEndSpec,
@@ -63,6 +64,7 @@ __all__ = [
     "FLOW_DEVICES",
     "FLOW_SHORT_SIDE",
     "LSTM",
+    "MAX_WEIGHTS_BYTES",
     "PRETRAINED",
     "TSLSTM",
     "TSN",

@@ -30,6 +30,8 @@ PRETRAINED = frozenset({"resnet18", "resnet101", "vgg16", "googlenet", "resnet10
 """Backbones of whose library `imagenet` weights come; which models of timm have some, timm knows."""
 BATCH_NORM = frozenset(FEATURES) - {"vgg16"}
 """Backbones with batch norm, for which a step of training needs two samples; what models of timm have, timm knows."""
+MAX_WEIGHTS_BYTES = 2**34
+"""Of a file of weights: 16 GiB, several times those of the largest backbone."""
 TIMM = "timm:"
 TIMM_FEATURES: Mapping[FeatureForm, str] = MappingProxyType({"vector": "pool", "map": "map"})
 NAME_PATTERN = rf"^({'|'.join(FEATURES)}|{TIMM}[A-Za-z0-9._-]+)$"
@@ -54,7 +56,7 @@ class BackboneSpec(Spec):
     """Which of its features the temporal network sees, by name; none takes the first of the form that the network
     asks for: a vector, or a map."""
     weights: Annotated[str, Field(min_length=1, max_length=1000)] = "none"
-    """`none`, `imagenet` (the library's), or the path of a local state-dict file."""
+    """`none`, `imagenet` (the library's), or the absolute path of a state-dict file on the workers."""
     normalization: Normalization = "weights"
     """Of its input: `weights` is what the library asks for its own weights; the others are the released code's of 001,
     002 and TSN, for weights that came from there: blue first for 002 and TSN, y before x in flow for 001."""

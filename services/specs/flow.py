@@ -39,7 +39,7 @@ class FlowSpec(Spec):
     raft: RaftVariant = "large"
     """torchvision's model, for the algorithm `raft`."""
     weights: Annotated[str, Field(min_length=1, max_length=1000)] = "default"
-    """Weights of `raft`: torchvision's `default`, or the path of a local state-dict file."""
+    """Weights of `raft`: torchvision's `default`, or the absolute path of a state-dict file on the workers."""
     quantization: FlowQuantization = "linear"
     """`frame_min_max` scales each field by its own range, as 001's code does."""
     storage: FlowStorage = "stored"

@@ -1,6 +1,6 @@
 """Temporal networks (torch-free): one spec for each kind, with the options that the papers' tables need.
 
-Defaults are the papers', or systems.md's where a paper leaves a number open; ``models/`` says whose each one is.
+Defaults are the papers', or ours where paper and code leave a number open; ``models/`` says whose each one is.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class TSN(Network):
 
 class _Pooling(Network):
     segments: Segments = 1
-    """Parts that are pooled apart (001, Tables 3 and 7)."""
+    """Parts that are pooled apart: TS of 001, Tables 3 and 7."""
     fc_dim: Width | None = None
     """Width of a linear layer before pooling, one for each segment (001, Table 7: FC 512)."""
     dropout: Share = 0.0

@@ -19,7 +19,7 @@ class EvaluationSpec(Spec):
     """The test protocol; its numbers become the protocol tag beside which results are ranked."""
 
     frames: Annotated[int, Field(ge=1, le=1000)] = 25
-    """Equally spaced frames of each clip, for training features and for the test (001, sec. 4.2)."""
+    """Equally spaced frames of each clip, for training features and for the test (001, sec. 3.4.1)."""
     snippet: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Consecutive frames that a network sees at once (002: 30): in training from a random place of a clip, in the test
     from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""

@@ -39,7 +39,7 @@ class TrainingSpec(Spec):
 
 
 class AugmentationSpec(Spec):
-    """Random changes of training frames (001, sec. 4.1): area and aspect crop, flip, colour jitter (rgb only)."""
+    """Random changes of training frames (001, sec. 3.4.1): area and aspect crop, flip, colour jitter (rgb only)."""
 
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -49,7 +49,7 @@ class AugmentationSpec(Spec):
 
 
 class FinetuneSpec(TrainingSpec):
-    """Training of a ConvNet on single frames or flow stacks of one stream (001, sec. 4.2)."""
+    """Training of a ConvNet on single frames or flow stacks of one stream (001, sec. 3.4.1; the rate is its code's)."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
     optimizer: OptimizerSpec = OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=1e-4)

@@ -245,6 +245,14 @@ def test_bad_input_names_field_value_and_what_is_allowed(shared, change, field, 
     assert field in found["detail"]
 
 
+def test_a_missing_file_of_weights_is_missed_at_once(shared, tmp_path):
+    backbone = {"name": "tiny", "weights": str(tmp_path / "weights.pt")}
+    found = problem(shared.post("/experiments", json=SPEC | {"backbone": backbone}), 422)
+    [error] = found["errors"]
+    assert (error["field"], error["value"]) == ("backbone.weights", str(tmp_path / "weights.pt"))
+    assert error["allowed"] == "a file that is there"
+
+
 def test_several_errors_at_once(shared):
     found = problem(shared.post("/experiments", json={"streams": [], "priority": 101}), 422)
     assert [error["field"] for error in found["errors"]] == ["dataset", "streams", "priority"]

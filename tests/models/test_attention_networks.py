@@ -164,7 +164,7 @@ def test_maps_of_two_sizes_are_refused() -> None:
         models.build("video_lstm", num_classes=3, feature_shape={"rgb": MAP, "flow": (2, 2, 2)})
 
 
-COUNTS = [  # systems.md, section 4.1
+COUNTS = [  # by arithmetic over the papers' sizes
     ("alstm", VGG, {}, 3_778_662),
     ("conv_lstm", VGG, {}, 44_671_077),
     ("conv_alstm", VGG, {}, 49_916_006),

@@ -70,7 +70,7 @@ def test_one_step_of_one_video_equals_the_reference(
     agree(network, expected, torch.randn(1, 1, 5, dtype=torch.float64))
 
 
-COUNTS = [  # systems.md, sections 3.1 and 4.1
+COUNTS = [  # by arithmetic over the papers' sizes
     ("lstm", {}, 9_502_309),
     ("lstm", {"batch_norm": False}, 9_493_093),
     # 002's table counts one bias a gate; PyTorch's LSTM has a second of 4 x 512
@@ -90,7 +90,7 @@ def test_parameter_count(counted: Count, kind: str, options: dict[str, Any], exp
     assert counted(kind, options, network) == expected
 
 
-CONVNETS = [  # systems.md, section 2
+CONVNETS = [  # by arithmetic
     ("resnet101", 3, 42_707_109),
     ("resnet101", 10, 42_729_061),
     ("resnet101", 20, 42_760_421),

@@ -1,4 +1,4 @@
-"""The memory network against plain loops over 000, its stated rules, and the counts of systems.md, section 6.1."""
+"""The memory network against plain loops over 000, its stated rules, and parameter counts by arithmetic."""
 
 from collections.abc import Callable
 

@@ -15,7 +15,9 @@ def test_order_of_frames_does_not_matter(kind: str) -> None:
 
 def test_parameters_are_those_of_max_fc_with_one_segment() -> None:
     network = models.build("max_pooling", num_classes=101, feature_dim=4096)
-    assert sum(p.numel() for p in network.parameters()) == 430_181  # systems.md, section 3.1
+    assert (
+        sum(p.numel() for p in network.parameters()) == 430_181
+    )  # 2 x 4096 + 4096 x 101 + 101, and a second batch norm
 
 
 def test_without_batch_norm_a_linear_layer_of_the_mean_is_left() -> None:

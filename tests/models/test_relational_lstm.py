@@ -1,4 +1,4 @@
-"""Relational LSTM against plain loops over 003, its properties, and the counts of systems.md, section 5.1."""
+"""Relational LSTM against plain loops over 003, its properties, and parameter counts by arithmetic."""
 
 import pytest
 import torch
@@ -128,7 +128,7 @@ def test_the_module_is_equivariant_to_permuting_positions() -> None:
 
 
 def test_without_bias_the_first_step_has_no_temporal_term() -> None:
-    """systems.md 5.1: H_0 = 0, so that r_h is exactly nought."""
+    """H_0 = 0 (section 4), so that r_h is exactly nought."""
     module = network(bias=False).relational
     maps = videos(1, 2)
     before = module(maps)

@@ -103,7 +103,7 @@ def test_pools_that_leave_no_step_are_refused() -> None:
         TemporalConvNet(num_classes=3, feature_dim=8, pools=(2, 2, 2, 2, 2))
 
 
-COUNTS = [  # systems.md, section 3.1
+COUNTS = [  # by arithmetic over the papers' sizes
     ({}, 4_302_106),
     ({"fc_dim": 512}, 2_151_706),
     ({"fc_dim": 2048}, 8_602_906),

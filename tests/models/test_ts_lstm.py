@@ -1,4 +1,4 @@
-"""TS-LSTM against plain loops over 001, section 3.2, and the parameter counts of systems.md, section 3.1."""
+"""TS-LSTM against plain loops over 001, section 3.2, and parameter counts by arithmetic."""
 
 import pytest
 import torch

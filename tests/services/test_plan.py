@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import pytest
 
+from services.errors import InvalidRequest
 from services.plan import PlannedStage, index_params, plan
 from services.protocol import protocol
 from services.specs import (
@@ -200,3 +204,43 @@ def test_the_protocol_says_how_a_number_was_measured() -> None:
     expected = "8 frames at 4 positions, 5 crops, logits, last epoch; frames of stack 10"
     assert protocol(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb") == expected
     assert protocol(spec(), "two-stream").endswith("; flow tvl1 +-20, stack 10")
+
+
+WEIGHTS = [
+    ("backbone.weights", {"backbone": {"name": "tiny", "weights": "{path}"}}),
+    ("flow_stream.backbone.weights", {"flow_stream": {"backbone": {"name": "tiny", "weights": "{path}"}}}),
+    ("flow.weights", {"flow": {"algorithm": "raft", "weights": "{path}"}}),
+]
+
+
+def with_weights(changes: dict[str, object], path: object) -> ExperimentSpec:
+    written = json.dumps({"fusion": {"method": "probabilities"}} | changes).replace('"{path}"', json.dumps(str(path)))
+    return spec(**json.loads(written))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("field", "changes"), WEIGHTS)
+def test_a_file_of_weights_that_cannot_be_one_is_missed_at_submission(
+    field: str, changes: dict[str, object], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "nothing")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**40)
+    wrong = [tmp_path / name for name in ("missing.pt", "pipe", "empty", "nowhere", "huge")]
+    for path in (*wrong, tmp_path, "/dev/zero", "weights.pt", "imagnet", "/a\0b"):
+        with pytest.raises(InvalidRequest, match=rf"^{field}: got .*, allowed: ") as caught:
+            plan(with_weights(changes, path), INDEX)
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("field", "changes"), WEIGHTS)
+def test_a_folder_that_only_the_workers_have_is_left_to_them(
+    field: str, changes: dict[str, object], tmp_path: Path
+) -> None:
+    away = plan(with_weights(changes, tmp_path / "away" / "weights.pt"), INDEX)
+    (tmp_path / "weights.pt").write_bytes(b"here")
+    here = plan(with_weights(changes, tmp_path / "weights.pt"), INDEX)
+    assert [stage.label for stage in away] == [stage.label for stage in here]
+    assert hashlib.sha256(b"here").hexdigest() in str([stage.spec for stage in here])

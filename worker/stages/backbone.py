@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from models import backbones
 from models.backbones import Backbone
 from models.backbones.normalization import NORMALIZATIONS
-from models.backbones.weights import load_weights, unwrapped
+from models.backbones.weights import load_weights
 from services.errors import UserError
 from services.specs import Stream
 from services.stages import BackboneParams, EndToEndParams, ExtractParams, FinetuneParams
@@ -27,6 +24,7 @@ from worker.video.frames import STORE_FOLDER, FrameStore
 from worker.video.limits import Limits
 from worker.video.manifest import Manifest
 from worker.video.mapped import Use
+from worker.weights import library_weights, read_state_dict
 
 BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet
 
@@ -51,7 +49,7 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
         if weights is not None:
             load_weights(backbone, weights)
     except ValueError as error:
-        raise UserError(f"backbone.weights: {params.weights}: {error}") from error
+        raise UserError(f"backbone.weights: {params.weights}: {error}; expected those of {params.name}") from error
     return backbone
 
 
@@ -77,24 +75,10 @@ def _first_weights(params: BackboneParams) -> Mapping[str, Tensor] | None:
     if params.weights == "none":
         return None
     if params.weights == "imagenet":
-        try:
+        backbones.require_pretrained(params.name)
+        with library_weights("backbone.weights", f"imagenet weights of {params.name}"):
             return backbones.pretrained_weights(params.name)
-        except OSError as error:  # urllib's URLError is one
-            raise UserError(
-                f"backbone.weights: imagenet weights of {params.name} cannot be fetched: {error}"
-            ) from error
-    return _read_weights(Path(params.weights))
-
-
-def _read_weights(path: Path) -> Mapping[str, Tensor]:
-    try:
-        state = unwrapped(load_file(path) if path.suffix == ".safetensors" else checkpoint.load(path))
-    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"backbone.weights: {path} cannot be read as a state dict: {reason}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"backbone.weights: {path} holds no state dict, which maps names to tensors")
-    return state
+    return read_state_dict(Path(params.weights), "backbone.weights")
 
 
 def frame_source(

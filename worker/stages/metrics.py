@@ -17,7 +17,7 @@ class Metrics:
     Attributes:
         top1: share of clips whose label has the highest score.
         top5: share of clips whose label is among the five highest, or among all where there are fewer classes.
-        mean_class: mean over classes of each one's top-1 accuracy, as TSN reports it (systems.md, section 1.6).
+        mean_class: mean over classes of each one's top-1 accuracy, as TSN's code reports it.
         correct: clips whose label has the highest score.
         clips: number of clips.
         per_class: top-1 accuracy by label, of the classes that have clips.

@@ -19,7 +19,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def clip_probabilities(logits: Tensor) -> Tensor:
-    """Return probabilities ``(n, K)``, the mean over steps where there are some (002, section 4.3)."""
+    """Return probabilities ``(n, K)``, the mean over steps where there are some (002, sec. 5.2)."""
     probabilities = logits.softmax(-1)
     return probabilities.mean(1) if logits.ndim == 3 else probabilities
 

@@ -12,11 +12,11 @@ from services.specs import OptimizerSpec
 
 MOMENTUM = 0.9  # of sgd
 DECAY = 0.9  # of rmsprop's mean square
-RMSPROP_EPSILON = 1e-3  # 002's code has 1e-6 inside the root (systems.md 4.2), PyTorch adds it outside
+RMSPROP_EPSILON = 1e-3  # 002's code has 1e-6 inside the root (its `rmsprop.py`), PyTorch adds it outside
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
-    """Build the optimiser of a spec; weight decay is L2 in the gradient for all three (systems.md, section 3.2)."""
+    """Build the optimiser of a spec; weight decay is L2 in the gradient for all three."""
     rate, decay = spec.learning_rate, spec.weight_decay
     if spec.name == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, weight_decay=decay)

@@ -60,7 +60,7 @@ def stretch(frames: Tensor, size: int = 224) -> Tensor:
 
 
 def five_crops(frames: Tensor, size: int = 224) -> Tensor:
-    """Return the four corners and the centre, (N, 5, C, size, size): 003's test, sec. 5.3."""
+    """Return the four corners and the centre, (N, 5, C, size, size): 003's test, sec. 5.2."""
     height, width = frames.shape[-2:]
     if size > min(height, width):
         raise ValueError(f"size: got {size}, allowed: 1 to {min(height, width)}")

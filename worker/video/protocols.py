@@ -78,7 +78,7 @@ def ticks(num_frames: int, count: int, length: int) -> Indices:
 
 
 def snippet(num_frames: int, rng: np.random.Generator, length: int = 30) -> Indices:
-    """Draw a run of frames: training of 002, sec. 4.2; a shorter clip repeats its last frame, as its code does.
+    """Draw a run of frames: training of 002, sec. 5.2; a shorter clip repeats its last frame, as its code does.
 
     Returns:
         (length,) frame numbers in [0, T - 1], rising by 1 until the clip ends.
@@ -88,7 +88,7 @@ def snippet(num_frames: int, rng: np.random.Generator, length: int = 30) -> Indi
 
 
 def snippets(num_frames: int, count: int = 25, length: int = 30) -> Indices:
-    """Return equally spaced runs of frames: test of 002, sec. 4.3 (its code: ``int(a / 2 + j a)``, ``a = int(...)``).
+    """Return equally spaced runs of frames: test of 002, sec. 5.2 (its code: ``int(a / 2 + j a)``, ``a = int(...)``).
 
     ``a`` is ``(T - length + 1) // count``. Its code divides whole numbers, so that a clip of fewer than ``length + 24``
     frames is read from its beginning 25 times; so is it here.
@@ -102,7 +102,7 @@ def snippets(num_frames: int, count: int = 25, length: int = 30) -> Indices:
 
 
 def segment_positions(num_frames: int, segments: int = 8, positions: int = 4, length: int = 1) -> Indices:
-    """Return groups of starts, one of each segment in a group: test of 003, sec. 5.3 (8 segments x 4 positions).
+    """Return groups of starts, one of each segment in a group: test of 003, sec. 5.2 (8 segments x 4 positions).
 
     Group ``p`` takes the same place, ``(p + 1/2) / positions``, of every segment.
 

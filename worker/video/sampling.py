@@ -13,7 +13,7 @@ Indices = NDArray[np.int64]
 
 
 def spaced_frames(num_frames: int, count: int, stack: int) -> Indices:
-    """Return equally spaced frames whose flow stacks lie inside the clip (001, sec. 4.2: "25 equally spaced").
+    """Return equally spaced frames whose flow stacks lie inside the clip (001, sec. 3.4.1: "sampled equally").
 
     The first and last frame keep a margin of L // 2 for the stack, at most a quarter of the clip when it is short.
     Places between are rounded towards the nearer end, so that the choice is its own mirror image: no half of a clip is
@@ -62,7 +62,7 @@ def random_frame(num_frames: int, rng: np.random.Generator) -> int:
 
 
 def stack_fields(frame: int, stack: int, num_frames: int) -> Indices:
-    """Return the flow fields around a frame: f - 4 to f + 5 for L = 10 (001, sec. 4.2), f alone for L = 1.
+    """Return the flow fields around a frame: f - 4 to f + 5 for L = 10 (001's code), f alone for L = 1.
 
     Fields beyond the ends of the clip are replaced by its first or last field.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from worker.video.resize import resize_bytes
 
 MARGIN = 256 / 224  # 001's code: short side to 256, centre crop of 224
-ASPECT = (3 / 4, 4 / 3)  # 001, sec. 4.1
+ASPECT = (3 / 4, 4 / 3)  # 001, sec. 3.4.1
 CROP_TRIES = 10  # as fb.resnet.torch, on which 001's code is built
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BRIGHTNESS, CONTRAST, SATURATION = range(3)  # what a colour jitter changes
@@ -39,7 +39,7 @@ class Box(NamedTuple):
 
 
 def random_area_box(height: int, width: int, min_area: float, rng: np.random.Generator) -> Box:
-    """Draw a crop of area ``min_area`` to 1 of the frame and aspect 3/4 to 4/3 (001, sec. 4.1).
+    """Draw a crop of area ``min_area`` to 1 of the frame and aspect 3/4 to 4/3 (001, sec. 3.4.1).
 
     After ten draws that do not fit, the largest centred square is taken, as in 001's code.
     """
@@ -190,7 +190,7 @@ class TestTransform(Transform):
 
 
 class TrainTransform(Transform):
-    """Random area and aspect crop, flip, colour jitter, normalisation (001, sec. 4.1).
+    """Random area and aspect crop, flip, colour jitter, normalisation (001, sec. 3.4.1).
 
     Args:
         size: side of the ConvNet's input in pixels.

@@ -63,7 +63,7 @@ def test_published_figures_are_true(name: str) -> None:
     ],
 )
 def test_parameters_with_101_classes(name: str, channels: int, expected: int) -> None:
-    assert count(on_meta(name, channels)) == expected  # systems.md, section 2
+    assert count(on_meta(name, channels)) == expected  # by arithmetic
 
 
 @pytest.mark.parametrize(("name", "expected"), [("resnet101_v2", 44_541_480), ("bn_inception", 11_295_240)])

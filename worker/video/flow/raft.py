@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weigh
 
 from services.errors import UserError
 from services.specs import RaftVariant
+from worker.weights import library_weights, read_state_dict
 
 MULTIPLE, SMALLEST_SIDE = 8, 128  # of both sides: the encoder divides by 8, the four correlation levels by 8 more
 
@@ -51,13 +51,13 @@ class Raft:
 def _load(variant: RaftVariant, weights: str) -> nn.Module:
     build, default = (raft_large, Raft_Large_Weights) if variant == "large" else (raft_small, Raft_Small_Weights)
     network: nn.Module = build(weights=None, progress=False)
-    try:
-        if weights == "default":
+    if weights == "default":
+        with library_weights("flow.weights", f"weights of raft {variant}"):
             state = default.DEFAULT.get_state_dict(progress=False, check_hash=True)
-        else:
-            state = torch.load(Path(weights), map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    except (OSError, EOFError, TypeError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"flow.weights: {weights} cannot be read as weights of raft {variant}: {reason}") from error
+    else:
+        state = read_state_dict(Path(weights), "flow.weights")
+    own = network.state_dict()
+    if state.keys() != own.keys() or any(state[name].shape != value.shape for name, value in own.items()):
+        raise UserError(f"flow.weights: {weights} are weights of another network, expected those of raft {variant}")
+    network.load_state_dict(state)
     return network

@@ -1,0 +1,256 @@
+"""Every number that a recipe states, beside what the paper or its released code says, copied out by hand.
+
+``paper`` quotes the text and names its section; 000 has none but headings. ``code`` is what the paper leaves open and
+its released code, or TSN's solvers, settle; ``ours`` is what neither says, or where we deviate. A number without a row
+here fails: whoever adds one says whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from services.recipes import RECIPES
+from services.recipes.memory import BATCHES
+from worker.training.batches import epoch_batches
+
+Row = tuple[object, str, str]
+"""A value, whose it is, and where it stands."""
+Rows = Mapping[str, Row]
+
+RGB, FLOW = "backbone.finetune.", "flow_stream.backbone.finetune."
+
+
+def finetuned(prefix: str, rows: Rows) -> dict[str, Row]:
+    return {f"{prefix}{path}": row for path, row in rows.items()}
+
+
+TS_LSTM_CONVNET: Rows = {  # 001, sec. 3.4.1
+    "batch_size": (64, "paper", "sec. 3.4.1: The batch sizes for both ConvNets are 64"),
+    "optimizer.weight_decay": (1e-4, "paper", "sec. 3.4.1: The weight decay is set to be 1 x 10^-4"),
+    "augmentation.min_area": (0.08, "paper", "sec. 3.4.1: between 0.08 to 1 of the original image area"),
+    "augmentation.flip": (0.5, "code", "flips half of them, and leaves the sign of flow"),
+    "augmentation.jitter": (0.4, "code", "brightness, contrast and saturation by 0.4"),
+}
+TS_LSTM: Rows = {
+    **finetuned(RGB, TS_LSTM_CONVNET),
+    RGB + "optimizer.learning_rate": (
+        5e-6,
+        "paper",
+        "sec. 3.4.1: spatial-stream ConvNet is initially set to 5 x 10^-6",
+    ),
+    RGB + "epochs": (90, "code", "opts.lua: nEpochs 90"),
+    RGB + "milestones": ([30, 60], "code", "train.lua: every 30 epochs; sec. 3.4.1: when the accuracy is saturated"),
+    **finetuned(FLOW, TS_LSTM_CONVNET),
+    FLOW + "optimizer.learning_rate": (5e-3, "paper", "sec. 3.4.1: temporal-stream ConvNet is set to 5 x 10^-3"),
+    FLOW + "epochs": (30, "ours", ""),
+    FLOW + "milestones": ([10, 20], "code", "train.lua and opts.lua: fixed, every 10 epochs"),
+    "model.segments": (3, "paper", "Table 3: TS 3"),
+    "model.hidden": ([512], "paper", "Table 3: 512"),
+    "flow.bound": (20, "paper", "sec. 3.4.1: thresholded the absolute value of motion magnitude to 20"),
+    "flow.stack": (10, "paper", "sec. 3.1: Stacking 10 optical flow images"),
+    "training.epochs": (100, "code", "100 epochs"),
+    "training.batch_size": (64, "code", "batches of 64"),
+    "training.optimizer.learning_rate": (5e-5, "paper", "sec. 3.4.1: 5 x 10^-5 for Temporal Segment LSTM"),
+    "training.optimizer.clip_value": (5, "code", "clips each element at 5"),
+    "evaluation.frames": (25, "paper", "sec. 3.4.1: use 25 frames for testing"),
+}
+TEMPORAL_INCEPTION: Rows = {
+    path: row for path, row in TS_LSTM.items() if not path.startswith(("model.", "training."))
+} | {
+    "model.kernels": ([5, 7], "paper", "sec. 4.3: kernel sizes of 5 and 7 achieved the best"),
+    "model.fc_dim": (1024, "paper", "sec. 3.3: a 1024-dimension vector"),
+    "training.epochs": (30, "code", "30 epochs"),
+    "training.batch_size": (16, "code", "batches of 16"),
+    "training.milestones": ([10, 20], "code", "every 10 epochs"),
+    "training.optimizer.learning_rate": (1e-4, "paper", "sec. 3.4.1: we use 1 x 10^-4 for learning rate"),
+    "training.optimizer.weight_decay": (0.1, "paper", "sec. 3.4.1: and 1 x 10^-1 for weight decay"),
+}
+VGG: Rows = {
+    "epochs": (30, "ours", ""),
+    "batch_size": (64, "ours", "as 001"),
+    "milestones": ([10, 20], "ours", ""),
+    "optimizer.learning_rate": (5e-4, "ours", "as 001's code"),
+    "optimizer.weight_decay": (1e-4, "ours", "as 001"),
+}
+VIDEO: Rows = {
+    "splits": ([1], "paper", "sec. 5.1: we report results on the first split"),
+    **finetuned(RGB, {**VGG, "dropout": (0.9, "code", "prototxt, fc7 of rgb")}),
+    **finetuned(FLOW, {**VGG, "dropout": (0.8, "code", "prototxt, fc7 of flow")}),
+    "flow.bound": (20, "code", "bound 20; sec. 5.2: linearly rescaling them to [0, 255]"),
+    "flow.stack": (1, "paper", "sec. 5.2: a single optical flow image"),
+    "training.batch_size": (128, "paper", "sec. 5.2: a batch of 128 videos"),
+    "training.optimizer.learning_rate": (1e-3, "paper", "sec. 5.2: a learning rate of 0.001"),
+    "training.checkpoint_epochs": (10, "ours", ""),
+    "evaluation.frames": (25, "paper", "sec. 5.2: 25 equally spaced segments"),
+    "evaluation.snippet": (30, "paper", "sec. 5.2: with size of 30 frames"),
+}
+OWN_FLOW: Rows = {f"flow_stream.{path}": row for path, row in VIDEO.items() if path.startswith("training.")}
+
+
+def trained(epochs: int, flow_epochs: int | None = None) -> Rows:
+    rows = dict(VIDEO) | {"training.epochs": (epochs, "code", "released script")}
+    if flow_epochs is not None:
+        rows |= OWN_FLOW | {"flow_stream.training.epochs": (flow_epochs, "code", "released script")}
+    return rows
+
+
+RELATIONAL_NETWORK: Rows = {
+    "model.segments": (8, "paper", "sec. 5.2: T = 8 segments by default"),
+    "model.momentum": (0.001, "paper", "sec. 5.2: very small momentum (e.g. 0.001, 0.0005)"),
+    "training.batch_size": (24, "paper", "sec. 5.2: batch size to 24 (when T = 8)"),
+    "training.optimizer.learning_rate": (5e-4, "paper", "sec. 5.2: The learning rate starts at 0.0005"),
+    "training.optimizer.weight_decay": (5e-4, "paper", "sec. 5.2: weight decay of 0.0005"),
+}
+RELATIONAL: Rows = {
+    **RELATIONAL_NETWORK,
+    "model.dropout": (0.8, "paper", "sec. 5.2: dropout rate to 0.8"),
+    "training.epochs": (50, "paper", "sec. 5.2: for 50 epochs"),
+    "training.milestones": ([35, 45], "paper", "sec. 5.2: after 35-th epoch and 45-th epoch"),
+    **{f"flow_stream.{path}": row for path, row in RELATIONAL_NETWORK.items()},
+    "flow_stream.model.dropout": (0.7, "paper", "sec. 5.2: dropout rate to 0.7"),
+    "flow_stream.training.epochs": (60, "paper", "sec. 5.2: for 60 epochs"),
+    "flow_stream.training.milestones": ([45, 55], "paper", "sec. 5.2: after 45-th epoch and 55-th epoch"),
+    "backbone.end_to_end.snippets": (8, "paper", "sec. 5.2: T = 8"),
+    "flow.bound": (20, "ours", "TSN's"),
+    "flow.stack": (10, "paper", "sec. 4: sequences of 10 optical flow fields"),
+    "evaluation.frames": (8, "paper", "sec. 5.2: T = 8 segments by default"),
+    "evaluation.positions": (4, "paper", "sec. 5.2: 4 groups by sampling from 4 positions"),
+}
+MEMORY_NETWORK: Rows = {
+    "model.threshold": (0.5, "paper", "Discrete Memory Controller: set to 0.5 in our experiments"),
+    "training.batch_size": (64, "paper", "Implementation Details: The mini-batch size is set to 64"),
+    "training.optimizer.weight_decay": (5e-4, "ours", "TSN's"),
+    "training.optimizer.clip_norm": (20, "paper", "Implementation Details: gradient clipping of 20"),
+}
+MEMORY: Rows = {
+    **MEMORY_NETWORK,
+    "model.dropout": (0.8, "ours", "TSN's"),
+    "training.optimizer.learning_rate": (1e-3, "paper", "Implementation Details: initialized as 0.001"),
+    **{f"flow_stream.{path}": row for path, row in MEMORY_NETWORK.items()},
+    "flow_stream.model.dropout": (0.7, "ours", "TSN's"),
+    "flow_stream.training.optimizer.learning_rate": (5e-3, "paper", "Implementation Details: initialize ... as 0.005"),
+    "backbone.end_to_end.snippets": (8, "ours", ""),
+    "flow.bound": (20, "ours", "TSN's"),
+    "flow.stack": (5, "ours", "TSN's"),
+    "evaluation.frames": (25, "ours", "of the standard two-stream method, which the paper follows without a number"),
+}
+TSN_NETWORK: Rows = {
+    "model.segments": (3, "code", "README: num_segments 3"),
+    "training.batch_size": (128, "code", "README: -b 128"),
+    "training.optimizer.weight_decay": (5e-4, "code", "solvers: weight_decay: 0.0005"),
+}
+TSN: Rows = {
+    **TSN_NETWORK,
+    "model.dropout": (0.8, "code", "README: dropout 0.8"),
+    "training.optimizer.learning_rate": (1e-3, "code", "rgb solver: base_lr: 0.001"),
+    "training.optimizer.clip_norm": (40, "code", "rgb solver: clip_gradients: 40"),
+    **{f"flow_stream.{path}": row for path, row in TSN_NETWORK.items()},
+    "flow_stream.model.dropout": (0.7, "code", "README: dropout 0.7"),
+    "flow_stream.training.optimizer.learning_rate": (5e-3, "code", "flow solver: base_lr: 0.005"),
+    "flow_stream.training.optimizer.clip_norm": (20, "code", "flow solver: clip_gradients: 20"),
+    "backbone.end_to_end.snippets": (3, "code", "README: num_segments 3"),
+    "flow.bound": (20, "code", "bound 20"),
+    "flow.stack": (5, "code", "new_length 5"),
+    "evaluation.frames": (25, "code", "test_segments 25"),
+    "fusion.rgb": (1, "code", "score weights 1"),
+    "fusion.flow": (1.5, "code", "and 1.5"),
+}
+WEIGHTS = {"ucf101": (0.45, 0.55), "hmdb51": (0.33, 0.67)}  # 003, caption of Table 5
+
+
+def relational(dataset: str) -> Rows:
+    rgb, flow = WEIGHTS[dataset]
+    own = {"fusion.rgb": (rgb, "paper", "Table 5, caption"), "fusion.flow": (flow, "paper", "Table 5, caption")}
+    return {**RELATIONAL, **own}
+
+
+TWO_LAYERS: Rows = {"model.hidden": ([512, 512], "paper", "sec. 4.2: two-layer LSTM; Table 3: (512, 512)")}
+TABLE: dict[str, Rows] = {
+    "ts_lstm_ucf101": TS_LSTM,
+    "ts_lstm_hmdb51": {**TS_LSTM, **TWO_LAYERS},
+    "two_stream_ucf101": {path: row for path, row in TS_LSTM.items() if not path.startswith("model.")},
+    "temporal_inception_ucf101": TEMPORAL_INCEPTION,
+    "temporal_inception_hmdb51": TEMPORAL_INCEPTION,
+    "video_lstm_ucf101": trained(400, 300),
+    "conv_alstm_ucf101": trained(300),
+    "conv_lstm_ucf101": trained(200, 300),
+    "alstm_ucf101": trained(200),
+    "lstm_ucf101": {
+        **trained(200),
+        "model.hidden": ([512], "paper", "sec. 5.2: a single layer with 512 hidden units"),
+        "model.fc_dim": (1024, "paper", "sec. 5.2: an output layer which has 1,024 units"),
+        "model.dropout": (0.5, "code", "twice 0.5; sec. 5.2 has a ratio of 0.7"),
+    },
+    "relational_lstm_ucf101": relational("ucf101"),
+    "relational_lstm_hmdb51": relational("hmdb51"),
+    "memory_ucf101": MEMORY,
+    "memory_hmdb51": MEMORY,
+    "tsn_ucf101": TSN,
+}
+ITERATIONS: dict[str, dict[str, tuple[str, int, int, tuple[int, ...], int]]] = {
+    # network: dataset, training clips of split 1, batch, /10 after, end (000, Implementation Details; TSN's solvers)
+    "memory_ucf101": {
+        "training": ("ucf101", 9537, 64, (6_000, 12_000), 18_000),
+        "flow_stream.training": ("ucf101", 9537, 64, (48_000, 72_000), 80_000),
+    },
+    "memory_hmdb51": {
+        "training": ("hmdb51", 3570, 64, (6_000, 12_000), 18_000),
+        "flow_stream.training": ("hmdb51", 3570, 64, (48_000, 72_000), 80_000),
+    },
+    "tsn_ucf101": {
+        "training": ("ucf101", 9537, 128, (1_500, 3_000), 3_500),
+        "flow_stream.training": ("ucf101", 9537, 128, (10_000, 16_000), 18_000),
+    },
+}
+PAPERS = [name for name in RECIPES if not name.startswith("demo")]
+
+
+def numbers(value: Any, path: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from numbers(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, (int, float, list)) and not isinstance(value, bool):
+        yield path, value
+
+
+def stated(name: str) -> dict[str, object]:
+    """The numbers that a recipe states itself."""
+    return dict(numbers(RECIPES[name].spec.model_dump(mode="json", exclude_unset=True)))
+
+
+def counted(name: str) -> set[str]:
+    return {f"{path}.{part}" for path in ITERATIONS.get(name, {}) for part in ("epochs", "milestones")}
+
+
+def test_every_paper_recipe_has_its_table() -> None:
+    assert list(TABLE) == PAPERS
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_numbers_are_those_of_the_paper_or_say_whose_they_are(name: str) -> None:
+    expected = {path: row[0] for path, row in TABLE[name].items()}
+    assert {path: value for path, value in stated(name).items() if path not in counted(name)} == expected
+    assert {row[1] for row in TABLE[name].values()} <= {"paper", "code", "ours"}
+
+
+@pytest.mark.parametrize("name", ITERATIONS)
+def test_epochs_are_the_papers_iterations(name: str) -> None:
+    found = stated(name)
+    for path, (dataset, clips, size, milestones, end) in ITERATIONS[name].items():
+        batches = len(epoch_batches(clips, size, seed=0, epoch=1))
+        assert BATCHES[dataset, size] == batches
+        assert found[f"{path}.batch_size"] == size
+        epochs = [*found[f"{path}.milestones"], found[f"{path}.epochs"]]  # type: ignore[misc]
+        for epoch, iterations in zip(epochs, (*milestones, end), strict=True):
+            assert abs(epoch * batches - iterations) <= batches / 2
+
+
+def test_flow_and_rgb_of_ts_lstm_start_at_rates_of_their_own() -> None:
+    """001, sec. 3.4.1: 5e-6 and 5e-3; its code starts both at 5e-4."""
+    for name in ("ts_lstm_ucf101", "ts_lstm_hmdb51", "two_stream_ucf101", "temporal_inception_ucf101"):
+        backbones = [network.backbones for network in RECIPES[name].spec.networks]
+        rates = {stream: spec.finetune.optimizer.learning_rate for own in backbones for stream, spec in own.items()}
+        assert rates == {"rgb": 5e-6, "flow": 5e-3}
