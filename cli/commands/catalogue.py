@@ -149,7 +149,7 @@ def read_excluded(file: Path, lists: Annotations) -> list[str]:
     try:
         for line, path in read_lines(file):
             if path not in named:
-                raise CommandError(f"--exclude: {line}: got {line.quoted(path)}, allowed: a clip of the lists", INVALID)
+                raise line.wrong(f"got {path!r}", ", allowed: a clip of the lists")  # noqa: TRY301 - as a wrong list
             found.add(path)
         lists.without(found)
     except DataError as error:
