@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,13 @@ class Decoder:
 
     Attributes:
         count: frames that came out so far.
-        order: packet of each frame, once packets carry their numbers as ``pts``; failures then name the frame by it.
+        frame_of: the frame that a packet becomes, once packets carry their numbers as ``pts``; failures then name it.
         turns: counter-clockwise quarter turns that the display matrix asks for, known from the first frame on.
     """
 
     def __init__(self, path: Path, context: Any, threads: int = 1) -> None:
         self.path, self.count, self.turns = path, 0, 0
-        self.order: Sequence[int] | None = None
+        self.frame_of: Callable[[int], int] | None = None
         self._context = context
         self._size: tuple[int, int] | None = None
         context.thread_count = threads
@@ -90,9 +90,9 @@ class Decoder:
 
     def _number(self, carrier: Any | None) -> int:
         """Return the number of the frame that a packet becomes, or that came out."""
-        if self.order is None or carrier is None or carrier.pts is None:
+        if self.frame_of is None or carrier is None or carrier.pts is None:
             return self.count
-        return self.order.index(carrier.pts)
+        return self.frame_of(carrier.pts)
 
     def _quarter_turns(self, frame: av.VideoFrame) -> int:
         # Not frame.side_data: frame and container would keep each other, and with them all of the decoder's memory.

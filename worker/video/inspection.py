@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed
-from worker.video.order import CODECS, structure
+from worker.video.order import CODECS, pictures
 from worker.video.pixels import Converter
 
-READING = 2
+READING = 3
 """Raised when our own code takes another clip for damaged, or reads other frames."""
 DECODER = (
     f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading {READING}"
@@ -133,7 +133,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens) ->
         if not shown:
             raise DecodeFailed(path, 0, "no frames")
         width, height = size if container.turns % 2 == 0 else size[::-1]
-        found = structure(codec, packets)
+        found = pictures(codec, container.stream.codec_context.extradata, packets)
         return ClipInfo(
             frames=container.count,
             fps=container.rate,
@@ -145,7 +145,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens) ->
             interlaced=interlaced,
             timing=_timing(_times(container.format, times, shown)),
             # FFmpeg measures the fields of an interlaced clip's B pictures by the first of them all.
-            paired=found is not None and list(found.order) == shown and not (interlaced and found.b_pictures),
+            paired=found is not None and list(found.shown) == shown and not (interlaced and found.structure.b_pictures),
         )
 
 
