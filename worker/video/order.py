@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import av
 
-from worker.video.jpeg import tables
+from worker.video.jpeg import remarks, tables
 from worker.video.mpeg4 import B_VOP, I_VOP, LASTING, PREFIX, VOP_START, PacketReader, Vop, headers_of
 
 CODECS = ("mpeg4", "mjpeg")
@@ -208,7 +208,7 @@ def structure(codec: str, packets: Sequence[Packet], extradata: bytes | None = N
 
     Returns:
         None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold one picture each, or
-        that need tables of earlier ones.
+        of which some may depend on tables or remarks in earlier ones.
     """
     if codec not in CODECS:
         return None
@@ -216,7 +216,8 @@ def structure(codec: str, packets: Sequence[Packet], extradata: bytes | None = N
 
 
 def _mjpeg(packets: Sequence[Packet]) -> Structure | None:
-    if len({tables(bytes(packet)) for packet in packets}) > 1:
+    contents = map(bytes, packets)
+    if len({(tables(content), remarks(content)) for content in contents}) > 1:
         return None
     return Structure(range(len(packets)), range(len(packets)), frozenset())
 
