@@ -14,11 +14,12 @@ VOL_CODES = range(0x20, 0x30)  # the codes of a layer's header
 GROUP_CODE = 0xB3  # of the header of a group of pictures, which holds a time and two flags
 LASTING = (PREFIX + b"\xb2", PREFIX + b"\xb5")
 """User data and the visual object: what a decoder reads there holds until it reads others, layers or not."""
+PACKER = b"DivX"  # in user data; a number behind it that ends in ``p`` says that packets are packed
 I_VOP, B_VOP = 0b00, 0b10
 EXTENDED_ASPECT = 15
 RECTANGLE, GREY_SHAPE = 0, 3
 VBV_BITS = 79
-WINDOW = 64  # bits of a VOP's header that are looked at
+HEADER_BYTES = 8  # of a picture, at which is looked
 
 
 class Vop(NamedTuple):
@@ -55,35 +56,50 @@ class PacketReader:
     """
 
     def __init__(self, extradata: bytes | None) -> None:
-        self._time_bits = layer_in(extradata or b"").time_bits
+        self._time_bits, self._headers, self._packed = 0, b"", False
+        self._learn(extradata or b"")
 
     def vops(self, content: bytes) -> list[Vop]:
-        """Return the pictures of the next packet, placeholders included."""
+        """Return the pictures of the next packet that FFmpeg's decoder looks at, placeholders included.
+
+        It looks at one, and at others only if the encoder's name in the headers says that packets may hold more.
+        """
         found: list[Vop] = []
         start = content.find(VOP_START)
-        if start > 0:
-            self._time_bits = layer_in(content[:start]).time_bits or self._time_bits
+        if start > 0 and content[:start] != self._headers:
+            self._learn(content[:start])
         while 0 <= start < len(content) - len(VOP_START):
             found.append(self._vop(content, start))
+            if not self._packed:
+                break
             start = content.find(VOP_START, start + len(VOP_START))
         return found
 
+    def _learn(self, headers: bytes) -> None:
+        self._headers = headers
+        self._time_bits = layer_in(headers).time_bits or self._time_bits
+        self._packed = self._packed or PACKER in headers
+
     def _vop(self, content: bytes, start: int) -> Vop:
         first = start + len(VOP_START)
-        window = int.from_bytes(content[first : first + WINDOW // 8].ljust(WINDOW // 8, b"\0"))
-        kind = window >> WINDOW - 2
+        seen = content[first : first + HEADER_BYTES]
+        header, width = int.from_bytes(seen), 8 * len(seen)
+        kind = header >> width - 2
         # Seconds since the last one as ones with a zero behind, marker, part of a second, marker, vop_coded.
-        seconds = WINDOW - 2 - (~window & (1 << WINDOW - 2) - 1).bit_length()
-        behind = WINDOW - (2 + seconds + 1 + 1 + self._time_bits + 1 + 1)
-        if not self._time_bits or behind < 0:
-            return Vop(start, kind, coded=True)
-        fields = window >> behind
-        markers_are_set = fields >> self._time_bits + 2 & fields >> 1 & 1
-        return Vop(start, kind, coded=bool(fields & 1 or not markers_are_set))
+        place = width - 3
+        while place > 0 and header >> place & 1:
+            place -= 1
+        end = place - self._time_bits - 3
+        if not self._time_bits or end < 0:
+            return Vop(start, kind, True)
+        markers = header >> place - 1 & header >> end + 1 & 1
+        return Vop(start, kind, not markers or bool(header >> end & 1))
 
 
 def headers_of(content: bytes, start: int) -> bytes:
     """Return what stands before a picture, but for a group's time, which says nothing of how to decode."""
+    if not start:
+        return b""
     headers = content[:start]
     group = headers.find(PREFIX + bytes([GROUP_CODE]))
     if group < 0:

@@ -5,11 +5,8 @@ pictures. For MPEG-4 part 2 the order follows from the kinds of pictures alone: 
 other one when the next of its like comes. `worker.video.inspection` compares this with what the decoder does, clip by
 clip.
 
-Some of these clips are packed, as DivX began it: a packet holds two pictures, and a placeholder follows later.
-`unpack` gives each packet one picture where it is certain what FFmpeg's decoder does with them. Elsewhere, and wherever
-a clip is read from its beginning, that decoder takes the packets as they are. FFmpeg's own filter,
-``mpeg4_unpack_bframes``, is not used: it takes bytes of a picture for the end of a user data string and overwrites
-them (measured with FFmpeg 8.1.2 on an intra-only clip).
+Some of these clips are packed, with two pictures in a packet: `worker.video.unpack` takes them apart where it can.
+Elsewhere, and wherever a clip is read from its beginning, FFmpeg's decoder takes the packets as they are.
 """
 
 from __future__ import annotations
@@ -17,18 +14,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
-
-import av
+from typing import NamedTuple
 
 from worker.video.jpeg import remarks, tables
-from worker.video.mpeg4 import B_VOP, I_VOP, LASTING, PREFIX, VOP_START, PacketReader, Vop, headers_of
+from worker.video.mpeg4 import B_VOP, I_VOP, LASTING
+from worker.video.unpack import NotCertain, Packet, Picture, unpack
+
+__all__ = ["CODECS", "Packet", "Pictures", "Structure", "pictures", "structure"]
 
 CODECS = ("mpeg4", "mjpeg")
 """By FFmpeg's names, whose bitstreams are read here."""
-
-Packet = Any
-"""PyAV's, generic over streams for its type stubs and not when it runs."""
 
 
 class Structure(NamedTuple):
@@ -87,34 +82,18 @@ class Structure(NamedTuple):
         )
 
 
-class Unpacked(NamedTuple):
-    """The packets of a clip with one picture in each, as a decoder may get them instead of those of the file.
-
-    Attributes:
-        packets: in decoding order; a placeholder is among them only where the decoder reads it.
-        carriers: for each, the packet of the file with which FFmpeg's decoder takes it, numbered from 0.
-    """
-
-    packets: Sequence[Packet]
-    carriers: Sequence[int]
-
-
 class Pictures(NamedTuple):
-    """The pictures of a clip: its unpacked packets, how they hang together, and how they come out of the file's.
+    """The pictures of a clip.
 
     Attributes:
-        packets: see `Unpacked`.
+        packets: of one picture each, as a decoder may get them instead of those of the file.
         structure: of these.
-        shown: for each frame, the packet of the file with which it comes out of FFmpeg's decoder.
+        shown: for each frame, the packet of the file with which it comes out of FFmpeg's decoder, numbered from 0.
     """
 
     packets: Sequence[Packet]
     structure: Structure
     shown: Sequence[int]
-
-
-class NotCertain(Exception):
-    """What FFmpeg's decoder makes of some packets does not follow from what is read here."""
 
 
 def pictures(codec: str, extradata: bytes | None, packets: Sequence[Packet]) -> Pictures | None:
@@ -126,93 +105,34 @@ def pictures(codec: str, extradata: bytes | None, packets: Sequence[Packet]) -> 
         packets: that hold something, as they come out of the file.
 
     Returns:
-        None where it is not certain which packets become which frames; see `unpack` and `structure`.
-    """
-    unpacked = unpack(codec, extradata, packets)
-    found = None if unpacked is None else structure(codec, unpacked.packets, extradata)
-    if unpacked is None or found is None:
-        return None
-    return Pictures(unpacked.packets, found, [unpacked.carriers[place] for place in found.order])
-
-
-def unpack(codec: str, extradata: bytes | None, packets: Sequence[Packet]) -> Unpacked | None:
-    """Give each packet of a packed MPEG-4 clip one picture; other packets stay as they are.
-
-    FFmpeg's decoder keeps the second picture of a packet until the next packet, which it then does not read but for a
-    B picture that may follow. A picture that waits at the end is not shown. Packets without any picture, as encoders
-    write that are late by one, are left out.
-
-    Returns:
-        None where pictures get lost in the decoder, or may get lost.
+        None where it is not certain which packets become which frames, or which frames need which packets.
     """
     if codec != "mpeg4":
-        return Unpacked(packets, range(len(packets)))
-    reader = PacketReader(extradata)
-    taken: list[Packet] = []
-    carriers = array("i")
-    waiting: Packet | None = None
-    moved = False  # a picture waits that was not waiting already
+        found = structure(codec, packets)
+        return None if found is None else Pictures(packets, found, found.order)
     try:
-        for number, packet in enumerate(packets):
-            content = bytes(packet)
-            vops = reader.vops(content)
-            if waiting is None:
-                now, waiting = _parts(packet, content, vops)
-                moved = False
-            else:
-                now, waiting = waiting, _behind(packet, vops)
-                moved = waiting is not None
-            if now is not None:
-                taken.append(now)
-                carriers.append(number)
+        unpacked = unpack(extradata, packets)
     except NotCertain:
         return None
-    return None if moved else Unpacked(taken, carriers)
-
-
-def _parts(packet: Packet, content: bytes, vops: Sequence[Vop]) -> tuple[Packet | None, Packet | None]:
-    """Return the picture that is decoded with a packet, and the one that waits for the next."""
-    if not vops:
-        if PREFIX in content:  # headers alone would not be left out
-            raise NotCertain
-        return None, None
-    if len(vops) == 1:
-        return packet, None
-    first, second = vops[:2]
-    between = content.find(PREFIX, first.start + len(VOP_START), second.start) >= 0
-    if len(vops) > 2 or between or second.kind != B_VOP or not (first.coded and second.coded):
-        raise NotCertain
-    keyframe = packet.is_keyframe
-    now = _part(packet, content[: second.start], keyframe=keyframe)
-    return now, _part(packet, content[second.start :], keyframe=False)
-
-
-def _behind(packet: Packet, vops: Sequence[Vop]) -> Packet | None:
-    """Return what waits in turn when the packet is not read since a picture waited before it."""
-    if not any(vop.coded or vop.kind == B_VOP for vop in vops):
-        return None
-    if len(vops) == 1 and vops[0].coded and vops[0].kind == B_VOP:
-        return packet
-    raise NotCertain
-
-
-def _part(packet: Packet, content: bytes, *, keyframe: bool) -> Packet:
-    part = av.Packet(len(content))  # FFmpeg's own memory: a decoder reads ahead, and its threads free without the GIL
-    part.update(content)
-    part.time_base, part.is_keyframe = packet.time_base, keyframe
-    return part
+    found = _mpeg4(unpacked)
+    shown = array("i", [unpacked[place].carrier for place in found.order])
+    return Pictures([picture.packet for picture in unpacked], found, shown)
 
 
 def structure(codec: str, packets: Sequence[Packet], extradata: bytes | None = None) -> Structure | None:
-    """Return how unpacked packets hang together.
+    """Return how packets hang together that need not be unpacked.
 
     Returns:
         None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold one picture each, or
         of which some may depend on tables or remarks in earlier ones.
     """
-    if codec not in CODECS:
+    if codec == "mjpeg":
+        return _mjpeg(packets)
+    try:
+        unpacked = unpack(extradata, packets) if codec == "mpeg4" else []
+    except NotCertain:
         return None
-    return _mjpeg(packets) if codec == "mjpeg" else _mpeg4(packets, PacketReader(extradata))
+    return _mpeg4(unpacked) if codec == "mpeg4" and len(unpacked) == len(packets) else None
 
 
 def _mjpeg(packets: Sequence[Packet]) -> Structure | None:
@@ -222,35 +142,26 @@ def _mjpeg(packets: Sequence[Packet]) -> Structure | None:
     return Structure(range(len(packets)), range(len(packets)), frozenset())
 
 
-def _mpeg4(packets: Sequence[Packet], reader: PacketReader) -> Structure | None:
+def _mpeg4(unpacked: Sequence[Picture]) -> Structure:
     order: list[int] = []
     entries: list[int] = []
     b_pictures: set[int] = set()
     placeholders: set[int] = set()
-    first, held, same = b"", -1, True
-    for number, packet in enumerate(packets):
-        content = bytes(packet)
-        vops = reader.vops(content)
-        if len(vops) != 1:
-            return None
-        [vop] = vops
-        headers = headers_of(content, vop.start)
-        if number == 0:
-            first = headers
+    first = unpacked[0].headers if unpacked else b""
+    held, same = -1, True
+    for number, (packet, _, (_, kind, coded), headers) in enumerate(unpacked):
         # The headers say how to decode; only where they are repeated is it the same from here on.
-        same = same and (headers == first or not any(code in headers for code in LASTING))
-        if number == 0 or (vop.kind == I_VOP and vop.coded and packet.is_keyframe and same and headers == first):
+        if headers and headers != first:
+            same = same and not any(code in headers for code in LASTING)
+        if number == 0 or (kind == I_VOP and coded and same and headers == first and packet.is_keyframe):
             entries.append(number)
-        if not vop.coded:
+        if not coded:
             placeholders.add(number)
-            continue
-        if vop.kind == B_VOP:
+        elif kind == B_VOP:
             b_pictures.add(number)
             order.append(number)
-            continue
-        if held >= 0:
-            order.append(held)
-        held = number
-    if held >= 0:
-        order.append(held)
+        else:
+            order += [held] * (held >= 0)
+            held = number
+    order += [held] * (held >= 0)
     return Structure(array("i", order), array("i", entries), frozenset(b_pictures), frozenset(placeholders))

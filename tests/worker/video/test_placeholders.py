@@ -84,11 +84,10 @@ def test_packed_clips_of_other_formats_lose_no_frame(tmp_path: Path, suffix: str
     assert assert_as_plain(tmp_path / f"x.{suffix}").frames == 40
 
 
-def test_what_the_decoder_loses_is_not_read_at_random(tmp_path: Path) -> None:
+def test_what_the_decoder_loses_is_lost_in_every_way_of_reading(tmp_path: Path) -> None:
     packets = packed(mpeg4(pictures(40, "bars"), b_pictures=2, marks=XVID), placeholder(3))
     write_packets(tmp_path / "x.avi", packets)  # not marked as packed
-    info = assert_as_plain(tmp_path / "x.avi")
-    assert (info.frames < 40, info.paired) == (True, False)
+    assert assert_as_plain(tmp_path / "x.avi").frames < 40
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "ffv1"])
