@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from worker.video.decoder import DecodeFailed, Decoder, in_words
 from worker.video.extent import declared_bytes
-from worker.video.mpeg4 import layer_in
+from worker.video.mpeg4 import NOTHING, PACKER, layer_in
 
 __all__ = ["Container", "DecodeFailed"]
 
@@ -114,19 +114,27 @@ class Container:
     def demux(self) -> Iterator[Any]:
         """Yield the packets of the video stream; the last is an empty one that flushes the decoder.
 
-        They are those of the file, also where one holds several pictures, or none. Those without a single byte, which
-        FFmpeg would take for the end, are left out.
+        They are those of the file, also where one holds several pictures. Those without a single byte, which FFmpeg
+        would take for the end, are left out, and so are placeholders of MPEG-4 that are no pictures, which it refuses
+        if it does not know the encoder.
 
         Raises:
             DecodeFailed: the file ends early, or cannot be read.
         """
+        is_mpeg4 = self.codec == "mpeg4"
+        may_be_packed = PACKER in (self.stream.codec_context.extradata or b"")
         try:
             for packet in self._file.demux(self.stream):
                 self._count(packet)
                 if packet.is_corrupt:
                     raise DecodeFailed(self.path, self.count, "the file is cut off inside a packet")
-                if packet.size or packet.dts is None:
-                    yield packet
+                if not packet.size and packet.dts is not None:
+                    continue
+                if is_mpeg4 and packet.is_keyframe and not may_be_packed:
+                    may_be_packed = PACKER in bytes(packet)
+                if is_mpeg4 and packet.size == len(NOTHING) and bytes(packet) == NOTHING and not may_be_packed:
+                    continue  # in a packed clip the decoder needs it for the picture that waits
+                yield packet
             self._require_end()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeFailed(self.path, self.count, in_words(error)) from error

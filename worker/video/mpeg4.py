@@ -14,6 +14,7 @@ VOL_CODES = range(0x20, 0x30)  # the codes of a layer's header
 GROUP_CODE = 0xB3  # of the header of a group of pictures, which holds a time and two flags
 LASTING = (PREFIX + b"\xb2", PREFIX + b"\xb5")
 """User data and the visual object: what a decoder reads there holds until it reads others, layers or not."""
+NOTHING = b"\x7f"  # a packet of an encoder that is late by a picture
 PACKER = b"DivX"  # in user data; a number behind it that ends in ``p`` says that packets are packed
 I_VOP, B_VOP = 0b00, 0b10
 EXTENDED_ASPECT = 15

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from tests.worker.video.generated import encode, pictures, plain
+from tests.worker.video.generated import assert_as_plain, encode, pictures, plain
 from worker.video.decode import DecodeFailed, decode_clip, decode_frames
 from worker.video.inspection import probe_clip
 
@@ -300,3 +300,17 @@ def test_colours_that_cannot_be_converted_are_found_by_the_probe(tmp_path: Path,
     for read in (probe_clip, decode_clip, lambda path: decode_frames(path, [0])):
         with pytest.raises(DecodeFailed, match=rf"frame 0: its colours \(yuv420p, matrix {matrix}\) cannot be"):
             read(tmp_path / "x.mp4")
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "ffv1"])
+def test_times_that_repeat_change_no_frame(tmp_path: Path, codec: str) -> None:
+    source, path = tmp_path / "source.mkv", tmp_path / "x.mkv"
+    encode(source, codec, {}, "yuvj420p" if codec == "mjpeg" else "yuv420p", pictures(12, "noise"), range(13))
+    with av.open(str(source)) as clip, av.open(str(path), "w") as container:
+        copy = container.add_stream_from_template(clip.streams.video[0])
+        for number, packet in enumerate(packet for packet in clip.demux(video=0) if packet.size):
+            packet.pts = packet.dts = number // 3 * 40
+            packet.stream = copy
+            container.mux(packet)
+    assert assert_as_plain(path).timing == "unordered"
+    np.testing.assert_array_equal(plain(path), plain(source))

@@ -28,7 +28,7 @@ from tests.worker.video.generated import (
     plain,
     write_packets,
 )
-from worker.video.decode import decode_clip
+from worker.video.decode import FrameReader, decode_clip
 from worker.video.inspection import probe_clip
 
 EMPTY = {"nothing": NOTHING, "not-coded": placeholder(3), "not-coded-and-long": placeholder(3) + bytes(40)}
@@ -67,6 +67,26 @@ def test_a_packed_clip_whose_encoder_was_late_by_a_picture_is_read_at_random(tmp
     write_packets(tmp_path / "x.avi", [packets[0], NOTHING, *packets[1:]])
     info = assert_as_plain(tmp_path / "x.avi")
     assert (info.frames, info.declared, info.paired) == (40, 41, True)
+
+
+@pytest.mark.parametrize("tag", ["XVID", "DIVX", "FMP4"])
+@pytest.mark.parametrize("marks", [b"", XVID, b"\x00\x00\x01\xb2Lavc62.28.102"])
+def test_placeholders_of_encoders_that_ffmpeg_does_not_know_are_left_out(
+    tmp_path: Path, marks: bytes, tag: str
+) -> None:
+    packets = mpeg4(pictures(40, "bars"), marks=marks)
+    write_packets(tmp_path / "x.avi", packets, tag)
+    frames = plain(tmp_path / "x.avi")
+    for number in (21, 5, 5, 1):
+        packets.insert(number, NOTHING)
+    write_packets(tmp_path / "y.avi", packets, tag)
+    info = probe_clip(tmp_path / "y.avi")
+    assert (info.frames, info.declared, info.paired) == (40, 44, True)
+    for threads in (1, 2):
+        np.testing.assert_array_equal(decode_clip(tmp_path / "y.avi", threads=threads), frames)
+        reader = FrameReader(threads=threads)
+        for _ in range(2):
+            np.testing.assert_array_equal(reader.read(tmp_path / "y.avi", [39, 0, 5], paired=True), frames[[39, 0, 5]])
 
 
 def test_a_placeholder_at_the_beginning_is_no_frame(tmp_path: Path) -> None:
