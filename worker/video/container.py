@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from worker.video.decoder import DecodeFailed, Decoder, in_words
 from worker.video.extent import declared_bytes
-from worker.video.mpeg4 import NOTHING, PACKER, layer_in
+from worker.video.mpeg4 import NOTHING, layer_in, takes_nothing
 
 __all__ = ["Container", "DecodeFailed"]
 
@@ -115,14 +115,15 @@ class Container:
         """Yield the packets of the video stream; the last is an empty one that flushes the decoder.
 
         They are those of the file, also where one holds several pictures. Those without a single byte, which FFmpeg
-        would take for the end, are left out, and so are placeholders of MPEG-4 that are no pictures, which it refuses
-        if it does not know the encoder.
+        would take for the end, are left out, and so are placeholders of MPEG-4 that are no pictures where it would
+        refuse them.
 
         Raises:
             DecodeFailed: the file ends early, or cannot be read.
         """
+        context = self.stream.codec_context
         is_mpeg4 = self.codec == "mpeg4"
-        may_be_packed = PACKER in (self.stream.codec_context.extradata or b"")
+        is_known = takes_nothing(str(context.codec_tag), context.extradata or b"")
         try:
             for packet in self._file.demux(self.stream):
                 self._count(packet)
@@ -130,10 +131,10 @@ class Container:
                     raise DecodeFailed(self.path, self.count, "the file is cut off inside a packet")
                 if not packet.size and packet.dts is not None:
                     continue
-                if is_mpeg4 and packet.is_keyframe and not may_be_packed:
-                    may_be_packed = PACKER in bytes(packet)
-                if is_mpeg4 and packet.size == len(NOTHING) and bytes(packet) == NOTHING and not may_be_packed:
-                    continue  # in a packed clip the decoder needs it for the picture that waits
+                if is_mpeg4 and not is_known:
+                    if packet.size == len(NOTHING) and bytes(packet) == NOTHING:
+                        continue
+                    is_known = packet.is_keyframe and takes_nothing("", bytes(packet))
                 yield packet
             self._require_end()
         except (av.FFmpegError, OSError, ValueError) as error:

@@ -15,6 +15,7 @@ GROUP_CODE = 0xB3  # of the header of a group of pictures, which holds a time an
 LASTING = (PREFIX + b"\xb2", PREFIX + b"\xb5")
 """User data and the visual object: what a decoder reads there holds until it reads others, layers or not."""
 NOTHING = b"\x7f"  # a packet of an encoder that is late by a picture
+LATE_ENCODERS, LATE_TAGS = (b"XviD", b"DivX"), ("XVID", "XVIX", "RMP4", "ZMP4", "SIPP", "QMP4")
 PACKER = b"DivX"  # in user data; a number behind it that ends in ``p`` says that packets are packed
 I_VOP, B_VOP = 0b00, 0b10
 EXTENDED_ASPECT = 15
@@ -95,6 +96,15 @@ class PacketReader:
             return Vop(start, kind, True)
         markers = header >> place - 1 & header >> end + 1 & 1
         return Vop(start, kind, not markers or bool(header >> end & 1))
+
+
+def takes_nothing(tag: str, headers: bytes) -> bool:
+    """Tell whether FFmpeg's decoder knows an encoder that writes `NOTHING`, by the codec's tag or its name in headers.
+
+    It then takes such packets for no pictures, and the next one for the picture that waits in a packed clip; else it
+    refuses them.
+    """
+    return tag.upper() in LATE_TAGS or any(encoder in headers for encoder in LATE_ENCODERS)
 
 
 def headers_of(content: bytes, start: int) -> bytes:

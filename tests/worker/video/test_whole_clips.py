@@ -106,9 +106,9 @@ def write(
     steps = draw(st.sampled_from([(1,), (1,), (1,), (1, 1, 4), (3,)]))
     gaps = [draw(st.sampled_from(steps)) for _ in images]
     times = list(accumulate(gaps, initial=draw(st.sampled_from([0, 0, 0, 5]))))
-    muxing = {"movflags": draw(st.sampled_from(flags))} if path.suffix in (".mp4", ".mov") else {}
+    flag = draw(st.sampled_from(flags)) if path.suffix in (".mp4", ".mov") else ""
     try:
-        encode(path, name, options, pixels, images, times, muxing)
+        encode(path, name, options, pixels, images, times, {"movflags": flag} if flag else {})
     except av.FFmpegError as error:  # this encoder has not these options, or this file format not such times
         event(f"{name} in {path.suffix} cannot be written: {error.strerror}")
         reject()
