@@ -35,7 +35,7 @@ from worker.video.container import Container
 from worker.video.crops import stretch
 from worker.video.decode import FrameReader, decode_clip
 from worker.video.inspection import ClipInfo, probe_clip
-from worker.video.order import Packet, structure
+from worker.video.order import Packet, pictures
 from worker.video.protocols import segment_centres, ticks
 
 CLIPS = Path(__file__).parents[2] / "shared/data/clips/UCF-101"
@@ -179,10 +179,11 @@ def floor(jobs: list[Job]) -> tuple[float, float]:
     decoding, resizing = [], []
     for job in jobs:
         with Container(job.path) as container:
-            packets = [packet for packet in container.demux() if packet.size]
-            found, extradata = structure(container.codec, packets), container.stream.codec_context.extradata
-        assert found is not None
-        needed = [packets[place] for run in found.runs(found.order[number] for number in job.frames) for place in run]
+            extradata = container.stream.codec_context.extradata
+            known = pictures(container.codec, extradata, [packet for packet in container.demux() if packet.size])
+        assert known is not None
+        runs = known.structure.runs(known.structure.order[number] for number in job.frames)
+        needed = [known.packets[place] for run in runs for place in run]
         images = np.zeros((len(job.frames), job.info.height, job.info.width, 3), np.uint8)
         decode, resize = partial(bare, job.info.codec, extradata, needed), partial(tensor, images)
         decoding.append(min(spent(decode) for _ in range(ROUNDS)))

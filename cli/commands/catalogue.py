@@ -149,7 +149,7 @@ def read_excluded(file: Path, lists: Annotations) -> list[str]:
     try:
         for line, path in read_lines(file):
             if path not in named:
-                raise line.wrong(f"got {path!r}", ", allowed: a clip of the lists")  # noqa: TRY301 - as a wrong list
+                raise line.wrong(f"got {path!r}", ", allowed: a clip of the lists")
             found.add(path)
         lists.without(found)
     except DataError as error:

@@ -19,9 +19,12 @@ from av.video.stream import VideoStream
 from worker.video.decoder import DecodeFailed, Decoder, Orientation, in_words
 from worker.video.extent import declared_bytes
 from worker.video.limits import LIMITS, Limits
-from worker.video.order import Unpacker
+from worker.video.mpeg4 import NOTHING, layer_in, takes_nothing
 
 __all__ = ["Container", "DecodeFailed"]
+
+WRITTEN_TO_A_PIPE = 1 << 30
+"""What FFmpeg says that an AVI holds whose header it cannot go back to."""
 
 
 class Container:
@@ -53,7 +56,7 @@ class Container:
         try:
             self.stream = self._first_stream()
             self._limits.require_frame(self.path, self.stream.width, self.stream.height)
-            self.decoder = Decoder(self.path, self.stream.codec_context, self._threads, self._limits.options)
+            self.decoder = Decoder(self.path, self.stream.codec_context, self._safe_threads, self._limits.options)
         except DecodeFailed:
             self._file.close()
             raise
@@ -67,6 +70,14 @@ class Container:
         if not streams[0].codec_context:  # its type says that there is one always
             raise DecodeFailed(self.path, 0, "the video stream is of a codec that has no decoder here")
         return streams[0]
+
+    @property
+    def _safe_threads(self) -> int:
+        """How many threads decode as one does: FFmpeg's do not tell each other of the fields in MPEG-4's B pictures."""
+        if self.codec != "mpeg4":
+            return self._threads
+        layer = layer_in(self.stream.codec_context.extradata or b"")
+        return self._threads if layer.time_bits and not layer.interlaced else 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -91,7 +102,8 @@ class Container:
     @property
     def declared(self) -> int:
         """Frames by the header, 0 where it does not say; never believed."""
-        return int(self.stream.frames)
+        frames = int(self.stream.frames)
+        return 0 if self.format == "avi" and frames == WRITTEN_TO_A_PIPE else frames
 
     @property
     def count(self) -> int:
@@ -111,18 +123,28 @@ class Container:
     def demux(self) -> Iterator[Any]:
         """Yield the packets of the video stream; the last is an empty one that flushes the decoder.
 
-        MPEG-4 that packs a B picture behind another picture, as many clips of UCF101 do, comes unpacked.
+        They are those of the file, also where one holds several pictures. Those without a single byte, which FFmpeg
+        would take for the end, are left out, and so are placeholders of MPEG-4 that are no pictures where it would
+        refuse them.
 
         Raises:
             DecodeFailed: the file ends early, or cannot be read.
         """
-        unpacker = Unpacker() if self.codec == "mpeg4" else None
+        context = self.stream.codec_context
+        is_mpeg4 = self.codec == "mpeg4"
+        is_known = takes_nothing(str(context.codec_tag), context.extradata or b"")
         try:
             for packet in self._file.demux(self.stream):
                 self._count(packet)
                 if packet.is_corrupt:
                     raise DecodeFailed(self.path, self.count, "the file is cut off inside a packet")
-                yield packet if unpacker is None or not packet.size else unpacker.next(packet)
+                if not packet.size and packet.dts is not None:
+                    continue
+                if is_mpeg4 and not is_known:
+                    if packet.size == len(NOTHING) and bytes(packet) == NOTHING:
+                        continue
+                    is_known = packet.is_keyframe and takes_nothing("", bytes(packet))
+                yield packet
             self._require_end()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeFailed(self.path, self.count, in_words(error)) from error
@@ -136,13 +158,20 @@ class Container:
 
     def _require_end(self) -> None:
         """Refuse a file whose end is not there."""
+        if self._packets == self.declared:  # what else the file says of its end is then of no matter
+            return
         size, declared = self.path.stat().st_size, declared_bytes(self.format, self.path)
-        complete = 0 < self.declared <= self._packets  # what else the file says of its end is then of no matter
-        if size < declared and not complete:
+        if size < declared:
             raise DecodeFailed(self.path, self.count, f"the file ends after {size} of {declared} bytes")
-        if not declared and self._packets < self.declared:
-            reason = f"the file ends after packet {self._packets} of {self.declared}"
+        if not declared and self._packets < self._listed:
+            reason = f"the file ends after packet {self._packets} of {self._listed}"
             raise DecodeFailed(self.path, self.count, reason)
+
+    @property
+    def _listed(self) -> int:
+        """Packets by the header; of a MOV or MP4 without those that its edit list leaves out."""
+        indexed = len(self.stream.index_entries) if "mp4" in self.format else 0
+        return min(self.declared, indexed) if indexed else self.declared
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yield every frame in order of presentation.

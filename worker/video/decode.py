@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed, Decoder, in_words
 from worker.video.limits import LIMITS, Limits
-from worker.video.order import Packet, Structure, structure
+from worker.video.order import Packet, Structure, pictures
 from worker.video.packets import FileIndex, Stamp
 from worker.video.pixels import CHANNELS, Colour, Converter, shrunk
 from worker.video.threads import side_by_side
@@ -172,11 +172,12 @@ class FrameReader:
         """Look at every packet, and remember them."""
         with Container(path, self._threads, self._limits) as container:
             images.require(container.stream.width, container.stream.height)
-            packets = [packet for packet in container.demux() if packet.size]
-            found = structure(container.codec, packets)
-            if found is None:
+            held = [packet for packet in container.demux() if packet.size]
+            known = pictures(container.codec, container.stream.codec_context.extradata, held)
+            if known is None:
                 reason = "packets and frames no longer pair off, unlike when the clip was indexed"
                 raise DecodeFailed(path, 0, reason)
+            packets, found = known.packets, known.structure
             index = FileIndex.of(container, found, packets) if self._max_clips else None
             if index is None:
                 _side_by_side(lambda: container.decoder, found, packets.__getitem__, images, threads=1)
@@ -266,7 +267,7 @@ def _decode_runs(
     decoder: Decoder, found: Structure, read: Callable[[int], Packet], images: Images, runs: deque[list[int]]
 ) -> None:
     """Take runs from the left until none is left, and fill in their frames."""
-    decoder.order = found.order
+    decoder.frame_of = found.frame_of
     wanted = {found.order[number]: number for number in images.places}
     missing: dict[int, int] = {}
     convert = images.converter()

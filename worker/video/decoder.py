@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ class Decoder:
 
     Attributes:
         count: frames that came out so far.
-        order: packet of each frame, once packets carry their numbers as ``pts``; failures then name the frame by it.
+        frame_of: the frame that a packet becomes, once packets carry their numbers as ``pts``; failures then name it.
         orientation: what the display matrix asks for, known from the first frame on.
     """
 
@@ -74,7 +74,7 @@ class Decoder:
         self, path: Path, context: Any, threads: int = 1, options: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         self.path, self.count, self.orientation = path, 0, UPRIGHT
-        self.order: Sequence[int] | None = None
+        self.frame_of: Callable[[int], int] | None = None
         self._context = context
         self._size: tuple[int, int] | None = None
         context.thread_count = threads
@@ -110,9 +110,9 @@ class Decoder:
 
     def _number(self, carrier: Any | None) -> int:
         """Return the number of the frame that a packet becomes, or that came out."""
-        if self.order is None or carrier is None or carrier.pts is None:
+        if self.frame_of is None or carrier is None or carrier.pts is None:
             return self.count
-        return self.order.index(carrier.pts)
+        return self.frame_of(carrier.pts)
 
     def _orientation(self, frame: av.VideoFrame) -> Orientation:
         # Not frame.side_data: frame and container would keep each other, and with them all of the decoder's memory.

@@ -1,7 +1,7 @@
 """How many bytes a file should have, by the sizes of its outermost parts (torch-free).
 
 FFmpeg takes the end of a Matroska file that was cut short for the end of the clip, since its header counts no frames.
-A MOV or MP4 counts them, also those that its edit list leaves out.
+A MOV or MP4 counts them, also those that its edit list leaves out. An AVI counts also those that its recorder dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from typing import BinaryIO
 
 MAX_BYTES = 8  # of the id or the size of a Matroska element
 
+RIFF_HEAD = 12  # name, size, and the kind of what is inside
+UNKNOWN = (0, 0xFFFFFFFF)  # sizes of a list that its recorder did not come back to
+INDEX_ENTRIES, INDEX_ENTRY = 24, 16  # first byte of the entries of an ``indx`` chunk, bytes of each
+MAX_LISTS = 4096  # of one or two gigabytes each
+
 Bytes = int | None
 """Of the content of a part; None where it does not say, as in a recording that was not finished."""
 
@@ -22,7 +27,9 @@ class NoPart(Exception):
 
 
 def declared_bytes(file_format: str, path: Path) -> int:
-    """Return where the last outermost part of a file ends; 0 where it does not say, or for another format.
+    """Return where the last outermost part of a file ends, and of an AVI its pictures.
+
+    0 where it does not say, or for another format.
 
     Args:
         file_format: FFmpeg's name.
@@ -31,6 +38,9 @@ def declared_bytes(file_format: str, path: Path) -> int:
     Raises:
         OSError: the file cannot be read.
     """
+    if file_format == "avi":
+        with path.open("rb") as file:
+            return _avi(file)
     read = READERS.get(file_format)
     if read is None:
         return 0
@@ -45,6 +55,43 @@ def declared_bytes(file_format: str, path: Path) -> int:
         except NoPart:
             pass
     return end
+
+
+def _avi(file: BinaryIO) -> int:
+    """Return where the last list of pictures ends; 0 where it does not say."""
+    place = riff_end = end = 0
+    while True:
+        file.seek(place)
+        head = file.read(RIFF_HEAD)
+        name, kind = head[:4], head[8:]
+        behind = riff_end and place >= riff_end and name != b"RIFF"
+        if len(head) < RIFF_HEAD or behind or not name[:1].isalnum():  # what follows is no part of the file
+            return end
+        size = int.from_bytes(head[4:8], "little")
+        content = place + 8
+        if name == b"RIFF":
+            riff_end = 0 if size in UNKNOWN else content + size
+        elif name == b"LIST" and kind == b"movi":
+            if size in UNKNOWN:
+                return riff_end
+            end = max(end, content + size)
+        elif name == b"indx":
+            end = max(end, _indexed(file, content))
+        elif name[:2].isdigit():  # a packet: the list is longer than it says
+            return 0
+        inside = name == b"RIFF" or (name == b"LIST" and kind in (b"hdrl", b"strl"))
+        place = place + RIFF_HEAD if inside else content + size + size % 2
+
+
+def _indexed(file: BinaryIO, content: int) -> int:
+    """Return where the last list of packets begins that the index of a large AVI names."""
+    file.seek(content)
+    kind, count = struct.unpack("<3xBI", file.read(8).ljust(8, b"\1"))
+    if kind:  # it names packets, not lists of them
+        return 0
+    file.seek(content + INDEX_ENTRIES)
+    entries = file.read(INDEX_ENTRY * min(count, MAX_LISTS))
+    return max((place for (place,) in struct.iter_unpack("<Q8x", entries[: len(entries) // 16 * 16])), default=0)
 
 
 def _matroska(file: BinaryIO) -> Bytes:

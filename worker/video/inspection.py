@@ -16,10 +16,10 @@ from worker.video.container import Container
 from worker.video.decoder import DecodeFailed
 from worker.video.holdings import holdings
 from worker.video.limits import LIMITS, Limits
-from worker.video.order import CODECS, structure
+from worker.video.order import CODECS, pictures
 from worker.video.pixels import Converter
 
-READING = 2
+READING = 3
 """Raised when our own code takes another clip for damaged, or reads other frames."""
 DECODER = (
     f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading {READING}"
@@ -167,7 +167,8 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens, li
             raise DecodeFailed(path, 0, "no frames")
         orientation = container.orientation
         width, height = size if orientation.turns % 2 == 0 else size[::-1]
-        found = structure(codec, packets) if num_bytes <= PACKET_BYTES else None
+        extradata = container.stream.codec_context.extradata
+        found = pictures(codec, extradata, packets) if num_bytes <= PACKET_BYTES else None
         return ClipInfo(
             frames=container.count,
             fps=container.rate,
@@ -179,7 +180,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens, li
             interlaced=interlaced,
             timing=_timing(_times(container.format, times, shown)),
             # FFmpeg measures the fields of an interlaced clip's B pictures by the first of them all.
-            paired=found is not None and list(found.order) == shown and not (interlaced and found.b_pictures),
+            paired=found is not None and list(found.shown) == shown and not (interlaced and found.structure.b_pictures),
             **holdings(container, first, container.count)._asdict(),
         )
 

@@ -1,17 +1,28 @@
-"""Which tables a JPEG brings along: a picture of a Motion JPEG clip may use those of the pictures before it."""
+"""What a JPEG brings along: a picture of a Motion JPEG clip may depend on what stood in the pictures before it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 QUANTIZATION, HUFFMAN, RESTARTS, SCAN = 0xDB, 0xC4, 0xDD, 0xDA  # ITU-T T.81, table B.1
+APPLICATIONS, COMMENT = range(0xE0, 0xF0), 0xFE
 HUFFMAN_LENGTHS = 16
+REMARK_BYTES = 4  # by which FFmpeg's decoder knows an application, and tells the comments that it follows
 NUMBER = 0x1F  # bits of a table's number, for Huffman with its class
 
 
 def tables(content: bytes) -> frozenset[tuple[int, int]]:
     """Return the tables that a picture defines before its first scan: kind and number of each."""
     return frozenset(_tables(content))
+
+
+def remarks(content: bytes) -> frozenset[tuple[int, bytes]]:
+    """Return marker and first bytes of the comments and the application data before the first scan.
+
+    FFmpeg's decoder follows some of them, such as a comment by which all pictures are upside down, until the clip ends.
+    """
+    segments = _segments(content)
+    return frozenset((kind, body[:REMARK_BYTES]) for kind, body in segments if kind in APPLICATIONS or kind == COMMENT)
 
 
 def _tables(content: bytes) -> Iterator[tuple[int, int]]:

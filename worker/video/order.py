@@ -5,81 +5,47 @@ pictures. For MPEG-4 part 2 the order follows from the kinds of pictures alone: 
 other one when the next of its like comes. `worker.video.inspection` compares this with what the decoder does, clip by
 clip.
 
-Some of these clips are packed, as DivX began it: a packet holds two pictures, and a placeholder follows later.
-FFmpeg's own filter for that, ``mpeg4_unpack_bframes``, is not used: it takes bytes of a picture for the end of a user
-data string and overwrites them (measured with FFmpeg 8.1.2 on an intra-only clip).
+Some of these clips are packed, with two pictures in a packet: `worker.video.unpack` takes them apart where it can.
+Elsewhere, and wherever a clip is read from its beginning, FFmpeg's decoder takes the packets as they are.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import av
+from worker.video.jpeg import remarks, tables
+from worker.video.mpeg4 import B_VOP, I_VOP, LASTING
+from worker.video.unpack import NotCertain, Packet, Picture, unpack
 
-from worker.video.jpeg import tables
+__all__ = ["CODECS", "Packet", "Pictures", "Structure", "pictures", "structure"]
 
-VOP_START = b"\x00\x00\x01\xb6"  # ISO/IEC 14496-2, 6.2.5: vop_start_code, then two bits of vop_coding_type
-I_VOP, B_VOP = 0b00, 0b10
 CODECS = ("mpeg4", "mjpeg")
 """By FFmpeg's names, whose bitstreams are read here."""
-PLACEHOLDER_BYTES = 19  # as FFmpeg has it: a packet up to this size behind a packed one holds no picture
-
-
-Packet = Any
-"""PyAV's, generic over streams for its type stubs and not when it runs."""
-
-
-class Unpacker:
-    """Gives each packet of a packed MPEG-4 stream one picture, in order; other packets pass as they are.
-
-    A picture takes the place of the placeholder that comes later. One at the end without a placeholder has no time of
-    its own, and is not shown, as FFmpeg does not show it.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[Packet] = deque()
-
-    def next(self, packet: Packet) -> Packet:
-        """Return the packet that takes the place of this one."""
-        content = bytes(packet)
-        starts = _vop_starts(content)
-        if not self._waiting and len(starts) < 2:
-            return packet
-        if len(starts) >= 2:
-            cuts = [0, *starts[1:], len(content)]
-            for first, last in pairwise(cuts):
-                self._waiting.append(_part(packet, content[first:last], keyframe=packet.is_keyframe and first == 0))
-        elif len(content) > PLACEHOLDER_BYTES:
-            self._waiting.append(packet)
-        picture = self._waiting.popleft()
-        picture.dts = packet.dts
-        return picture
-
-
-def _part(packet: Packet, content: bytes, *, keyframe: bool) -> Packet:
-    part = av.Packet(len(content))  # FFmpeg's own memory: a decoder reads ahead, and its threads free without the GIL
-    part.update(content)
-    part.time_base, part.is_keyframe = packet.time_base, keyframe
-    return part
 
 
 class Structure(NamedTuple):
     """How a clip's frames hang together.
 
     Attributes:
-        order: the packet of each frame, in the order in which frames are shown: a permutation.
+        order: the packet of each frame, in the order in which frames are shown; each packet once, placeholders never.
         entries: packets from which on decoding may begin, ascending; the first is packet 0.
         b_pictures: packets that no other packet needs.
+        placeholders: packets that become no frame, and that the decoder reads for the times in them.
     """
 
     order: Sequence[int]
     entries: Sequence[int]
     b_pictures: Collection[int]
+    placeholders: Collection[int] = frozenset()
+
+    def frame_of(self, packet: int) -> int:
+        """Return the frame that a packet becomes; for a placeholder, how many frames the packets before it become."""
+        if packet in self.placeholders:
+            return sum(place < packet for place in self.order)
+        return self.order.index(packet)
 
     def runs(self, packets: Iterable[int]) -> list[list[int]]:
         """Return what must be decoded to get the frames of some packets: runs in order, none of which needs another.
@@ -111,59 +77,91 @@ class Structure(NamedTuple):
 
     def _leans_back(self, place: int, entry: int) -> bool:
         """Tell whether a picture is shown before the entry that it follows."""
-        return place > entry and all(between in self.b_pictures for between in range(entry + 1, place + 1))
+        return place > entry and all(
+            between in self.b_pictures or between in self.placeholders for between in range(entry + 1, place + 1)
+        )
 
 
-def structure(codec: str, packets: Sequence[Packet]) -> Structure | None:
-    """Return how the packets of `Container.demux` hang together.
+class Pictures(NamedTuple):
+    """The pictures of a clip.
+
+    Attributes:
+        packets: of one picture each, as a decoder may get them instead of those of the file.
+        structure: of these.
+        shown: for each frame, the packet of the file with which it comes out of FFmpeg's decoder, numbered from 0.
+    """
+
+    packets: Sequence[Packet]
+    structure: Structure
+    shown: Sequence[int]
+
+
+def pictures(codec: str, extradata: bytes | None, packets: Sequence[Packet]) -> Pictures | None:
+    """Return the pictures in all packets of a clip.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+        extradata: of the stream.
+        packets: that hold something, as they come out of the file.
+
+    Returns:
+        None where it is not certain which packets become which frames, or which frames need which packets.
+    """
+    if codec != "mpeg4":
+        found = structure(codec, packets)
+        return None if found is None else Pictures(packets, found, found.order)
+    try:
+        unpacked = unpack(extradata, packets)
+    except NotCertain:
+        return None
+    found = _mpeg4(unpacked)
+    shown = array("i", [unpacked[place].carrier for place in found.order])
+    return Pictures([picture.packet for picture in unpacked], found, shown)
+
+
+def structure(codec: str, packets: Sequence[Packet], extradata: bytes | None = None) -> Structure | None:
+    """Return how packets hang together that need not be unpacked.
 
     Returns:
         None for another codec than MPEG-4 part 2 and Motion JPEG, or for packets that do not hold one picture each, or
-        that need tables of earlier ones.
+        of which some may depend on tables or remarks in earlier ones.
     """
-    if codec not in CODECS:
+    if codec == "mjpeg":
+        return _mjpeg(packets)
+    try:
+        unpacked = unpack(extradata, packets) if codec == "mpeg4" else []
+    except NotCertain:
         return None
-    return _mjpeg(packets) if codec == "mjpeg" else _mpeg4(packets)
+    return _mpeg4(unpacked) if codec == "mpeg4" and len(unpacked) == len(packets) else None
 
 
 def _mjpeg(packets: Sequence[Packet]) -> Structure | None:
-    if len({tables(bytes(packet)) for packet in packets}) > 1:
+    contents = map(bytes, packets)
+    if len({(tables(content), remarks(content)) for content in contents}) > 1:
         return None
     return Structure(range(len(packets)), range(len(packets)), frozenset())
 
 
-def _mpeg4(packets: Sequence[Packet]) -> Structure | None:
+def _mpeg4(unpacked: Sequence[Picture]) -> Structure:
     order: list[int] = []
     entries: list[int] = []
     b_pictures: set[int] = set()
-    headers, held = b"", -1
-    for number, packet in enumerate(packets):
-        content = bytes(packet)
-        start = content.find(VOP_START)
-        if not 0 <= start < len(content) - len(VOP_START):
-            return None
-        kind = content[start + len(VOP_START)] >> 6
-        if kind == B_VOP:
+    placeholders: set[int] = set()
+    first = unpacked[0].headers if unpacked else b""
+    held, same = -1, True
+    for number, (packet, _, (_, kind, coded), headers) in enumerate(unpacked):
+        # The headers say how to decode; only where they are repeated is it the same from here on.
+        if headers and headers != first:
+            same = same and not any(code in headers for code in LASTING)
+        if number == 0 or (kind == I_VOP and coded and same and headers == first and packet.is_keyframe):
+            entries.append(number)
+        if not coded:
+            placeholders.add(number)
+        elif kind == B_VOP:
             b_pictures.add(number)
             order.append(number)
-            continue
-        if number == 0:
-            headers = content[:start]
-        # The headers say how to decode; only where they are repeated is it the same from here on.
-        if number == 0 or (kind == I_VOP and packet.is_keyframe and content[:start] == headers):
-            entries.append(number)
-        if held >= 0:
-            order.append(held)
-        held = number
-    if held >= 0:
-        order.append(held)
-    return Structure(array("i", order), array("i", entries), frozenset(b_pictures))
-
-
-def _vop_starts(content: bytes) -> list[int]:
-    starts = []
-    start = content.find(VOP_START)
-    while 0 <= start < len(content) - 4:
-        starts.append(start)
-        start = content.find(VOP_START, start + 4)
-    return starts
+        else:
+            order += [held] * (held >= 0)
+            held = number
+    order += [held] * (held >= 0)
+    return Structure(array("i", order), array("i", entries), frozenset(b_pictures), frozenset(placeholders))

@@ -91,9 +91,9 @@ class FileIndex(NamedTuple):
             try:
                 content = os.pread(file, size, self.offsets[place])
             except OSError as error:
-                raise DecodeFailed(path, self.structure.order.index(place), in_words(error)) from error
+                raise DecodeFailed(path, self.structure.frame_of(place), in_words(error)) from error
             if len(content) < size:
-                raise DecodeFailed(path, self.structure.order.index(place), f"the file ends inside packet {place}")
+                raise DecodeFailed(path, self.structure.frame_of(place), f"the file ends inside packet {place}")
             packet = av.Packet(size)
             packet.update(content)
             return packet

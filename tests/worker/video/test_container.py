@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from tests.worker.video.generated import assert_as_plain, encode, pictures, plain
 from worker.video.decode import DecodeFailed, decode_clip, decode_frames
 from worker.video.inspection import probe_clip
 
@@ -119,6 +120,134 @@ def test_an_avi_with_empty_packets_holds_the_frames_between_them(tmp_path: Path,
             probe_clip(tmp_path / "x.avi")
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "ffv1", "libx264"])
+@pytest.mark.parametrize(("first", "step"), [(0, 3), (7, 1), (4, 5)])
+def test_an_avi_whose_first_or_last_packets_are_empty_is_whole(
+    tmp_path: Path, codec: str, first: int, step: int
+) -> None:
+    path, images = tmp_path / "x.avi", pictures(6, "noise")
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    encode(path, codec, {}, pixels, images, range(first, first + 7 * step, step))
+    info, frames, content = probe_clip(path), plain(path), path.read_bytes()
+    assert (info.frames, info.declared > 6) == (6, True)
+    np.testing.assert_array_equal(decode_clip(path), frames)
+    start = content.index(b"movi")
+    end = start + int.from_bytes(content[start - 4 : start], "little")
+    for length in np.linspace(start, end - 2, 9).astype(int).tolist():
+        path.write_bytes(content[:length])
+        with pytest.raises(DecodeFailed):
+            probe_clip(path)
+    path.write_bytes(content[:end])  # the index alone is cut off
+    np.testing.assert_array_equal(decode_clip(path), frames)
+
+
+RIGHT, UNKNOWN, NEVER = "right", (0, 0xFFFFFFFF), 1 << 30
+
+
+@pytest.mark.parametrize("count", [RIGHT, 0, FRAMES - 5, FRAMES + 5, NEVER])
+@pytest.mark.parametrize("pictures_size", [RIGHT, *UNKNOWN])
+@pytest.mark.parametrize("file_size", [RIGHT, *UNKNOWN])
+def test_an_avi_is_whole_if_anything_in_it_says_so(
+    tmp_path: Path, file_size: str | int, pictures_size: str | int, count: str | int
+) -> None:
+    path = tmp_path / "x.avi"
+    write(path, "mjpeg")
+    content = bytearray(path.read_bytes())
+    first = content.index(b"movi")
+    end = first + int.from_bytes(content[first - 4 : first], "little")
+    for place, value in ((4, file_size), (first - 4, pictures_size), (content.index(b"strh") + 40, count)):
+        if isinstance(value, int):
+            content[place : place + 4] = value.to_bytes(4, "little")
+    path.write_bytes(content)
+    says_length = RIGHT in (file_size, pictures_size)
+    if says_length or count in (RIGHT, 0, FRAMES - 5, NEVER):
+        assert numbers(path) == list(range(FRAMES))
+    path.write_bytes(content[: (first + end) // 2])
+    if says_length or count in (RIGHT, FRAMES - 5, FRAMES + 5):
+        with pytest.raises(DecodeFailed):
+            probe_clip(path)
+
+
+class Pipe:
+    """A file that cannot go back."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+
+    def write(self, content: bytes) -> int:
+        return self._file.write(content)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "ts", "flv"])
+def test_a_clip_that_was_written_to_a_pipe_is_whole(tmp_path: Path, suffix: str) -> None:
+    path, pipe = tmp_path / f"x.{suffix}", Pipe(tmp_path / f"x.{suffix}")
+    names = {"mkv": "matroska", "ts": "mpegts"}
+    with av.open(pipe, "w", format=names.get(suffix, suffix)) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for number in range(FRAMES):
+            image = np.full((32, 48, 3), 12 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    pipe.close()
+    assert numbers(path) == list(range(FRAMES))
+    assert probe_clip(path).declared == 0
+
+
+def chunk(name: bytes, *contents: bytes) -> bytes:
+    content = b"".join(contents)
+    return name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
+
+
+def movi(place: int, packets: list[bytes]) -> tuple[bytes, int]:
+    """Return a list of pictures for a place in a file, their index at its end, and the place of that index."""
+    parts = [chunk(b"00dc", packet) for packet in packets]
+    starts = [8 + sum(map(len, parts[:number])) for number in range(len(parts))]
+    entries = [struct.pack("<II", start, len(packet)) for start, packet in zip(starts, packets, strict=True)]
+    index = struct.pack("<HBBI4sQ4x", 2, 0, 1, len(parts), b"00dc", place + 12)
+    return chunk(b"LIST", b"movi", *parts, chunk(b"ix00", index, *entries)), place + 12 + sum(map(len, parts))
+
+
+def test_a_large_avi_that_ends_between_two_of_its_lists_is_refused(tmp_path: Path) -> None:
+    path, half = tmp_path / "x.avi", FRAMES // 2
+    write(path, "mjpeg")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content = path.read_bytes()
+    header = bytearray(content[12 : content.index(b"movi") - 8])
+    first, first_index = movi(12 + len(header), packets[:half])
+    end = 12 + len(header) + len(first)
+    second, second_index = movi(end + 12, packets[half:])
+    room = header.index(b"JUNK")  # which FFmpeg leaves for an index of lists
+    header[room : room + 4] = b"indx"
+    entries = [struct.pack("<QII", place, 32 + 8 * half, half) for place in (first_index, second_index)]
+    index = struct.pack("<HBBI4s12x", 4, 0, 0, len(entries), b"00dc") + b"".join(entries)
+    header[room + 8 : room + 8 + len(index)] = index
+    path.write_bytes(chunk(b"RIFF", b"AVI ", header, first) + chunk(b"RIFF", b"AVIX", second))
+    assert numbers(path) == list(range(FRAMES))
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(DecodeFailed, match="frame 10: the file ends after"):
+        probe_clip(path)
+
+
+def test_an_edit_list_in_a_file_without_a_size_is_believed(tmp_path: Path) -> None:
+    path, images = tmp_path / "x.mp4", pictures(20, "noise")
+    encode(path, "mpeg4", {"g": "5"}, "yuv420p", images, range(21), {"movflags": "faststart"})
+    content = bytearray(path.read_bytes())
+    place = content.index(b"elst") + 12
+    struct.pack_into(">I", content, place, struct.unpack_from(">I", content, place)[0] // 2)
+    content[content.index(b"mdat") - 4 : content.index(b"mdat")] = bytes(4)  # it reaches to the end of the file
+    path.write_bytes(content)
+    assert probe_clip(path).frames == 10
+    np.testing.assert_array_equal(decode_clip(path), plain(path))
+    path.write_bytes(content[: content.index(b"mdat") + 1000])
+    with pytest.raises(DecodeFailed):
+        probe_clip(path)
+
+
 def write_with_cover(path: Path, clip: Path | None) -> None:
     """Write a cover, and behind it the pictures of a clip, or a second of silence where there is none."""
     with av.open(str(path), "w") as container:
@@ -171,3 +300,17 @@ def test_colours_that_cannot_be_converted_are_found_by_the_probe(tmp_path: Path,
     for read in (probe_clip, decode_clip, lambda path: decode_frames(path, [0])):
         with pytest.raises(DecodeFailed, match=rf"frame 0: its colours \(yuv420p, matrix {matrix}\) cannot be"):
             read(tmp_path / "x.mp4")
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "ffv1"])
+def test_times_that_repeat_change_no_frame(tmp_path: Path, codec: str) -> None:
+    source, path = tmp_path / "source.mkv", tmp_path / "x.mkv"
+    encode(source, codec, {}, "yuvj420p" if codec == "mjpeg" else "yuv420p", pictures(12, "noise"), range(13))
+    with av.open(str(source)) as clip, av.open(str(path), "w") as container:
+        copy = container.add_stream_from_template(clip.streams.video[0])
+        for number, packet in enumerate(packet for packet in clip.demux(video=0) if packet.size):
+            packet.pts = packet.dts = number // 3 * 40
+            packet.stream = copy
+            container.mux(packet)
+    assert assert_as_plain(path).timing == "unordered"
+    np.testing.assert_array_equal(plain(path), plain(source))

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.worker.video.generated import encode, pictures, plain
 from worker.video.decode import DecodeFailed, FrameReader, decode_clip, decode_frames, iterate_frames
 from worker.video.inspection import probe_clip
 from worker.video.motion_shapes import write_avi
@@ -81,6 +82,14 @@ def test_interlaced_b_pictures_are_not_left_out_since_others_lean_on_the_first(t
     frames = decode_clip(tmp_path / "x.avi")
     for chosen in ([2], [17, 5], list(range(2, 24, 3))):
         np.testing.assert_array_equal(decode_frames(tmp_path / "x.avi", chosen, paired=info.paired), frames[chosen])
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4", "ts"])
+def test_threads_decode_interlaced_b_pictures_as_one_thread_does(tmp_path: Path, suffix: str) -> None:
+    path, options = tmp_path / f"x.{suffix}", {"flags": "+ilme+ildct", "bf": "1", "g": "5", "b_strategy": "0"}
+    encode(path, "mpeg4", options, "yuv420p", pictures(20, "noise", (34, 46)), range(21))
+    for threads in (1, 2, 3):
+        np.testing.assert_array_equal(decode_clip(path, threads=threads), plain(path))
 
 
 def test_a_pairing_that_no_longer_holds_is_refused(tmp_path: Path) -> None:
@@ -213,13 +222,16 @@ def test_memory_is_flat_over_many_opens(numbered: Path) -> None:
 
 @pytest.mark.data
 @needs_clips
-def test_the_header_of_a_genuine_clip_is_not_believed() -> None:
+def test_a_placeholder_of_a_genuine_clip_is_counted_by_the_header_and_is_no_frame() -> None:
     path = SHARED / "UCF-101/YoYo/v_YoYo_g11_c04.avi"
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames == 195
     info = probe_clip(path)
     assert (info.frames, info.declared, info.fps, info.width, info.height) == (194, 195, 25.0, 320, 240)
-    assert not info.paired
+    assert info.paired
+    frames, chosen = plain(path), [0, 112, 113, 114, 115, 193]  # packet 114 holds no picture
+    np.testing.assert_array_equal(decode_clip(path), frames)
+    np.testing.assert_array_equal(decode_frames(path, chosen, paired=True), frames[chosen])
 
 
 @pytest.mark.data

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.worker.video.generated import assert_as_plain
 from worker.video.decode import DecodeFailed, FrameReader, decode_clip
 from worker.video.inspection import probe_clip
 from worker.video.jpeg import HUFFMAN, QUANTIZATION, RESTARTS, tables
@@ -65,6 +66,23 @@ def test_pictures_without_tables_of_their_own_are_read_with_those_before_them(tm
     np.testing.assert_array_equal(frames, decode_clip(tmp_path / "whole.avi"))
     info = probe_clip(path)
     np.testing.assert_array_equal(FrameReader().read(path, [5, 2], paired=info.paired), frames[[5, 2]])
+
+
+@pytest.mark.parametrize("where", [{0}, {3}, set(range(FRAMES))])
+@pytest.mark.parametrize("remark", [b"Intel(R) JPEG Library, version 1,5", b"CS=ITU601", b"a comment"])
+def test_a_comment_that_the_decoder_follows_counts_for_the_pictures_behind_it(
+    tmp_path: Path, remark: bytes, where: set[int]
+) -> None:
+    write_clip(tmp_path / "plain.avi")
+    path = tmp_path / "x.avi"
+    with av.open(str(tmp_path / "plain.avi")) as source, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            content = bytes(packet)
+            said = av.Packet(content[:2] + segment(0xFE, remark + b"\0") * (number in where) + content[2:])
+            said.pts, said.dts, said.time_base, said.stream = packet.pts, packet.dts, packet.time_base, copy
+            target.mux(said)
+    assert assert_as_plain(path).paired == (len(where) == FRAMES)
 
 
 @pytest.mark.parametrize("seed", range(8))
