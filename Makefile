@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test check fix bench lock clean
+.PHONY: help demo up test chaos check fix bench lock clean
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -24,6 +24,9 @@ up: $(READY) ## start the whole stack on this machine and keep it running
 
 test: $(READY) ## run every test with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+chaos: $(READY) ## do harm to a whole fleet while it works, and print what each fault cost
+	$(BIN)/python -m pytest tests/chaos -m chaos -n 0 $(ARGS)
 
 check: $(READY) ## formatting, lint, types, import contracts, spelling, Dockerfile and compose file
 	$(BIN)/ruff format --check .
