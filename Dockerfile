@@ -47,6 +47,8 @@ FROM python:3.11-slim-bookworm AS runtime
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/twostream twostream
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    NO_PROXY=localhost,127.0.0.1,::1,api,mlflow \
+    no_proxy=localhost,127.0.0.1,::1,api,mlflow \
     TWOSTREAM_HOME=/var/lib/twostream
 WORKDIR /var/lib/twostream
 USER 10001
@@ -57,8 +59,7 @@ COPY --from=build-api /opt/venv /opt/venv
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health/ready', timeout=4)"]
-CMD ["python", "-m", "uvicorn", "api.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8080", \
-     "--no-access-log", "--timeout-graceful-shutdown", "10"]
+CMD ["python", "-m", "cli.stack.serve", "api.app:create_app", "0.0.0.0:8080"]
 
 # A worker listens on no port; whether it reports for work is for docker-compose.yml to ask, which knows the API's address.
 FROM runtime AS worker

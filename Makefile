@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test chaos check fix bench lock clean
+.PHONY: help demo up test chaos scale check fix bench lock clean
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -27,6 +27,9 @@ test: $(READY) ## run every test with branch coverage
 
 chaos: $(READY) ## do harm to a whole fleet while it works, and print what each fault cost
 	$(BIN)/python -m pytest tests/chaos -m chaos -n 0 $(ARGS)
+
+scale: $(READY) ## run the stages on as many clips as UCF101 has, and bound the memory of each process
+	$(BIN)/python -m pytest -n 0 -m scale -s tests/worker/scale $(ARGS)
 
 check: $(READY) ## formatting, lint, types, import contracts, spelling, Dockerfile and compose file
 	$(BIN)/ruff format --check .

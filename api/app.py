@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api import cache, catalogue, datasets, experiments, health, keys, leaderboard, problems, queue, stream
+from api.authentication import Reader
 from api.deps import Backend
 from api.limits import BodyLimit
+from api.methods import HeadAndOptions
+from api.origins import HomeOnly
+from api.parameters import KnownParameters
 from api.startup import PlainStartup
-from api.web import assets, pages
+from api.web import assets, documents, pages
 from services import registry
 from services.broker import Broker
 from services.db.engine import Database
@@ -23,7 +30,9 @@ from services.errors import Unavailable
 from services.housekeeping import Housekeeper
 from services.settings import Settings, load
 
-ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, health, pages, assets)
+ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, pages)
+OPEN_ROUTERS = (health, documents, assets)
+"""Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16
 """Requests that work at once; each needs one connection of the database."""
 
@@ -39,25 +48,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Args:
         settings: from the environment when None; needs addresses of Postgres and Redis.
     """
+    settings = settings or load()
     app = FastAPI(
         title="twostream",
         summary="Distributed training of two-stream temporal action-recognition networks",
-        lifespan=_lifespan(settings or load()),
-        docs_url="/docs",
+        lifespan=_lifespan(settings),
+        dependencies=[KnownParameters],
+        docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         responses=problems.RESPONSES,
     )
+    app.docs_url, app.openapi_url = documents.DOCS, documents.OPENAPI  # routes of ours, under the rules of all
+    app.state.open_streams = Counter()
     problems.install(app)
     for module in ROUTERS:
+        app.include_router(module.router, dependencies=[Reader])
+    for module in OPEN_ROUTERS:
         app.include_router(module.router)
     app.add_middleware(BodyLimit)
+    app.add_middleware(HeadAndOptions)
+    app.add_middleware(HomeOnly, settings=settings)
     app.add_middleware(PlainStartup)
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         backend = await run_in_threadpool(connect, settings)
         housekeeper = Housekeeper(settings, backend.database, backend.broker)
@@ -65,7 +83,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         housekeeper.start()
         try:
             with frozen_heap():
-                yield
+                yield {"closing": threading.Event()}  # set by our server, `cli/stack/serve.py`, when it is to stop
         finally:
             await run_in_threadpool(housekeeper.stop)
             await run_in_threadpool(disconnect, backend)
@@ -101,6 +119,7 @@ def connect(settings: Settings) -> Backend:
     try:
         backend.broker.ping()
         backend.database.run(registry.add_generated)
+        backend.database.run(registry.note_lists)
     except Unavailable:
         disconnect(backend)
         raise

@@ -1,17 +1,23 @@
-"""Who writes: bearer tokens beyond loopback, nobody in particular on it."""
+"""Who asks, and what they may: bearer tokens beyond loopback, nobody in particular on it.
+
+401 answers whoever is not known: no token, a wrong one, one that has expired or was revoked. 403 answers whoever is
+known and may not.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import BackendDep, SettingsDep
+from api.deps import Backend, BackendDep, SettingsDep
 from services import api_keys
-from services.api_keys import ADMINISTRATOR, LOCAL, Caller
+from services.api_keys import ADMINISTRATOR, LOCAL, Caller, Scope
 from services.db.engine import Database
 from services.settings import Settings
 
@@ -19,38 +25,54 @@ bearer = HTTPBearer(auto_error=False, description="the administrator's token, or
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-async def _caller(backend: BackendDep, credentials: Credentials) -> Caller:
-    """Return who calls a route that writes, or answer 401."""
-    if backend.settings.api_token is None:
-        return LOCAL
-    if credentials is None:
-        raise _unauthorized("this needs a token: send `Authorization: Bearer <token>`")
-    if _is_administrator(backend.settings, credentials.credentials):
-        return ADMINISTRATOR
-    owner = await run_in_threadpool(_owner_of, backend.database, credentials.credentials)
-    if owner is None:
-        raise _unauthorized("the token is neither the administrator's nor one that was issued")
-    return Caller(owner)
+def _with(scope: Scope) -> Callable[[Backend, HTTPAuthorizationCredentials | None], Awaitable[Caller]]:
+    """Return the dependency of routes that need a scope: it answers 401, 403, or tells the route who calls."""
+
+    async def caller(backend: BackendDep, credentials: Credentials) -> Caller:
+        found = await _identified(backend, credentials.credentials if credentials else None)
+        found.require(scope)
+        return found
+
+    return caller
 
 
-async def _administrator(settings: SettingsDep, credentials: Credentials) -> None:
-    """Answer 403 where no administrator's token is set, and 401 to anyone who does not send it."""
+SubmitterDep = Annotated[Caller, Depends(_with("submit"))]
+DatasetsCallerDep = Annotated[Caller, Depends(_with("datasets"))]
+StewardOnly = Depends(_with("administrator"))
+"""For routes that touch what belongs to all: open where nobody is asked for a token, else the administrator's."""
+
+
+async def _require_administrator(settings: SettingsDep, _: Annotated[Caller, StewardOnly]) -> None:
+    """Answer 403 where no administrator's token is set: a key would open nothing."""
     if settings.api_token is None:
         raise HTTPException(403, "keys need an administrator: start the API with TWOSTREAM_API_TOKEN set")
-    if credentials is None or not _is_administrator(settings, credentials.credentials):
-        raise _unauthorized("this needs the administrator's token")
 
 
-async def _steward(settings: SettingsDep, credentials: Credentials) -> None:
-    """Answer 401 to anyone but the administrator, where a token is set."""
-    if settings.api_token is not None:
-        await _administrator(settings, credentials)
+async def _reader(request: Request, backend: BackendDep) -> None:
+    """Ask for a token to read where the setting wants it."""
+    if backend.settings.read_requires_token and request.method == "GET":
+        scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+        (await _identified(backend, token if scheme.lower() == "bearer" else None)).require("read")
 
 
-CallerDep = Annotated[Caller, Depends(_caller)]
-AdministratorOnly = Depends(_administrator)
-StewardOnly = Depends(_steward)
-"""For routes that touch what belongs to all: open where nobody is asked for a token, else the administrator's."""
+AdministratorOnly = Depends(_require_administrator)
+Reader = Depends(_reader)
+
+
+async def _identified(backend: Backend, token: str | None) -> Caller:
+    """Return who sends a token, or answer 401."""
+    if backend.settings.api_token is None:
+        return LOCAL
+    if not token:
+        raise _unauthorized("this needs a token: send `Authorization: Bearer <token>`")
+    if _is_administrator(backend.settings, token):
+        return ADMINISTRATOR
+    found = await run_in_threadpool(_find, backend.database, token)
+    if found is None:
+        raise _unauthorized("the token is neither the administrator's nor one that was issued")
+    if found.state != "valid":
+        raise _unauthorized(f"the key of {found.caller.name!r} is {found.state}")
+    return found.caller
 
 
 def _is_administrator(settings: Settings, token: str) -> bool:
@@ -58,9 +80,9 @@ def _is_administrator(settings: Settings, token: str) -> bool:
     return secrets.compare_digest(token.encode(), settings.api_token.get_secret_value().encode())
 
 
-def _owner_of(database: Database, key: str) -> str | None:
+def _find(database: Database, key: str) -> api_keys.Found | None:
     with database.transaction() as session:
-        return api_keys.owner_of(session, key)
+        return api_keys.find(session, key)
 
 
 def _unauthorized(detail: str) -> HTTPException:

@@ -20,10 +20,15 @@ class Result(BaseModel):
     Attributes:
         split: null for the mean over all splits of the dataset.
         seed: null for the mean over seeds, which the leaderboard ranks.
-        std: standard deviation over seeds, of the mean over splits that over splits; null where there is only one.
-        confidence_interval: 95 %, of top-1.
+        revision: of the dataset, on whose lists and clips it was measured.
+        superseded: whether the dataset has other lists or clips now.
+        std: standard deviation (n - 1) of top-1 over seeds, each seed's being that of the split or of its mean over
+            splits; null for one seed.
+        confidence_interval: 95 %, of top-1, over test clips; null where the clips that splits share are not known.
         categories: top-1 by coarse category, pooled over its clips; empty for datasets other than UCF101, null where
             they were not measured.
+        clips: how many distinct test clips it counts; a clip on which several splits test is one.
+        excluded: how many listed clips, to train or to test, the dataset leaves out.
         missing_splits: those without which there is no mean.
         stage_key: of the stage whose output holds the accuracies of the classes too.
     """
@@ -31,6 +36,8 @@ class Result(BaseModel):
     stream: Stream
     split: int | None
     seed: int | None
+    revision: int
+    superseded: bool
     protocol: str
     top1: float | None
     top5: float | None
@@ -39,15 +46,18 @@ class Result(BaseModel):
     confidence_interval: tuple[float, float] | None
     categories: dict[str, float] | None
     clips: int | None
+    excluded: int
     seeds: int
     missing_splits: list[int]
     stage_key: str | None
 
     @classmethod
-    def of(cls, row: ResultRow) -> Self:
-        """Shape a row of the result table."""
+    def of(cls, row: ResultRow, present: int) -> Self:
+        """Shape a row of the result table; ``present`` is the number of the dataset's present revision."""
+        own = {"std", "confidence_interval", "superseded"}
         return cls(
-            **{name: getattr(row, name) for name in cls.model_fields.keys() - {"std", "confidence_interval"}},
+            **{name: getattr(row, name) for name in cls.model_fields.keys() - own},
+            superseded=row.revision != present,
             std=row.spread,
             confidence_interval=None if row.lower is None or row.upper is None else (row.lower, row.upper),
         )
@@ -58,12 +68,14 @@ class Entry(BaseModel):
 
     Attributes:
         rank: equal values share one; null where splits are missing.
-        std: standard deviation over seeds, where there are several.
-        confidence_interval: 95 %, of top-1.
+        std: standard deviation (n - 1) of top-1 over seeds, of each seed's mean over splits where that is ranked; null
+            for one seed.
+        confidence_interval: 95 %, of top-1, over test clips; null where the clips that splits share are not known.
         splits: the values of the single splits.
         missing_splits: those without which there is no mean.
         seeds: over how many seeds the value is a mean.
-        clips: how many test clips it counts.
+        clips: how many distinct test clips it counts.
+        excluded: how many listed clips the dataset leaves out.
     """
 
     rank: int | None
@@ -77,6 +89,7 @@ class Entry(BaseModel):
     missing_splits: list[int]
     seeds: int
     clips: int | None
+    excluded: int
 
     @classmethod
     def of(cls, standing: Standing) -> Self:
@@ -94,38 +107,58 @@ class Entry(BaseModel):
             missing_splits=list(standing.missing_splits),
             seeds=standing.seeds,
             clips=standing.clips,
+            excluded=standing.excluded,
         )
 
 
 class Leaderboard(BaseModel):
-    """The ranking of one dataset, split, stream, metric and protocol.
+    """A page of the ranking of one dataset's revision, split, stream, metric and protocol.
 
     Attributes:
+        revision: of the dataset, on whose lists and clips every ranked number was measured; one whose lists and clips
+            equal those of an earlier one goes by that number.
+        superseded: whether the dataset has other lists or clips now.
         protocol: how every ranked number was measured; null where there is none.
         other_protocols: protocols that this board does not rank, and how many entries each has.
+        other_revisions: revisions that this board does not rank, likewise.
         rows: complete entries, best first.
         incomplete: entries without a mean, since splits are missing.
+        total: how many complete entries there are on all pages.
+        total_incomplete: how many incomplete ones.
+        next_cursor: asks for the next page, as `cursor`; null on the last.
     """
 
     dataset: str
+    revision: int
+    superseded: bool
     split: Split
     stream: Stream
     metric: Metric
     protocol: str | None
     other_protocols: dict[str, int]
+    other_revisions: dict[str, int]
     rows: list[Entry]
     incomplete: list[Entry]
+    total: int
+    total_incomplete: int
+    next_cursor: str | None
 
     @classmethod
     def of(cls, board: Board) -> Self:
         """Shape a ranking."""
         return cls(
             dataset=board.dataset,
+            revision=board.revision,
+            superseded=board.superseded,
             split="mean" if board.split is None else str(board.split),
             stream=board.stream,
             metric=board.metric,
             protocol=board.protocol,
             other_protocols=board.other_protocols,
+            other_revisions={str(number): count for number, count in board.other_revisions.items()},
             rows=[Entry.of(standing) for standing in board.rows],
             incomplete=[Entry.of(standing) for standing in board.incomplete],
+            total=board.total,
+            total_incomplete=board.total_incomplete,
+            next_cursor=board.next_cursor,
         )

@@ -14,7 +14,7 @@ from api.field_errors import body_of, checked
 from services.artifacts import ArtifactStore
 from services.cache.collection import Collector
 from services.cache.inventory import BY_DEFAULT, KINDS, Entry, Kind, listed, only, total_bytes
-from services.cache.sizes import ALLOWED, parse_bytes
+from services.cache.sizes import ALLOWED, MAX_BYTES, PATTERN, parse_bytes
 from services.settings import Settings
 
 router = APIRouter(prefix="/cache", tags=["cache"])
@@ -23,11 +23,8 @@ REQUEST_SECONDS = 10.0
 """After this a collection answers with `more`, and goes on when it is asked again."""
 ASK = "dropped only by a collection that names its kind"
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_bytes),
-    WithJsonSchema({"description": ALLOWED, "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}),
-]
+SIZES = [{"type": "integer", "minimum": 0, "maximum": MAX_BYTES}, {"type": "string", "pattern": PATTERN}]
+Size = Annotated[int, BeforeValidator(parse_bytes), WithJsonSchema({"description": ALLOWED, "anyOf": SIZES})]
 
 
 class CacheEntry(BaseModel):

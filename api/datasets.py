@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.authentication import CallerDep
+from api.authentication import DatasetsCallerDep
 from api.deps import DatabaseDep, Id, JsonBody
 from api.field_errors import body_of, checked
 from services import registry
@@ -16,7 +16,10 @@ from services.datasets.layouts import Layout
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
-Folder = Annotated[str, Field(min_length=1, max_length=4096)]
+Folder = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")]
+"""An absolute path."""
+Listed = Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^/]+/[^/]+$")]
+MAX_EXCLUDED = 5000
 
 
 class NewDataset(BaseModel):
@@ -29,24 +32,27 @@ class NewDataset(BaseModel):
     annotations: Folder
     layout: Layout = "ucf101"
     """Of the lists: UCF101's (`classInd.txt`, `trainlist01.txt`, ...) or HMDB51's (`<class>_test_split1.txt`, ...)."""
-    splits: Annotated[frozenset[Annotated[int, Field(ge=1, le=3)]], Field(min_length=1, max_length=3)] = frozenset(
-        {1, 2, 3}
-    )
-    """Numbers of the splits that have lists; the leaderboard's mean is over all of them."""
+    splits: Annotated[frozenset[Annotated[int, Field(ge=1, le=3)]], Field(min_length=1, max_length=3)] | None = None
+    """Over all of these the leaderboard's mean is taken. When none is named, it is those that have lists, or 1 to 3
+    where the API does not see the lists."""
+    exclude: Annotated[list[Listed], Field(max_length=MAX_EXCLUDED)] = []
+    """Clips to leave out, as the lists name them: `<Class>/<clip>.avi`. They are part of what the revision is."""
     replace: bool = False
     """Registers an existing name anew as its next revision, so that changed files are read again."""
 
 
 class Dataset(BaseModel):
-    """A registered dataset; its classes and clips are counted when its `index` stage has run."""
+    """A registered dataset; its classes and clips are counted when the API or its `index` stage reads its lists."""
 
     model_config = ConfigDict(from_attributes=True)
 
     name: str
+    owner: str
     layout: str
     root: str
     annotations: str
     revision: int
+    excluded: list[str]
     num_classes: int | None
     num_clips: int | None
     splits: list[int]
@@ -68,15 +74,14 @@ def detail(name: Id, database: DatabaseDep) -> Dataset:
 
 
 @router.post("", status_code=201, openapi_extra=body_of(NewDataset))
-def add(
-    body: JsonBody,
-    caller: CallerDep,  # noqa: ARG001 - it authenticates
-    database: DatabaseDep,
-    response: Response,
-) -> Dataset:
-    """Register a dataset; a name that is taken needs `replace`, which makes its next revision."""
+def add(caller: DatasetsCallerDep, body: JsonBody, database: DatabaseDep, response: Response) -> Dataset:
+    """Register a dataset; a name that is taken needs `replace`, which makes its next revision: its owner may.
+
+    Lists that the API can see are read at once: what is wrong with them is told here, not by the `index` stage.
+    """
     wanted = checked(NewDataset, body)
+    lists = registry.look(wanted.layout, wanted.annotations, wanted.exclude)
     with database.transaction() as session:
-        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump()))
+        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump(), lists=lists, caller=caller))
     response.headers["Location"] = f"/datasets/{answer.name}"
     return answer

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter
-from fastapi import Body, Depends, Header, Path, Query, Request
-from pydantic import AfterValidator, StringConstraints
+from fastapi import Depends, Header, Path, Query, Request
+from pydantic import StringConstraints
 
-from api.storable import require_storable
+from api.json_body import read_json_object, require_no_fields
 from services.broker import Broker
 from services.db.engine import Database
 from services.settings import Settings
@@ -64,13 +64,10 @@ BrokerDep = Annotated[Broker, Depends(_broker)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 
 
-def _storable_body(body: dict[str, Any]) -> dict[str, Any]:
-    require_storable(body)
-    return body
-
-
-JsonBody = Annotated[dict[str, Any], Body(), AfterValidator(_storable_body)]
-"""A JSON object as it came, for models that are checked in the route."""
+JsonBody = Annotated[dict[str, Any], Depends(read_json_object)]
+"""A JSON object as it came, for models that are checked in the route. It is read after the caller is known."""
+NoBody = Annotated[None, Depends(require_no_fields)]
+"""For routes that write and take no fields: what would be ignored is refused."""
 
 Printable = StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
 """No control characters: Postgres holds no NUL, and names are printed."""
@@ -78,4 +75,6 @@ Printable = StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x
 Id = Annotated[str, Printable, Path()]
 Name = Annotated[str, Printable]
 Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str, Query(min_length=1, max_length=500, pattern=r"^[\w=-]+$")]
+"""Where a page begins: what the answer before gave for it."""
 IdempotencyKey = Annotated[str | None, Printable, Header(alias="Idempotency-Key")]

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 from fastapi.responses import PlainTextResponse
 
-from api.authentication import CallerDep
+from api.authentication import SubmitterDep
 from api.board import Result
-from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name
+from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
-from services import experiments, recipes, submission
+from services import experiments, recipes, registry, revisions, submission
 from services import results as measured
 from services.db.engine import Session
 from services.specs import ExperimentSpec
@@ -23,8 +23,9 @@ from services.specs import ExperimentSpec
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
 _SPEC = schema_of(ExperimentSpec)
-SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": {"type": "string"}, **_SPEC["properties"]}}
-_NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": {"type": "string"}}}
+_RECIPE = {"type": "string", "enum": list(recipes.RECIPES)}
+SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": _RECIPE, **_SPEC["properties"]}}
+_NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": _RECIPE}}
 _SUBMISSION = {
     "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's",
     "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED],
@@ -35,8 +36,8 @@ SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": 
 @router.post("", status_code=202, openapi_extra=SUBMISSION)
 def submit(
     *,
+    caller: SubmitterDep,
     body: JsonBody,
-    caller: CallerDep,
     database: DatabaseDep,
     broker: BrokerDep,
     response: Response,
@@ -46,6 +47,9 @@ def submit(
     """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again."""
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
+    if spec.refresh:
+        registry.refresh(database, spec.dataset, caller)
+    seen = registry.look_again(database, spec.dataset)
     made = database.run(
         lambda session: submission.submit(
             session,
@@ -54,6 +58,7 @@ def submit(
             recipe=recipe,
             idempotency_key=idempotency_key,
             body_digest=_digest(body),
+            seen=seen,
         )
     )
     answer = Experiment.of(made.row, made.states)
@@ -70,14 +75,14 @@ def listing(
     state: ExperimentState | None = None,
     dataset: Name | None = None,
     limit: Limit = 50,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    cursor: Annotated[str | None, Query(pattern=f"^{experiments.CURSOR}$")] = None,
 ) -> ExperimentPage:
     """List experiments, newest first."""
     with database.transaction() as session:
         page = experiments.page(session, state=state, dataset=dataset, limit=limit, cursor=cursor)
         counts = experiments.counts(session, [row.id for row in page.items])
     items = [Experiment.of(row, counts[row.id]) for row in page.items]
-    return ExperimentPage(items=items, next_cursor=page.next_cursor)
+    return ExperimentPage(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
 @router.get("/{experiment_id}")
@@ -101,9 +106,10 @@ def stages(experiment_id: Id, database: DatabaseDep) -> list[Stage]:
 def results(experiment_id: Id, database: DatabaseDep) -> list[Result]:
     """Return what each stream reached by split and seed, and the means; empty until scores are fused."""
     with database.transaction() as session:
-        experiments.get(session, experiment_id)
+        dataset = experiments.get(session, experiment_id).dataset
+        _, present = revisions.numbers(session, dataset)
         found = measured.listing(session, experiment_id)
-    return [Result.of(row) for row in found]
+    return [Result.of(row, present) for row in found]
 
 
 @router.get("/{experiment_id}/logs", response_class=PlainTextResponse)
@@ -116,7 +122,7 @@ def logs(experiment_id: Id, database: DatabaseDep, stage: Name | None = None) ->
 
 
 @router.post("/{experiment_id}/cancel", status_code=202)
-def cancel(experiment_id: Id, caller: CallerDep, database: DatabaseDep) -> Experiment:
+def cancel(experiment_id: Id, caller: SubmitterDep, _: NoBody, database: DatabaseDep) -> Experiment:
     """Cancel an experiment of one's own; stages that others need go on."""
 
     def work(session: Session) -> Experiment:
@@ -129,7 +135,8 @@ def cancel(experiment_id: Id, caller: CallerDep, database: DatabaseDep) -> Exper
 @router.post("/{experiment_id}/retry", status_code=202)
 def retry(
     experiment_id: Id,
-    caller: CallerDep,
+    caller: SubmitterDep,
+    _: NoBody,
     database: DatabaseDep,
     broker: BrokerDep,
     after: BackgroundTasks,

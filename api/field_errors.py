@@ -18,7 +18,7 @@ Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
 MAX_ERRORS = 50
-"""Errors of one body that are told; nobody reads more."""
+"""Errors of one body that are told one by one; the last entry counts the others."""
 AN_OBJECT = "a JSON object, sent as application/json"
 SENTENCE = re.compile(r"(?:Value error, )?(?P<field>[\w.]+): got (?P<value>.*), allowed: (?P<allowed>.*)", re.DOTALL)
 """How our own validators word an error."""
@@ -42,9 +42,9 @@ def checked_as(schema: Json) -> Iterator[None]:
 
 
 def checked(model: type[M], body: Json) -> M:
-    """Return a body as a model, or raise ``InvalidFields``."""
+    """Return a body as a model, or raise ``InvalidFields``; a text is no number, a number no text, true no 1."""
     with checked_as(schema_of(model)):
-        return model.model_validate(body)
+        return model.model_validate_json(json.dumps(body), strict=True)
 
 
 def body_of(model: type[BaseModel]) -> Json:
@@ -65,14 +65,18 @@ def translate(errors: Sequence[Mapping[str, Any]], schema: Json | None = None) -
         errors: as pydantic lists them.
         schema: of the data, for names and bounds that the errors leave out.
     """
-    errors = errors[:MAX_ERRORS]
+    told = errors if len(errors) <= MAX_ERRORS else errors[: MAX_ERRORS - 1]
+    left_out, errors = len(errors) - len(told), told
     places = [tuple(error["loc"]) for error in errors]
-    return [
+    found = [
         _translate(error, schema or {})
         for error, place in zip(errors, places, strict=True)
         # A list with a wrong element also counts as too short; the element's error says it all.
         if error["type"] != "too_short" or not any(other[: len(place)] == place != other for other in places)
     ]
+    if left_out:
+        found.append(FieldError.of("body", f"{left_out} more errors", "none; mend those that are listed first"))
+    return found
 
 
 def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Literal
 
 from anyio import fail_after, to_thread
@@ -11,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.deps import Backend, BackendDep, DatabaseDep
-from services import chores, fleet
+from services import chores, fleet, tracker_state
 from services.errors import Unavailable
 from services.housekeeping import SWEEP
 
@@ -30,14 +31,30 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Tracker(BaseModel):
+    """How it stands with MLflow, which nothing waits for: `held` while it takes nothing, and why.
+
+    `waiting` counts what it has yet to hear.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["ok", "held"]
+    since: datetime | None
+    message: str | None
+    waiting: int
+
+
 class Readiness(Health):
     """Postgres and Redis answer, and the fleet is swept.
 
     Attributes:
         sweep_age_seconds: time since a sweep of any API process succeeded; null before the first.
+        tracker: null where there is no MLflow.
     """
 
     sweep_age_seconds: float | None
+    tracker: Tracker | None
 
 
 @router.get("/health/live")
@@ -84,7 +101,9 @@ class _Gauges(Collector):
         yield _counted("twostream_experiments", "Experiments", ("state",), census.experiments)
         yield _counted("twostream_stages", "Stages", ("queue", "state"), census.stages)
         yield _counted("twostream_workers", "Workers", ("state",), census.workers)
-        yield GaugeMetricFamily("twostream_outbox_rows", "Rows that MLflow has yet to hear", census.untold)
+        yield GaugeMetricFamily("twostream_outbox_rows", "Rows that MLflow has yet to hear", census.tracker.waiting)
+        held = census.tracker.state == "held"
+        yield GaugeMetricFamily("twostream_tracker_held", "Whether MLflow takes nothing", held)
         about = "Age of the oldest row that MLflow has yet to hear"
         yield GaugeMetricFamily("twostream_outbox_age_seconds", about, census.untold_seconds)
 
@@ -102,9 +121,10 @@ def _ask(backend: Backend) -> Readiness:
     """Ask the stores, or raise ``Unavailable``."""
     with backend.probe.transaction() as session:
         age = chores.age_seconds(session, SWEEP)
+        tracker = Tracker.model_validate(tracker_state.view(session)) if backend.settings.mlflow_url else None
     backend.broker.ping()
     limit = fleet.OVERDUE_SWEEPS * backend.settings.sweep_seconds
     if backend.up_seconds > limit and (age is None or age > limit):
         when = "never" if age is None else f"{age:.0f} s ago"
         raise Unavailable(f"housekeeping: last swept {when}, allowed: {limit:g} s; the log of the API says why")
-    return Readiness(sweep_age_seconds=age)
+    return Readiness(sweep_age_seconds=age, tracker=tracker)

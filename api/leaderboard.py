@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.board import Leaderboard, Metric, Split, Stream
-from api.deps import DatabaseDep, Name
+from api.deps import Cursor, DatabaseDep, Name
 from services import leaderboard, registry
 
 router = APIRouter(tags=["leaderboard"])
@@ -22,10 +22,13 @@ def board(
     stream: Stream = "two-stream",
     metric: Metric = "top1",
     protocol: Name | None = None,
+    revision: Annotated[int, Query(ge=1, lt=2**31)] | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Cursor | None = None,
 ) -> Leaderboard:
     """Rank a dataset's results; without `protocol`, those of the protocol with the most entries.
 
+    Ranked together is what was measured on the same lists and clips: the present ones, or those of `revision`.
     `split=mean` ranks the means over all splits of the dataset; entries that lack one are listed as incomplete.
     """
     with database.transaction() as session:
@@ -36,6 +39,8 @@ def board(
             stream=stream,
             metric=metric,
             protocol=protocol,
+            revision=revision,
             limit=limit,
+            cursor=cursor,
         )
     return Leaderboard.of(found)

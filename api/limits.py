@@ -1,6 +1,9 @@
-"""Refuses large request bodies before they are held in memory."""
+"""Refuses request bodies that are too large to be held in memory, or that do not come."""
 
 from __future__ import annotations
+
+import asyncio
+import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -10,13 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import problem
 
 MAX_BODY_BYTES = 1_000_000
+BODY_SECONDS = 20.0
+"""For the whole body of a request, from when it is first asked for."""
 
 
 class BodyLimit:
-    """ASGI middleware: a body over ``max_bytes`` gets 413, announced by Content-Length or sent in chunks."""
+    """ASGI middleware: a body over ``max_bytes``, announced by Content-Length or sent in chunks, gets 413; one that is
+    not there after ``seconds`` gets 408."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES, seconds: float = BODY_SECONDS) -> None:
+        self.app, self.max_bytes, self.seconds = app, max_bytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once where the length says enough, else count what comes."""
@@ -36,12 +42,20 @@ class BodyLimit:
         return int(length) if length.isdecimal() else 0
 
     def _counted(self, receive: Receive) -> Receive:
-        seen = 0
+        seen, deadline, whole = 0, 0.0, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
+            nonlocal seen, deadline, whole
+            if whole:  # what comes now is the end of the connection, whenever that is
+                return await receive()
+            deadline = deadline or time.monotonic() + self.seconds
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    message = await receive()
+            except TimeoutError as error:
+                detail = f"the request's body was not there after {self.seconds:.0f} s"
+                raise HTTPException(408, detail, {"Connection": "close"}) from error
+            seen, whole = seen + len(message.get("body", b"")), not message.get("more_body", False)
             if seen > self.max_bytes:
                 raise HTTPException(413, self._detail)
             return message

@@ -36,8 +36,7 @@ def _response() -> dict[int | str, dict[str, Any]]:
 RESPONSES = _response()
 """What the OpenAPI document says of every answer that is an error."""
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-UNREADABLE = "body: allowed: JSON of at most 32 levels of nesting, with numbers of at most 4300 digits"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 log = logging.getLogger(__name__)
 
@@ -97,22 +96,22 @@ async def _unvalidated(request: Request, error: Exception) -> Response:
 async def _of_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail, headers = error.detail, error.headers
-    if error.status_code == 400:
-        detail = UNREADABLE
-    elif error.status_code == 404:
+    if error.status_code == 404:
         detail = f"nothing is at {request.url.path}"
     elif error.status_code == 405:
-        known = _methods_at(request) or [(headers or {}).get("Allow", "")]  # below a mount, only that one knows
-        allowed = ", ".join(known)
+        allowed = ", ".join(methods_at(request))
         detail, headers = f"{request.url.path} does not take {request.method}, allowed: {allowed}", {"Allow": allowed}
     return problem(request, error.status_code, detail, headers=headers)
 
 
-def _methods_at(request: Request) -> list[str]:
-    """Return every method of a path, where the router names those of its first route alone."""
+def methods_at(request: Request) -> list[str]:
+    """Return every method of a path, with what `HeadAndOptions` adds; nothing where no route is."""
     routes = request.app.routes
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
-    return [name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    found = {name for name, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)}
+    if found:
+        found |= {"OPTIONS", "HEAD"} if "GET" in found else {"OPTIONS"}
+    return sorted(found)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from api.deps import DatabaseDep
+from api.deps import Cursor, DatabaseDep
+from api.paging import HEADERS, PageSize, offset_of, page_of
 from services import workers
 
 router = APIRouter(tags=["queue"])
@@ -49,15 +50,25 @@ class Worker(BaseModel):
     last_seen_at: datetime
 
 
-@router.get("/queue")
-def queue(database: DatabaseDep) -> list[Waiting]:
+@router.get("/queue", responses=HEADERS)
+def queue(
+    request: Request, response: Response, database: DatabaseDep, limit: PageSize = 500, cursor: Cursor | None = None
+) -> list[Waiting]:
     """List the stages that wait, those next in line first, each with the reason."""
+    offset = offset_of(cursor)
     with database.transaction() as session:
-        return [Waiting.model_validate(stage) for stage in workers.waiting(session)]
+        found = workers.waiting(session, limit + 1, offset)
+        total = workers.count_waiting(session)
+    return [Waiting.model_validate(stage) for stage in page_of(request, response, found, total, limit, offset)]
 
 
-@router.get("/workers")
-def listing(database: DatabaseDep) -> list[Worker]:
+@router.get("/workers", responses=HEADERS)
+def listing(
+    request: Request, response: Response, database: DatabaseDep, limit: PageSize = 200, cursor: Cursor | None = None
+) -> list[Worker]:
     """List the workers, those that run first."""
+    offset = offset_of(cursor)
     with database.transaction() as session:
-        return [Worker.model_validate(row) for row in workers.listing(session)]
+        found = workers.listing(session, limit + 1, offset)
+        total = workers.count(session)
+    return [Worker.model_validate(row) for row in page_of(request, response, found, total, limit, offset)]

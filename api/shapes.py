@@ -118,10 +118,11 @@ class ExperimentDetail(Experiment):
 
 
 class ExperimentPage(BaseModel):
-    """Some experiments, newest first; ``next_cursor`` asks for the next ones."""
+    """Some of ``total`` experiments, newest first; ``next_cursor`` asks for the next ones."""
 
     items: list[Experiment]
     next_cursor: str | None
+    total: int
 
 
 class StageProgress(BaseModel):

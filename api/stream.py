@@ -3,30 +3,80 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from time import monotonic
+from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, Header
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
-from api.deps import DatabaseDep, Id
-from api.shapes import Event
+from api.deps import DatabaseDep, Id, SettingsDep
+from api.shapes import Event, ExperimentState
 from services import experiments
 from services.db.engine import Database
 from services.db.tables import FINISHED
+from services.errors import Unavailable
 from services.events import EventView
 
 POLL_SECONDS = 0.5
 """Between two looks for news; to be told by Postgres instead, each stream would hold a connection."""
+PING_SECONDS = 15.0
+"""After so long without an event a comment says that the stream is alive."""
+PING = b": ping\n\n"
 BATCH = 500
 MAX_POSITION = 2**100
 """Beyond any event's position, and within what the services can take apart."""
+RETRY_SECONDS = 5
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
+log = logging.getLogger(__name__)
 
 LastEventId = Annotated[int, Header(alias="Last-Event-ID", ge=0, le=MAX_POSITION)]
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, which no proxy on the way is to keep back."""
+
+    def __init__(self, content: AsyncIterator[bytes]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(content, headers=headers, media_type="text/event-stream")
+
+
+class End(BaseModel):
+    """What the last event of a stream says of the experiment."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: ExperimentState
+    cause: str | None
+    message: str | None
+
+
+_SAID = {"anyOf": [Event.model_json_schema(), End.model_json_schema()]}
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": _SAID},
+    },
+}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the events", "content": {"text/event-stream": {"itemSchema": _EVENT}}}
+}
+
+
+class Closing(Protocol):
+    """Whether the server stops."""
+
+    def is_set(self) -> bool:
+        """Say so."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -53,24 +103,70 @@ def _known(experiment_id: Id, database: DatabaseDep) -> str:
         return experiments.get(session, experiment_id).id
 
 
-@router.get("/{experiment_id}/events", response_class=EventSourceResponse)
+async def _one_of_few(request: Request, settings: SettingsDep) -> AsyncIterator[None]:
+    """Count the stream among those of its client while it lasts, or answer 429."""
+    open_streams, most = request.app.state.open_streams, settings.event_streams_per_client
+    client = request.client.host if request.client else ""
+    if open_streams[client] >= most:
+        detail = f"{client} has {most} event streams open, allowed: {most} at once; hint: poll, or close some"
+        raise HTTPException(429, detail, {"Retry-After": str(RETRY_SECONDS)})
+    open_streams[client] += 1
+    try:
+        yield
+    finally:
+        open_streams[client] -= 1
+        if not open_streams[client]:
+            del open_streams[client]
+
+
+@router.get(
+    "/{experiment_id}/events",
+    status_code=200,
+    response_class=EventStream,
+    responses=DOCUMENTED,
+    dependencies=[Depends(_one_of_few)],
+)
 async def events(
-    experiment_id: Annotated[str, Depends(_known)], database: DatabaseDep, last_event_id: LastEventId = 0
-) -> AsyncIterator[ServerSentEvent]:
+    request: Request,
+    experiment_id: Annotated[str, Depends(_known)],
+    database: DatabaseDep,
+    last_event_id: LastEventId = 0,
+) -> EventStream:
     """Stream what happens, from the beginning or after `Last-Event-ID`, until an `end` event.
 
-    Between two looks the stream holds neither a thread nor a connection of the database.
+    A stream that ends without one has lost the server: ask again, after the last event that came.
     """
-    position, told, quiet = last_event_id, "", 0
-    while True:
-        news = await run_in_threadpool(_look, database, experiment_id, position)
-        for event in news.events:
-            position, told = event.id, event.type
-            yield ServerSentEvent(id=str(event.id), event=event.type, data=Event.of(event))
+    return EventStream(told(database, experiment_id, last_event_id, request.state.closing))
+
+
+async def told(database: Database, experiment_id: str, position: int, closing: Closing) -> AsyncIterator[bytes]:
+    """Yield events as they are sent.
+
+    Between two looks it holds neither a thread nor a connection of the database. It ends early when Postgres is away or
+    the server stops.
+    """
+    last, quiet, sent_at = "", 0, monotonic()
+    while not closing.is_set():
+        try:
+            news = await run_in_threadpool(_look, database, experiment_id, position)
+        except Unavailable as error:
+            log.warning("events of %s break off: %s", experiment_id, error)
+            return
+        if news.events:  # at once: a client that has gone meanwhile is noticed between two looks
+            position, last, sent_at = news.events[-1].id, news.events[-1].type, monotonic()
+            yield b"".join(_encoded(each.type, Event.of(each).model_dump_json(), each.id) for each in news.events)
         quiet = 0 if news.events else quiet + 1
-        if news.state in FINISHED and (told == f"experiment.{news.state}" or quiet > 1):
-            break
+        if news.state in FINISHED and (last == f"experiment.{news.state}" or quiet > 1):
+            yield _encoded("end", End.model_validate(news).model_dump_json())
+            return
+        if monotonic() - sent_at > PING_SECONDS:
+            sent_at = monotonic()
+            yield PING
         if len(news.events) < BATCH:
             await asyncio.sleep(POLL_SECONDS)
-    end = {"state": news.state, "cause": news.cause, "message": news.message}
-    yield ServerSentEvent(event="end", data=end)
+
+
+def _encoded(kind: str, data: str, position: int | None = None) -> bytes:
+    """Write one event (WHATWG HTML, sec. 9.2.6); JSON has no line break."""
+    number = "" if position is None else f"id: {position}\n"
+    return f"{number}event: {kind}\ndata: {data}\n\n".encode()

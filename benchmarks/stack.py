@@ -43,7 +43,7 @@ def running(*options: str, parts: frozenset[str] = frozenset({"api", "worker"}))
         try:
             state = _wait_for(Path(folder), parts, process)
             own = _environment_of(folder)
-            with httpx.Client(base_url=state["addresses"]["api"], timeout=60) as api:
+            with httpx.Client(base_url=state["addresses"]["api"], timeout=60, trust_env=False) as api:
                 yield Stack(api, own["TWOSTREAM_DATABASE_URL"], own)
         finally:
             process.terminate()

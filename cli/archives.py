@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import zipfile
 import zlib
 from pathlib import Path
 
 from cli import rar
+from cli.allowance import Allowance, Content, content_of
 from cli.client import CommandError
 
 RAR_MAGIC = b"Rar!\x1a\x07"
@@ -25,7 +25,7 @@ TOOLS = (
 as distributions ship it, copies but does not decompress), so the next is tried where one fails."""
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, allowance: Allowance | None = None) -> None:
     """Unpack an archive with the RAR archives that it holds, so that ``folder`` appears at once and whole.
 
     Folders that hold nothing but a folder are left out, whatever their names: UCF101.rar holds ``UCF-101/<Class>``,
@@ -35,16 +35,18 @@ def unpack(archive: Path, folder: Path) -> None:
     Args:
         archive: ZIP or RAR, told by its content.
         folder: does not exist.
+        allowance: how much it may hold; the usual one when None.
 
     Raises:
-        CommandError: it is no archive, it is damaged, it holds links, or no program can read it.
+        CommandError: it is no archive, it is damaged, it holds links or too much, or no program can read it.
     """
+    allowance = Allowance() if allowance is None else allowance
     partial = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _extract(archive, partial / "all")
+        _extract(archive, partial / "all", allowance)
         for inner in sorted((partial / "all").rglob("*.rar")):
-            _extract(inner, partial / "inner")
+            _extract(inner, partial / "inner", allowance)
             inner.unlink()
             _innermost(partial / "inner").rename(inner.with_suffix(""))
             shutil.rmtree(partial / "inner", ignore_errors=True)
@@ -66,20 +68,24 @@ def _innermost(folder: Path) -> Path:
     return _innermost(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
-def _extract(archive: Path, folder: Path) -> None:
+def _extract(archive: Path, folder: Path, allowance: Allowance) -> None:
     folder.mkdir(parents=True)
     if wrong := why_no_archive(archive):
         raise CommandError(f"{archive}: {wrong}; hint: remove it, and run this again")
     with archive.open("rb") as file:
         is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    (_unzip if is_zip else _unrar)(archive, folder)
+    (_unzip if is_zip else _unrar)(archive, folder, allowance)
+    allowance.take(archive, content_of(folder))
 
 
-def _unrar(archive: Path, folder: Path) -> None:
+def _unrar(archive: Path, folder: Path, allowance: Allowance) -> None:
     failures = []
+    wanted = rar.promised(archive)
+    if wanted is not None:
+        allowance.require(archive, Content(sum(size * count for (size, _), count in wanted.items()), wanted.total()))
     for command in TOOLS:
         if shutil.which(command[0]):
-            failure = _run(command, archive, folder)
+            failure = _run(command, archive, folder, wanted, allowance)
             if failure is None:
                 return
             failures.append(failure)
@@ -90,26 +96,29 @@ def _unrar(archive: Path, folder: Path) -> None:
     raise CommandError(f"{archive}: {why}; hint: apt install unar, and run this again")
 
 
-def _unzip(archive: Path, folder: Path) -> None:
+def _unzip(archive: Path, folder: Path, allowance: Allowance) -> None:
     try:
         with zipfile.ZipFile(archive) as file:
+            entries = file.infolist()  # Python reads no more of a file than its entry says
+            allowance.require(archive, Content(sum(entry.file_size for entry in entries), len(entries)))
             file.extractall(folder)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or compressed anew
         raise CommandError(f"{archive}: {error}; hint: remove it, and run this again") from error
 
 
-def _run(command: tuple[str, ...], archive: Path, folder: Path) -> str | None:
+def _run(
+    command: tuple[str, ...], archive: Path, folder: Path, wanted: rar.Checksums | None, allowance: Allowance
+) -> str | None:
     """Unpack a RAR archive by one program, and return why that failed, or None."""
     name = command[0]
-    asked = [*command, str(archive.resolve())]
-    done = subprocess.run(asked, cwd=folder, check=False, capture_output=True, stdin=subprocess.DEVNULL)  # no password
+    done = allowance.run([*command, str(archive.resolve())], archive, folder)
     if done.returncode:
         words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         return f"{name} ended with {done.returncode}" + (f" ({words[-1].strip()})" if words else "")
     links = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink())
     if links:  # one may lead out of the folder; ZIP makes none
         raise CommandError(f"{archive}: holds the link {links[0]!r}, allowed: files and folders")
-    wanted, found = rar.promised(archive), rar.unpacked(folder)
+    found = rar.unpacked(folder)
     if not found:
         return f"{name} unpacked nothing"
     if wanted is not None and wanted != found:

@@ -6,29 +6,37 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 
+from cli.connection import http_client
+from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
 from cli.target import Target
 
-OK, FAILURE, INVALID, NOT_FOUND, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+__all__ = (
+    "CONFLICT",
+    "FAILURE",
+    "INTERRUPTED",
+    "INVALID",
+    "NOT_FOUND",
+    "OK",
+    "Client",
+    "CommandError",
+    "Unreachable",
+)
+
 EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 Json = dict[str, Any]
 
 
-class CommandError(Exception):
-    """Ends a command: a message for the user, an exit code, and the problem document (RFC 9457) behind it."""
+class Page(NamedTuple):
+    """Some of ``total`` entries, and the cursor of the next page; None on the last."""
 
-    def __init__(self, message: str, exit_code: int = FAILURE, problem: Json | None = None) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        self.problem = problem or {"type": "about:blank", "title": message, "status": None, "detail": message}
-
-
-class Unreachable(CommandError):
-    """Nobody answers at the API's address."""
+    items: list[Json]
+    total: int
+    next_cursor: str | None
 
 
 class Client:
@@ -41,8 +49,9 @@ class Client:
     def __init__(self, target: Target) -> None:
         headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
         self.url = target.url
+        self._http = http_client(target.url, headers=headers, timeout=TIMEOUT)
         with self._named_errors():
-            self._http = httpx.Client(base_url=target.url, headers=headers, timeout=TIMEOUT)
+            self._http.base_url = target.url
 
     @classmethod
     def connect(cls) -> Client:
@@ -61,6 +70,15 @@ class Client:
         """Return the JSON at a path; query fields that are None are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         return self._answer("GET", path, params=given)
+
+    def page(self, path: str, **query: str | int | None) -> Page:
+        """Return a page of a listing, which says in headers what it leaves out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors():
+            response = self._http.get(path, params=given)
+        items = self._json(path, _checked(response))
+        following = httpx.URL(response.links.get("next", {}).get("url", ""))
+        return Page(items, int(response.headers.get("X-Total-Count", len(items))), following.params.get("cursor"))
 
     def post(self, path: str, body: Json | None = None, *, idempotency_key: str | None = None) -> Any:
         """Send a JSON body and return the answer's JSON; dates and the like go as text."""
@@ -99,7 +117,9 @@ class Client:
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         with self._named_errors():
             response = self._http.request(method, path, **options)
-        answer = _checked(response)
+        return self._json(path, _checked(response))
+
+    def _json(self, path: str, answer: httpx.Response) -> Any:
         try:
             return answer.json()
         except ValueError as error:

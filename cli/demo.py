@@ -15,15 +15,18 @@ from rich.tree import Tree
 
 from cli.client import Client
 from cli.commands.catalogue import print_board
-from cli.output import console, plain, print_json
+from cli.connection import http_client
+from cli.output import console
 from cli.stack.home import Home
 from cli.stack.process import Command, Process, StackError, describe_exit
 from cli.target import home, stack_addresses
+from cli.terminal import one_line, print_json, say
 from cli.watch import Watch
 
 SUBMISSIONS: tuple[dict[str, Any], ...] = ({"recipe": "demo_ts_lstm"}, {"recipe": "demo_mean_pooling"})
 BOARD = {"dataset": "motion_shapes", "split": "mean", "stream": "two-stream"}
-START_SECONDS = 180.0
+START_SECONDS = 900.0
+"""With room for parts that are started again."""
 MLFLOW_SECONDS = 60.0
 MLFLOW_POLL_SECONDS = 1.0
 """Between two looks at MLflow, which tells nobody that a run has arrived."""
@@ -71,7 +74,7 @@ class OwnStack:
         with self._log.open(encoding="utf-8", errors="replace") as log:
             log.seek(self._shown)
             for line in log:
-                print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
+                say(f"  {line.rstrip()}", error=True)
             self._shown = log.tell()
 
 
@@ -120,13 +123,14 @@ class Demo:
             print_json({"experiments": finished, "leaderboard": board, "mlflow": {"url": mlflow, "runs": runs}})
         else:
             print_board(board)
-            print(f"leaderboard  {client.url}/\nMLflow       {mlflow or 'address unknown'}")
+            say(f"leaderboard  {client.url}/")
+            say(f"MLflow       {mlflow or 'address unknown'}")
             for run in runs:
                 console().print(_tree(run), soft_wrap=True)
         return 0 if all(experiment["state"] == "succeeded" for experiment in finished) else 1
 
     def _say(self, line: str) -> None:
-        print(line, file=sys.stderr if self._json else sys.stdout, flush=True)
+        say(line, error=self._json)
 
 
 class Runs:
@@ -146,7 +150,7 @@ class Runs:
             if len(found) == len(experiments) and all(run["complete"] for run in found):
                 return found
             if time.monotonic() > deadline:
-                print(f"MLflow at {self._url} does not have every run yet", file=sys.stderr)
+                say(f"MLflow at {self._url} does not have every run yet", error=True)
                 return found
             time.sleep(MLFLOW_POLL_SECONDS)
 
@@ -165,14 +169,15 @@ class Runs:
                 "max_results": 1000,
             }
             children = self._ask("POST", "runs/search", json=query).get("runs", [])
-        except httpx.HTTPError:
+        except (httpx.HTTPError, LookupError, TypeError, ValueError):  # the latter: what answers there is no MLflow
             return None
         children.sort(key=lambda run: run["info"]["start_time"])
         complete = parent["info"]["status"] != "RUNNING" and expected <= {run["info"]["run_id"] for run in children}
         return {**parent, "children": children, "shared": experiment["reused"], "complete": complete}
 
     def _ask(self, method: str, path: str, **options: Any) -> Json:
-        response = httpx.request(method, f"{self._url}/api/2.0/mlflow/{path}", timeout=10.0, **options)
+        with http_client(self._url, timeout=10.0) as client:
+            response = client.request(method, f"{self._url}/api/2.0/mlflow/{path}", **options)
         response.raise_for_status()
         answer: Json = response.json()
         return answer
@@ -194,4 +199,4 @@ def _line(run: Json) -> Text:
     metrics = {metric["key"]: metric["value"] for metric in run["data"].get("metrics", [])}
     chosen = {name: value for name, value in metrics.items() if "top1" in name} or dict(list(metrics.items())[:SHOWN])
     values = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
-    return Text(plain(f"run {info['run_id']}  {info['run_name']}  {info['status'].lower()}  {values}".rstrip()))
+    return Text(one_line(f"run {info['run_id']}  {info['run_name']}  {info['status'].lower()}  {values}".rstrip()))

@@ -11,15 +11,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import httpx
 from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
 
 from cli.archives import why_no_archive
 from cli.client import CONFLICT, CommandError
+from cli.connection import http_client
 from cli.output import progress_bar
+from services.limits import MAX_ARCHIVE_GIGABYTES
 
+MOST_BYTES = int(MAX_ARCHIVE_GIGABYTES * 10**9)
 TRIES = 20  # connections without progress in a row
 PAUSE_SECONDS = 1.0
 """Between two tries: whatever broke the connection gets time to pass, and a struggling server is not pressed."""
@@ -39,7 +42,7 @@ class Part(NamedTuple):
     total: int | None
 
 
-def download(url: str, target: Path, *, verify: bool = True) -> None:
+def download(url: str, target: Path, *, verify: bool = True, max_bytes: int = MOST_BYTES) -> None:
     """Download an archive, going on where an earlier call broke off.
 
     The part that is here lies beside ``target`` until it has the size that the server announced.
@@ -48,14 +51,15 @@ def download(url: str, target: Path, *, verify: bool = True) -> None:
         url: the address.
         target: the file; it does not exist.
         verify: whether the server must have a valid certificate.
+        max_bytes: of the file.
 
     Raises:
-        NotServed: the server refuses it, sends something else instead, or cannot be reached.
+        NotServed: the server refuses it, sends something else or more than is allowed, or cannot be reached.
         CommandError: another process downloads it.
     """
     partial = partial_file(url, target)
     with _alone(partial):
-        _receive_all(url, partial, target.name, verify=verify)
+        _receive_all(url, partial, target.name, max_bytes, verify=verify)
         if wrong := why_no_archive(partial):
             partial.unlink()
             raise NotServed(f"{url}: answers what {wrong}")
@@ -79,15 +83,17 @@ def _alone(partial: Path) -> Iterator[None]:
                 partial.unlink(missing_ok=True)
 
 
-def _receive_all(url: str, partial: Path, name: str, *, verify: bool) -> None:
+def _receive_all(url: str, partial: Path, name: str, max_bytes: int, *, verify: bool) -> None:
     """Ask for what is missing as often as it takes."""
     most, failures = _size(partial), 0
     columns = (TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
-    with progress_bar(*columns) as progress, httpx.Client(verify=verify, headers=AS_STORED) as client:
+    with progress_bar(*columns) as progress, http_client(url, verify=verify, headers=AS_STORED) as client:
         bar = progress.add_task(name, total=None)
         while True:
             try:
                 for part in _receive(client, url, partial):
+                    if max(part.here, part.total or 0) > max_bytes:
+                        _refuse_size(url, partial, part, max_bytes)
                     progress.update(bar, completed=part.here, total=part.total)
                 break
             except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
@@ -99,6 +105,14 @@ def _receive_all(url: str, partial: Path, name: str, *, verify: bool) -> None:
                 if failures >= TRIES:
                     raise NotServed(f"{url}: {error or type(error).__name__}") from error
                 time.sleep(PAUSE_SECONDS)
+
+
+def _refuse_size(url: str, partial: Path, part: Part, max_bytes: int) -> NoReturn:
+    """Refuse a file that is too large, and keep no part of one whose end nobody knows."""
+    if part.total is None:
+        partial.unlink()
+    sends = "without end" if part.total is None else f"{part.total} bytes"
+    raise NotServed(f"{url}: sends {sends}, allowed: {max_bytes} bytes; hint: --max-size")
 
 
 def partial_file(url: str, target: Path) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 import typer
 
 from cli.client import CommandError
-from cli.commands import cache, catalogue, check, experiments, fetch, fleet, local
-from cli.output import plain, print_json
+from cli.commands import cache, catalogue, check, experiments, fetch, fleet, keys, local
 from cli.stack.process import StackError
+from cli.terminal import print_json, say_text, take_any_letter
+from services.proxies import spare_local
 
 EPILOG = (
     "Exit codes: 0 fine; 1 failure, or an experiment did not succeed; 2 usage or invalid request; 3 not found; "
@@ -42,6 +43,7 @@ catalogue.datasets.command()(check.check)
 catalogue.datasets.command()(fetch.fetch)
 app.add_typer(catalogue.datasets, name="dataset")
 app.add_typer(cache.cache, name="cache")
+app.add_typer(keys.keys, name="key")
 app.command()(fleet.queue)
 app.command()(fleet.workers)
 app.command()(fleet.worker)
@@ -51,13 +53,15 @@ def main() -> None:
     """Run the command; errors of the API and of files end it with a message and an exit code, with no traceback."""
     if sys.stdout is None:  # closed by the caller: `>&-`
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    take_any_letter()
+    spare_local()
     try:
         app()
     except CommandError as error:
         if "--json" in sys.argv:
             print_json(error.problem)
-        print(f"twostream: {plain(str(error))}", file=sys.stderr)
+        say_text(f"twostream: {error}", error=True)
         sys.exit(error.exit_code)
     except (StackError, OSError) as error:  # the latter: a full disk behind standard output, mostly
-        print(f"twostream: {error}", file=sys.stderr)
+        say_text(f"twostream: {error}", error=True)
         sys.exit(1)

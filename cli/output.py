@@ -1,9 +1,8 @@
-"""What commands print: tables for people, JSON for scripts (`--json`), messages to standard error."""
+"""Tables and bars for people, and how numbers and times are worded in them."""
 
 from __future__ import annotations
 
-import json
-import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
+
+from cli.terminal import one_line, say
 
 WIDE = 160
 """Columns where the output is a file or a pipe."""
@@ -26,12 +27,12 @@ STATE_STYLES = {
     "evicted": "yellow",
     "running": "cyan",
     "alive": "green",
+    "draining": "yellow",
 }
 
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that steer a terminal, escape among them, or turn the direction of the text."""
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
+CursorOption = Annotated[str | None, typer.Option(help="Go on after an earlier answer, which names it.")]
 
 
 def console() -> Console:
@@ -47,29 +48,43 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
 
 
-def print_json(content: Any) -> None:
-    """Print JSON, with blanks for a terminal and on one line for a pipe."""
-    print(json.dumps(content, indent=1 if sys.stdout.isatty() else None), flush=True)
-
-
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
     """Print a table; numbers (columns whose name ends in ``#``) stand at the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
+        table.add_column(
+            Text(one_line(column.rstrip("#"))), justify="right" if column.endswith("#") else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     if not table.row_count:
         title = f"{title}: {empty}"
     out = console()
-    out.print(Text(title, style="table.title" if table.row_count else ""), soft_wrap=True)  # whole, for who copies it
+    out.print(
+        Text(one_line(title), style="table.title" if table.row_count else ""), soft_wrap=True
+    )  # whole, for who copies it
     if table.row_count:
         out.print(table)
 
 
-def plain(text: str) -> str:
-    """Return a text, such as a name that another user gave, without what would steer the reader's terminal."""
-    return STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+def print_more(what: str, shown: int, total: int, cursor: str | None, command: str, **options: object) -> None:
+    """Say how much of a listing a page leaves out, and the command that shows the next one; nothing if it is whole.
+
+    Args:
+        what: the entries, in words.
+        shown: how many the page has.
+        total: how many there are on all pages.
+        cursor: of the next page.
+        command: that printed the page.
+        options: with which it was called; what is None was not given.
+    """
+    if shown >= total:
+        return
+    line = f"{shown} of {total} {what}"
+    if cursor is not None:
+        given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
+        line += f"; more: {' '.join(['twostream', command, *given, '--cursor', shlex.quote(cursor)])}"
+    say(line)
 
 
 def cell(value: object) -> Text:
@@ -77,7 +92,7 @@ def cell(value: object) -> Text:
     if value is None or value == []:
         return Text("-", style="dim")
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return Text(plain(text), style=STATE_STYLES.get(text, ""))
+    return Text(one_line(text), style=STATE_STYLES.get(text, ""))
 
 
 def stages_done(experiment: dict[str, Any]) -> int:

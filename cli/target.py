@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.errors import Unreachable
 from cli.stack.home import Home
 
 DEFAULT_HOME = Path.home() / ".twostream"
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,18 @@ class Target:
 
     @classmethod
     def from_environment(cls) -> Target:
-        """Return the API that ``TWOSTREAM_API_URL`` names, else the stack's that is up in the home."""
+        """Return the API that ``TWOSTREAM_API_URL`` names, else the stack's that is up in the home.
+
+        Raises:
+            Unreachable: there is neither; whoever listens on the usual port is nobody we know.
+        """
         token = os.environ.get("TWOSTREAM_API_TOKEN") or None
-        url = os.environ.get("TWOSTREAM_API_URL") or stack_addresses().get("api") or DEFAULT_URL
+        url = os.environ.get("TWOSTREAM_API_URL") or stack_addresses().get("api")
+        if url is None:
+            raise Unreachable(
+                f"no stack is up in {home().path}; "
+                "hint: `twostream up` starts one, TWOSTREAM_HOME or TWOSTREAM_API_URL names one elsewhere"
+            )
         return cls(url.rstrip("/"), token)
 
 

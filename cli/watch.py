@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from cli.client import Client, Unreachable
 from cli.feed import Event, Feed
-from cli.output import plain, stages_done
+from cli.output import stages_done
+from cli.terminal import one_line
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 REFRESH_SECONDS = 0.5
@@ -147,7 +148,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print a line."""
-        self._console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -193,7 +194,7 @@ class Bars:
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(plain(line), markup=False, highlight=False)
+        self._progress.console.print(one_line(line), markup=False, highlight=False)
 
     def close(self) -> None:
         """Leave the bars as they are and give the terminal back."""
@@ -205,7 +206,7 @@ class Bars:
             self.say(line)
 
     def _move(self, key: str, title: str, done: int, total: int | None, unit: str) -> None:
-        title, unit = plain(title), plain(unit)
+        title, unit = one_line(title), one_line(unit)
         if key not in self._bars:
             self._bars[key] = self._progress.add_task(title, total=total, unit=unit)
         self._progress.update(self._bars[key], description=title, completed=done, total=total, unit=unit)

@@ -41,7 +41,7 @@ def tell(
 
 
 def after(session: Session, experiment: ExperimentRow, position: int, limit: int) -> list[EventView]:
-    """Return the next events of an experiment and of its stages since it was submitted.
+    """Return the next events of an experiment, of its stages and of the fleet since it was submitted.
 
     Args:
         session: a transaction of the caller.
@@ -59,6 +59,7 @@ def after(session: Session, experiment: ExperimentRow, position: int, limit: int
             or_(
                 EventRow.experiment_id == experiment.id,
                 and_(EventRow.stage_key.in_(stages), EventRow.transaction >= submitted),
+                and_(EventRow.experiment_id.is_(None), EventRow.stage_key.is_(None), EventRow.transaction >= submitted),
             ),
             EventRow.transaction < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),
             tuple_(EventRow.transaction, EventRow.id) > tuple_(*seen),

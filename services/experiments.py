@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
@@ -18,6 +16,9 @@ from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, St
 from services.errors import Conflict, InvalidRequest, NotFound
 
 MAX_PAGE = 200
+CURSOR = r"([0-9]{1,16})-(exp_[0-9a-f]{1,36})"
+"""Of an experiment: when it was made, in microseconds since 1970, and its id."""
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class Retried:
 
 @dataclass(frozen=True)
 class Page:
-    """Some experiments, newest first, and where the next page begins."""
+    """Some experiments, newest first, how many there are on all pages, and where the next page begins."""
 
     items: list[ExperimentRow]
     next_cursor: str | None
+    total: int
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,17 @@ def page(
     Raises:
         InvalidRequest: the cursor is not one that we gave.
     """
-    query = select(ExperimentRow).order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
-    if state is not None:
-        query = query.where(ExperimentRow.state == state)
-    if dataset is not None:
-        query = query.where(ExperimentRow.dataset == dataset)
+    query, count = select(ExperimentRow), select(func.count()).select_from(ExperimentRow)
+    for column, wanted in ((ExperimentRow.state, state), (ExperimentRow.dataset, dataset)):
+        if wanted is not None:
+            query, count = query.where(column == wanted), count.where(column == wanted)
+    query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
     if cursor is not None:
         query = query.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < tuple_(*_open_cursor(cursor)))
     rows = list(session.scalars(query.limit(limit + 1)))
     more = len(rows) > limit
-    return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None)
+    total = session.scalar(count) or 0
+    return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None, total)
 
 
 def stages(session: Session, experiment_id: str) -> list[StageView]:
@@ -210,17 +213,11 @@ def _remake_evicted(session: Session, experiment: ExperimentRow, rows: Mapping[s
 
 
 def _make_cursor(row: ExperimentRow) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row.created_at.isoformat(), row.id]).encode()).decode()
+    return f"{(row.created_at - EPOCH) // MICROSECOND}-{row.id}"
 
 
 def _open_cursor(cursor: str) -> tuple[datetime, str]:
-    refused = InvalidRequest("cursor", cursor, "the `next_cursor` of the page before")
-    try:
-        created_at, experiment_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        known = re.fullmatch(r"exp_[0-9a-f]+", experiment_id)
-        position = datetime.fromisoformat(created_at), experiment_id
-    except (ValueError, TypeError, RecursionError) as error:
-        raise refused from error
-    if known is None:
-        raise refused
-    return position
+    found = re.fullmatch(CURSOR, cursor, re.ASCII)
+    if found is None:
+        raise InvalidRequest("cursor", cursor, "the `next_cursor` of the page before")
+    return EPOCH + int(found[1]) * MICROSECOND, found[2]

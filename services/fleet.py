@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import chores
-from services.db.tables import ExperimentRow, OutboxRow, StageRow, WorkerRow
+from services import chores, tracker_state
+from services.db.tables import ExperimentRow, StageRow, WorkerRow
 from services.housekeeping import SWEEP
+from services.tracker_state import TrackerView
 
 OVERDUE_SWEEPS = 10
 """After as many periods without a sweep, housekeeping counts as dead."""
@@ -24,23 +26,23 @@ class Census:
         experiments: how many are in which state.
         stages: how many are in which queue and state.
         workers: how many are in which state.
-        untold: rows of the outbox that MLflow has yet to hear.
-        untold_seconds: age of the oldest of them.
+        tracker: how it stands with MLflow.
+        untold_seconds: age of the oldest row that MLflow has yet to hear.
     """
 
     sweep_age_seconds: float | None
     experiments: dict[str, int]
     stages: dict[tuple[str, str], int]
     workers: dict[str, int]
-    untold: int
+    tracker: TrackerView
     untold_seconds: float
 
 
 def census(session: Session) -> Census:
     """Count."""
-    oldest = func.extract("epoch", func.clock_timestamp() - func.min(OutboxRow.created_at))
-    untold = select(func.count(), func.coalesce(oldest, 0)).where(OutboxRow.delivered_at.is_(None))
-    count, age = session.execute(untold).one()
+    tracker = tracker_state.view(session)
+    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    untold = timedelta() if tracker.oldest_at is None else now - tracker.oldest_at
     stages = select(StageRow.queue, StageRow.state, func.count()).group_by(StageRow.queue, StageRow.state)
     experiments = select(ExperimentRow.state, func.count()).group_by(ExperimentRow.state)
     workers = select(WorkerRow.state, func.count()).group_by(WorkerRow.state)
@@ -49,6 +51,6 @@ def census(session: Session) -> Census:
         experiments={state: number for state, number in session.execute(experiments)},  # noqa: C416
         stages={(queue, state): number for queue, state, number in session.execute(stages)},
         workers={state: number for state, number in session.execute(workers)},  # noqa: C416
-        untold=count,
-        untold_seconds=max(0.0, float(age)),
+        tracker=tracker,
+        untold_seconds=max(0.0, untold.total_seconds()),
     )

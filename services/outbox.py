@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -59,6 +59,31 @@ def finish_stage(session: Session, row: StageRow, state: str) -> None:
 def finish_experiment(session: Session, row: ExperimentRow, state: str) -> None:
     """Close an experiment's parent run."""
     _add(session, "status", experiment_id=row.id, data={"status": STATUS[state]})
+
+
+def replay(session: Session, experiment_id: str | None = None, stage_key: str | None = None) -> None:
+    """Have MLflow told again what it has lost: all that it ever heard of a run, or of every run.
+
+    What it refused stays out, and files whose stage was evicted. Below an experiment's run the stages' runs are opened
+    again, to hang below the new one.
+
+    Args:
+        session: a transaction of the caller.
+        experiment_id: whose run was lost.
+        stage_key: or that of which stage; neither means every run.
+    """
+    evicted = select(StageRow.key).where(StageRow.state == "evicted")
+    query = update(OutboxRow).where(
+        OutboxRow.delivered_at.is_not(None),
+        OutboxRow.error.is_(None),
+        or_(OutboxRow.kind != "artifact", OutboxRow.stage_key.not_in(evicted)),
+    )
+    if experiment_id is not None:
+        children = and_(OutboxRow.kind == "open", OutboxRow.data["parent"].astext == experiment_id)
+        query = query.where(or_(OutboxRow.experiment_id == experiment_id, children))
+    elif stage_key is not None:
+        query = query.where(OutboxRow.stage_key == stage_key)
+    session.execute(query.values(delivered_at=None, failures=0))
 
 
 def _add(

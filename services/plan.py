@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -235,7 +235,9 @@ class Plan:
     @cached_property
     def _flow_method(self) -> FlowMethodParams:
         flow = self.spec.flow
-        params = FlowMethodParams(algorithm=flow.algorithm, bound=flow.bound, quantization=flow.quantization)
+        params = FlowMethodParams(
+            algorithm=flow.algorithm, bound=flow.bound, quantization=flow.quantization, resize=flow.resize
+        )
         if flow.algorithm != "raft":
             return params
         found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest(flow.weights)}
@@ -275,11 +277,13 @@ def index_params(
     revision: int,
     generator: dict[str, int] | None,
     layout: str = "ucf101",
+    exclude: Sequence[str] = (),
+    splits: Sequence[int] = (),
 ) -> IndexParams:
     """Return the parameters of the `index` stage of a registered dataset."""
     made = None if generator is None else MotionShapesParams.model_validate(generator)
     found = {"dataset": name, "layout": layout, "root": root, "annotations": annotations, "revision": revision}
-    return IndexParams.model_validate({**found, "generator": made})
+    return IndexParams.model_validate({**found, "generator": made, "exclude": exclude, "splits": splits})
 
 
 def _file_digest(weights: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.specs import Crops, ExperimentSpec, FlowSpec
+from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowSpec
 
 CROP_NAMES: dict[Crops, str] = {
     "center": "centre crop",
@@ -32,6 +32,8 @@ def _flow_protocol(flow: FlowSpec) -> str:
     """Name what changes the bytes that a network sees; where flow is stored does not, how it is packed may."""
     algorithm = {"raft": f"raft-{flow.raft}", "tvl1": "tvl1-gpu" if flow.chosen_device == "gpu" else "tvl1"}
     line = f"flow {algorithm.get(flow.algorithm, flow.algorithm)} +-{flow.bound:g}"
+    if flow.resize != FLOW_SHORT_SIDE:
+        line += " full size" if flow.resize is None else f" short side {flow.resize}"
     line += " own weights" if flow.algorithm == "raft" and flow.weights != "default" else ""
     line += " frame min-max" if flow.quantization == "frame_min_max" else ""
     return line + (f" jpeg {flow.jpeg_quality}" if flow.storage == "stored" and flow.codec == "jpeg" else "")

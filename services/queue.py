@@ -236,7 +236,9 @@ def _try_again(session: Session, row: StageRow, failure: Failure) -> dict[str, i
     if failure.cause is not Cause.CANCELLED and (row.cancel_requested or not _may_retry(session, row, failure.cause)):
         return None
     _end_attempt(session, row, "failed", failure)
-    return {_requeue(session, row, failure.cause, failure.message): 1}
+    queue = _requeue(session, row, failure.cause, failure.message)
+    needs.refresh_requests(session, [row.key])  # who joined while it ran asks too
+    return {queue: 1}
 
 
 def _end_attempt(session: Session, row: StageRow, state: str, failure: Failure | None = None, log: str = "") -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services import revisions
+from services.api_keys import ADMINISTRATOR, Caller
 from services.datasets.layouts import LAYOUTS, Layout
+from services.datasets.lists import Lists, read_digest, read_lists
 from services.datasets.motion_shapes import MotionShapesParams
+from services.db.engine import Database
 from services.db.tables import DatasetRow
-from services.errors import Conflict, InvalidRequest, NotFound
+from services.errors import Conflict, DataError, InvalidRequest, NotFound
 from services.plan import index_params
 from services.specs import ExperimentSpec
 from services.stages import IndexParams
@@ -21,9 +25,36 @@ GENERATED = "motion_shapes"
 
 
 def add_generated(session: Session) -> None:
-    """Register `motion_shapes` where it is not yet."""
+    """Register `motion_shapes` where it is not yet; its splits test on different groups of clips."""
     values = {"name": GENERATED, "generator": MotionShapesParams().model_dump(), "num_classes": 8}
     session.execute(insert(DatasetRow).values(values).on_conflict_do_nothing())
+    revisions.register(session, get(session, GENERATED), shared=())
+
+
+def look(layout: Layout, annotations: str, exclude: Sequence[str]) -> Lists | None:
+    """Read the lists of a dataset that is to be registered; None where this host has no such folder.
+
+    Call it outside a transaction: it reads files.
+
+    Raises:
+        InvalidRequest: a list is wrong, or names no clip of ``exclude``.
+    """
+    if not annotations.startswith("/"):  # `add` refuses it
+        return None
+    try:
+        lists = read_lists(layout, annotations)
+    except DataError as error:
+        raise InvalidRequest("annotations", annotations, f"a folder of lists in layout {layout}; {error}") from error
+    if lists is None or not exclude:
+        return lists
+    named = {clip.path for clip in lists.annotations.named_clips()}
+    for place, path in enumerate(exclude):
+        if path not in named:
+            raise InvalidRequest(f"exclude.{place}", path, f"a clip that a list in {annotations} names")
+    try:
+        return read_lists(layout, annotations, exclude)
+    except DataError as error:
+        raise InvalidRequest("exclude", f"{len(exclude)} clips", f"some of the listed clips; {error}") from error
 
 
 def add(
@@ -33,8 +64,11 @@ def add(
     root: str,
     annotations: str,
     layout: Layout = "ucf101",
-    splits: Sequence[int] = (1, 2, 3),
+    splits: Collection[int] | None = None,
+    exclude: Sequence[str] = (),
     replace: bool = False,
+    lists: Lists | None = None,
+    caller: Caller = ADMINISTRATOR,
 ) -> DatasetRow:
     """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
 
@@ -44,12 +78,16 @@ def add(
         root: folder of the clips, as the workers see it.
         annotations: folder of the lists, as the workers see it.
         layout: how the lists are laid out, ``ucf101`` or ``hmdb51``.
-        splits: numbers of the splits that have lists; a mean is ranked over all of them.
+        splits: over which a mean is taken; those that the lists have where this is None, 1 to 3 if they are not seen.
+        exclude: paths of listed clips to leave out.
         replace: registers a name anew, so that its files are read again.
+        lists: what `look` returned.
+        caller: owns the dataset from now on, or owns it already.
 
     Raises:
+        Forbidden: the name is taken by somebody else's dataset, which is to be replaced.
         Conflict: the name is taken and ``replace`` is not set.
-        InvalidRequest: unknown layout, empty folder name, or a generated dataset's name.
+        InvalidRequest: unknown layout, empty folder name, a split without lists, or a generated dataset's name.
     """
     if layout not in LAYOUTS:
         raise InvalidRequest("layout", layout, ", ".join(LAYOUTS))
@@ -58,19 +96,110 @@ def add(
     for field, folder in (("root", root), ("annotations", annotations)):
         if not folder.startswith("/"):
             raise InvalidRequest(field, folder, "the absolute path of a folder")
-    values = {"name": name, "root": root, "annotations": annotations, "layout": layout, "splits": sorted(splits)}
-    query = insert(DatasetRow).values(values).on_conflict_do_nothing().returning(DatasetRow.name)
-    added = session.scalar(query) is not None
-    row = session.scalars(select(DatasetRow).where(DatasetRow.name == name).with_for_update()).one()
-    if added:
-        return row
-    if not replace:
-        raise Conflict(
-            f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
-        )
-    row.root, row.annotations, row.layout, row.revision = root, annotations, layout, row.revision + 1
-    row.num_classes, row.num_clips, row.splits = None, None, sorted(splits)
+    values: dict[str, Any] = {"root": root, "annotations": annotations, "layout": layout, "owner": caller.name}
+    values |= {"splits": _splits(splits, lists), "excluded": sorted(set(exclude)), **_counts(lists)}
+    added = session.scalar(
+        insert(DatasetRow).values({"name": name, **values}).on_conflict_do_nothing().returning(DatasetRow.name)
+    )
+    row = session.scalars(select(DatasetRow).where(DatasetRow.name == name).with_for_update(key_share=True)).one()
+    if added is None:
+        if not replace:
+            raise Conflict(
+                f"dataset {name!r} exists with root {row.root!r}; hint: replace it, and its files are read again"
+            )
+        caller.require_owned(f"dataset {name!r}", row.owner)
+        _replace(row, values | {"owner": row.owner})
+    session.flush()
+    revisions.register(session, row, lists)
     return row
+
+
+Seen = str | DataError | None
+"""What a look at a dataset's lists gave: their hash, why they cannot be read, or None where nobody can look."""
+
+
+def look_again(database: Database, name: str) -> Seen:
+    """Read the hash of a dataset's lists as they are now, beside any transaction; an unknown name is left to others."""
+    with database.transaction() as session:
+        row = session.get(DatasetRow, name)
+    if row is None or row.generator is not None:
+        return None
+    try:
+        return read_digest(_layout(row), row.annotations)
+    except DataError as error:
+        return error
+
+
+def refresh(database: Database, name: str, caller: Caller = ADMINISTRATOR) -> None:
+    """Register a dataset anew, as its next revision, if its lists have changed since.
+
+    Raises:
+        Forbidden: it belongs to another user.
+        InvalidRequest: no dataset has that name, the lists are wrong, or lack a split or a clip that is left out.
+    """
+    seen = look_again(database, name)
+    with database.transaction() as session:
+        row = chosen(session, name)
+        if not _changed(session, row, seen):
+            return
+        caller.require_owned(f"dataset {name!r}", row.owner)
+    lists = look(_layout(row), row.annotations, row.excluded)
+    if lists is not None:
+        database.run(lambda session: _register_anew(session, name, lists))
+
+
+def _register_anew(session: Session, name: str, lists: Lists) -> None:
+    query = select(DatasetRow).where(DatasetRow.name == name).with_for_update(key_share=True)
+    row = session.scalars(query).one()
+    if revisions.lists_digest(session, row) != lists.digest:
+        _replace(row, {"splits": _splits(row.splits, lists), **_counts(lists)})
+        session.flush()
+        revisions.register(session, row, lists)
+
+
+def require_unchanged(session: Session, name: str, seen: Seen) -> None:
+    """Refuse a dataset whose lists have changed since its present revision was registered.
+
+    What the API cannot see, and what nobody has read yet, is taken for unchanged.
+
+    Args:
+        session: a transaction of the caller.
+        name: of the dataset.
+        seen: what `look_again` returned, before the transaction began.
+
+    Raises:
+        Conflict: the lists have changed, or can no longer be read.
+    """
+    row = chosen(session, name)
+    if not _changed(session, row, seen):
+        return
+    if isinstance(seen, DataError):
+        raise Conflict(f"dataset {name!r}: its lists have changed since they were registered: {seen}")
+    raise Conflict(
+        f"dataset {name!r}: the lists in {row.annotations} have changed since revision {row.revision} was"
+        " registered; hint: submit with `refresh: true`, or register the dataset with `replace`, and what is"
+        " measured from then on is ranked as another revision"
+    )
+
+
+def _changed(session: Session, row: DatasetRow, seen: Seen) -> bool:
+    known = revisions.lists_digest(session, row)
+    return known is not None and seen is not None and seen != known
+
+
+def note_lists(session: Session) -> None:
+    """Read the lists of datasets whose lists nobody has read, such as those that an earlier version registered.
+
+    One that was registered with splits that have no lists stays unread: experiments on its other splits go on.
+    """
+    for row in listing(session):
+        if row.generator is None and revisions.lists_digest(session, row) is None:
+            try:
+                lists = read_lists(_layout(row), row.annotations, row.excluded)
+            except DataError:  # the `index` stage says so to whoever uses them
+                continue
+            if lists is not None and set(row.splits) <= lists.annotations.splits.keys():
+                revisions.register(session, row, lists)
 
 
 def get(session: Session, name: str) -> DatasetRow:
@@ -99,9 +228,11 @@ def listing(session: Session) -> list[DatasetRow]:
 
 
 def note_index(session: Session, params: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Remember what the `index` stage of a dataset's present revision found."""
+    """Remember what the `index` stage of a dataset's revision found."""
     query = update(DatasetRow).where(DatasetRow.name == params["dataset"], DatasetRow.revision == params["revision"])
     session.execute(query.values(num_classes=summary.get("classes"), num_clips=summary.get("clips")))
+    if "digest" in summary:
+        revisions.note_index(session, params, summary)
 
 
 def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
@@ -121,4 +252,34 @@ def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
         annotations=row.annotations,
         revision=row.revision,
         generator=row.generator,
+        exclude=row.excluded,
+        splits=revisions.splits_to_check(session, row),
     )
+
+
+def _replace(row: DatasetRow, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+    row.revision += 1
+
+
+def _splits(wanted: Collection[int] | None, lists: Lists | None) -> list[int]:
+    if lists is None:
+        return sorted(wanted or (1, 2, 3))
+    known = sorted(lists.annotations.splits)
+    for split in sorted(wanted or ()):
+        if split not in known:
+            raise InvalidRequest(
+                "splits", sorted(wanted or ()), f"splits that have lists: {', '.join(map(str, known))}"
+            )
+    return sorted(wanted or known)
+
+
+def _counts(lists: Lists | None) -> dict[str, int | None]:
+    if lists is None:
+        return {"num_classes": None, "num_clips": None}
+    return {"num_classes": len(lists.annotations.classes), "num_clips": len(lists.annotations.clips())}
+
+
+def _layout(row: DatasetRow) -> Layout:
+    return next(layout for layout in LAYOUTS if layout == row.layout)

@@ -1,11 +1,15 @@
-"""Writes the rows of the leaderboard from finished `fuse` stages, and the means over seeds and splits."""
+"""Writes the rows of the leaderboard from finished `fuse` stages, and the means over seeds and splits.
+
+What a mean rests on is looked up, not assumed: which splits and seeds there are, and which clips several test sets
+have in common.
+"""
 
 from __future__ import annotations
 
-import math
+import base64
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +17,14 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from services import outbox
-from services.db.tables import DatasetRow, ExperimentRow, ExperimentStageRow, ResultRow, StageRow
+from services import outbox, revisions
+from services.db.tables import ExperimentRow, ExperimentStageRow, ResultRow, StageRow
 from services.protocol import protocol
+from services.revisions import Revision
 from services.specs import ExperimentSpec
+from services.statistics import SplitRate, distinct_clips, effective_clips, wilson
 
 METRICS = ("top1", "top5", "mean_class")
-Z_95 = 1.959963984540054
-"""Quantile of the normal distribution for a two-sided 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Measured:
         values: rate by metric.
         categories: top-1 by category, where the dataset's classes have any.
         clips: how many there were.
+        hits: for each clip, in the order of their ids, whether it was right; None where the stage did not say.
     """
 
     stream: str
@@ -39,6 +44,7 @@ class Measured:
     values: dict[str, float]
     categories: dict[str, float]
     clips: int
+    hits: tuple[bool, ...] | None
     stage_key: str
 
 
@@ -50,19 +56,17 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
         .where(
             ExperimentStageRow.experiment_id == experiment.id,
-            StageRow.kind == "fuse",
+            StageRow.kind.in_(("index", "fuse")),
             StageRow.state.in_(("succeeded", "evicted")),  # its numbers stay, whatever becomes of its files
         )
     )
-    measured = [entry for stage in session.scalars(query) for entry in _read(stage)]
-    dataset = session.get(DatasetRow, experiment.dataset)
-    splits = dataset.splits if dataset is not None else sorted(spec.splits)
+    stages = list(session.scalars(query))
+    measured = [entry for stage in stages if stage.kind == "fuse" for entry in _read(stage)]
+    index = next((stage for stage in stages if stage.kind == "index"), None)
+    revision = revisions.measured_on(session, experiment.dataset, index)
     for stream in sorted({entry.stream for entry in measured}):
-        entries = [entry for entry in measured if entry.stream == stream]
-        rows = [_seed_row(entry) for entry in entries]
-        by_split = {split: _split_row([e for e in entries if e.split == split]) for split in {e.split for e in entries}}
-        rows += [*by_split.values(), _mean_row(by_split, splits)]
-        _write(session, experiment, spec, stream, rows)
+        rows = _rows([entry for entry in measured if entry.stream == stream], revision)
+        _write(session, experiment, spec, revision, stream, rows)
         now = int(time.time() * 1000)
         outbox.add_results(session, experiment.id, _metrics_of(stream, rows), now)
 
@@ -71,21 +75,6 @@ def listing(session: Session, experiment_id: str) -> list[ResultRow]:
     """Return an experiment's results by stream; a mean comes after what it is the mean of."""
     order = (ResultRow.stream, ResultRow.split.nulls_last(), ResultRow.seed.nulls_last())
     return list(session.scalars(select(ResultRow).where(ResultRow.experiment_id == experiment_id).order_by(*order)))
-
-
-def wilson(rate: float, clips: int) -> tuple[float, float]:
-    """Return Wilson's 95 % confidence interval of a rate.
-
-    Args:
-        rate: share of clips that are right, 0 to 1.
-        clips: how many clips there were, at least 1.
-
-    Source: E. B. Wilson, JASA 22 (1927).
-    """
-    spread = Z_95 * Z_95 / clips
-    centre = (rate + spread / 2) / (1 + spread)
-    half = Z_95 / (1 + spread) * math.sqrt(rate * (1 - rate) / clips + spread / (4 * clips))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _read(stage: StageRow) -> Iterable[Measured]:
@@ -98,8 +87,25 @@ def _read(stage: StageRow) -> Iterable[Measured]:
             values={name: metrics[name] for name in METRICS},
             categories=entry.get("per_category", {}),
             clips=metrics["clips"],
+            hits=_bits(entry["hits"], metrics["clips"]) if "hits" in entry else None,
             stage_key=stage.key,
         )
+
+
+def _bits(text: str, count: int) -> tuple[bool, ...]:
+    """Return the first bits of packed bytes in base64, the highest bit of a byte first."""
+    packed = base64.b64decode(text)
+    return tuple(bool(packed[place >> 3] >> (7 - place & 7) & 1) for place in range(count))
+
+
+def _rows(entries: Sequence[Measured], revision: Revision) -> list[dict[str, Any]]:
+    """Return the rows of one stream: those of seeds, those of splits, and the mean."""
+    by_split = {split: [e for e in entries if e.split == split] for split in sorted({e.split for e in entries})}
+    return [
+        *map(_seed_row, entries),
+        *map(_split_row, by_split.values()),
+        _mean_row(by_split, revision),
+    ]
 
 
 def _seed_row(entry: Measured) -> dict[str, Any]:
@@ -118,10 +124,8 @@ def _seed_row(entry: Measured) -> dict[str, Any]:
 
 def _split_row(entries: Sequence[Measured]) -> dict[str, Any]:
     """Mean over the seeds of one split; the interval is that of one run, since seeds share their test clips."""
-    values = {name: statistics.fmean(entry.values[name] for entry in entries) for name in METRICS}
-    clips = entries[0].clips
+    values, clips = _means_of(entries), _clips(entries)
     lower, upper = wilson(values["top1"], clips)
-    rates = [entry.values["top1"] for entry in entries]
     return {
         **values,
         "split": entries[0].split,
@@ -130,25 +134,77 @@ def _split_row(entries: Sequence[Measured]) -> dict[str, Any]:
         "upper": upper,
         "categories": _means([entry.categories for entry in entries]),
         "seeds": len(entries),
-        "spread": statistics.stdev(rates) if len(rates) > 1 else None,
+        "spread": _deviation([entry.values["top1"] for entry in entries]),
     }
 
 
-def _mean_row(by_split: dict[int, dict[str, Any]], splits: Sequence[int]) -> dict[str, Any]:
-    """Mean over splits, empty until every split of the dataset is there; test sets of splits are disjoint."""
-    missing = [split for split in splits if split not in by_split]
-    seeds = min(row["seeds"] for row in by_split.values())
+def _mean_row(by_split: Mapping[int, Sequence[Measured]], revision: Revision) -> dict[str, Any]:
+    """Mean over splits, empty until each split of the dataset is there with each seed.
+
+    The deviation is that of the seeds' own means over splits. Without knowledge of the clips that test sets have in
+    common there is neither a number of clips nor an interval.
+    """
+    seeds = {entry.seed for entries in by_split.values() for entry in entries}
+    complete = [split for split, entries in by_split.items() if {entry.seed for entry in entries} == seeds]
+    splits = revision.splits or tuple(by_split)
+    missing = [split for split in splits if split not in complete]
     if missing:
-        return {"split": None, "missing_splits": missing, "seeds": seeds}
-    rows = [by_split[split] for split in splits]
-    values = {name: statistics.fmean(row[name] for row in rows) for name in METRICS}
-    clips = sum(row["clips"] for row in rows)
-    lower, upper = wilson(values["top1"], clips)
-    spread = statistics.stdev(row["top1"] for row in rows) if len(rows) > 1 else None
+        return {"split": None, "missing_splits": missing, "seeds": len(seeds)}
+    parts = {split: by_split[split] for split in splits}
+    means = [_means_of(entries) for entries in parts.values()]
+    of_seeds = {seed: [e.values["top1"] for part in parts.values() for e in part if e.seed == seed] for seed in seeds}
+    values = {name: statistics.fmean(mean[name] for mean in means) for name in METRICS}
     return {
-        **values, "split": None, "clips": clips, "lower": lower, "upper": upper, "seeds": seeds, "spread": spread,
-        "categories": _means([row["categories"] for row in rows]),
-    }  # fmt: skip
+        **values,
+        **_pooled(values["top1"], parts, revision.shared),
+        "split": None,
+        "seeds": len(seeds),
+        "spread": _deviation([statistics.fmean(rates) for rates in of_seeds.values()]),
+        "categories": _means([_means([entry.categories for entry in entries]) for entries in parts.values()]),
+    }
+
+
+def _pooled(
+    rate: float, parts: Mapping[int, Sequence[Measured]], shared: Sequence[Mapping[int, int]] | None
+) -> dict[str, Any]:
+    """Return how many distinct clips the splits have, and the interval of their mean, that of one run."""
+    if shared is None and len(parts) > 1:
+        return {}
+    sets = {
+        split: SplitRate(_means_of(entries)["top1"], _clips(entries), _mean_hits(entries))
+        for split, entries in parts.items()
+    }
+    known = [places for places in _among(shared or (), sets) if len(places) > 1]
+    if any(place >= sets[split].clips for places in known for split, place in places.items()):
+        return {}  # the lists that were read are not those that were measured on
+    lower, upper = wilson(rate, effective_clips(sets, known))
+    return {"clips": distinct_clips(sets, known), "lower": lower, "upper": upper}
+
+
+def _among(shared: Sequence[Mapping[int, int]], sets: Mapping[int, SplitRate]) -> Iterable[dict[int, int]]:
+    """Yield the places of shared clips in the splits that count: a dataset may have more lists than it uses."""
+    for places in shared:
+        yield {split: place for split, place in places.items() if split in sets}
+
+
+def _mean_hits(entries: Sequence[Measured]) -> list[float] | None:
+    hits = [entry.hits for entry in entries if entry.hits is not None]
+    if len(hits) < len(entries) or len({len(bits) for bits in hits}) != 1:
+        return None
+    return [statistics.fmean(bits) for bits in zip(*hits, strict=True)]
+
+
+def _means_of(entries: Sequence[Measured]) -> dict[str, float]:
+    return {name: statistics.fmean(entry.values[name] for entry in entries) for name in METRICS}
+
+
+def _clips(entries: Sequence[Measured]) -> int:
+    return min(entry.clips for entry in entries)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation (n - 1), which a single value does not have."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -158,7 +214,12 @@ def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _write(
-    session: Session, experiment: ExperimentRow, spec: ExperimentSpec, stream: str, rows: Sequence[dict[str, Any]]
+    session: Session,
+    experiment: ExperimentRow,
+    spec: ExperimentSpec,
+    revision: Revision,
+    stream: str,
+    rows: Sequence[dict[str, Any]],
 ) -> None:
     shared = {
         "experiment_id": experiment.id,
@@ -171,6 +232,7 @@ def _write(
     blank: dict[str, Any] = {
         "seed": None, "top1": None, "top5": None, "mean_class": None, "clips": None, "spread": None, "lower": None,
         "upper": None, "seeds": 1, "missing_splits": [], "categories": None, "stage_key": None,
+        "revision": revision.number, "excluded": revision.excluded,
     }  # fmt: skip
     query = insert(ResultRow).values([shared | blank | row for row in rows])
     columns = {name: query.excluded[name] for name in blank if name != "seed"}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.errors import InvalidSettings
+from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
 PREFIX = "TWOSTREAM_"
 ADDRESSES = {
@@ -20,6 +21,7 @@ ADDRESSES = {
     "mlflow_url": ("http://host:port", r"https?://.+"),
 }
 """What the address of each server looks like, and the pattern that tells."""
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\]?")
 DEFAULT_HOME = Path.home() / ".twostream"
 
 
@@ -36,6 +38,10 @@ class Settings(BaseSettings):
         work_root: local scratch folder of running stages; ``home/work`` when None.
         api_url: where the command line finds the API; from host and port when None.
         api_token: the administrator's bearer token; needed when the API listens beyond loopback.
+        allowed_hosts: names, beside those of loopback and ``api_host``, by which clients and pages may reach the API,
+            separated by commas. Beyond loopback every name is allowed when none is given.
+        read_requires_token: asks for a token to read as well.
+        event_streams_per_client: event streams that one address may have open at once.
         lease_seconds: how long a silent worker keeps a stage.
         heartbeat_seconds: period in which a worker renews its leases.
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
@@ -45,6 +51,8 @@ class Settings(BaseSettings):
             of its threads in its log; 0 lets it, None leaves it to the kind: on for `index` and `flow`.
         cache_grace_seconds: age from which a collection takes files that no stage in the database names.
         frame_cache_gigabytes: what decoded frames may take below the data root; 0 keeps none.
+        max_frame_megapixels: width x height of the largest frame that is decoded, in millions.
+        max_decode_gigabytes: what the frames, or flow fields, of one clip that are held at once may take.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
@@ -60,6 +68,9 @@ class Settings(BaseSettings):
     api_port: int = Field(8080, ge=1, le=65535)
     api_url: str | None = None
     api_token: SecretStr | None = None
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    read_requires_token: bool = False
+    event_streams_per_client: int = Field(20, ge=1)
     lease_seconds: float = Field(30, gt=0)
     heartbeat_seconds: float = Field(5, gt=0)
     sweep_seconds: float = Field(2, gt=0)
@@ -68,6 +79,8 @@ class Settings(BaseSettings):
     stall_minutes: float | None = Field(None, ge=0)
     cache_grace_seconds: float = Field(86400, ge=0)
     frame_cache_gigabytes: float = Field(0, ge=0)
+    max_frame_megapixels: float = Field(MAX_FRAME_MEGAPIXELS, gt=0)
+    max_decode_gigabytes: float = Field(MAX_DECODE_GIGABYTES, gt=0)
 
     @field_validator(*ADDRESSES)
     @classmethod
@@ -77,6 +90,23 @@ class Settings(BaseSettings):
         if url is not None and re.fullmatch(pattern, url) is None:
             raise ValueError(f"{variable(str(info.field_name))}: got {_shown(url)!r}, allowed: {looks}")
         return url
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _host_names(cls, given: object) -> object:
+        """Take a list with commas apart; refuse what is no name or address of a host, such as one with a port."""
+        names = [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+        for name in names if isinstance(names, list) else ():
+            if HOST_NAME.fullmatch(name) is None:
+                allowed = "names or addresses of hosts without port, separated by commas"
+                raise ValueError(f"{variable('allowed_hosts')}: got {name!r}, allowed: {allowed}")
+        return names
+
+    @model_validator(mode="after")
+    def _token_for_readers(self) -> Self:
+        if self.read_requires_token and self.api_token is None:
+            raise ValueError("TWOSTREAM_API_TOKEN: not set, needed because TWOSTREAM_READ_REQUIRES_TOKEN is true")
+        return self
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:

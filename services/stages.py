@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from services.datasets.layouts import Layout
 from services.datasets.motion_shapes import MotionShapesParams
 from services.specs import (
+    FLOW_SHORT_SIDE,
     AugmentationSpec,
     Crops,
     FlowAlgorithm,
@@ -43,6 +44,9 @@ class IndexParams(Params):
         annotations: folder of the lists.
         revision: rises when a user registers the dataset anew, so that changed files are read again.
         generator: makes the clips where they do not exist yet.
+        exclude: paths of listed clips that the dataset leaves out. Empty, it is no part of the key, so that the index
+            of a dataset that leaves nothing out is found whatever version planned it.
+        splits: that must have lists; a check, and no part of the key, since a revision has one value.
     """
 
     dataset: str
@@ -51,13 +55,15 @@ class IndexParams(Params):
     annotations: str = ""
     revision: int = 1
     generator: MotionShapesParams | None = None
+    exclude: tuple[str, ...] = ()
+    splits: tuple[int, ...] = ()
 
 
 class FlowMethodParams(Params):
     """How two frames become bytes of motion.
 
     ``raft``, ``weights`` and ``digest`` (SHA-256 of a weights file that the planner could read) are None for all
-    algorithms but ``raft``.
+    algorithms but ``raft``. ``resize`` is the short side to which larger frames are brought; None keeps every size.
     """
 
     algorithm: FlowAlgorithm
@@ -66,6 +72,18 @@ class FlowMethodParams(Params):
     raft: RaftVariant | None = None
     weights: str | None = None
     digest: str | None = None
+    resize: int | None = FLOW_SHORT_SIDE
+
+    @model_serializer(mode="wrap")
+    def _without_usual_size(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default size out, so that keys stay what they were before there was a choice.
+
+        Frames of the papers' datasets are smaller, so that their flow is the same, and took days to compute.
+        """
+        content: dict[str, Any] = dump(self)
+        if self.resize == FLOW_SHORT_SIDE:
+            content.pop("resize", None)
+        return content
 
 
 class FlowParams(FlowMethodParams):
@@ -266,10 +284,13 @@ class StageSpec(BaseModel):
 
 def content_key(kind: StageKind, params: AnyParams, inputs: Sequence[Edge]) -> str:
     """Return the 64 hexadecimal digits by which equal work is found again."""
+    left_out: dict[str, Any] = {"training": {"checkpoint_epochs", "checkpoint_steps"}}
+    if isinstance(params, IndexParams):
+        left_out = {"splits": True} if params.exclude else {"splits": True, "exclude": True}
     content = {
         "kind": kind,
         "version": VERSIONS[kind],
-        "params": params.model_dump(mode="json", exclude={"training": {"checkpoint_epochs", "checkpoint_steps"}}),
+        "params": params.model_dump(mode="json", exclude=left_out),
         "inputs": [[edge.name, edge.key] for edge in inputs],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -84,18 +84,29 @@ def submit(
     body_digest: str,
     recipe: str | None = None,
     idempotency_key: str | None = None,
+    seen: registry.Seen = None,
 ) -> Submitted:
     """Store an experiment and its plan.
 
+    Args:
+        session: a transaction of the caller.
+        spec: what is submitted.
+        owner: whose it is.
+        body_digest: of the request, by which a repeated idempotency key is compared.
+        recipe: from which the spec was made.
+        idempotency_key: makes a repeated submission harmless.
+        seen: a look at the dataset's lists, see ``registry.look_again``.
+
     Raises:
         InvalidRequest: no dataset has that name, or it lacks a split.
-        Conflict: the idempotency key came before with another body.
+        Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
     """
     planned = plan(spec, registry.index_params_for(session, spec))
     if idempotency_key is not None:
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:
             return Submitted(earlier, False, experiments.counts(session, [earlier.id])[earlier.id], {})
+    registry.require_unchanged(session, spec.dataset, seen)
     keys = [stage.key for stage in planned]
     new = _insert_stages(session, spec, owner, planned)
     shared = graph.revive(session, [key for key in keys if key not in new])

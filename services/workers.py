@@ -56,10 +56,15 @@ def mark_lost(session: Session, silent_seconds: float) -> list[str]:
     return list(session.scalars(query))
 
 
-def listing(session: Session) -> list[WorkerRow]:
-    """Return the workers, those that run first, then the latest seen."""
-    order = (WorkerRow.state.in_(THERE).desc(), WorkerRow.last_seen_at.desc())
-    return list(session.scalars(select(WorkerRow).order_by(*order).limit(200)))
+def listing(session: Session, limit: int | None = None, offset: int = 0) -> list[WorkerRow]:
+    """Return the workers, those that run first, then the latest seen: all of them, or a page."""
+    order = (WorkerRow.state.in_(THERE).desc(), WorkerRow.last_seen_at.desc(), WorkerRow.id)
+    return list(session.scalars(select(WorkerRow).order_by(*order).offset(offset).limit(limit)))
+
+
+def count(session: Session) -> int:
+    """Return how many workers `listing` has."""
+    return session.scalar(select(func.count()).select_from(WorkerRow)) or 0
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,16 @@ class WaitingStage:
     ready_at: datetime | None
 
 
-def waiting(session: Session, limit: int = 500) -> list[WaitingStage]:
-    """Return the stages that wait, those next in line first, each with the reason."""
-    there = [worker for worker in listing(session) if worker.state in THERE]
-    order = (StageRow.state, StageRow.priority.desc(), StageRow.ready_at, StageRow.key)
-    query = select(StageRow).where(StageRow.state.in_(("ready", "waiting"))).order_by(*order).limit(limit)
-    rows = list(session.scalars(query))
+WAITING = StageRow.state.in_(("ready", "waiting"))
+IN_LINE = (StageRow.state, StageRow.priority.desc(), StageRow.ready_at, StageRow.key)
+
+
+def waiting(session: Session, limit: int = 500, offset: int = 0) -> list[WaitingStage]:
+    """Return a page of the stages that wait, those next in line first, each with the reason."""
+    there = list(session.scalars(select(WorkerRow).where(WorkerRow.state.in_(THERE))))
+    rows = list(session.scalars(select(StageRow).where(WAITING).order_by(*IN_LINE).offset(offset).limit(limit)))
     owed = _unfinished_inputs(session, [row.key for row in rows if row.state == "waiting"])
-    places: dict[str, int] = {}
+    places = _places_before(session, offset)
     found = []
     for row in rows:
         place = None
@@ -95,6 +102,20 @@ def waiting(session: Session, limit: int = 500) -> list[WaitingStage]:
             WaitingStage(row.key, row.label, row.kind, row.queue, row.priority, row.owner, place, reason, row.ready_at)
         )
     return found
+
+
+def count_waiting(session: Session) -> int:
+    """Return how many stages wait."""
+    return session.scalar(select(func.count()).select_from(StageRow).where(WAITING)) or 0
+
+
+def _places_before(session: Session, offset: int) -> dict[str, int]:
+    """Return how many of the first stages in line are ready, by queue."""
+    if not offset:
+        return {}
+    first = select(StageRow.queue, StageRow.state).where(WAITING).order_by(*IN_LINE).limit(offset).subquery()
+    query = select(first.c.queue, func.count()).where(first.c.state == "ready").group_by(first.c.queue)
+    return {name: number for name, number in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
 
 
 def _unfinished_inputs(session: Session, keys: Sequence[str]) -> dict[str, list[str]]:

@@ -35,12 +35,14 @@ BUCKETS = itertools.count()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of the networks' parameter counts, 101 classes, that the tests of this run have asserted."""
+    """Print the tables that the tests of this run have asserted: the networks' parameter counts, 101 classes, what was
+    tried against the API, and what schemathesis sums up."""
     passed = terminalreporter.stats.get("passed", ())
-    rows = sorted(value for report in passed for name, value in report.user_properties if name == "parameters")
-    if rows:
-        terminalreporter.section("parameters")
-        terminalreporter.write_line("\n".join(rows))
+    for table in ("parameters", "security", "schemathesis"):
+        rows = sorted(value for report in passed for name, value in report.user_properties if name == table)
+        if rows:
+            terminalreporter.section(table)
+            terminalreporter.write_line("\n".join(rows))
 
 
 @pytest.fixture(autouse=True)

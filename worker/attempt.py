@@ -57,6 +57,10 @@ class Worker:
     stopping: threading.Event
 
 
+LOG_NOTE_BYTES = 100
+"""Of the kept end of a log, for the line that says how much came before it."""
+
+
 class Attempt:
     """One execution of a claimed stage; also the ledger to which its supervisor speaks.
 
@@ -202,6 +206,8 @@ class Attempt:
             result=self._folder / "result.json",
             data_root=self._worker.settings.data,
             frame_cache_bytes=int(self._worker.settings.frame_cache_gigabytes * 10**9),
+            max_frame_pixels=int(self._worker.settings.max_frame_megapixels * 10**6),
+            max_decode_bytes=int(self._worker.settings.max_decode_gigabytes * 10**9),
             checkpoint_seconds=self._worker.settings.checkpoint_seconds,
             device=self._grant.device,
             threads=self._worker.threads,
@@ -289,7 +295,11 @@ class Attempt:
     def _log_tail(self) -> str | None:
         try:
             with self._log.open("rb") as file:
-                file.seek(max(0, self._log.stat().st_size - queue.LOG_BYTES))
-                return file.read().decode(errors="replace")
+                most = queue.LOG_BYTES - LOG_NOTE_BYTES
+                file.seek(max(0, self._log.stat().st_size - most))
+                end = file.read()[-most:]
+                left_out = file.tell() - len(end)
+                note = f"[{left_out} bytes before this are left out]\n" if left_out else ""
+                return note + end.decode(errors="replace")
         except OSError:  # there is none yet, or the disk does not give it: no lease and no ending depends on it
             return None

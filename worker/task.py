@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict
 
 from services.errors import Cause
+from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 
@@ -41,6 +42,8 @@ class Task(BaseModel):
         result: file that holds the ``Outcome`` when the process ends by itself.
         data_root: where generated datasets and clip files live on this host.
         frame_cache_bytes: what decoded frames may take there; 0 keeps none.
+        max_frame_pixels: width x height of the largest frame that is decoded.
+        max_decode_bytes: what the frames, or flow fields, of one clip that are held at once may take.
         checkpoint_seconds: time between two checkpoints of a stage that is not told of them in steps or epochs.
         device: ``cpu`` or ``cuda:0``; ``CUDA_VISIBLE_DEVICES`` is already set.
         threads: number of CPU threads for tensor operations.
@@ -59,6 +62,8 @@ class Task(BaseModel):
     result: Path
     data_root: Path
     frame_cache_bytes: int = 0
+    max_frame_pixels: int = int(MAX_FRAME_MEGAPIXELS * 10**6)
+    max_decode_bytes: int = int(MAX_DECODE_GIGABYTES * 10**9)
     checkpoint_seconds: float = 60
     device: str = "cpu"
     threads: int = 1

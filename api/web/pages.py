@@ -26,6 +26,8 @@ router = APIRouter(include_in_schema=False)
 templates = Jinja2Templates(FOLDER / "templates")
 
 Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Number = Annotated[str, Query(pattern=r"^\d{0,9}$")]
+"""Of a form's field, which sends nothing at all as an empty text."""
 
 
 def percent(rate: float | None) -> str:
@@ -46,11 +48,14 @@ def front(
     stream: Stream = "two-stream",
     metric: Metric = "top1",
     protocol: Text = "",
+    revision: Number = "",
+    cursor: Annotated[str, Query(max_length=500, pattern=r"^[\w=-]*$")] = "",
 ) -> HTMLResponse:
-    """Render the leaderboard; without a dataset, that of the latest experiment."""
+    """Render a page of the leaderboard; without a dataset, that of the latest experiment."""
     with database.transaction() as session:
         names = [row.name for row in registry.listing(session)]
-        recent = experiments.page(session, limit=RECENT).items
+        latest = experiments.page(session, limit=RECENT)
+        recent = latest.items
         counts = experiments.counts(session, [row.id for row in recent])
         board = leaderboard.rank(
             session,
@@ -59,14 +64,25 @@ def front(
             stream=stream,
             metric=metric,
             protocol=protocol or None,
+            revision=int(revision) if revision else None,
             limit=SHOWN,
+            cursor=cursor or None,
         )
     shaped = Leaderboard.of(board)
     context = {
         "board": shaped,
+        "more_recent": latest.total - len(recent),
         "recent": [Experiment.of(row, counts[row.id]) for row in recent],
         "splits": sorted({name for entry in (*shaped.rows, *shaped.incomplete) for name in entry.splits}),
-        "choices": _choices(shaped, names, protocol),
+        "choices": _choices(shaped, names, protocol, revision),
+        "query": {
+            "dataset": shaped.dataset,
+            "split": split,
+            "stream": stream,
+            "metric": metric,
+            "protocol": protocol,
+            "revision": revision,
+        },
         "metric_name": METRIC_NAMES[metric],
         "split_name": SPLIT_NAMES[split],
         "stream_name": STREAM_NAMES[stream],
@@ -78,16 +94,21 @@ def _default_dataset(names: Sequence[str], recent: Sequence[str]) -> str:
     return next(iter((*recent, *names)), "")
 
 
-def _choices(board: Leaderboard, datasets: Sequence[str], protocol: str) -> list[dict[str, Any]]:
+def _choices(board: Leaderboard, datasets: Sequence[str], protocol: str, revision: str) -> list[dict[str, Any]]:
     """Return the selectors of the form: label, name, chosen value, and options as value and words."""
     protocols = {"": "the most used", **{name: name for name in (board.protocol, *board.other_protocols) if name}}
-    return [
+    numbers = sorted({str(board.revision), *board.other_revisions}, key=int)
+    revisions = {"": "the present one", **{number: f"revision {number}" for number in numbers}}
+    choices = [
         _choice("Dataset", "dataset", board.dataset, {name: name for name in (*datasets, board.dataset) if name}),
         _choice("Split", "split", board.split, {name: SPLIT_NAMES[name] for name in get_args(Split)}),
         _choice("Stream", "stream", board.stream, STREAM_NAMES),
         _choice("Metric", "metric", board.metric, METRIC_NAMES),
         _choice("Protocol", "protocol", protocol, protocols),
     ]
+    if len(numbers) < 2 and not board.superseded:
+        return choices
+    return [*choices, _choice("Lists and clips", "revision", revision, revisions)]
 
 
 def _choice(label: str, name: str, chosen: str, options: dict[str, str]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn
 
 from cli.client import Client
-from cli.output import JsonOption, ago, print_json, print_table, progress_bar
+from cli.output import JsonOption, ago, print_table, progress_bar
+from cli.terminal import print_json, say
 from services.cache.sizes import word_bytes
 
 cache = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List what stages left on disk, drop it.")
@@ -31,7 +32,7 @@ def listing(
         return
     print_table("cache", COLUMNS, map(_row, found["entries"]), empty="empty")
     sizes = ", ".join(f"{name} {word_bytes(size)}" for name, size in found["bytes_by_kind"].items())
-    print(f"total: {word_bytes(found['bytes'])}" + (f" ({sizes})" if sizes else ""))
+    say(f"total: {word_bytes(found['bytes'])}" + (f" ({sizes})" if sizes else ""))
 
 
 @cache.command()
@@ -57,9 +58,9 @@ def gc(
     title = "would be dropped" if dry_run else "dropped"
     print_table(title, COLUMNS[:5], (_row(entry)[:5] for entry in report["taken"]), empty="nothing")
     before, after, bound = (word_bytes(report[name]) for name in ("before_bytes", "after_bytes", "max_bytes"))
-    print(f"{before} before, {after} {'would stay' if dry_run else 'stay'}, allowed: {bound}")
+    say(f"{before} before, {after} {'would stay' if dry_run else 'stay'}, allowed: {bound}")
     if not report["fits"]:
-        print("the rest may not go; hint: twostream cache list says why")
+        say("the rest may not go; hint: twostream cache list says why")
 
 
 def _collect(client: Client, body: Json) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import JsonOption, interval, percent, plain, print_json, print_table
-from services.datasets.annotations import Annotations
+from cli.output import CursorOption, JsonOption, LimitOption, interval, percent, print_more, print_table
+from cli.terminal import print_json, say
+from services.datasets.annotations import Annotations, read_lines
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
 
@@ -26,28 +29,49 @@ def leaderboard(
     protocol: Annotated[
         str | None, typer.Option(help="Test protocol; the one with most entries if none is named.")
     ] = None,
+    revision: Annotated[
+        int | None, typer.Option(min=1, help="Revision of the dataset; the present one if none is named.")
+    ] = None,
+    limit: LimitOption = 100,
+    cursor: CursorOption = None,
     json: JsonOption = False,
 ) -> None:
     """Rank the measured results of a dataset."""
+    options = {"dataset": dataset, "split": split, "stream": stream, "metric": metric, "protocol": protocol}
+    options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
     with Client.connect() as client:
-        board = client.get(
-            "/leaderboard", dataset=dataset, split=split, stream=stream, metric=metric, protocol=protocol
-        )
-    print_json(board) if json else print_board(board)
+        board = client.get("/leaderboard", **options, cursor=cursor)
+    if json:
+        print_json(board)
+    else:
+        print_board(board, options)
 
 
-def print_board(board: dict[str, Any]) -> None:
-    """Print a leaderboard, and below it what it leaves out."""
+def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None = None) -> None:
+    """Print a leaderboard, and below it what it leaves out; ``options`` are those that asked for it."""
     splits = sorted({split for row in board["rows"] for split in row["splits"]})
-    title = f"{board['dataset']}: {board['metric']}, split {board['split']}, {board['stream']}"
+    title = f"{board['dataset']}{_revision(board)}: {board['metric']}, split {board['split']}, {board['stream']}"
     columns = ("#", "experiment", "model", f"{board['metric']}#", "95 % interval#", "std#")
     rows = (_row(row, splits) for row in board["rows"])
     print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
+    for left_out in sorted({row["excluded"] for row in board["rows"]} - {0}):
+        say(f"the dataset leaves {left_out} listed clips out")
     for row in board["incomplete"]:
         missing = ", ".join(map(str, row["missing_splits"]))
-        print(plain(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}"))
+        say(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
+    shown, total = len(board["rows"]) + len(board["incomplete"]), board["total"] + board["total_incomplete"]
+    print_more("entries", shown, total, board["next_cursor"], "leaderboard", **(options or {}))
+    for number, entries in board["other_revisions"].items():
+        say(f"on other lists or clips: {entries} entries, --revision {number}")
     for name, entries in board["other_protocols"].items():
-        print(f"under another protocol: {entries} entries, --protocol '{name}'")
+        say(f"under another protocol: {entries} entries, --protocol {shlex.quote(name)}")
+
+
+def _revision(board: dict[str, Any]) -> str:
+    """Word the revision of the dataset, where it is not the only one."""
+    if board["superseded"]:
+        return f", revision {board['revision']}, superseded: it has other lists or clips now"
+    return f", revision {board['revision']}" if board["other_revisions"] or board["revision"] > 1 else ""
 
 
 def _row(row: dict[str, Any], splits: list[str]) -> tuple[object, ...]:
@@ -65,6 +89,9 @@ def add(
     layout: Annotated[
         str, typer.Option(help="Of the lists: ucf101 (classInd.txt, ...) or hmdb51 (<class>_test_split1.txt, ...).")
     ] = "ucf101",
+    exclude: Annotated[
+        Path | None, typer.Option(help="File of clips to leave out, one a line, as the lists name them.")
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Register an existing name anew; its files are read again.")
     ] = False,
@@ -73,12 +100,14 @@ def add(
     """Register a dataset in UCF101's or HMDB51's layout; the folders must be there for the API and the workers too."""
     require_folders(root, splits)
     lists = read_lists(splits, layout)
+    excluded = [] if exclude is None else read_excluded(exclude, lists)
     body = {
         "name": name,
         "root": str(root.resolve()),
         "annotations": str(splits.resolve()),
         "layout": layout,
         "splits": sorted(lists.splits),
+        "exclude": excluded,
         "replace": replace,
     }
     with Client.connect() as client:
@@ -86,8 +115,9 @@ def add(
     if json:
         print_json(answer)
     else:
-        counts = f"{len(lists.classes)} classes, {len(lists.named_clips())} clips"
-        print(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
+        counts = f"{len(lists.classes)} classes, {len(lists.named_clips()) - len(excluded)} clips"
+        counts += f" ({len(excluded)} left out)" if excluded else ""
+        say(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
 
 
 def require_folders(root: Path, splits: Path) -> None:
@@ -112,6 +142,21 @@ def read_lists(splits: Path, layout: str) -> Annotations:
         raise CommandError(str(error), INVALID) from error
 
 
+def read_excluded(file: Path, lists: Annotations) -> list[str]:
+    """Return the clips that a file names; each must stand in the lists, and each split must keep some."""
+    named = {clip.path for clip in lists.named_clips()}
+    found = set()
+    try:
+        for line, path in read_lines(file):
+            if path not in named:
+                raise CommandError(f"--exclude: {line}: got {line.quoted(path)}, allowed: a clip of the lists", INVALID)
+            found.add(path)
+        lists.without(found)
+    except DataError as error:
+        raise CommandError(f"--exclude: {error}", INVALID) from error
+    return sorted(found)
+
+
 @datasets.command("list")
 def listing(json: JsonOption = False) -> None:
     """List the registered datasets."""
@@ -120,5 +165,6 @@ def listing(json: JsonOption = False) -> None:
     if json:
         print_json(found)
         return
-    rows = ((d["name"], d["num_classes"], d["num_clips"], d["splits"], d["revision"], d["root"] or None) for d in found)
-    print_table("datasets", ("name", "classes#", "clips#", "splits", "revision#", "folder"), rows)
+    names = ("name", "num_classes", "num_clips", "excluded", "splits", "revision", "root")
+    rows = ([len(d[name]) or None if name == "excluded" else d[name] or None for name in names] for d in found)
+    print_table("datasets", ("name", "classes#", "clips#", "left out#", "splits", "revision#", "folder"), rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,15 +20,19 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.commands.catalogue import read_lists, require_folders
-from cli.output import JsonOption, console, print_json, print_table, progress_bar
+from cli.commands.catalogue import read_excluded, read_lists, require_folders
+from cli.output import JsonOption, print_table, progress_bar
 from cli.target import home
+from cli.terminal import print_json, say, say_text
 from services.datasets.layouts import LAYOUTS
+from services.limits import MAX_FRAME_MEGAPIXELS
 
 DOCTOR = (sys.executable, "-m", "worker.video.doctor")
+LARGEST_FRAME = "TWOSTREAM_MAX_FRAME_MEGAPIXELS"
+NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 NAMED = 10  # clips of a finding that the table names
-COUNTED = ("fps", "sizes", "codecs", "timing")
-FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
+COUNTED = ("fps", "sizes", "codecs", "timing", "pixel_aspects", "pixel_formats", "audio", "others")
+FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "differing", "duplicates", "surplus")
 
 
 def check(
@@ -35,6 +40,9 @@ def check(
     root: Annotated[Path | None, typer.Option(help="Folder of the clips of a dataset that is not registered.")] = None,
     splits: Annotated[Path | None, typer.Option(help="Folder of its lists.")] = None,
     layout: Annotated[str, typer.Option(help="Of its lists: ucf101 or hmdb51.")] = "ucf101",
+    exclude: Annotated[
+        Path | None, typer.Option(help="File of its clips to leave out; a registered dataset has its own.")
+    ] = None,
     official: Annotated[
         str | None,
         typer.Option(help="Compare with the official counts of ucf101 or hmdb51; a dataset of that name is."),
@@ -50,39 +58,54 @@ def check(
     """
     if official not in (None, *LAYOUTS):
         raise CommandError(f"--official: got {official!r}, allowed: {', '.join(LAYOUTS)}", INVALID)
-    body = _registered(name) if root is None and splits is None else _given(root, splits, layout)
+    body = _registered(name) if root is None and splits is None else _given(root, splits, layout, exclude)
     official = official or (name if name in LAYOUTS else None)
     arguments = ["--root", body["root"], "--lists", body["annotations"], "--layout", body["layout"]]
     arguments += ["--state", str(_state(body)), "--threads", str(jobs or len(os.sched_getaffinity(0)))]
     arguments += ["--official", official] if official else []
-    report = _examine(arguments)
+    arguments += ["--max-frame-pixels", _max_frame_pixels()]
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as excluded:
+        excluded.write("".join(f"{path}\n" for path in body.get("excluded", ())))
+        excluded.flush()
+        report = _examine([*arguments, "--exclude", excluded.name])
     print_json(report) if json_output else _print(report)
     if report["missing"] or report["undecodable"] or report["leaks"]:
         raise typer.Exit(FAILURE)
 
 
-def _registered(name: str | None) -> dict[str, str]:
+def _registered(name: str | None) -> dict[str, Any]:
     if name is None:
         raise CommandError("NAME: not given, allowed: a registered dataset, or --root and --splits", INVALID)
     with Client.connect() as client:
-        found: dict[str, str] = client.get(f"/datasets/{name}")
+        found: dict[str, Any] = client.get(f"/datasets/{name}")
     if not found["root"]:
         raise CommandError(f"NAME: got {name!r}, allowed: a dataset with folders; this one is generated", INVALID)
     return found
 
 
-def _given(root: Path | None, splits: Path | None, layout: str) -> dict[str, str]:
+def _given(root: Path | None, splits: Path | None, layout: str, exclude: Path | None) -> dict[str, Any]:
     if root is None or splits is None:
         missing = "--root" if root is None else "--splits"
         raise CommandError(f"{missing}: not given, allowed: a folder; --root and --splits go together", INVALID)
     require_folders(root, splits)
-    read_lists(splits, layout)
-    return {"root": str(root.resolve()), "annotations": str(splits.resolve()), "layout": layout}
+    lists = read_lists(splits, layout)
+    excluded = [] if exclude is None else read_excluded(exclude, lists)
+    folders = {"root": str(root.resolve()), "annotations": str(splits.resolve())}
+    return {**folders, "layout": layout, "excluded": excluded}
 
 
-def _state(body: dict[str, str]) -> Path:
+def _state(body: dict[str, Any]) -> Path:
     """Return the folder of what is known about the clips below a root."""
+    home().make_private()
     return home().path / "doctor" / hashlib.sha256(body["root"].encode()).hexdigest()[:16]
+
+
+def _max_frame_pixels() -> str:
+    """Return the setting of the workers, which is read without the others: those would double the command's start."""
+    given = os.environ.get(LARGEST_FRAME) or str(MAX_FRAME_MEGAPIXELS)
+    if NUMBER.fullmatch(given) is None or not (pixels := int(float(given) * 10**6)):
+        raise CommandError(f"{LARGEST_FRAME}: got {given!r}, allowed: a number above 0", INVALID)
+    return str(pixels)
 
 
 def _examine(arguments: list[str]) -> dict[str, Any]:
@@ -101,7 +124,7 @@ def _examine(arguments: list[str]) -> dict[str, Any]:
         why = words.splitlines()[-1] if words else f"the doctor ended without a report, with status {code}"
         raise CommandError(why, INVALID if code == INVALID else FAILURE)
     if words:
-        print(words, file=sys.stderr)
+        say_text(words, error=True)
     return report
 
 
@@ -119,11 +142,11 @@ def _print(report: dict[str, Any]) -> None:
     rows = [
         ("classes", report["classes"]),
         ("clips in the lists", report["clips"]),
+        *([("clips left out", report["excluded"])] if report["excluded"] else []),
         ("clips there", report["present"]),
         ("frames", report["frames"]),
-        *((name, ", ".join(f"{key}: {count}" for key, count in report[name].items())) for name in COUNTED),
-        ("interlaced", report["interlaced"]),
-        ("turned", report["turned"]),
+        *((name.replace("_", " "), _counted(report[name])) for name in COUNTED),
+        *((name, report[name]) for name in ("interlaced", "turned", "mirrored")),
         *((name, "not an official dataset" if report[name] is None else len(report[name])) for name in FINDINGS),
         ("decoder", report["decoder"]),
     ]
@@ -132,15 +155,16 @@ def _print(report: dict[str, Any]) -> None:
         _print_finding(name, report[name])
 
 
+def _counted(found: dict[str, int]) -> str:
+    return ", ".join(f"{key}: {count}" for key, count in found.items()) or "none"
+
+
 def _print_finding(name: str, found: Any) -> None:
     if not found:
         return
     words = [f"{path}: {why}" for path, why in found.items()] if isinstance(found, dict) else found
-    words = [_on_one_line(" = ".join(entry) if isinstance(entry, list) else entry) for entry in words]
-    more = f"\n  and {len(words) - NAMED} more" if len(words) > NAMED else ""
-    console().print(f"{name}:\n  " + "\n  ".join(words[:NAMED]) + more, markup=False)
-
-
-def _on_one_line(words: str) -> str:
-    """Escape what would move a terminal's cursor: a file's name may hold anything."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+    say(f"{name}:")
+    for entry in words[:NAMED]:
+        say(f"  {' = '.join(entry) if isinstance(entry, list) else entry}")
+    if len(words) > NAMED:
+        say(f"  and {len(words) - NAMED} more")

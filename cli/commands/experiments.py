@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
-from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.output import JsonOption, ago, interval, percent, plain, print_json, print_table, stages_done
+from cli.client import FAILURE, Client
+from cli.output import CursorOption, JsonOption, ago, interval, percent, print_more, print_table, stages_done
+from cli.spec_file import read_spec
+from cli.terminal import plain, print_json, say, say_text
 from cli.watch import Watch
 
+INDENTED = f"\n{'':9}"
+"""Begins the further lines of a value, so that none looks like another value."""
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
 
 
@@ -24,17 +26,21 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key submits once, however often it is sent.")
     ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="If the dataset's lists have changed, register it anew first.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Submit an experiment."""
+    body = read_spec(spec) | ({"refresh": True} if refresh else {})
     with Client.connect() as client:
-        answer = client.post("/experiments", read_spec(spec), idempotency_key=idempotency_key)
+        answer = client.post("/experiments", body, idempotency_key=idempotency_key)
         if watch:
             finish(Watch(client, [answer["id"]], quiet=json).run(), json=json)
         elif json:
             print_json(answer)
         else:
-            print(answer["id"])
+            say(answer["id"])
 
 
 def watch(experiment: Id, json: JsonOption = False) -> None:
@@ -67,7 +73,7 @@ def listing(
     state: Annotated[str | None, typer.Option(help="Only experiments in this state.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only experiments on this dataset.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at the most.")] = 20,
-    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier answer (`next_cursor`).")] = None,
+    cursor: CursorOption = None,
     json: JsonOption = False,
 ) -> None:
     """List experiments, newest first."""
@@ -78,8 +84,8 @@ def listing(
         return
     rows = ((e["id"], e["name"], e["dataset"], e["state"], _done(e), ago(e["created_at"])) for e in page["items"])
     print_table("experiments", ("id", "name", "dataset", "state", "stages#", "submitted#"), rows)
-    if page["next_cursor"]:
-        print(f"more: twostream list --cursor {page['next_cursor']}")
+    options = {"state": state, "dataset": dataset, "limit": limit}
+    print_more("experiments", len(page["items"]), page["total"], page["next_cursor"], "list", **options)
 
 
 def show(experiment: Id, json: JsonOption = False) -> None:
@@ -90,10 +96,11 @@ def show(experiment: Id, json: JsonOption = False) -> None:
     if json:
         print_json({**found, "stages": stages})
         return
-    print(plain(f"{found['id']}  {found['name']}\nstate    {found['state']}"))
+    say(f"{found['id']}  {found['name']}")
+    say(f"state    {found['state']}")
     for name in ("recipe", "dataset", "cause", "message", "mlflow_run_id", "reused"):
         if found.get(name):
-            print(plain(f"{name.replace('_', ' '):8} {found[name]}"))
+            say_text(f"{name.replace('_', ' '):8} " + plain(str(found[name])).replace("\n", INDENTED))
     rows = ((s["name"], s["state"], _how_far(s), s["attempt"], s["reused"] or None, s["message"]) for s in stages)
     print_table("stages", ("stage", "state", "progress#", "attempt#", "reused", "message"), rows)
 
@@ -110,6 +117,8 @@ def results(experiment: Id, json: JsonOption = False) -> None:
         return
     columns = ("stream", "split#", "seed#", "top1#", "95 % interval#", "std#", "top5#", "mean_class#", "clips#")
     print_table("results", columns, map(_result, found), empty="none yet")
+    for line in sorted({_measured_on(result) for result in found} - {""}):
+        say(line)
     means = [result for result in found if result["seed"] is None and result["categories"]]
     if means:
         categories = sorted({name for result in means for name in result["categories"]})
@@ -128,26 +137,7 @@ def logs(
     """Print the end of the log of each attempt."""
     with Client.connect() as client:
         text = client.text(f"/experiments/{experiment}/logs", stage=stage)
-    print_json({"id": experiment, "logs": text}) if json else print(text)
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML or JSON file; ``-`` is standard input.
-
-    Raises:
-        CommandError: the file is missing, is not YAML, holds no mapping, or a value that there cannot be.
-    """
-    try:
-        content = yaml.safe_load(sys.stdin if str(path) == "-" else path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}", INVALID) from error
-    except yaml.YAMLError as error:
-        raise CommandError(f"{path}: not YAML: {' '.join(str(error).split())}", INVALID) from error
-    except (ValueError, RecursionError) as error:  # such as a date with a month 13
-        raise CommandError(f"{path}: got a value that cannot be read: {error}", INVALID) from error
-    if not isinstance(content, dict):
-        raise CommandError(f"{path}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
-    return content
+    print_json({"id": experiment, "logs": text}) if json else say_text(text)
 
 
 def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:
@@ -164,7 +154,7 @@ def _change(experiment: str, verb: str, *, json: bool) -> None:
     if json:
         print_json(answer)
     else:
-        print(f"{answer['id']}  {answer['state']}")
+        say(f"{answer['id']}  {answer['state']}")
 
 
 def _result(result: dict[str, Any]) -> tuple[object, ...]:
@@ -175,6 +165,13 @@ def _result(result: dict[str, Any]) -> tuple[object, ...]:
     seed = "mean" if result["seed"] is None else result["seed"]
     spread = None if result["std"] is None else percent(result["std"])
     return result["stream"], _split(result), seed, rates[0], between, spread, *rates[1:], result["clips"]
+
+
+def _measured_on(result: dict[str, Any]) -> str:
+    """Say on what a result was measured, where that is not the whole of the dataset as it is now."""
+    words = [f"{result['excluded']} listed clips left out"] if result["excluded"] else []
+    words += ["superseded: the dataset has other lists or clips now"] if result["superseded"] else []
+    return f"revision {result['revision']} of the dataset, {', '.join(words)}" if words else ""
 
 
 def _split(result: dict[str, Any]) -> object:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple, get_args
 
 import typer
 
+from cli.allowance import Allowance
 from cli.archives import unpack as unpack_archive
 from cli.client import FAILURE, INVALID, CommandError
 from cli.download import NotServed, download
+from cli.terminal import say
+from services.cache.sizes import parse_bytes
 from services.datasets.layouts import Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations
 from services.errors import DataError
+from services.limits import MAX_ARCHIVE_FILES, MAX_ARCHIVE_GIGABYTES
 
 
 class Archive(NamedTuple):
@@ -87,6 +90,12 @@ def fetch(
         ),
     ] = None,
     unpack: Annotated[bool, typer.Option(help="Unpack the archives.")] = True,
+    max_size: Annotated[
+        str, typer.Option(help="What an archive, and what it holds, may take: bytes, or 200GB, 64GiB.")
+    ] = f"{MAX_ARCHIVE_GIGABYTES:g}GB",
+    max_files: Annotated[
+        int, typer.Option(min=1, help="Files and folders that an archive may hold.")
+    ] = MAX_ARCHIVE_FILES,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Do not ask servers for a valid certificate; UCF's lacks a link.")
     ] = False,
@@ -97,6 +106,10 @@ def fetch(
     """
     if name not in get_args(Layout):
         raise CommandError(f"NAME: got {name!r}, allowed: {', '.join(SOURCES)}", INVALID)
+    try:
+        most = parse_bytes(max_size)
+    except ValueError as error:
+        raise CommandError(str(error).replace("max_size", "--max-size", 1), INVALID) from error
     layout: Layout = name  # type: ignore[assignment]
     source = SOURCES[layout]
     given = address or os.environ.get(f"TWOSTREAM_FETCH_{name.upper()}", "").split()
@@ -107,22 +120,22 @@ def fetch(
     try:
         to.mkdir(parents=True, exist_ok=True)
         for archive in archives:
-            _bring(archive, to, source.page, unpack=unpack, verify=not insecure)
+            _bring(archive, to, source.page, (most, max_files), unpack=unpack, verify=not insecure)
         if unpack:
             _tell(layout, to / source.clips.folder, to / source.lists.folder)
     except OSError as error:
         raise CommandError(f"{to}: {error}", FAILURE) from error
 
 
-def _bring(archive: Archive, to: Path, page: str, *, unpack: bool, verify: bool) -> None:
-    """Have an archive in ``to``, or what it holds in its folder there."""
+def _bring(archive: Archive, to: Path, page: str, most: tuple[int, int], *, unpack: bool, verify: bool) -> None:
+    """Have an archive in ``to``, or what it holds in its folder there, of no more bytes and files than ``most``."""
     file, folder = to / archive.name, to / archive.folder
     if unpack and folder.is_dir():
         return
     reasons = []
     for url in () if file.exists() else archive.addresses:
         try:
-            download(url, file, verify=verify)
+            download(url, file, verify=verify, max_bytes=most[0])
             break
         except NotServed as error:
             reasons.append(str(error))
@@ -133,10 +146,10 @@ def _bring(archive: Archive, to: Path, page: str, *, unpack: bool, verify: bool)
             FAILURE,
         )
     if unpack:
-        print(f"unpacking {file} into {folder}", file=sys.stderr)
-        unpack_archive(file, folder)
+        say(f"unpacking {file} into {folder}", error=True)
+        unpack_archive(file, folder, Allowance(*most))
     else:
-        print(file)
+        say(str(file))
 
 
 def _tell(layout: Layout, root: Path, lists: Path) -> None:
@@ -147,12 +160,12 @@ def _tell(layout: Layout, root: Path, lists: Path) -> None:
         raise CommandError(str(error), FAILURE) from error
     named = annotations.named_clips()
     present = sum((root / clip.path).is_file() for clip in named)
-    print(f"{layout}: {present} of {len(named)} listed clips in {root}, lists in {lists}")
+    say(f"{layout}: {present} of {len(named)} listed clips in {root}, lists in {lists}")
     for words in deviations(annotations, OFFICIAL[layout]):
-        print(f"lists differ from the official ones: {words}")
+        say(f"lists differ from the official ones: {words}")
     if present < len(named):
         hint = "hint: remove the folder, and run this again"
         raise CommandError(f"{root}: {len(named) - present} listed clips are missing; {hint}", FAILURE)
     where = f"--root {shlex.quote(str(root))} --splits {shlex.quote(str(lists))}"
-    print(f"next: twostream dataset add {layout} --layout {layout} {where}")
-    print(f"then: twostream dataset check {layout}")
+    say(f"next: twostream dataset add {layout} --layout {layout} {where}")
+    say(f"then: twostream dataset check {layout}")

@@ -9,32 +9,34 @@ from typing import Annotated
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import JsonOption, ago, print_json, print_table
+from cli.output import CursorOption, JsonOption, LimitOption, ago, print_more, print_table
 from cli.stack.worker import WorkerOptions
-from cli.target import stack_addresses
+from cli.target import home, stack_addresses
+from cli.terminal import print_json
 
 QUEUES = ("cpu", "gpu")
 DEVICE = re.compile(r"auto|cpu|cuda:\d+")
 NEEDED = {"database": "TWOSTREAM_DATABASE_URL", "redis": "TWOSTREAM_REDIS_URL", "mlflow": "TWOSTREAM_MLFLOW_URL"}
 
 
-def queue(json: JsonOption = False) -> None:
+def queue(limit: LimitOption = 500, cursor: CursorOption = None, json: JsonOption = False) -> None:
     """List the stages that wait, and why each one does."""
     with Client.connect() as client:
-        found = client.get("/queue")
+        page = client.page("/queue", limit=limit, cursor=cursor)
     if json:
-        print_json(found)
+        print_json(page.items)
         return
-    rows = ((s["position"], s["label"], s["queue"], s["priority"], s["owner"], s["reason"]) for s in found)
+    rows = ((s["position"], s["label"], s["queue"], s["priority"], s["owner"], s["reason"]) for s in page.items)
     print_table("waiting stages", ("#", "stage", "queue", "priority#", "owner", "reason"), rows)
+    print_more("stages", len(page.items), page.total, page.next_cursor, "queue", limit=limit)
 
 
-def workers(json: JsonOption = False) -> None:
+def workers(limit: LimitOption = 200, cursor: CursorOption = None, json: JsonOption = False) -> None:
     """List the workers."""
     with Client.connect() as client:
-        found = client.get("/workers")
+        page = client.page("/workers", limit=limit, cursor=cursor)
     if json:
-        print_json(found)
+        print_json(page.items)
         return
     rows = (
         (
@@ -47,9 +49,10 @@ def workers(json: JsonOption = False) -> None:
             ago(w["last_seen_at"]),
             w["message"],
         )
-        for w in found
+        for w in page.items
     )
     print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#", "message"), rows)
+    print_more("workers", len(page.items), page.total, page.next_cursor, "workers", limit=limit)
 
 
 def worker(
@@ -75,6 +78,7 @@ def worker(
         raise CommandError(
             f"not set: {', '.join(missing)}; hint: or start a stack in TWOSTREAM_HOME: twostream up", INVALID
         )
+    home().make_private()
     program, *arguments = options.argv()
     os.execve(program, [program, *arguments], environment)  # noqa: S606
 

@@ -12,7 +12,9 @@ from cli.stack.process import StackError
 from cli.stack.signals import Signals, StopRequested
 from cli.stack.stack import Stack
 from cli.stack.worker import WorkerOptions
+from cli.terminal import say, say_text
 from services.errors import InvalidSettings, TwostreamError
+from services.proxies import spare_local
 from services.settings import load
 
 
@@ -20,6 +22,7 @@ def main() -> int:
     """Run the stack; return 0 after an orderly stop, 1 when a part failed, 2 when a setting is wrong."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     options = _arguments()
+    spare_local()
     signals = Signals()
     signals.install()
     try:
@@ -30,10 +33,10 @@ def main() -> int:
         with home.held():
             return _run(Stack(settings, home, worker, report.say, signals), home, report)
     except InvalidSettings as error:
-        print(f"twostream: {error}", file=sys.stderr)
+        say_text(f"twostream: {error}", error=True)
         return 2
     except StackError as error:
-        print(f"twostream: {error}", file=sys.stderr)
+        say_text(f"twostream: {error}", error=True)
         return 1
 
 
@@ -45,7 +48,7 @@ class Report:
 
     def say(self, line: str, **facts: object) -> None:
         """Print one line; facts appear in JSON alone."""
-        print(json.dumps({"message": line, **facts}) if self._json else line, flush=True)
+        say(json.dumps({"message": line, **facts}) if self._json else line)
 
 
 def _run(stack: Stack, home: Home, report: Report) -> int:
@@ -56,7 +59,7 @@ def _run(stack: Stack, home: Home, report: Report) -> int:
     except StopRequested:
         return 0
     except (StackError, TwostreamError) as error:
-        print(f"twostream: {error}", file=sys.stderr, flush=True)
+        say_text(f"twostream: {error}", error=True)
         return 1
     finally:
         stack.down()

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.stack.process import StackError
+
+FOLDERS = ("logs", "postgres", "redis", "mlflow", "artifacts", "data", "work", "doctor")
+"""All that lies below a home; who else is on the host looks into none of them."""
+PRIVATE = 0o700
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +79,8 @@ class Home:
         Raises:
             StackError: another process holds it, or the folder cannot be made.
         """
+        self.make_private()
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = self.lock_file.open("a+")
         except OSError as error:
             raise StackError(f"TWOSTREAM_HOME {self.path}: {error.strerror}") from error
@@ -92,6 +97,24 @@ class Home:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+    def make_private(self) -> None:
+        """Make the folders below the home, readable by their owner alone, whatever the home's own mode is.
+
+        PostgreSQL runs as another user when we are root: the home then lets others pass, but shows them nothing.
+
+        Raises:
+            StackError: a folder cannot be made, or is somebody else's.
+        """
+        folder = self.path
+        try:
+            folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            for folder in (self.path / name for name in FOLDERS):
+                folder.mkdir(mode=PRIVATE, exist_ok=True)
+                if stat.S_IMODE(folder.stat().st_mode) != PRIVATE:
+                    folder.chmod(PRIVATE)
+        except OSError as error:
+            raise StackError(f"TWOSTREAM_HOME {folder}: {error.strerror}") from error
 
     def is_up(self) -> bool:
         """Say whether a stack holds this home now."""
@@ -119,6 +142,7 @@ class Home:
     def write_state(self, state: State) -> None:
         """Replace the state file, readable by its owner alone."""
         temporary = self.state_file.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)  # of an earlier run, perhaps with another mode
         temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(asdict(state), indent=1))
         temporary.replace(self.state_file)
@@ -132,6 +156,7 @@ class Home:
         file = self.path / "password"
         if not file.exists():
             temporary = file.with_suffix(".tmp")
+            temporary.unlink(missing_ok=True)
             temporary.touch(mode=0o600)
             with temporary.open("w") as content:
                 content.write(secrets.token_urlsafe(24))

@@ -7,11 +7,16 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from cli.stack import ports
+
+TIMEOUT_SECONDS = 2.0
+
 
 def status_of(url: str) -> int | None:
     """Return the status of GET ``url``, or None if nobody answers within two seconds.
 
     A socket that waits for its server takes connections too, so that a question may well be heard and not answered.
+    Nothing of it stays behind then, at the server either.
     """
     return _get(url)[0]
 
@@ -19,14 +24,19 @@ def status_of(url: str) -> int | None:
 def json_of(url: str, token: str | None = None) -> Any:
     """Return the JSON that GET ``url`` answers, or None if it answers nothing of the kind."""
     status, content = _get(url, token)
-    return json.loads(content) if status == http.client.OK else None
+    try:
+        return json.loads(content) if status == http.client.OK else None
+    except ValueError:
+        return None
 
 
-def _get(url: str, token: str | None = None, timeout_seconds: float = 2.0) -> tuple[int | None, bytes]:
+def _get(url: str, token: str | None = None) -> tuple[int | None, bytes]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=timeout_seconds)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_SECONDS)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
+        connection.connect()
+        ports.reset_on_close(connection.sock)
         connection.request("GET", parts.path, headers=headers)
         response = connection.getresponse()
         return response.status, response.read()

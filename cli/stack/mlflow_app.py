@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import cast
@@ -19,8 +20,6 @@ from mlflow.server.constants import (
     SERVE_ARTIFACTS_ENV_VAR,
 )
 from mlflow.server.handlers import initialize_backend_stores
-
-from cli.stack.mlflow import NICENESS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # MLflow serves its Flask half through starlette's old bridge
@@ -42,7 +41,12 @@ def create_app() -> FastAPI:
 
 
 def _step_back() -> None:
-    """Lower our priority; where Linux shares out the processor by session, a session has a niceness of its own."""
-    os.nice(NICENESS)
-    with contextlib.suppress(OSError):  # no such sharing here
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
+    """Have the processor as a batch job has it: our fair share of it, but nobody is interrupted when we wake up.
+
+    No niceness: of the process it counts within its session alone, where Linux shares out the processor by session
+    first; of the session it starves us on a busy machine (docs/decisions/0011-busy-machine.md).
+    """
+    if sys.platform == "linux":
+        for thread in Path("/proc/self/task").iterdir():  # later ones take after us
+            with contextlib.suppress(OSError):  # it has ended, or a sandbox forbids it
+                os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 LOOPBACK = "127.0.0.1"
 NEIGHBOURS = 20
@@ -42,6 +43,25 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def hold(port: int, host: str = LOOPBACK) -> socket.socket:
+    """Return a socket that keeps a port without listening on it, for a server that binds the port itself.
+
+    The system gives the port to nobody who asks for any port, and connections to it are refused until a server that
+    lets addresses be used again, as PostgreSQL and Redis do, binds it; also from one such server to the next.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((host, port))
+    except OSError:
+        holder.close()
+        raise
+    return holder
+
+
 def port_of(listener: socket.socket) -> int:
     """Return the port on which a socket listens."""
     return int(listener.getsockname()[1])
@@ -61,6 +81,15 @@ def is_taken(port: int, host: str = LOOPBACK) -> bool:
     except OSError:
         return True
     return False
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Have a connection end at both ends at once when it is closed.
+
+    Its server may be too busy to look at it: closed in order, it would stay there half closed until the server does.
+    For a question whose answer has come or is not waited for any longer, and for nothing that is still to be sent.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def answers(host: str, port: int, timeout_seconds: float = 0.5) -> bool:

@@ -26,6 +26,8 @@ SETTINGS = {
     "log_timezone": "UTC",
     "jit": "off",  # short queries: compiling them costs more than running them
 }
+CONNECT_SECONDS, CREATE_SECONDS = 5, 30.0
+"""Time to reach a server, and for it to copy its template into a new database."""
 FOR_TESTS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -150,16 +152,16 @@ def create_database(server: str, name: str) -> None:
         name: of the new database.
 
     Raises:
-        StackError: the role may not, or the server is away.
+        StackError: the role may not, or the server is away or does not answer.
     """
     address = urlsplit(server.replace("+psycopg", "", 1))
     user, _, host = address.netloc.rpartition("@")
     public = address._replace(netloc=f"{user.partition(':')[0]}@{host}").geturl()
     password = {} if address.password is None else {"PGPASSWORD": unquote(address.password)}
     program = str(installation() / "bin" / "createdb")
-    done = run(
-        Command("postgres", (program, f"--maintenance-db={public}", name), Path(os.devnull), os.environ | password)
-    )
+    environment = os.environ | password | {"PGCONNECT_TIMEOUT": str(CONNECT_SECONDS)}
+    command = Command("postgres", (program, f"--maintenance-db={public}", name), Path(os.devnull), environment)
+    done = run(command, timeout_seconds=CREATE_SECONDS)
     if done.returncode != 0 and b"already exists" not in done.stdout:
         raise StackError(f"postgres: createdb {name} at {public}: {done.stdout.decode(errors='replace').strip()}")
 

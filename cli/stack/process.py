@@ -17,6 +17,8 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS, POLL_GROWTH = 0.02, 0.4, 1.2
 """Pauses between two looks at a part: its end, its answer and a signal to us are waited for at once."""
 LAST_LINES = 15
+RUN_SECONDS = 600.0
+"""Time for a short program such as initdb, which waits for the disk."""
 
 
 class StackError(Exception):
@@ -143,22 +145,29 @@ class Process:
         self.child.wait()
 
 
-def run(command: Command, *, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(
+    command: Command, *, stdin: bytes = b"", timeout_seconds: float = RUN_SECONDS
+) -> subprocess.CompletedProcess[bytes]:
     """Run a short program to its end and return its output (standard error included).
 
     Raises:
-        StackError: never for an exit code; only when the program does not exist.
+        StackError: never for an exit code; only when the program does not exist, or does not end in time.
     """
-    return subprocess.run(
-        command.launched(),
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=command.env,
-        cwd="/",
-        check=False,
-        pass_fds=command.pass_fds,
-    )
+    try:
+        return subprocess.run(
+            command.launched(),
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=command.env,
+            cwd="/",
+            check=False,
+            pass_fds=command.pass_fds,
+            timeout=timeout_seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        program = Path(command.argv[0]).name
+        raise StackError(f"{command.name}: {program} did not end within {timeout_seconds:.0f} s") from error
 
 
 def describe_exit(code: int | None) -> str:

@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.stack import ports
 from cli.stack.ports import LOOPBACK
 from cli.stack.process import Command, StackError
 
@@ -47,6 +48,7 @@ class Redis:
             "maxmemory-policy": "noeviction",
             "set-proc-title": "no",
         }
+        self._configuration.unlink(missing_ok=True)
         self._configuration.touch(mode=0o600)
         self._configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
 
@@ -60,6 +62,7 @@ class Redis:
         """Say whether the server answers a ping with this password."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=0.5) as connection:
+                ports.reset_on_close(connection)
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
                 return b"+PONG" in connection.recv(64) or b"+PONG" in connection.recv(64)
         except OSError:

@@ -32,12 +32,14 @@ from services.cache.inventory import (
     only,
 )
 from services.db.engine import Database
-from services.db.locks import held
+from services.db.locks import Hold, held
 from services.db.tables import OutboxRow, StageRow
 from services.errors import Conflict
 
 ADVISORY_LOCK = 7_205_759_403_792_797
 """Held by the collection that is at work; any fixed number that nothing else uses."""
+STOCK_SECONDS = 3600.0
+"""Longer than a look at every file of a large store takes."""
 MESSAGE = "its output was dropped from the cache; it is made again when a stage needs it"
 
 
@@ -95,15 +97,17 @@ class Collector:
             Unavailable: Postgres or the store is away; what was dropped is dropped.
         """
         if dry_run:
-            return self._collect(max_bytes, kinds, dry_run=True, deadline=float("inf"))
-        with held(self._database, ADVISORY_LOCK) as ours:
-            if not ours:
+            return self._collect(max_bytes, kinds, None, deadline=float("inf"))
+        with held(self._database, ADVISORY_LOCK, STOCK_SECONDS) as hold:
+            if not hold:
                 raise Conflict("another collection of the cache is at work; hint: try again when it has ended")
             self._store.empty_trash()
             self._empty_trash()
-            return self._collect(max_bytes, kinds, dry_run=False, deadline=time.monotonic() + seconds)
+            return self._collect(max_bytes, kinds, hold, deadline=time.monotonic() + seconds)
 
-    def _collect(self, max_bytes: int, kinds: Collection[Kind], *, dry_run: bool, deadline: float) -> Collected:
+    def _collect(self, max_bytes: int, kinds: Collection[Kind], hold: Hold | None, *, deadline: float) -> Collected:
+        """Collect while a lock is held; without one, say what would go."""
+        dry_run = hold is None
         inventory = self.take_stock()
         covered = only(inventory, kinds) if kinds else inventory
         ledger = Ledger(covered.entries)
@@ -113,8 +117,10 @@ class Collector:
                 break
             if taken and time.monotonic() > deadline:
                 return Collected(before, ledger.bytes, tuple(taken), more=True)
-            if not dry_run and not self._take(entry):
-                continue
+            if hold is not None:
+                hold.keep()
+                if not self._take(entry):
+                    continue
             taken.append(entry)
             for identity in ledger.drop(entry):
                 for name in () if dry_run else inventory.further_names.get(identity, ()):

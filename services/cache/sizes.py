@@ -10,6 +10,8 @@ UNITS = {"": 1, "B": 1} | {
     for power, letter in enumerate("KMGT", start=1)
 }
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+PATTERN = r"^(?:[0-9]{1,18}[bB]?|[0-9]{1,6}(?:\.[0-9]{1,6})? ?[KMGTkmgt][iI]?[bB])$"
+"""Of texts that are sizes; there are others, such as with more blanks."""
 ALLOWED = "a number of bytes, or a text such as 200GB, 1.5TB or 64GiB"
 MAX_BYTES, MAX_CHARACTERS = 2**63 - 1, 100
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from services.errors import DataError
+
+MAX_LIST_BYTES = 64 << 20
+"""Of one list; UCF101's longest has half a megabyte."""
+MAX_QUOTED = 200
+"""Characters of a wrong line that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class Line:
     def __str__(self) -> str:
         return f"{self.file}:{self.number}"
 
+    def quoted(self, text: str) -> str:
+        """Return what the line says for a message; of a linked file nothing, since it may be anybody's secret."""
+        return "words of a linked file" if self.file.is_symlink() else repr(text[:MAX_QUOTED])
+
 
 @dataclass(frozen=True)
 class ListedClip:
@@ -38,6 +48,11 @@ class ListedClip:
     path: str
     label: int
     line: Line
+
+    @property
+    def id(self) -> str:
+        """Its path without the extension, such as ``YoYo/v_YoYo_g01_c01``."""
+        return PurePosixPath(self.path).with_suffix("").as_posix()
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,36 @@ class Annotations:
         """Return every clip that a list names, used or not, likewise."""
         return self._first(unused=True)
 
+    def without(self, excluded: Collection[str]) -> Annotations:
+        """Return the annotations without the clips of some paths.
+
+        Raises:
+            DataError: no list names such a clip, or a part of a split has no other clips.
+        """
+        named = {clip.path for clip in self.named_clips()}
+        for path in excluded:
+            if path not in named:
+                raise DataError(f"{path} is to be left out, but no list names it")
+        gone = frozenset(excluded)
+        splits = {number: _split_without(split, gone) for number, split in self.splits.items()}
+        for number, split in splits.items():
+            for part, clips in (("train", split.train), ("test", split.test)):
+                if not clips:
+                    raise DataError(f"split {number} has no clips to {part} but those that are left out")
+        return replace(self, splits=splits)
+
+    def shared_test_clips(self) -> tuple[dict[int, int], ...]:
+        """Return, of each clip that two splits or more test on, its place in their test clips, by split.
+
+        The places count the test clips of a split from 0 in the order of their ids, as score files have them. UCF101
+        has no such clip, HMDB51 has 309.
+        """
+        places: dict[str, dict[int, int]] = {}
+        for number, split in self.splits.items():
+            for place, name in enumerate(sorted(clip.id for clip in split.test)):
+                places.setdefault(name, {})[number] = place
+        return tuple(places[name] for name in sorted(places) if len(places[name]) > 1)
+
     def _first(self, *, unused: bool) -> tuple[ListedClip, ...]:
         first: dict[str, ListedClip] = {}
         for split in self.splits.values():
@@ -72,21 +117,53 @@ class Annotations:
         return tuple(first[path] for path in sorted(first))
 
 
+def _split_without(split: Split, gone: frozenset[str]) -> Split:
+    parts = {
+        part: tuple(clip for clip in getattr(split, part) if clip.path not in gone)
+        for part in ("train", "test", "unused")
+    }
+    return Split(**parts)
+
+
 def read_lines(file: Path) -> Iterator[tuple[Line, str]]:
     """Yield the lines that are not blank, without line ends (LF or CRLF) and outer blanks, with their places.
 
     Raises:
-        DataError: the file is missing, unreadable or not UTF-8.
+        DataError: the file is missing, unreadable, no regular file, longer than 64 MiB, or not UTF-8.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such list") from None
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise DataError(f"{file}: unreadable: {error}") from error
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield Line(file, number), line.strip()
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return what a list holds, without waiting for a pipe or reading a device for ever.
+
+    Raises:
+        DataError: the file is missing, unreadable, no regular file, or longer than 64 MiB.
+    """
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LIST_BYTES:
+            raise DataError(f"{file}: not a list, which is a regular file of at most {MAX_LIST_BYTES >> 20} MiB")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such list") from None
+    except OSError as error:
+        raise DataError(f"{file}: unreadable: {error}") from error
+
+
+def refuse_equal_ids(clips: tuple[ListedClip, ...]) -> None:
+    """Raise DataError for two clips that differ in their extension only."""
+    first: dict[str, ListedClip] = {}
+    for clip in clips:
+        other = first.setdefault(clip.id, clip)
+        if other.path != clip.path:
+            raise DataError(f"{clip.line}: {other.path} and {clip.path} differ in their extension only")
 
 
 def refuse_repeats(clips: tuple[ListedClip, ...]) -> None:

@@ -26,12 +26,24 @@ def read_hmdb51(folder: Path) -> Annotations:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of lists")
-    found = [match for file in sorted(folder.iterdir()) if (match := LIST_NAME.fullmatch(file.name))]
+    found = [match for file in hmdb51_files(folder) if (match := LIST_NAME.fullmatch(file.name))]
     classes = tuple(sorted({match["name"] for match in found}))
     numbers = sorted({int(match["split"]) for match in found})
     if not classes:
         raise DataError(f"{folder}: no list named like 'cartwheel_test_split1.txt'")
     return Annotations(classes=classes, splits={number: _read_split(folder, number, classes) for number in numbers})
+
+
+def hmdb51_files(folder: Path) -> list[Path]:
+    """Return the files that `read_hmdb51` reads, by name.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        return sorted(file for file in folder.iterdir() if LIST_NAME.fullmatch(file.name))
+    except OSError as error:
+        raise DataError(f"{folder}: unreadable: {error}") from error
 
 
 def _read_split(folder: Path, number: int, classes: tuple[str, ...]) -> Split:
@@ -50,5 +62,5 @@ def _read_split(folder: Path, number: int, classes: tuple[str, ...]) -> Split:
 def _read_row(line: Line, text: str) -> tuple[str, str]:
     file, code = ("", *text.rsplit(maxsplit=1))[-2:]
     if not file or code not in CODES or "/" in file:
-        raise DataError(f"{line}: got {text!r}, allowed: '<clip> <code>' with code 0, 1 or 2")
+        raise DataError(f"{line}: got {line.quoted(text)}, allowed: '<clip> <code>' with code 0, 1 or 2")
     return file, code

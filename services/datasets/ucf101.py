@@ -38,6 +38,12 @@ def read_ucf101(folder: Path) -> Annotations:
     return Annotations(classes=tuple(labels), splits=splits)
 
 
+def ucf101_files(folder: Path) -> list[Path]:
+    """Return the files that `read_ucf101` reads, as far as they are there, in a fixed order."""
+    lists = [_list(folder, part, number) for number in SPLITS for part in ("train", "test")]
+    return [file for file in (folder / CLASS_LIST, *lists) if file.exists()]
+
+
 def group_of(path: str) -> int | None:
     """Return the group of a clip by its name, ``v_YoYo_g11_c04.avi`` being of group 11; clips of one share a scene."""
     found = GROUP.search(path)
@@ -65,9 +71,9 @@ def _read_classes(file: Path) -> dict[str, int]:
     for line, text in read_lines(file):
         number, name = (*text.split(maxsplit=1), "")[:2]
         if not number.isdecimal() or not name or "/" in name:
-            raise DataError(f"{line}: got {text!r}, allowed: '<number> <class>'")
+            raise DataError(f"{line}: got {line.quoted(text)}, allowed: '<number> <class>'")
         if int(number) in names or name in names.values():
-            raise DataError(f"{line}: {text!r} repeats a number or class above")
+            raise DataError(f"{line}: {line.quoted(text)} repeats a number or class above")
         names[int(number)] = name
     if sorted(names) != list(range(1, len(names) + 1)):
         raise DataError(f"{file}: got the numbers {sorted(names)}, allowed: 1 to {len(names)}, each once")
@@ -89,9 +95,11 @@ def _read_clip(line: Line, text: str, labels: dict[str, int]) -> ListedClip:
         path, column = text, ""
     name, _, file = path.partition("/")
     if not name or not file or "/" in file or "\\" in file:
-        raise DataError(f"{line}: got {text!r}, allowed: '<class>/<clip>' and a label")
+        raise DataError(f"{line}: got {line.quoted(text)}, allowed: '<class>/<clip>' and a label")
     if name not in labels:
-        raise DataError(f"{line}: {path} is of class {name!r}, which {CLASS_LIST} does not have")
+        raise DataError(
+            f"{line}: {line.quoted(path)} is of class {line.quoted(name)}, which {CLASS_LIST} does not have"
+        )
     if column and int(column) != labels[name] + 1:
         raise DataError(f"{line}: {path} has label {column}, but class {name!r} is number {labels[name] + 1}")
     return ListedClip(path=path, label=labels[name], line=line)

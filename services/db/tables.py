@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -30,6 +31,9 @@ EXPERIMENT_STATES = ("queued", "running", "cancelling", "cancelled", "succeeded"
 STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted")
 WORKER_STATES = ("alive", "draining", "stopped", "lost")
 FINISHED = ("succeeded", "failed", "cancelled")
+
+
+OF_THE_FLEET = "experiment_id IS NULL AND stage_key IS NULL"
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -57,13 +61,16 @@ class Base(DeclarativeBase):
 
 
 class ApiKeyRow(Base):
-    """Who may submit; the key itself is kept as a SHA-256 only."""
+    """Who may do what, one key an owner; the key itself is kept as a SHA-256 only."""
 
     __tablename__ = "api_key"
 
     owner: Mapped[str] = mapped_column(String(100), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)), server_default=text("'{read,submit}'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class DatasetRow(Base):
@@ -72,14 +79,35 @@ class DatasetRow(Base):
     __tablename__ = "dataset"
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(100), server_default="administrator")
     layout: Mapped[str] = mapped_column(String(20), server_default="ucf101")
     root: Mapped[str] = mapped_column(server_default="")
     annotations: Mapped[str] = mapped_column(server_default="")
     generator: Mapped[Json | None]
     revision: Mapped[int] = mapped_column(server_default="1")
+    excluded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     num_classes: Mapped[int | None]
     num_clips: Mapped[int | None]
     splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{1,2,3}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DatasetRevisionRow(Base):
+    """What a revision of a dataset holds, as far as the API or its `index` stage has read it.
+
+    ``lists_digest`` is the hash of the lists, ``digest`` that of lists and clips. ``shared`` has, of every clip that
+    two splits or more test on, its place among the test clips of each, by split.
+    """
+
+    __tablename__ = "dataset_revision"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    excluded: Mapped[int] = mapped_column(server_default="0")
+    lists_digest: Mapped[str | None] = mapped_column(String(64))
+    digest: Mapped[str | None] = mapped_column(String(64))
+    shared: Mapped[list[dict[str, int]] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -202,7 +230,7 @@ class AttemptRow(Base):
 
 
 class EventRow(Base):
-    """What happened; the stream of an experiment is its own events and those of its stages.
+    """What happened; the stream of an experiment is its own events, those of its stages, and those of the fleet.
 
     Identity values are drawn before commit, so their order alone would hide a late committer from a reader that has
     gone on. A reader takes events of finished transactions only, in the order (transaction, id).
@@ -219,14 +247,21 @@ class EventRow(Base):
     transaction: Mapped[int] = mapped_column(BigInteger, server_default=text("pg_current_xact_id()::text::bigint"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
-    __table_args__ = (Index(None, "experiment_id", "transaction", "id"), Index(None, "stage_key", "transaction", "id"))
+    __table_args__ = (
+        Index(None, "experiment_id", "transaction", "id"),
+        Index(None, "stage_key", "transaction", "id"),
+        Index(
+            "ix_event_fleet", "transaction", "id", postgresql_where=text("experiment_id IS NULL AND stage_key IS NULL")
+        ),
+    )
 
 
 class ResultRow(Base):
     """One number set of the leaderboard: experiment x dataset x split x stream x seed.
 
     A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
-    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there.
+    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there. Rows
+    of one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
     """
 
     __tablename__ = "result"
@@ -234,8 +269,11 @@ class ResultRow(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     dataset: Mapped[str] = mapped_column(String(100))
+    revision: Mapped[int] = mapped_column(server_default="1")
     stream: Mapped[str] = mapped_column(String(20))
     split: Mapped[int | None] = mapped_column(SmallInteger)
+    board_split: Mapped[int] = mapped_column(SmallInteger, Computed("COALESCE(split, '0'::smallint)", persisted=True))
+    """0 for the mean: a comparison with NULL would not give the order of an index."""
     seed: Mapped[int | None]
     protocol: Mapped[str] = mapped_column(String(200))
     model: Mapped[str] = mapped_column(String(40))
@@ -244,6 +282,7 @@ class ResultRow(Base):
     top5: Mapped[float | None]
     mean_class: Mapped[float | None]
     clips: Mapped[int | None]
+    excluded: Mapped[int] = mapped_column(server_default="0")
     spread: Mapped[float | None]
     lower: Mapped[float | None]
     upper: Mapped[float | None]
@@ -260,7 +299,8 @@ class ResultRow(Base):
                 f"ix_result_{metric}",
                 "dataset",
                 "stream",
-                "split",
+                "board_split",
+                "revision",
                 "protocol",
                 text(f"{metric} DESC NULLS LAST"),
                 "id",
@@ -301,6 +341,24 @@ class OutboxRow(Base):
             postgresql_where=text("kind <> 'status'"),
         ),
         Index("ix_outbox_pending", "id", postgresql_where=text("delivered_at IS NULL")),
+    )
+
+
+class TrackerRow(Base):
+    """The one row that says whether MLflow takes what it is to hear, written by the process that sends."""
+
+    __tablename__ = "tracker"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="1", autoincrement=False)
+    state: Mapped[str] = mapped_column(String(20), server_default="ok")
+    since: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    message: Mapped[str | None]
+    last_success_at: Mapped[datetime | None]
+    folder_id: Mapped[str | None] = mapped_column(String(100))
+
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint(_one_of("state", ("ok", "held")), name="state"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
         pydantic.ValidationError: the result is not a spec.
     """
     if "recipe" not in body:
-        return ExperimentSpec.model_validate(body), None
+        return _as_written(body), None
     name = body["recipe"]
     if not isinstance(name, str) or name not in RECIPES:
         raise InvalidRequest("recipe", name, ", ".join(RECIPES))
@@ -78,7 +79,12 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
     streams = changes.get("streams")
     if isinstance(streams, list) and "flow" not in streams and "flow_stream" not in changes:
         base["flow_stream"] = None
-    return ExperimentSpec.model_validate(_merge(base, changes)), name
+    return _as_written(_merge(base, changes)), name
+
+
+def _as_written(body: Mapping[str, Any]) -> ExperimentSpec:
+    """Return a JSON body as a spec, of the types that it has: a text is no number, true no 1."""
+    return ExperimentSpec.model_validate_json(json.dumps(body), strict=True)
 
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

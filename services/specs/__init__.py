@@ -19,6 +19,7 @@ from services.specs.base import Spec, Stream
 from services.specs.experiment import ExperimentSpec
 from services.specs.flow import (
     FLOW_DEVICES,
+    FLOW_SHORT_SIDE,
     FlowAlgorithm,
     FlowCodec,
     FlowDevice,
@@ -60,6 +61,7 @@ __all__ = [
     "ALSTM",
     "FEATURES",
     "FLOW_DEVICES",
+    "FLOW_SHORT_SIDE",
     "LSTM",
     "PRETRAINED",
     "TSLSTM",

@@ -42,6 +42,8 @@ class ExperimentSpec(Spec):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=20)] = (0,)
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     """100 runs first."""
+    refresh: bool = False
+    """Register the dataset anew, as its next revision, if its lists have changed since; else that is refused."""
     resources: ResourceSpec = ResourceSpec()
 
     @property

@@ -23,6 +23,8 @@ FLOW_DEVICES: dict[FlowAlgorithm, tuple[FlowDevice, ...]] = {
     "raft": ("gpu",),
 }
 """Where each algorithm is at home, its default first; what is at home on a GPU runs slowly where there is none."""
+FLOW_SHORT_SIDE = 256
+"""Short side of the frames from which flow is computed, in pixels, unless they are smaller: TSN's are 340x256."""
 
 
 class FlowSpec(Spec):
@@ -47,6 +49,10 @@ class FlowSpec(Spec):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Of the codec `jpeg`."""
     bound: Annotated[float, Field(gt=0, le=128)] = 20.0
+    """In pixels of the frames that flow is computed from, so that what it clips depends on their size: see `resize`."""
+    resize: Annotated[int, Field(ge=32, le=4320)] | None = FLOW_SHORT_SIDE
+    """Short side in pixels to which larger frames are brought before flow is computed. Smaller ones, such as the
+    papers' 320x240, stay as they are; none keeps every size."""
     stack: Annotated[int, Field(ge=1, le=32)] = 10
     """L, the number of flow fields in a stack; the network sees 2 L channels."""
     shards: Annotated[int, Field(ge=1, le=1024)] = 2

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.app import create_app
 from services import queue
 from services.claim import Claim
 from services.claim import claim as take
@@ -16,6 +15,7 @@ from services.db.engine import Database
 from services.db.migrate import upgrade
 from services.errors import Cause
 from services.settings import Settings
+from tests.api.clients import client_of
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -35,7 +35,7 @@ def settings(database_url: str, redis_url: str) -> Settings:
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     """A client of a running application without a token, as on loopback."""
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with client_of(settings) as client:
         yield client
 
 
@@ -69,7 +69,7 @@ def shared_settings(empty_database: Callable[[], str], redis_server: str) -> Set
 @pytest.fixture(scope="session")
 def shared(shared_settings: Settings) -> Iterator[TestClient]:
     """A client for requests that are refused or only read."""
-    with TestClient(create_app(shared_settings), raise_server_exceptions=False) as client:
+    with client_of(shared_settings) as client:
         yield client
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from api.app import create_app
+from tests.api.clients import client_of
 
 SPEC = {"dataset": "motion_shapes", "splits": [1], "streams": ["rgb"]}
 TOKEN = "the secret of this API"
@@ -16,7 +15,7 @@ ADMINISTRATOR = {"Authorization": f"Bearer {TOKEN}"}
 @pytest.fixture(scope="module")
 def guarded(shared_settings):
     """A client of an application with a token; the tests of this module share its database."""
-    with TestClient(create_app(shared_settings.model_copy(update={"api_token": SecretStr(TOKEN)}))) as client:
+    with client_of(shared_settings.model_copy(update={"api_token": SecretStr(TOKEN)})) as client:
         yield client
 
 
@@ -41,7 +40,7 @@ def test_the_administrator_and_issued_keys_submit_under_their_names(guarded):
     key = {"Authorization": f"Bearer {issued.json()['key']}"}
     second = guarded.post("/experiments", json=SPEC, headers=key)
     assert second.json()["owner"] == "ana"
-    assert guarded.post("/keys", json={"owner": "eve"}, headers=key).status_code == 401
+    assert guarded.post("/keys", json={"owner": "eve"}, headers=key).status_code == 403
 
 
 def test_an_issued_key_ends_and_retries_its_own_experiments_only(guarded):

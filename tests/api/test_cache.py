@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from api import cache
-from api.app import create_app
 from services.artifacts import ArtifactStore
 from services.db.engine import Database
 from services.db.tables import StageRow
 from services.settings import Settings
+from tests.api.clients import client_of
 
 
 @pytest.fixture
@@ -89,10 +88,10 @@ def test_a_user_may_look_and_only_the_administrator_drops(database_url, redis_ur
     settings = Settings(
         home=tmp_path, database_url=database_url, redis_url=redis_url, sweep_seconds=3600, api_token="secret"
     )
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with client_of(settings) as client:
         administrator = {"Authorization": "Bearer secret"}
         key = client.post("/keys", json={"owner": "ada"}, headers=administrator).json()["key"]
         assert client.get("/cache").status_code == 200
-        for headers in ({}, {"Authorization": f"Bearer {key}"}):
-            assert client.post("/cache/gc", json={"max_size": 0}, headers=headers).status_code == 401
+        for headers, status in (({}, 401), ({"Authorization": f"Bearer {key}"}, 403)):
+            assert client.post("/cache/gc", json={"max_size": 0}, headers=headers).status_code == status
         assert client.post("/cache/gc", json={"max_size": 0}, headers=administrator).status_code == 200

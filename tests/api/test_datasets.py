@@ -39,6 +39,69 @@ def test_a_dataset_of_one_split_has_no_other(client, submit):
     assert anew.json()["splits"] == [1, 2]
 
 
+@pytest.fixture
+def lists(tmp_path):
+    """A folder of lists that the API sees: two classes, splits 1 and 3."""
+    (tmp_path / "classInd.txt").write_text("1 Run\n2 Hop\n")
+    for split in (1, 3):
+        (tmp_path / f"trainlist0{split}.txt").write_text("Run/a.avi 1\nHop/a.avi 2\nRun/b.avi 1\n")
+        (tmp_path / f"testlist0{split}.txt").write_text("Run/c.avi\nHop/c.avi\n")
+    return tmp_path
+
+
+def test_lists_that_the_api_sees_are_read_at_once(client, lists):
+    made = client.post("/datasets", json=UCF | {"annotations": str(lists)}).json()
+    assert (made["splits"], made["num_classes"], made["num_clips"], made["excluded"]) == ([1, 3], 2, 5, [])
+    less = UCF | {"annotations": str(lists), "replace": True, "exclude": ["Run/b.avi"]}
+    made = client.post("/datasets", json=less).json()
+    assert (made["revision"], made["num_clips"], made["excluded"]) == (2, 4, ["Run/b.avi"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "change", "field", "words"),
+    [
+        ("testlist01.txt", "Run/c.avi\nSit/c.avi\n", {}, "annotations", "testlist01.txt:2: "),
+        ("classInd.txt", "1 Run\n2 Hop\n3 Sit\n", {}, "annotations", "class 'Sit' has no clip"),
+        ("trainlist03.txt", "", {}, "annotations", "trainlist03.txt: no clips"),
+        ("testlist03.txt", "Run/a.avi\n", {}, "annotations", "trainlist03.txt:1 already"),
+        ("testlist01.txt", None, {}, "annotations", "testlist01.txt: no such list"),
+        (None, None, {"layout": "hmdb51"}, "annotations", "no list named like"),
+        (None, None, {"splits": [1, 2, 3]}, "splits", "splits that have lists: 1, 3"),
+        (None, None, {"splits": [2]}, "splits", "splits that have lists: 1, 3"),
+        (None, None, {"exclude": ["Run/b.avi", "Run/x.avi"]}, "exclude.1", "a clip that a list in"),
+        (None, None, {"exclude": ["Run/c.avi", "Hop/c.avi"]}, "exclude", "split 1 has no clips to test"),
+        (None, None, {"exclude": ["b.avi"]}, "exclude.0", "matches"),
+    ],
+)
+def test_what_is_wrong_with_lists_is_told_at_registration(shared, lists, file, content, change, field, words):
+    if file is not None and content is None:
+        (lists / file).unlink()
+    elif file is not None:
+        (lists / file).write_text(content)
+    answer = shared.post("/datasets", json=UCF | {"annotations": str(lists)} | change)
+    assert answer.status_code == 422, answer.text
+    [error] = answer.json()["errors"]
+    assert (error["field"], words in error["allowed"]) == (field, True), error
+
+
+def test_lists_that_changed_are_refused_or_refreshed(client, lists):
+    client.post("/datasets", json=UCF | {"annotations": str(lists)})
+    spec = {"dataset": UCF["name"], "splits": [1], "streams": ["rgb"], "backbone": {"name": "tiny"}}
+    assert client.post("/experiments", json=spec).status_code == 202
+    (lists / "testlist01.txt").write_text("Run/c.avi\n")
+    refused = client.post("/experiments", json=spec)
+    assert refused.status_code == 409
+    assert "have changed since revision 1" in refused.json()["detail"]
+    assert "refresh" in refused.json()["detail"]
+    made = client.post("/experiments", json=spec | {"refresh": True})
+    assert made.status_code == 202
+    assert made.json()["reused"] == 0
+    assert client.get(f"/datasets/{UCF['name']}").json()["revision"] == 2
+    again = client.post("/experiments", json=spec | {"refresh": True}).json()
+    assert again["reused"] == again["progress"]["total"]
+    assert client.post("/experiments", json=spec | {"refresh": 3}).status_code == 422
+
+
 def test_unknown_name_is_404_and_names_the_known(shared):
     answer = shared.get("/datasets/kinetics")
     assert answer.status_code == 404

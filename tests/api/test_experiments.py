@@ -117,6 +117,7 @@ def test_pages_follow_each_other_without_gap_or_repeat(client, submit):
     for _ in range(3):
         page = client.get("/experiments", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
         seen += [item["id"] for item in page["items"]]
+        assert page["total"] == 5
         cursor = page["next_cursor"]
     assert seen == made[::-1]
     assert cursor is None
@@ -128,7 +129,7 @@ def test_filters(client, submit):
     kept = submit(seeds=[1])
     assert [item["id"] for item in client.get("/experiments?state=queued").json()["items"]] == [kept["id"]]
     assert [item["id"] for item in client.get("/experiments?state=cancelled").json()["items"]] == [made["id"]]
-    assert client.get("/experiments?dataset=other").json() == {"items": [], "next_cursor": None}
+    assert client.get("/experiments?dataset=other").json() == {"items": [], "next_cursor": None, "total": 0}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from services.errors import Conflict, InvalidRequest, NotFound, StageError, Unavailable
+from tests.api.clients import ADDRESS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def failing(shared_settings):
     def fail(name: str) -> None:
         raise errors[name]
 
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -72,10 +73,10 @@ def test_unknown_path_is_404(shared):
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/leaderboard", "GET"),
-        ("/experiments", "GET, POST"),
-        ("/experiments/exp_1/cancel", "POST"),
-        ("/static/style.css", "GET, HEAD"),
+        ("/leaderboard", "GET, HEAD, OPTIONS"),
+        ("/experiments", "GET, HEAD, OPTIONS, POST"),
+        ("/experiments/exp_1/cancel", "OPTIONS, POST"),
+        ("/static/style.css", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_wrong_method_is_405_and_names_the_right_ones(shared, path, allowed):

@@ -16,6 +16,7 @@ import pytest
 from anyio import to_thread
 
 from api import stream
+from services.errors import Unavailable
 
 
 @dataclass
@@ -124,7 +125,7 @@ def test_failure_ends_with_its_cause(client, submit, worker):
 
 
 def test_silence_is_filled_with_comments(client, submit, worker, after_some_looks, monkeypatch):
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.01)  # before the next look
+    monkeypatch.setattr(stream, "PING_SECONDS", 0.01)  # before the next look
     made = submit()
     with after_some_looks(worker().finish_all):
         text = client.get(f"/experiments/{made['id']}/events").text
@@ -157,7 +158,7 @@ def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit, mo
             await asyncio.Event().wait()  # until it is cancelled: a look that was broken off would go on in its thread
 
         monkeypatch.setattr(stream, "asyncio", SimpleNamespace(sleep=pause))
-        events = stream.events(made["id"], database)
+        events = stream.told(database, made["id"], 0, threading.Event())
         await anext(events)
         waiting = asyncio.ensure_future(anext(events))
         await pausing.wait()
@@ -167,3 +168,57 @@ def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit, mo
         return held
 
     assert asyncio.run(watch()) == (0, 0)
+
+
+def test_a_client_has_a_bounded_number_of_streams(client, settings, submit):
+    made, most = submit(), settings.event_streams_per_client
+    path = f"/experiments/{made['id']}/events"
+    client.app.state.open_streams["testclient"] = most
+    refused = client.get(path)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+    assert refused.json()["detail"].startswith(f"testclient has {most} event streams open, allowed: {most} at once")
+    client.app.state.open_streams["testclient"] = most - 1
+    assert client.head(path).status_code == 200
+    client.post(f"/experiments/{made['id']}/cancel")
+    assert client.get(path).status_code == 200
+    assert client.app.state.open_streams["testclient"] == most - 1
+
+
+def test_head_of_a_stream_is_its_head(client, submit):
+    answer = client.head(f"/experiments/{submit()['id']}/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert client.app.state.open_streams == {}
+
+
+def test_a_stream_breaks_off_without_postgres_and_goes_on_later(client, submit, worker, monkeypatch, caplog):
+    made = submit()
+    look, number = stream._look, itertools.count()
+
+    def away(*arguments: Any) -> stream.News:
+        if next(number) == 1:
+            raise Unavailable("Postgres at host:5432: gone")
+        return look(*arguments)
+
+    monkeypatch.setattr(stream, "_look", away)
+    first = read(client, made["id"])
+    assert [event.event for event in first] == ["experiment.queued"]
+    [record] = [record for record in caplog.records if record.name == "api.stream"]
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert record.getMessage() == f"events of {made['id']} break off: Postgres at host:5432: gone"
+    worker().finish_all()
+    assert read(client, made["id"], **{"Last-Event-ID": first[-1].id})[-1].event == "end"
+
+
+def test_a_stream_ends_when_the_server_stops(database, submit):
+    made, closing = submit(), threading.Event()
+
+    async def watch() -> list[bytes]:
+        sent = []
+        async for message in stream.told(database, made["id"], 0, closing):
+            sent.append(message)
+            closing.set()
+        return sent
+
+    [only] = asyncio.run(watch())
+    assert b"event: experiment.queued\n" in only

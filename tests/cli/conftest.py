@@ -1,16 +1,24 @@
-"""Homes that PostgreSQL's system user can reach, and stacks as real processes."""
+"""Homes that PostgreSQL's system user can reach, stacks as real processes, and the command with a real API."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from cli.main import main
+from cli.stack import ports
+from cli.stack.api import Api
 from cli.stack.home import Home
+from services.db.engine import Database
+from services.db.migrate import upgrade
 from tests.cli.stacks import Up
+from tests.parts import running
 
 
 @pytest.fixture
@@ -34,3 +42,44 @@ def start(home: Home) -> Iterator[Callable[..., Up]]:
     for up in started:
         if up.process.poll() is None:
             up.stop()
+
+
+@pytest.fixture(scope="module")
+def database(empty_database):
+    """The database of the API."""
+    url = empty_database()
+    upgrade(url)
+    database = Database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def api(servers, database, redis_server):
+    """Base URL of a real API process on a database of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
+    given = {
+        "TWOSTREAM_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
+        "TWOSTREAM_REDIS_URL": redis_server,
+        "TWOSTREAM_HOME": str(servers / "home"),
+    }
+    with ports.listen(ports.LOOPBACK, 0) as listener:
+        server = Api(listener, clean | given, servers / "api.log")
+        with running(server):
+            yield server.url
+
+
+@pytest.fixture
+def twostream(api, monkeypatch, capsys, tmp_path):
+    """A function that runs the command and returns exit code, standard output and standard error."""
+    monkeypatch.setenv("TWOSTREAM_API_URL", api)
+    monkeypatch.setenv("TWOSTREAM_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run

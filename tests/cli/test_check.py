@@ -53,6 +53,23 @@ def test_a_missing_clip_is_named_and_ends_with_1(dataset, monkeypatch, capsys, t
     assert "classes: 1, official: 51" in out
 
 
+def test_clips_that_are_left_out_are_not_looked_at(dataset, monkeypatch, capsys, tmp_path) -> None:
+    root, lists = Path(dataset[3]), Path(dataset[5])
+    (root / "A/v_A_g03_c01.avi").write_bytes(b"broken")
+    with (lists / "trainlist01.txt").open("a") as file:
+        file.write("A/v_A_g03_c01.avi 1\n")
+    assert run(dataset, monkeypatch, tmp_path / "home") == 1
+    capsys.readouterr()
+    exclude = tmp_path / "exclude.txt"
+    exclude.write_text("A/v_A_g03_c01.avi\n")
+    assert run([*dataset, "--exclude", str(exclude), "--json"], monkeypatch, tmp_path / "home") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["clips"], report["excluded"], report["surplus"], report["undecodable"]) == (2, 1, [], {})
+    exclude.write_text("A/v_A_g04_c01.avi\n")
+    assert run([*dataset, "--exclude", str(exclude)], monkeypatch, tmp_path / "home") == 2
+    assert "exclude.txt:1: got 'A/v_A_g04_c01.avi', allowed: a clip of the lists" in capsys.readouterr().err
+
+
 def test_wrong_options_are_named(dataset, monkeypatch, capsys, tmp_path) -> None:
     for arguments, words in (
         ([*dataset[:2]], "NAME: not given"),
@@ -92,3 +109,23 @@ def test_brackets_in_a_path_are_no_markup(dataset, monkeypatch, capsys, tmp_path
     root = Path(dataset[3]).rename(tmp_path / "clips [old]")
     assert run([*dataset[:3], str(root), *dataset[4:]], monkeypatch, tmp_path / "home") == 0
     assert str(root) in capsys.readouterr().out
+
+
+def test_what_clips_hold_beside_their_frames_is_printed(dataset, monkeypatch, capsys, tmp_path) -> None:
+    assert run(dataset, monkeypatch, tmp_path / "home") == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "none: 2" in rows["audio"]
+    for name in ("interlaced", "turned", "mirrored", "others", "differing"):
+        assert name in rows
+
+
+def test_the_workers_limit_of_a_frame_is_the_doctors(dataset, monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.setenv("TWOSTREAM_MAX_FRAME_MEGAPIXELS", "0.001")
+    assert run([*dataset, "--json"], monkeypatch, tmp_path / "home") == 1
+    words = json.loads(capsys.readouterr().out)["undecodable"]["A/v_A_g01_c01.avi"]
+    assert "frames of 48x32 pixels, allowed: 1000 pixels; hint: TWOSTREAM_MAX_FRAME_MEGAPIXELS" in words
+    for wrong in ("many", "0", "-1", "nan"):
+        monkeypatch.setenv("TWOSTREAM_MAX_FRAME_MEGAPIXELS", wrong)
+        assert run(dataset, monkeypatch, tmp_path / "home") == 2
+        words = f"TWOSTREAM_MAX_FRAME_MEGAPIXELS: got '{wrong}', allowed: a number above 0"
+        assert words in capsys.readouterr().err

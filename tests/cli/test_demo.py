@@ -40,3 +40,17 @@ def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, mon
         "fuse",
     ]
     assert not home.is_up()
+
+
+def test_it_trains_and_ranks_without_an_mlflow(home, monkeypatch, capsys):
+    (home.path / "mlflow").touch()  # where its folder is to be: it never starts
+    monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
+    monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
+    monkeypatch.setattr(demo, "START_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(demo, "MLFLOW_SECONDS", 1.0)
+    assert demo.Demo(json=False, submissions=[SMALL]).run() == 0
+    out, err = capsys.readouterr()
+    assert "File exists" in err
+    assert not [line for line in err.splitlines() if "mlflow" in line and "ready after" in line]
+    assert "does not have every run yet" in err
+    assert "): succeeded" in out

@@ -83,6 +83,16 @@ class Odd(BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
+    def endless(self, _: int) -> None:
+        """Say no length, and go on for ever."""
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(CONTENT)
+        except ConnectionError:
+            pass
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -96,8 +106,8 @@ def fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
 
-        def from_path(path: str) -> bytes:
-            download.download(f"http://127.0.0.1:{server.server_address[1]}/{path}", tmp_path / "x.zip")
+        def from_path(path: str, **options: int) -> bytes:
+            download.download(f"http://127.0.0.1:{server.server_address[1]}/{path}", tmp_path / "x.zip", **options)
             return (tmp_path / "x.zip").read_bytes()
 
         yield from_path
@@ -143,3 +153,18 @@ def test_a_part_has_one_writer(fetch: Callable[[str], bytes], tmp_path: Path, mo
     assert refused.value.exit_code == 4
     assert part.read_bytes() == CONTENT[:100]
     assert fetch("compressing") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "left"),
+    [("endless", "sends without end", []), ("busy", f"sends {len(CONTENT)} bytes", ["x.zip"])],
+)
+def test_no_more_is_downloaded_than_is_allowed(
+    fetch: Callable[..., bytes], tmp_path: Path, path: str, words: str, left: list[str]
+) -> None:
+    """A part without an end is of no use; one of a size that is known can go on when more is allowed."""
+    Odd.asked += [None, None]  # no longer busy
+    most = len(CONTENT) - 1
+    with pytest.raises(download.NotServed, match=f"{path}: {words}, allowed: {most} bytes; hint: --max-size"):
+        fetch(path, max_bytes=most)
+    assert [file.name[:5] for file in tmp_path.iterdir()] == left

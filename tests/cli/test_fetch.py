@@ -198,6 +198,19 @@ def test_wrong_arguments_are_named(server, run, capsys) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the certificate, is not installed")
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--max-files", "3"), 1, "clips.zip: holds"),
+        (("--max-size", "100"), 1, "allowed: 100 bytes; hint: --max-size"),
+        (("--max-size", "much"), 2, "--max-size: got much, allowed: a number of bytes, or a text such as 200GB"),
+    ],
+)
+def test_archives_may_hold_what_options_say(server, run, capsys, options, code, words) -> None:
+    assert run("ucf101", f"{server}/clips.zip", f"{server}/lists.zip", options=options) == code
+    assert words.replace("clips.zip", "UCF101.rar") in capsys.readouterr().err
+
+
 def test_a_certificate_that_nobody_vouches_for_needs_insecure(run, tmp_path, capsys) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 1 -subj /CN=127.0.0.1"

@@ -5,7 +5,7 @@ import sys
 import psutil
 import pytest
 
-from cli.stack.home import Child, Home, State
+from cli.stack.home import FOLDERS, Child, Home, State
 from cli.stack.leftovers import MARK, end_leftovers, remember
 from cli.stack.process import StackError
 
@@ -87,3 +87,33 @@ def test_leftovers_end_and_strangers_stay(home):
 def test_nothing_is_left_where_nothing_ran(home):
     end_leftovers(home)
     assert not home.state_file.exists()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o711, 0o700])
+def test_the_folders_of_a_home_are_private_whatever_the_homes_own_mode(tmp_path, mode):
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    for name in ("logs", "artifacts"):  # of an earlier version
+        (home.path / name).mkdir(mode=0o777)
+    home.path.chmod(mode)
+    with home.held():
+        found = {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in home.path.iterdir() if folder.is_dir()}
+    assert set(found) == set(FOLDERS)
+    assert set(found.values()) == {0o700}
+    assert stat.S_IMODE(home.path.stat().st_mode) == mode
+
+
+def test_a_secret_is_private_though_an_earlier_run_left_its_draft_open(home):
+    for name in ("stack.tmp", "password.tmp"):
+        (home.path / name).touch()
+        (home.path / name).chmod(0o644)
+    home.password()
+    home.write_state(State(pid=1, run="run"))
+    for file in (home.path / "password", home.state_file):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_folder_that_is_no_folder_is_named(home):
+    (home.path / "logs").touch()
+    with pytest.raises(StackError, match=rf"TWOSTREAM_HOME {home.path}/logs: File exists"), home.held():
+        pytest.fail("made over a file")

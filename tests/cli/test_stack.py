@@ -10,12 +10,15 @@ import psutil
 import psycopg
 import pytest
 
-from cli.stack import ports
+from cli.stack import ports, supervisor
 from cli.stack.process import Command, Process
 from cli.stack.signals import Signals
 from cli.stack.stack import Stack
+from cli.stack.worker import WorkerOptions
+from services.db import migrate
 from services.settings import Settings
 from tests.cli.stacks import PATIENCE_SECONDS, Up, all_gone, listening, until
+from tests.conftest import execute
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
 AWAY = "http://127.0.0.1:9"
@@ -195,6 +198,89 @@ def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_u
         )
         assert up.process.wait(PATIENCE_SECONDS) == 1
     assert "is taken; hint: it is set by TWOSTREAM_API_PORT" in up.text
+
+
+@pytest.fixture
+def killer(monkeypatch):
+    """A function that has parts killed as soon as they are started, as often as it is told."""
+    begin, left = Process.start, {}
+
+    def start(command: Command) -> Process:
+        process = begin(command)
+        if left.get(command.name, 0) > 0:
+            left[command.name] -= 1
+            process.child.kill()
+        return process
+
+    monkeypatch.setattr(Process, "start", start)
+    return left.update
+
+
+def test_every_part_may_be_killed_while_it_is_started(home, killer):
+    parts = ("postgres", "redis", "api", "worker", "mlflow")
+    killer(dict.fromkeys(parts, 1))
+    said: list[str] = []
+    stack = Stack(Settings(), home, WorkerOptions(device="cpu", concurrency=1), said.append, Signals())
+    try:
+        stack.up()
+        stack._supervisor.wait_for("mlflow")
+        assert status(f"{stack.addresses['api']}/health/ready") == 200
+    finally:
+        stack.down()
+    told = [
+        line.partition(" ")[0] for line in said if "was ended by SIGKILL during its start; starting it again" in line
+    ]
+    assert sorted(told) == sorted(parts)
+
+
+def test_the_stack_goes_on_without_an_mlflow_that_never_lives_and_has_it_once_it_does(home, killer, monkeypatch):
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
+    killer({"mlflow": 9})
+    said: list[str] = []
+    stack = Stack(Settings(), home, None, said.append, Signals())
+    try:
+        stack.up()
+        stack._supervisor.wait_for("mlflow")
+        assert status(f"{stack.addresses['mlflow']}/health") == 200
+        assert status(f"{stack.addresses['api']}/health/ready") == 200
+    finally:
+        stack.down()
+    assert len([line for line in said if "going on without MLflow" in line]) == 1
+
+
+def test_the_stack_goes_on_without_an_mlflow_that_cannot_be_made_ready(home, database_url, redis_url):
+    (home.path / "mlflow").touch()  # where its folder is to be
+    said: list[str] = []
+    stack = Stack(Settings(database_url=database_url, redis_url=redis_url), home, None, said.append, Signals())
+    try:
+        stack.up()
+        assert status(f"{stack.addresses['api']}/health/ready") == 200
+        assert [line for line in said if "File exists" in line and "starting it again" in line]
+        (home.path / "mlflow").unlink()
+        stack._supervisor.wait_for("mlflow")
+    finally:
+        stack.down()
+        execute(database_url, "DROP DATABASE IF EXISTS test_mlflow WITH (FORCE)")
+
+
+def test_a_database_that_ends_between_its_answer_and_our_question_is_asked_again(home, redis_url, monkeypatch):
+    stack = Stack(Settings(redis_url=redis_url, mlflow_url=AWAY), home, None, lambda _line: None, Signals())
+    killed: list[int] = []
+
+    def upgrade(url: str) -> None:
+        if not killed:
+            process = stack._supervisor.parts["postgres"].process
+            process.child.kill()
+            process.child.wait()
+            killed.append(process.pid)
+        migrate.upgrade(url)
+
+    monkeypatch.setattr("cli.stack.stack.upgrade", upgrade)
+    try:
+        stack.up()
+        assert status(f"{stack.addresses['api']}/health/ready") == 200
+    finally:
+        stack.down()
 
 
 @pytest.mark.parametrize("robberies", [1, 2])

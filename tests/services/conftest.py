@@ -61,8 +61,9 @@ def small_spec(**changes: Any) -> ExperimentSpec:
 
 def submit(database: Database, spec: ExperimentSpec, **options: Any) -> submission.Submitted:
     """Create an experiment as the API does."""
+    seen = registry.look_again(database, spec.dataset)
     with database.transaction() as session:
-        return submission.submit(session, spec, **({"owner": "local", "body_digest": "0" * 64} | options))
+        return submission.submit(session, spec, **({"owner": "local", "body_digest": "0" * 64, "seen": seen} | options))
 
 
 class Decreed:

@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from services.plan import PlannedStage, plan
 from services.protocol import protocol
-from services.specs import ExperimentSpec, FlowSpec
-from services.stages import IndexParams
+from services.specs import FLOW_SHORT_SIDE, ExperimentSpec, FlowSpec
+from services.stages import FlowParams, IndexParams
 
 
 def planned(**flow: Any) -> tuple[PlannedStage, ...]:
@@ -52,6 +52,36 @@ def test_what_an_algorithm_does_not_use_is_not_in_its_key() -> None:
     assert len(keys) == 2 * len(other)
 
 
+KEYS = {  # of version 0.1.0, whose flow and fine-tuned networks took days
+    "flow": "a8ac8754ac721f3bd5ed440370abca34c79e99f763e06b69f6dedeedc98cd0bb",
+    "finetune": "c4ed5974accd9f217a35dd314dc9ee784e7fd193eb906d00c6c2b57901d4ae7a",
+    "extract": "b086c46c1feb003444886261a95f47d21ba9282ec5273275a62c5429f9fa9bee",
+}
+ON_THE_FLY = {
+    "finetune": "bee0ac675c919699fd948cf8f1049681b60cdca4614f6d8e8ae7eff8f33e67af",
+    "extract": "05fbddb497b70d07e31374eaa6c9cd69aa728316c576ffdcae835ed27df7b0ff",
+}
+
+
+@pytest.mark.parametrize(("flow", "keys"), [({}, KEYS), ({"storage": "on_the_fly"}, ON_THE_FLY)])
+def test_the_usual_size_of_frames_is_in_no_key(flow: dict[str, Any], keys: dict[str, str]) -> None:
+    backbone = {"name": "tiny", "finetune": {}}
+    spec = ExperimentSpec.model_validate({"dataset": "ucf101", "splits": [1], "backbone": backbone, "flow": flow})
+    found = {stage.key for stage in plan(spec, IndexParams(dataset="ucf101"))}
+    assert set(keys.values()) <= found
+    for size in (128, None):
+        other = spec.model_copy(update={"flow": spec.flow.model_copy(update={"resize": size})})
+        assert not set(keys.values()) & {stage.key for stage in plan(other, IndexParams(dataset="ucf101"))}
+
+
+def test_a_size_survives_a_stages_row() -> None:
+    for size in (FLOW_SHORT_SIDE, 128, None):
+        params = FlowParams(algorithm="tvl1", bound=20, resize=size, shard=0, shards=1)
+        row = params.model_dump(mode="json")
+        assert ("resize" in row) == (size != FLOW_SHORT_SIDE)
+        assert FlowParams.model_validate(row) == params
+
+
 @pytest.mark.parametrize(
     ("flow", "message"),
     [
@@ -61,6 +91,7 @@ def test_what_an_algorithm_does_not_use_is_not_in_its_key() -> None:
         ({"storage": "on_the_fly", "algorithm": "farneback"}, "got gpu for farneback, allowed: cpu"),
         ({"algorithm": "flownet"}, "algorithm"),
         ({"jpeg_quality": 0}, "jpeg_quality"),
+        ({"resize": 31}, "greater than or equal to 32"),
     ],
 )
 def test_impossible_flow_is_refused(flow: dict[str, Any], message: str) -> None:
@@ -77,10 +108,11 @@ def test_the_protocol_names_what_changes_the_numbers() -> None:
         {"algorithm": "raft"},
         {"storage": "on_the_fly"},
     ]
-    flows.append({"quantization": "frame_min_max"})
+    flows += [{"quantization": "frame_min_max"}, {"resize": None}, {"resize": 128}]
     lines = [protocol(ExperimentSpec.model_validate({"dataset": "d", "flow": flow}), "flow") for flow in flows]
     assert [line.partition("; ")[2] for line in lines] == [
         "flow tvl1 +-20, stack 10", "flow tvl1 +-20, stack 10", "flow tvl1-gpu +-20, stack 10",
         "flow tvl1 +-20 jpeg 95, stack 10", "flow raft-large +-20, stack 10", "flow tvl1-gpu +-20, stack 10",
-        "flow tvl1 +-20 frame min-max, stack 10",
+        "flow tvl1 +-20 frame min-max, stack 10", "flow tvl1 +-20 full size, stack 10",
+        "flow tvl1 +-20 short side 128, stack 10",
     ]  # fmt: skip

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import secrets
+import statistics
+
 import pytest
 
 from services import leaderboard
 from services.claim import Claim
+from services.cursors import make_cursor
 from services.db.engine import Database
+from services.db.tables import DatasetRow, ExperimentRow, ResultRow
 from services.errors import Cause, InvalidRequest
 from services.leaderboard import Board
-from services.results import wilson
 from services.specs import EvaluationSpec
+from services.statistics import wilson
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
 
 
@@ -46,7 +51,7 @@ def test_the_mean_ranks_those_with_every_split_and_names_what_others_lack(databa
     found = board(database)
     assert [(row.rank, row.experiment_id) for row in found.rows] == [(1, better), (2, good)]
     assert found.rows[1].value == pytest.approx(0.8)
-    assert found.rows[1].spread == pytest.approx(0.1)
+    assert found.rows[1].spread is None  # splits differ, but there is one seed
     assert found.rows[1].splits == {1: 0.9, 2: 0.8, 3: 0.7}
     assert found.rows[1].lower == pytest.approx(wilson(0.8, 300)[0])
     assert [(row.experiment_id, row.value, row.missing_splits) for row in found.incomplete] == [(partial, None, (1, 3))]
@@ -90,6 +95,81 @@ def test_seeds_are_averaged_within_a_split(database: Database) -> None:
     assert standing.spread == pytest.approx(0.1414, abs=1e-4)
 
 
+def test_the_deviation_of_the_mean_is_that_of_the_seeds_own_means(database: Database) -> None:
+    rates = {(1, 0): 0.2, (2, 0): 0.5, (3, 0): 0.8, (1, 1): 0.5, (2, 1): 0.8, (3, 1): 0.5}
+    submit(database, small_spec(splits=(1, 2, 3), seeds=(0, 1)))
+    worker = Decreed(database)
+
+    def end(claim: Claim) -> None:
+        place = claim.params.get("split"), claim.params.get("seed")
+        worker.succeed(claim, results=[result("rgb", *place, rates[place])] if claim.kind == "fuse" else [])
+
+    worker.run_all(end)
+    (standing,) = board(database).rows
+    assert standing.value == pytest.approx(0.55)
+    assert standing.spread == pytest.approx(statistics.stdev([0.5, 0.6]))
+
+
+def publish(database: Database, values: list[float | None], revision: int = 1, protocol: str = "p") -> None:
+    """Write mean rows, as `results` does, without any work."""
+    with database.transaction() as session:
+        for value in values:
+            made = ExperimentRow(
+                id=f"exp_{secrets.token_hex(6)}", name="x", owner="o", dataset="motion_shapes", spec={}
+            )
+            made.body_digest = ""
+            session.add(made)
+            session.flush()
+            shared = {"experiment_id": made.id, "dataset": "motion_shapes", "stream": "rgb", "protocol": protocol}
+            missing = [] if value is not None else [3]
+            session.add(ResultRow(**shared, revision=revision, model="m", name="x", top1=value, missing_splits=missing))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+def test_pages_hold_every_entry_once_with_its_rank(database: Database, limit: int) -> None:
+    publish(database, [0.5, 0.75, 0.5, None, 0.25, 0.5, None, 0.75])
+    publish(database, [0.9], protocol="q")
+    whole = board(database, protocol="p")
+    assert [row.rank for row in whole.rows] == [1, 1, 3, 3, 3, 6]
+    assert (whole.total, whole.total_incomplete, whole.next_cursor) == (6, 2, None)
+    rows, incomplete, cursor, pages = [], [], None, 0
+    while cursor is not None or not pages:
+        page = board(database, protocol="p", limit=limit, cursor=cursor)
+        assert (page.total, page.total_incomplete) == (6, 2)
+        rows, incomplete, cursor, pages = (
+            [*rows, *page.rows],
+            [*incomplete, *page.incomplete],
+            page.next_cursor,
+            pages + 1,
+        )
+    assert tuple(rows) == whole.rows
+    assert tuple(incomplete) == whole.incomplete
+    assert pages == max(1, -(-6 // limit))
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "e30=", make_cursor(1), make_cursor(0.5, 0, 2**70, 0), make_cursor("a", 0, 0, 0)]
+)
+def test_a_cursor_that_is_none_is_refused(database: Database, cursor: str) -> None:
+    publish(database, [0.5])
+    with pytest.raises(InvalidRequest, match="cursor: got "):
+        board(database, cursor=cursor)
+
+
+def test_revisions_are_never_mixed(database: Database) -> None:
+    publish(database, [0.9, 0.8], revision=1)
+    publish(database, [0.5], revision=2)
+    with database.transaction() as session:
+        session.get_one(DatasetRow, "motion_shapes").revision = 2
+    found = board(database)
+    assert ([row.value for row in found.rows], found.revision, found.superseded) == ([0.5], 2, False)
+    assert found.other_revisions == {1: 2}
+    older = board(database, revision=1)
+    assert ([row.value for row in older.rows], older.superseded, older.other_revisions) == ([0.9, 0.8], True, {2: 1})
+    with pytest.raises(InvalidRequest, match="revision: got 3, allowed: 1 to 2"):
+        board(database, revision=3)
+
+
 def test_two_streams_have_boards_of_their_own(database: Database) -> None:
     submit(database, small_spec(streams=("rgb", "flow")))
     worker = Decreed(database)
@@ -120,14 +200,3 @@ def test_nothing_measured_gives_an_empty_board(database: Database) -> None:
 def test_unknown_stream_or_metric(database: Database, field: str, value: str) -> None:
     with pytest.raises(InvalidRequest, match=f"{field}: got '{value}', allowed: "):
         board(database, **{field: value})
-
-
-def test_wilson_interval_against_published_values() -> None:
-    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3: 81/263, 15/148, 0/20, 1/29
-    for hits, clips, lower, upper in (
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ):
-        assert wilson(hits / clips, clips) == (pytest.approx(lower, abs=5e-5), pytest.approx(upper, abs=5e-5))

@@ -102,6 +102,16 @@ def test_the_limit_of_a_stage_that_runs_rises_with_whoever_joins(database: Datab
     assert labelled(database, "index").owner == "local", "what it was claimed with stays"
 
 
+def test_a_stage_that_is_tried_again_asks_for_what_those_ask_for_who_joined_while_it_ran(database: Database) -> None:
+    worker = Decreed(database)
+    submit(database, small_spec(priority=10))
+    claim = worker.claim("cpu")
+    assert claim is not None
+    submit(database, small_spec(priority=90), owner="urgent")
+    worker.fail(claim, Cause.PREEMPTED)
+    assert asked(labelled(database, "index"))["priority"] == 90
+
+
 BOTH: dict[str, Any] = {"streams": ("rgb", "flow"), "flow": {"algorithm": "farneback"}}
 
 

@@ -64,3 +64,28 @@ def test_folders_follow_home_unless_given(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("", ()), ("gpu1.lab", ("gpu1.lab",)), (" a.b , 10.0.0.5,[::2], ", ("a.b", "10.0.0.5", "[::2]"))],
+)
+def test_names_of_hosts_are_separated_by_commas(monkeypatch, given, names):
+    monkeypatch.setenv("TWOSTREAM_ALLOWED_HOSTS", given)
+    assert load().allowed_hosts == names
+
+
+@pytest.mark.parametrize("name", ["*", "a.b:8080", "http://a.b", "a b", "*.lab"])
+def test_what_is_no_name_of_a_host_is_named(monkeypatch, name):
+    monkeypatch.setenv("TWOSTREAM_ALLOWED_HOSTS", f"gpu1.lab,{name}")
+    with pytest.raises(InvalidSettings) as refused:
+        load()
+    assert str(refused.value).startswith(f"TWOSTREAM_ALLOWED_HOSTS: got {name!r}, allowed: names or addresses of hosts")
+
+
+def test_readers_are_asked_for_a_token_only_where_there_is_one(monkeypatch):
+    monkeypatch.setenv("TWOSTREAM_READ_REQUIRES_TOKEN", "1")
+    with pytest.raises(InvalidSettings, match="TWOSTREAM_API_TOKEN: not set, needed because TWOSTREAM_READ_REQ"):
+        load()
+    monkeypatch.setenv("TWOSTREAM_API_TOKEN", "t")
+    assert load().read_requires_token

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select, text
 
 from services import experiments, graph, queue, registry, submission
@@ -66,17 +66,25 @@ class Fleet(RuleBasedStateMachine):
         self.finished: dict[str, str] = {}
         self.counts["cases"] += 1
 
-    def begin(self, actor: int, what: str, work: Callable[[Session], Any], then: Callable[[Any], None]) -> None:
+    def idle(self, number: int) -> Actor | None:
+        """Return one of the actors that have nothing to do; where there is none, let a busy one go on."""
+        found = [actor for actor in self.actors if actor.idle]
+        if found:
+            return found[number % len(found)]
+        self.go_on(number, 4)
+        return None
+
+    def begin(self, actor: Actor, what: str, work: Callable[[Session], Any], then: Callable[[Any], None]) -> None:
         self.give(actor, what, lambda database: database.run(work), then)
 
-    def give(self, actor: int, what: str, work: Callable[[Database], Any], then: Callable[[Any], None]) -> None:
+    def give(self, actor: Actor, what: str, work: Callable[[Database], Any], then: Callable[[Any], None]) -> None:
         """Give an actor something to do; ``then`` hears what came of it, before any other actor goes on."""
 
         def run(database: Database) -> None:
             then(work(database))
 
         self.counts[what] += 1
-        self.actors[actor].begin(run)
+        actor.begin(run)
 
     def reap(self) -> None:
         """Look at what has ended; whatever is raised but a refusal is a fault."""
@@ -87,12 +95,11 @@ class Fleet(RuleBasedStateMachine):
                 except REFUSALS as error:
                     self.counts[type(error).__name__] += 1
 
-    idle = st.integers(0, ACTORS - 1)
+    any_actor = st.integers(0, ACTORS - 1)
 
-    @precondition(lambda self: any(actor.idle for actor in self.actors))
-    @rule(actor=idle, seeds=st.sets(st.integers(0, 2), min_size=1), priority=st.sampled_from((10, 50, 90)))
-    def submit(self, actor: int, seeds: set[int], priority: int) -> None:
-        if self.actors[actor].idle and len(self.ids) < 6:
+    @rule(number=any_actor, seeds=st.sets(st.integers(0, 2), min_size=1), priority=st.sampled_from((10, 50, 90)))
+    def submit(self, number: int, seeds: set[int], priority: int) -> None:
+        if (actor := self.idle(number)) is not None and len(self.ids) < 6:
             spec = small_spec(seeds=tuple(sorted(seeds)), priority=priority, resources={"timeout_hours": priority / 10})
             self.begin(
                 actor,
@@ -101,16 +108,16 @@ class Fleet(RuleBasedStateMachine):
                 self.ids.append,
             )
 
-    @rule(actor=idle, lease=st.sampled_from((-1.0, FOREVER)))
-    def claim(self, actor: int, lease: float) -> None:
+    @rule(number=any_actor, lease=st.sampled_from((-1.0, FOREVER)))
+    def claim(self, number: int, lease: float) -> None:
         def then(found: Any) -> None:
             if found is not None:
                 self.owned.append(Owned(found.key, found.attempt))
                 if lease > 0:
                     self.renewed.add(self.owned[-1])
 
-        if self.actors[actor].idle:
-            name = self.actors[actor].name
+        if (actor := self.idle(number)) is not None:
+            name = actor.name
             self.begin(
                 actor,
                 "claim",
@@ -118,9 +125,9 @@ class Fleet(RuleBasedStateMachine):
                 then,
             )
 
-    @rule(actor=idle, which=st.integers(0, 99))
-    def heartbeat(self, actor: int, which: int) -> None:
-        if self.actors[actor].idle and self.owned:
+    @rule(number=any_actor, which=st.integers(0, 99))
+    def heartbeat(self, number: int, which: int) -> None:
+        if (actor := self.idle(number)) is not None and self.owned:
             mine = self.owned[which % len(self.owned)]
             self.begin(
                 actor,
@@ -129,9 +136,9 @@ class Fleet(RuleBasedStateMachine):
                 lambda _: self.renewed.add(mine),
             )
 
-    @rule(actor=idle, which=st.integers(0, 99))
-    def succeed(self, actor: int, which: int) -> None:
-        if self.actors[actor].idle and self.owned:
+    @rule(number=any_actor, which=st.integers(0, 99))
+    def succeed(self, number: int, which: int) -> None:
+        if (actor := self.idle(number)) is not None and self.owned:
             mine = self.owned[which % len(self.owned)]
             self.begin(
                 actor,
@@ -140,9 +147,9 @@ class Fleet(RuleBasedStateMachine):
                 lambda _: None,
             )
 
-    @rule(actor=idle, which=st.integers(0, 99), cause=st.sampled_from(CAUSES))
-    def fail(self, actor: int, which: int, cause: Cause) -> None:
-        if self.actors[actor].idle and self.owned:
+    @rule(number=any_actor, which=st.integers(0, 99), cause=st.sampled_from(CAUSES))
+    def fail(self, number: int, which: int, cause: Cause) -> None:
+        if (actor := self.idle(number)) is not None and self.owned:
             mine = self.owned[which % len(self.owned)]
             self.renewed.discard(mine)  # whatever it ends as, it is the worker's word
             self.begin(
@@ -152,28 +159,31 @@ class Fleet(RuleBasedStateMachine):
                 lambda _: None,
             )
 
-    @rule(actor=idle)
-    def sweep(self, actor: int) -> None:
-        if self.actors[actor].idle:
+    @rule(number=any_actor)
+    def sweep(self, number: int) -> None:
+        if (actor := self.idle(number)) is not None:
             self.give(actor, "expire", self.expire, lambda _: None)
 
-    @rule(actor=idle, which=st.integers(0, 99), again=st.booleans())
-    def cancel_or_retry(self, actor: int, which: int, again: bool) -> None:
-        if self.actors[actor].idle and self.ids:
+    @rule(number=any_actor, which=st.integers(0, 99), again=st.booleans())
+    def cancel_or_retry(self, number: int, which: int, again: bool) -> None:
+        if (actor := self.idle(number)) is not None and self.ids:
             experiment_id = self.ids[which % len(self.ids)]
             act = experiments.retry if again else experiments.cancel
             what = "retry" if again else "cancel"
             self.begin(actor, what, lambda session: act(session, experiment_id, LOCAL), lambda _: None)
 
-    @rule(actor=idle, statements=st.integers(1, 12))
-    def go_on(self, actor: int, statements: int) -> None:
-        for _ in range(statements):
-            self.actors[actor].step()
+    @rule(number=any_actor, statements=st.integers(1, 12))
+    def go_on(self, number: int, statements: int) -> None:
+        busy = [actor for actor in self.actors if not actor.idle]
+        for _ in range(statements if busy else 0):
+            busy[number % len(busy)].step()
         self.reap()
 
-    @rule(actor=idle)
-    def finish(self, actor: int) -> None:
-        self.actors[actor].finish()
+    @rule(number=any_actor)
+    def finish(self, number: int) -> None:
+        busy = [actor for actor in self.actors if not actor.idle]
+        if busy:
+            busy[number % len(busy)].finish()
         self.reap()
 
     @rule()

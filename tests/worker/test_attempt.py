@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from sqlalchemy import select
 
-from services import experiments, registry
+from services import experiments, queue, registry
 from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
 from services.claim import Claim
@@ -207,3 +207,18 @@ def test_a_worker_that_shuts_down_waits_for_no_store(stuck: Callable[[], Stuck])
     found.stopping.set()
     assert found.finish() == {"cpu": 1}
     assert (found.stage().state, found.stage().attempt) == ("ready", 1)
+
+
+def test_the_kept_end_of_a_log_says_what_came_before_it(database: Database, tmp_path: Path) -> None:
+    found = Waiting(database, tmp_path, calls=0)
+    log = found.attempt._log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"short\n")
+    assert found.attempt._log_tail() == "short\n"
+    log.write_bytes(b"x" * queue.LOG_BYTES + b"the end\n")
+    found.attempt.heartbeat()
+    with database.transaction() as session:
+        (kept,) = [log for log in session.scalars(select(AttemptRow.log)) if log and log.endswith("the end\n")]
+    note, _, end = kept.partition("\n")
+    left_out = queue.LOG_BYTES + 8 - len(end)
+    assert (note, end[-9:]) == (f"[{left_out} bytes before this are left out]", "xthe end\n")

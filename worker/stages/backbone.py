@@ -19,12 +19,14 @@ from services.errors import UserError
 from services.specs import Stream
 from services.stages import BackboneParams, EndToEndParams, ExtractParams, FinetuneParams
 from worker.stages.outputs import MODEL_FILE
-from worker.task import Task
+from worker.task import Reporter, Task
 from worker.training import checkpoint
 from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
 from worker.video.flow.on_the_fly import OnTheFlyFlow
 from worker.video.frames import STORE_FOLDER, FrameStore
+from worker.video.limits import Limits
 from worker.video.manifest import Manifest
+from worker.video.mapped import Use
 
 BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet
 
@@ -99,16 +101,30 @@ def frame_source(
     task: Task,
     manifest: Manifest,
     params: FinetuneParams | ExtractParams | EndToEndParams,
+    report: Reporter,
     cache_bytes: int = CACHE_BYTES,
 ) -> Source:
     """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now.
 
-    A clip is decoded in parallel where there are no loader processes (`loader_workers`).
+    A clip is decoded in parallel where there are no loader processes (`loader_workers`). What stays open or in memory
+    by count of clips follows their use: without ``cache_bytes`` each is read once.
     """
+    use: Use = "again" if cache_bytes else "once"
     if params.stream == "rgb":
-        store = FrameStore(task.data_root / STORE_FOLDER, task.frame_cache_bytes) if task.frame_cache_bytes else None
-        return RgbSource(manifest.root, cache_bytes, store, task.threads if task.device == "cpu" else 1)
+        folder, store_bytes = task.data_root / STORE_FOLDER, task.frame_cache_bytes
+        store = FrameStore(folder, store_bytes, use) if store_bytes else None
+        threads = task.threads if task.device == "cpu" else 1
+        return RgbSource(manifest.root, cache_bytes, store, threads, Limits.of(task))
     if params.flow is not None:
-        return OnTheFlyFlow(manifest.root, params.flow, params.flow_stack, torch.device(task.device), task.threads)
+        return OnTheFlyFlow(
+            manifest.root,
+            params.flow,
+            params.flow_stack,
+            torch.device(task.device),
+            task.threads,
+            use=use,
+            limits=Limits.of(task),
+            warn=report.warning,
+        )
     stored = (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))
-    return FlowSource([entry.path for entry in stored], params.flow_stack)
+    return FlowSource([entry.path for entry in stored], params.flow_stack, use)

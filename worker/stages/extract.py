@@ -53,7 +53,7 @@ def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
     )
     dataset = ClipDataset(
         manifest.clips,
-        frame_source(task, manifest, params, cache_bytes=0),
+        frame_source(task, manifest, params, report, cache_bytes=0),
         transform,
         frames=params.frames,
         stack=max(1, params.flow_stack),

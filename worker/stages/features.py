@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from services.errors import DataError
 from services.specs import Stream
@@ -71,10 +70,13 @@ class StoredFeatures:
         """Of all steps, as float32."""
         return int(self.lengths.sum()) * int(np.prod(self.shape)) * 4
 
-    def take(self, clips: Indices, steps: Indices) -> Features:
-        """Read steps ``(n, T)`` of clips ``(n,)``, by number: float32 ``(n, T, ...)``, in the order of the file."""
+    def take(self, clips: Indices, steps: Indices, out: Features | None = None) -> Features:
+        """Read steps ``(n, T)`` of clips ``(n,)``, by number: float32 ``(n, T, ...)``, in the order of the file.
+
+        ``out`` takes the result where it is given.
+        """
         rows = self._first[clips][:, None] + steps
-        found = np.empty((*steps.shape, *self.shape), np.float32)
+        found = np.empty((*steps.shape, *self.shape), np.float32) if out is None else out
         for place in np.argsort(rows[:, 0]):
             found[place] = self._stored[rows[place]]
         return found
@@ -147,10 +149,18 @@ class StreamFeatures:
         """
         if steps is None:
             steps = np.broadcast_to(np.arange(self.lengths[clips[0]]), (len(clips), self.lengths[clips[0]]))
-        found: dict[str, Tensor] = {
-            name: torch.from_numpy(stored.take(clips, steps)) for name, stored in self._streams.items()
-        }
-        return found if self._apart else torch.cat(list(found.values()), 2)
+        if self._apart:
+            return {name: torch.from_numpy(_take([stored], clips, steps)) for name, stored in self._streams.items()}
+        return torch.from_numpy(_take(list(self._streams.values()), clips, steps))
+
+
+def _take(streams: Sequence[StoredFeatures], clips: Indices, steps: Indices) -> Features:
+    """Read streams side by side, each into its place: a copy would take as much memory again."""
+    widths = [stored.shape[0] for stored in streams]
+    found = np.empty((*steps.shape, sum(widths), *streams[0].shape[1:]), np.float32)
+    for stored, last in zip(streams, accumulate(widths), strict=True):
+        stored.take(clips, steps, found[:, :, last - stored.shape[0] : last])
+    return found
 
 
 def stream_features(task: Task, streams: Sequence[Stream], model: Network, clips: Sequence[Clip]) -> StreamFeatures:

@@ -42,7 +42,7 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     with joined(device) as world:
         history = Loop(
             model,
-            _source(task, params, manifest, backbone, world),
+            _source(task, params, manifest, backbone, world, report),
             params.training,
             seed=params.seed,
             state=task.state,
@@ -55,13 +55,15 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     return summary(model, history, len(clips_of(manifest, params.split, "train")))
 
 
-def _source(task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World) -> DatasetSource:
+def _source(
+    task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World, report: Reporter
+) -> DatasetSource:
     batch_bytes = backbone.channels * backbone.input_size**2 * -(-params.training.batch_size // world.size)
     num_workers = loader_workers(task, params.flow, batch_bytes)
     cache_bytes = CACHE_BYTES // max(1, num_workers)
     dataset = FrameDataset(
         clips_of(manifest, params.split, "train"),
-        frame_source(task, manifest, params, cache_bytes),
+        frame_source(task, manifest, params, report, cache_bytes),
         _transform(params, backbone),
         seed=params.seed,
         samples_per_clip=params.samples_per_clip,

@@ -22,18 +22,19 @@ from worker.video.manifest import Clip
 
 
 def run(task: Task, params: FlowParams, report: Reporter) -> dict[str, Any]:
-    """Write the flow of each clip of the shard, uint8 (T - 1, 2, H, W), and their frames in ``clips.json``.
+    """Write the flow of each clip of the shard, uint8 (T - 1, 2, H, W), and what is known of it in ``flow.json``.
 
     A file is named by the clip's id, with ``.npy`` for the codec ``raw`` and else ``.flow``. What an earlier attempt
     finished is not computed again. Clips run in parallel, each on one thread; bytes do not depend on the number of
     threads.
 
     Returns:
-        How many clips were computed now, found finished, and how many flow fields the shard has.
+        How many clips were computed now, found finished, how many flow fields the shard has, and the share of saturated
+        pixels.
 
     Raises:
-        DataError: a clip does not decode, has another frame count than the manifest says, only one frame, or
-            frames that are too small for the algorithm.
+        DataError: a clip does not decode, has another frame count than the manifest says, only one frame, frames that
+            are too small for the algorithm or too large, or flow that takes too much memory.
     """
     cv2.setNumThreads(1)  # parallel over clips, which scales better than inside a pair of small frames
     shard = Shard(task, params)
@@ -72,9 +73,10 @@ def _flow_of(shard: Shard, clip: Clip, stop: threading.Event) -> NDArray[np.uint
             f"{path}: flow by {params.algorithm} needs frames of {least}x{least} pixels or more, the clip's are "
             f"{clip.width}x{clip.height}"
         )
-    fields = np.empty((clip.frames - 1, 2, clip.height, clip.width), np.uint8)
+    fields = np.empty(shard.shape(clip), np.uint8)
+    frames = iterate_frames(path, "grey", short_side=params.resize, limits=shard.limits)
     number = 0
-    for number, field in enumerate(optical_flow(iterate_frames(path, "grey"), params.algorithm), start=1):
+    for number, field in enumerate(optical_flow(frames, params.algorithm), start=1):
         if stop.is_set():
             return None
         if number < clip.frames:

@@ -18,8 +18,11 @@ from services.files import link_file
 from services.stages import FlowParams
 from worker.task import Reporter, Task, write_atomically
 from worker.video.container import DecodeFailed
-from worker.video.flow.storage import SUFFIXES, clip_key, encode_flow, open_flow
+from worker.video.flow.saturation import Saturation, sampled, saturated
+from worker.video.flow.storage import FLOW_FILE, SUFFIXES, clip_key, encode_flow, open_flow
+from worker.video.limits import Limits
 from worker.video.manifest import Clip, read_manifest
+from worker.video.pixels import shrunk
 
 CLIPS_FILE = "clips.json"
 STORE_FOLDER = "flow"
@@ -41,9 +44,9 @@ class Shard:
     def __init__(self, task: Task, params: FlowParams) -> None:
         self.task, self.params = task, params
         manifest = read_manifest(task.input("index").path)
-        self.root = manifest.root
+        self.root, self.limits = manifest.root, Limits.of(task)
         self.clips = manifest.clips[params.shard :: params.shards]
-        self._method = {"kind": task.kind, **params.model_dump(mode="json", exclude={"shard", "shards"})}
+        self._method = {"kind": task.kind, **params.model_dump(mode="json", exclude={"shard", "shards", "resize"})}
 
     def run(self, compute: Callable[[list[Clip]], Iterator[Clip]], report: Reporter) -> dict[str, Any]:
         """Compute what is missing and publish the shard.
@@ -53,7 +56,8 @@ class Shard:
             report: told how many clips are finished, and of checkpoints, but of none at the end: the output follows.
 
         Returns:
-            How many clips were computed now, found finished, and how many fields the shard has.
+            How many clips were computed now, found finished, how many fields the shard has, and the share of saturated
+            pixels, None where the flow has no bound.
         """
         missing = [clip for clip in self.clips if not self._find(clip, report)]
         finished, total = len(self.clips) - len(missing), len(self.clips)
@@ -68,19 +72,42 @@ class Shard:
             link_file(self._state(clip), self.task.output / self._name(clip))
         frames = {clip.id: clip.frames for clip in self.clips}
         write_atomically(self.task.output / CLIPS_FILE, json.dumps(frames, sort_keys=True, indent=1).encode())
-        fields = sum(frames.values()) - len(frames)
-        return {"clips": len(frames), "computed": len(missing), "found_finished": finished, "fields": fields}
+        saturation = self._write_manifest()
+        if saturation.warning:
+            report.warning(saturation.warning)
+        found = {"clips": len(frames), "computed": len(missing), "found_finished": finished}
+        return {**found, "fields": sum(frames.values()) - len(frames), "saturated": saturation.share}
+
+    def _write_manifest(self) -> Saturation:
+        """Write how the flow was made, its size, and the share of saturated pixels of each clip and of all."""
+        saturation, clips = Saturation(self.params), {}
+        for clip in self.clips:
+            fields = open_flow(self._state(clip))
+            share = saturated(fields[sampled(len(fields))]) if self.params.quantization == "linear" else None
+            saturation.add(share or 0.0, len(fields))
+            clips[clip.id] = {"size": [fields.shape[3], fields.shape[2]], "saturated": share}
+        method = {**self._method, "resize": self.params.resize}
+        content = {"method": method, "saturated": saturation.share, "clips": clips}
+        write_atomically(self.task.output / FLOW_FILE, json.dumps(content, sort_keys=True, indent=1).encode())
+        return saturation
 
     def path(self, clip: Clip) -> Path:
         """Return the file of a clip.
 
         Raises:
-            DataError: it has a single frame.
+            DataError: it has a single frame, or its flow takes too much memory.
         """
         path = self.root / clip.path
         if clip.frames < 2:
             raise DataError(f"{path}: flow needs 2 frames, the clip has {clip.frames}")
+        fields, components, height, width = self.shape(clip)
+        self.limits.require_bytes(path, fields, width, height, components)
         return path
+
+    def shape(self, clip: Clip) -> tuple[int, int, int, int]:
+        """Return the shape of a clip's fields, (T - 1, 2, H, W)."""
+        width, height = shrunk(clip.width, clip.height, self.params.resize)
+        return clip.frames - 1, 2, height, width
 
     def check(self, clip: Clip, frames: int) -> None:
         """Refuse a clip that decodes to another number of frames than the manifest says."""
@@ -99,31 +126,37 @@ class Shard:
     def _find(self, clip: Clip, report: Reporter) -> bool:
         """Tell whether a clip is finished, here or under its address."""
         file, address = self._state(clip), self._address(clip)
-        if self._whole(file, report):
+        if self._whole(file, clip, report):
             return True
-        if address is None or not self._whole(address, report):
+        if address is None or not self._whole(address, clip, report):
             return False
         with contextlib.suppress(FileNotFoundError):  # a collection of the cache has just taken it
             link_file(address, file)
             os.utime(address)  # the last use, by which a collection of the cache goes
         return file.exists()
 
-    def _whole(self, file: Path, report: Reporter) -> bool:
-        """Tell whether there is a file, and all of it; one that was cut short goes, with a warning.
+    def _whole(self, file: Path, clip: Clip, report: Reporter) -> bool:
+        """Tell whether there is a file, and all of it; one that is wrong goes, with a warning.
 
         We write none in part, but a power cut may take the end of a file, and so may a store that is none of objects.
         """
-        if not file.exists():
-            return False
         try:
-            open_flow(file)
+            wrong = self._wrong(file, clip)
         except FileNotFoundError:
             return False
-        except DataError as error:
-            report.warning(f"computed again: {error}")
+        if wrong:
+            report.warning(f"computed again: {wrong}")
             file.unlink(missing_ok=True)
-            return False
-        return True
+        return not wrong
+
+    def _wrong(self, file: Path, clip: Clip) -> str:
+        """Say what is wrong with a file; nothing where it holds all of the clip's flow."""
+        try:
+            found = open_flow(file).shape
+        except DataError as error:
+            return str(error)
+        expected = self.shape(clip)
+        return "" if found == expected else f"{file}: fields of shape {found}, allowed: {expected}"
 
     def _name(self, clip: Clip) -> str:
         return f"{clip.id}{SUFFIXES[self.params.codec]}"
@@ -134,5 +167,11 @@ class Shard:
     def _address(self, clip: Clip) -> Path | None:
         if not clip.sha256:
             return None
-        key = clip_key(clip.sha256, {"decoder": clip.decoder, **self._method})
+        method = {"decoder": clip.decoder, **self._method}
+        if self.shape(clip)[2:] != (
+            clip.height,
+            clip.width,
+        ):  # else it is the flow that was made before there was a choice
+            method["resize"] = self.params.resize
+        key = clip_key(clip.sha256, method)
         return self.task.data_root / STORE_FOLDER / key[:2] / f"{key}{SUFFIXES[self.params.codec]}"

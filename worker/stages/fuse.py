@@ -11,6 +11,7 @@ A single score file, of one stream or of a network that saw both (``features``, 
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from services.datasets.official import categories_of
 from services.errors import DataError, UserError
 from services.specs import Stream
 from services.stages import FuseParams
-from worker.stages.metrics import measure
+from worker.stages.metrics import measure, ranks_of
 from worker.stages.scores import (
     SCORES_FILE,
     ScoreFile,
@@ -35,7 +36,7 @@ from worker.stages.scores import (
 from worker.task import Reporter, Task, write_atomically
 
 RESULTS_FILE = "results.json"
-REPORTED = ("stream", "split", "seed", "metrics", "per_category")  # what the service reads of a result
+REPORTED = ("stream", "split", "seed", "metrics", "per_category", "hits")  # what the service reads of a result
 SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
 
 
@@ -43,7 +44,8 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     """Write ``results.json``, one entry for each stream and one for both, and ``scores.json`` of the whole system.
 
     Returns:
-        ``results``: for each entry its stream, split, seed, metrics, and accuracies by category where there are any.
+        ``results``: for each entry its stream, split, seed, metrics, accuracies by category where there are any, and
+        ``hits``: a bit for each clip, in the order of ids, whether it is right, packed into bytes, in base64.
 
     Raises:
         DataError: score files of other clips, labels or classes.
@@ -142,4 +144,11 @@ def _result(system: ScoreFile, stream: str) -> dict[str, Any]:
         "metrics": metrics.numbers(),
         "per_class": {system.classes[label]: value for label, value in metrics.per_class.items()},
         "per_category": metrics.per_category,
+        "hits": _hits(system),
     }
+
+
+def _hits(system: ScoreFile) -> str:
+    order = sorted(range(len(system.clips)), key=system.clips.__getitem__)
+    hits = ranks_of(system.values, system.truth)[order] == 0
+    return base64.b64encode(np.packbits(hits).tobytes()).decode()

@@ -26,10 +26,12 @@ def run(task: Task, params: FlowParams, report: Reporter) -> dict[str, Any]:
     Threads decode the next clips and encode the last ones meanwhile. A clip's bytes do not depend on the others.
 
     Returns:
-        How many clips were computed now, found finished, and how many flow fields the shard has.
+        How many clips were computed now, found finished, how many flow fields the shard has, and the share of saturated
+        pixels.
 
     Raises:
-        DataError: a clip does not decode, has another frame count than the manifest says, or only one frame.
+        DataError: a clip does not decode, has another frame count than the manifest says, only one frame, or frames
+            that are too large or take too much memory.
         UserError: RAFT's weights cannot be read.
     """
     shard = Shard(task, params)
@@ -59,6 +61,6 @@ def _compute(shard: Shard, flow: ClipFlow, clips: list[Clip]) -> Iterator[Clip]:
 
 
 def _decode(shard: Shard, flow: ClipFlow, clip: Clip) -> NDArray[np.uint8]:
-    frames = decode_clip(shard.path(clip), flow.colour)
+    frames = decode_clip(shard.path(clip), flow.colour, short_side=shard.params.resize, limits=shard.limits)
     shard.check(clip, len(frames))
     return frames

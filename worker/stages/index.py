@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-from pathlib import Path, PurePosixPath
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from services.datasets.annotations import Annotations, ListedClip
-from services.datasets.layouts import read_annotations
+from services.datasets.layouts import digest_of_lists, read_annotations, require_splits
+from services.datasets.official import shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
 from services.stages import IndexParams
@@ -16,11 +19,12 @@ from worker.task import Reporter, Task, write_atomically
 from worker.video.container import DecodeFailed
 from worker.video.files import clip_files
 from worker.video.inspection import Inspection
+from worker.video.limits import Limits
 from worker.video.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 from worker.video.motion_shapes import generate_motion_shapes
 from worker.video.survey import Failure, Ledger, survey
 
-NAMED = 5  # surplus clips that a warning names
+NAMED = 5  # clips and classes that a warning names
 
 
 def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
@@ -28,21 +32,32 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
 
     What is known of a clip lies in ``task.state``, so that a later attempt decodes those only that are left.
 
+    All that the lists say is checked, and every clip looked for, before the first clip is decoded.
+
     Returns:
-        How many clips, classes and frames there are, and how many surplus clips no list names.
+        How many clips, classes and frames there are, how many surplus clips no list names, and how many listed ones
+        are left out (``excluded``); ``lists``, the hash of the lists, and ``digest``, that of lists and clips;
+        ``shared``, the places of clips that several splits test on.
 
     Raises:
-        DataError: a folder, list or clip is missing or wrong, or a clip does not decode; the message names file and
-        line.
+        DataError: a folder, list, split or clip is missing or wrong, or a clip does not decode; the message names file
+        and line.
     """
     root, lists = _folders(task, params, report)
-    annotations = read_annotations(params.layout, lists)
+    digest = digest_of_lists(params.layout, lists)
+    everything = read_annotations(params.layout, lists)
+    require_splits(everything, params.splits, lists)
+    annotations = everything.without(params.exclude)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of clips")
+    surplus = tuple(sorted(clip_files(root) - {clip.path for clip in everything.named_clips()}))
+    _require_clips(root, annotations)
+    doubts = [*_doubts_about_surplus(root, surplus), *_doubts_about_lists(annotations)]
+    _warn(report, doubts)
     listed = annotations.clips()
-    surplus = _compare(root, annotations, report)
     clips = tuple(sorted(_read_clips(task, root, listed, report), key=lambda clip: clip.id))
-    _refuse_equal_ids(clips)
+    later = [*_doubts_about_copies(annotations, {clip.path: clip.sha256 for clip in clips}), *_differences(clips)]
+    _warn(report, [*doubts, *later] if later else [])
     manifest = Manifest(
         dataset=params.dataset,
         root=root,
@@ -52,8 +67,23 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
         surplus=surplus,
     )
     write_atomically(task.output / MANIFEST_FILE, manifest.model_dump_json(indent=1).encode())
-    frames = sum(clip.frames for clip in clips)
-    return {"clips": len(clips), "classes": len(annotations.classes), "frames": frames, "surplus": len(surplus)}
+    return {
+        "clips": len(clips),
+        "classes": len(annotations.classes),
+        "frames": sum(clip.frames for clip in clips),
+        "surplus": len(surplus),
+        "excluded": len(params.exclude),
+        "lists": digest,
+        "digest": digest_of_data(manifest),
+        "shared": [{str(split): place for split, place in found.items()} for found in annotations.shared_test_clips()],
+    }
+
+
+def digest_of_data(manifest: Manifest) -> str:
+    """Return the SHA-256 of what can be measured on: classes by label, clips by split, and each clip's bytes."""
+    splits = {number: [sorted(split.train), sorted(split.test)] for number, split in sorted(manifest.splits.items())}
+    content = [manifest.classes, splits, [[clip.id, clip.label, clip.sha256] for clip in manifest.clips]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _folders(task: Task, params: IndexParams, report: Reporter) -> tuple[Path, Path]:
@@ -66,24 +96,58 @@ def _folders(task: Task, params: IndexParams, report: Reporter) -> tuple[Path, P
     )
 
 
-def _compare(root: Path, annotations: Annotations, report: Reporter) -> tuple[str, ...]:
-    """Return the clips that no list names; raise for those that are used and absent."""
-    present = clip_files(root)
+def _require_clips(root: Path, annotations: Annotations) -> None:
+    """Raise for clips that are used and absent."""
     missing = [clip for clip in annotations.clips() if not (root / clip.path).exists()]
     if missing:
         more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
         raise DataError(f"{missing[0].line}: {root / missing[0].path} does not exist{more}")
-    surplus = tuple(sorted(present - {clip.path for clip in annotations.named_clips()}))
+
+
+def _warn(report: Reporter, doubts: Sequence[str]) -> None:
+    """Tell all at once: people are shown the last warning of a stage."""
+    if doubts:
+        report.warning("; ".join(doubts))
+
+
+def _doubts_about_surplus(root: Path, surplus: Sequence[str]) -> Iterator[str]:
     if surplus:
-        names = ", ".join(surplus[:NAMED]) + (", ..." if len(surplus) > NAMED else "")
-        report.warning(f"{len(surplus)} clips in {root} stand in no list and are left out: {names}")
-    return surplus
+        yield f"{len(surplus)} clips in {root} stand in no list and are left out: {_some(surplus)}"
+
+
+def _doubts_about_lists(annotations: Annotations) -> Iterator[str]:
+    """Yield what makes numbers mean less than they seem to: classes without clips, scenes on both sides of a split."""
+    for number, split in annotations.splits.items():
+        for part, clips in (("train", split.train), ("test", split.test)):
+            lacking = sorted(set(range(len(annotations.classes))) - {clip.label for clip in clips})
+            if lacking:
+                names = _some([annotations.classes[label] for label in lacking])
+                yield f"split {number}: {len(lacking)} classes have no clip to {part}: {names}"
+    leaks = shared_groups(annotations, {clip.path: group_of(clip.path) for clip in annotations.clips()})
+    if leaks:
+        yield f"scenes on both sides of a split: {_some(leaks)}"
+
+
+def _doubts_about_copies(annotations: Annotations, hashes: Mapping[str, str]) -> Iterator[str]:
+    """Yield the test clips that are trained on under another name, or tested twice."""
+    for number, split in annotations.splits.items():
+        trained = {hashes[clip.path] for clip in split.train}
+        leaked = [clip.path for clip in split.test if hashes[clip.path] in trained]
+        if leaked:
+            yield f"split {number}: {len(leaked)} test clips are copies of training clips: {_some(leaked)}"
+        copies = len(split.test) - len({hashes[clip.path] for clip in split.test})
+        if copies:
+            yield f"split {number}: {copies} test clips are copies of others, and count more than once"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> Iterator[Clip]:
     entries = {clip.path: clip for clip in listed}
     ledger = Ledger(task.state / "inspected")
-    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads), start=1):
+    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads, Limits.of(task)), start=1):
         if isinstance(found, Failure):
             raise DataError(f"{entries[path].line}: {DecodeFailed(root / path, *found)}")
         yield _clip(entries[path], found)
@@ -92,9 +156,19 @@ def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: 
         report.warning(ledger.trouble)
 
 
+def _differences(clips: Sequence[Clip]) -> Iterator[str]:
+    """Yield where FFmpeg's programs would show other pictures than are read here, once for each reason."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        for difference in clip.differences:
+            found[difference].append(clip.path)
+    for difference, paths in sorted(found.items()):
+        yield f"{len(paths)} clips have {difference}: {_some(paths)}"
+
+
 def _clip(listed: ListedClip, found: Inspection) -> Clip:
     return Clip(
-        id=_id(listed),
+        id=listed.id,
         path=listed.path,
         label=listed.label,
         group=group_of(listed.path),
@@ -102,18 +176,8 @@ def _clip(listed: ListedClip, found: Inspection) -> Clip:
     )
 
 
-def _id(clip: ListedClip) -> str:
-    return PurePosixPath(clip.path).with_suffix("").as_posix()
-
-
-def _refuse_equal_ids(clips: tuple[Clip, ...]) -> None:
-    for first, second in pairwise(clips):
-        if first.id == second.id:
-            raise DataError(f"{first.path} and {second.path} differ in their extension only")
-
-
 def _splits(annotations: Annotations) -> dict[int, SplitIds]:
     return {
-        number: SplitIds(train=tuple(map(_id, split.train)), test=tuple(map(_id, split.test)))
+        number: SplitIds(train=tuple(clip.id for clip in split.train), test=tuple(clip.id for clip in split.test))
         for number, split in annotations.splits.items()
     }

@@ -45,9 +45,7 @@ def measure(scores: Scores, labels: Labels, categories: Sequence[str] | None = N
         labels: int (N,).
         categories: that of each of the K classes, if they have any.
     """
-    own = scores[np.arange(len(labels)), labels][:, None]
-    before = np.arange(scores.shape[1]) < labels[:, None]
-    ranks = ((scores > own) | ((scores == own) & before)).sum(axis=1)
+    ranks = ranks_of(scores, labels)
     hits = ranks == 0
     per_class = {int(label): float(hits[labels == label].mean()) for label in np.unique(labels)}
     of_clips = np.array(categories)[labels] if categories is not None else np.array([])
@@ -61,3 +59,11 @@ def measure(scores: Scores, labels: Labels, categories: Sequence[str] | None = N
         per_class=per_class,
         per_category=per_category,
     )
+
+
+def ranks_of(scores: Scores, labels: Labels) -> Labels:
+    """Return how many classes have a higher score than each clip's own, int (N,); arguments as for `measure`."""
+    own = scores[np.arange(len(labels)), labels][:, None]
+    before = np.arange(scores.shape[1]) < labels[:, None]
+    ranks: Labels = ((scores > own) | ((scores == own) & before)).sum(axis=1)
+    return ranks

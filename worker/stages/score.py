@@ -71,13 +71,13 @@ def _on_features(
     steps = int(features.lengths.min()) if views is None or views.snippet is None else views.snippet
     model = _trained(task, build_network(params.model, len(manifest.classes), features.shape, steps))
     average = _average(params)
-    scores: list[Scores] = []
+    scores = np.empty((len(clips), len(manifest.classes)))
     for rows in _batches(features, views):
         inputs = features.take(*_views(features, rows, views))
         found = average(model(to_device(inputs, torch.device(task.device))).logits.double())
-        scores.append(found.view(len(rows), -1, found.shape[1]).mean(1).cpu().numpy())
+        scores[rows] = found.view(len(rows), -1, found.shape[1]).mean(1).cpu().numpy()
         report.progress(int(rows[-1]) + 1, len(clips), "clips")
-    return np.concatenate(scores)
+    return scores
 
 
 def _batches(features: StreamFeatures, views: ViewParams | None) -> list[Labels]:
@@ -112,7 +112,7 @@ def _on_frames(
     assert views is not None
     dataset = ViewDataset(
         clips,
-        frame_source(task, manifest, frames, cache_bytes=0),
+        frame_source(task, manifest, frames, report, cache_bytes=0),
         TestCrops(views.crops, backbone.input_size, backbone.mean, backbone.std, flow=frames.stream == "flow"),
         frames=views.frames,
         positions=views.positions,
@@ -125,16 +125,17 @@ def _on_frames(
         num_workers=loader_workers(task, frames.flow, dataset.item_bytes),
         pin_memory=task.device != "cpu",
     )
-    average, scores = _average(params), []
+    average = _average(params)
+    scores = np.empty((len(clips), len(manifest.classes)))  # at once: a row kept from each pass would part the heap
     # Not around the network's making: a backbone of timm finds by a gradient what it can be cut off from.
     with torch.inference_mode():
-        for number, batch in enumerate(loader, 1):
+        for number, batch in enumerate(loader):
             views_at_once = max(1, MAX_FRAMES // views.frames)
             parts = torch.split(batch.to(task.device, non_blocking=True), views_at_once)
             found = torch.cat([average(model(dataset.finish(part)).logits.double()) for part in parts])
-            scores.append(found.mean(0).cpu().numpy())
-            report.progress(number, len(clips), "clips")
-    return np.stack(scores)
+            scores[number] = found.mean(0).cpu().numpy()
+            report.progress(number + 1, len(clips), "clips")
+    return scores
 
 
 def _average(params: ScoreParams) -> Callable[[Tensor], Tensor]:

@@ -52,7 +52,7 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
         if params.end_to_end is None:
             model, source = _on_features(task, params, manifest, clips, device, world)
         else:
-            model, source = _on_frames(task, params, params.end_to_end, manifest, clips, world)
+            model, source = _on_frames(task, params, params.end_to_end, manifest, clips, world, report)
         history = Loop(
             model.to(device),
             source,
@@ -90,6 +90,7 @@ def _on_frames(
     manifest: Manifest,
     clips: Sequence[Clip],
     world: World,
+    report: Reporter,
 ) -> tuple[nn.Module, Source]:
     model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
     for rgb in task.inputs_of("train"):
@@ -100,7 +101,7 @@ def _on_frames(
     look = (backbone.input_size, backbone.mean, backbone.std)
     dataset = SnippetDataset(
         clips,
-        frame_source(task, manifest, frames, CACHE_BYTES // max(1, num_workers)),
+        frame_source(task, manifest, frames, report, CACHE_BYTES // max(1, num_workers)),
         MultiScale(*look, flow=frames.stream == "flow") if frames.augmentation else TestTransform(*look),
         seed=params.seed,
         snippets=frames.snippets,

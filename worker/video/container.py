@@ -12,11 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+from av.container.streams import StreamContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from worker.video.decoder import DecodeFailed, Decoder, in_words
+from worker.video.decoder import DecodeFailed, Decoder, Orientation, in_words
 from worker.video.extent import declared_bytes
+from worker.video.limits import LIMITS, Limits
 from worker.video.order import Unpacker
 
 __all__ = ["Container", "DecodeFailed"]
@@ -28,14 +30,15 @@ class Container:
     Args:
         path: the clip.
         threads: of the decoder; 1 is right where clips are decoded in parallel.
+        limits: how large its frames may be.
 
     Attributes:
         stream: its first video stream but for a cover.
         decoder: of that stream.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self.path = path
+    def __init__(self, path: Path, threads: int = 1, limits: Limits = LIMITS) -> None:
+        self.path, self._limits = path, limits
         self._threads, self._packets = threads, 0
         self._first_dts: int | None = None
 
@@ -43,13 +46,14 @@ class Container:
         if self.path.exists() and not self.path.is_file():  # FFmpeg would wait for a pipe, and misname a folder
             raise DecodeFailed(self.path, 0, "not a file")
         try:
-            self._file = av.open(str(self.path), metadata_errors="replace")
+            self._file = av.open(str(self.path), options=self._limits.options, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeFailed(self.path, 0, in_words(error)) from error
         self._empty_are_left_out = self.format == "avi"
         try:
             self.stream = self._first_stream()
-            self.decoder = Decoder(self.path, self.stream.codec_context, self._threads)
+            self._limits.require_frame(self.path, self.stream.width, self.stream.height)
+            self.decoder = Decoder(self.path, self.stream.codec_context, self._threads, self._limits.options)
         except DecodeFailed:
             self._file.close()
             raise
@@ -95,9 +99,14 @@ class Container:
         return self.decoder.count
 
     @property
-    def turns(self) -> int:
-        """Counter-clockwise quarter turns that the display matrix asks for, known from the first frame on."""
-        return self.decoder.turns
+    def orientation(self) -> Orientation:
+        """What the display matrix asks for, known from the first frame on."""
+        return self.decoder.orientation
+
+    @property
+    def streams(self) -> StreamContainer:
+        """All that the file holds."""
+        return self._file.streams
 
     def demux(self) -> Iterator[Any]:
         """Yield the packets of the video stream; the last is an empty one that flushes the decoder.

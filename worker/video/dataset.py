@@ -21,11 +21,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from services.errors import DataError
-from worker.video.decode import DecodeFailed, FrameReader, decode_clip
-from worker.video.flow.storage import SUFFIXES, FlowReader, open_flow
+from services.specs import FLOW_SHORT_SIDE
+from worker.video.decode import MAX_CLIPS, DecodeFailed, FrameReader, decode_clip
+from worker.video.flow.storage import FLOW_FILE, SUFFIXES, FlowReader, open_flow
 from worker.video.frames import FrameStore
+from worker.video.limits import LIMITS, Limits
 from worker.video.manifest import Clip
-from worker.video.mapped import OpenReaders
+from worker.video.mapped import FEW, OpenReaders, Use, most_readers
 from worker.video.protocols import first_seconds as seconds_of
 from worker.video.sampling import Indices, random_frame, spaced_frames, stack_fields
 from worker.video.transforms import Transform
@@ -61,21 +63,28 @@ class RgbSource:
 
     Args:
         root: folder of the clips.
-        cache_bytes: budget of decoded frames in bytes.
-        store: decoded frames on disk; it is filled only where there is a budget: none says that clips are read once.
+        cache_bytes: budget of decoded frames in bytes; none says that clips are read once.
+        store: decoded frames on disk; it is filled only where clips are read again.
         threads: that decode one clip; 1 is right where clips are read in parallel.
+        limits: how large frames may be, and what those of one read may take.
     """
 
     channels = 3
 
     def __init__(
-        self, root: Path, cache_bytes: int = CACHE_BYTES, store: FrameStore | None = None, threads: int = 1
+        self,
+        root: Path,
+        cache_bytes: int = CACHE_BYTES,
+        store: FrameStore | None = None,
+        threads: int = 1,
+        limits: Limits = LIMITS,
     ) -> None:
         self._root = root
         self._left_bytes = cache_bytes
         self._store, self._fills_store = store, cache_bytes > 0
         self._clips: dict[str, NDArray[np.uint8]] = {}
-        self._threads, self._reader = threads, FrameReader(threads=threads)
+        self._threads, self._limits = threads, limits
+        self._reader = FrameReader(MAX_CLIPS if cache_bytes > 0 else FEW, threads, limits)
 
     def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:  # noqa: ARG002 - only flow
         """Return uint8 (N, 3, H, W), in memory with the channels of a pixel side by side.
@@ -104,7 +113,7 @@ class RgbSource:
 
     def _decode(self, clip: Clip) -> NDArray[np.uint8]:
         path = self._root / clip.path
-        decoded = decode_clip(path, threads=self._threads)
+        decoded = decode_clip(path, threads=self._threads, limits=self._limits)
         if len(decoded) != clip.frames:
             raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
         return decoded
@@ -116,24 +125,25 @@ class FlowSource:
     Args:
         folders: output folders of all shards.
         stack: L, fields in a stack.
+        use: of a clip, which decides how many files stay open.
 
     Raises:
         ValueError: no folder was given.
     """
 
-    def __init__(self, folders: Sequence[Path], stack: int) -> None:
+    def __init__(self, folders: Sequence[Path], stack: int, use: Use = "again") -> None:
         if not folders:
             raise ValueError("folders: got none, allowed: one or more")
         self._folders, self._stack = tuple(folders), stack
         self.channels = 2 * stack
-        self._maps: OpenReaders[FlowReader] = OpenReaders()
+        self._maps: OpenReaders[FlowReader] = OpenReaders(most_readers(use))
 
     def read(self, clip: Clip, frames: Sequence[int], visible: int | None = None) -> Tensor:
         """Return uint8 (N, 2L, H, W), channels x1, y1, x2, y2, ...: the stack around each frame.
 
         Raises:
-            DataError: no shard has the clip, or its field count is not the manifest's frames - 1; or a single frame
-                may be looked at.
+            DataError: no shard has the clip, its field count is not the manifest's frames - 1, or its size is not what
+                the spec says; or a single frame may be looked at.
         """
         fields = self._fields(clip)
         stacks = fields[clip_stacks(clip, frames, self._stack, visible)]  # (N, L, 2, H, W)
@@ -150,7 +160,18 @@ class FlowSource:
         fields = open_flow(found[0])
         if fields.shape[0] != clip.frames - 1:
             raise DataError(f"{found[0]}: {fields.shape[0]} flow fields, allowed: {clip.frames - 1}")
+        self._refuse_unknown_size(found[0], clip, fields)
         return fields
+
+    def _refuse_unknown_size(self, file: Path, clip: Clip, fields: FlowReader) -> None:
+        """Refuse flow of large frames from before there was a choice of their size, whose stage has the same key."""
+        height, width = fields.shape[2:]
+        folder = next(folder for folder in self._folders if file == folder / f"{clip.id}{file.suffix}")
+        if min(height, width) > FLOW_SHORT_SIDE and not (folder / FLOW_FILE).is_file():
+            raise DataError(
+                f"{file}: flow of {width}x{height} pixels by an earlier version, allowed: a short side of "
+                f"{FLOW_SHORT_SIDE}; hint: twostream cache gc --kind flow, or flow.resize: null, which keeps the size"
+            )
 
 
 def clip_stacks(clip: Clip, frames: Sequence[int], stack: int, visible: int | None = None) -> Indices:

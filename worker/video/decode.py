@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed, Decoder, in_words
+from worker.video.limits import LIMITS, Limits
 from worker.video.order import Packet, Structure, structure
 from worker.video.packets import FileIndex, Stamp
-from worker.video.pixels import Colour, Converter
+from worker.video.pixels import CHANNELS, Colour, Converter, shrunk
 from worker.video.threads import side_by_side
 
 __all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "decode_frames", "iterate_frames"]
@@ -29,32 +30,72 @@ __all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "decode_frame
 MAX_CLIPS = 20_000
 
 
-def iterate_frames(path: Path, colour: Colour = "rgb", threads: int = 1) -> Iterator[NDArray[np.uint8]]:
+def iterate_frames(
+    path: Path,
+    colour: Colour = "rgb",
+    threads: int = 1,
+    *,
+    short_side: int | None = None,
+    limits: Limits = LIMITS,
+) -> Iterator[NDArray[np.uint8]]:
     """Yield every frame of a clip in order: uint8 (H, W, 3), or (H, W) for grey, which has the full range 0 to 255.
 
+    Args:
+        path: the clip.
+        colour: ``rgb`` or ``grey``.
+        threads: of the decoder.
+        short_side: to which larger frames are brought.
+        limits: how large its frames may be.
+
     Raises:
-        DecodeFailed: when a frame that does not decode, or the early end of the file, is reached.
+        DecodeFailed: when a frame that does not decode, or the early end of the file, is reached; frames are too large.
     """
-    convert = Converter(path, colour)
-    with Container(path, threads) as container:
+    convert = Converter(path, colour, short_side)
+    with Container(path, threads, limits) as container:
         for frame in container.frames():
-            yield convert(frame, container.turns, container.count)
+            yield convert(frame, container.orientation, container.count)
 
 
-def decode_clip(path: Path, colour: Colour = "rgb", threads: int = 1) -> NDArray[np.uint8]:
-    """Return every frame of a clip: uint8 (T, H, W, 3), or (T, H, W) for grey.
+def decode_clip(
+    path: Path,
+    colour: Colour = "rgb",
+    threads: int = 1,
+    *,
+    short_side: int | None = None,
+    limits: Limits = LIMITS,
+) -> NDArray[np.uint8]:
+    """Return every frame of a clip: uint8 (T, H, W, 3), or (T, H, W) for grey; see `iterate_frames`.
 
     Raises:
-        DecodeFailed: any frame does not decode, the file is cut short, or it holds no picture.
+        DecodeFailed: any frame does not decode, the file is cut short, or it holds no picture; its frames are too
+            large, or too many to be held at once.
     """
-    return np.stack(list(iterate_frames(path, colour, threads)))
+    convert = Converter(path, colour, short_side)
+    frames: list[NDArray[np.uint8]] = []
+    with Container(path, threads, limits) as container:
+        size = shrunk(container.stream.width, container.stream.height, short_side)
+        limits.require_bytes(path, container.declared, *size, CHANNELS[colour])
+        for frame in container.frames():
+            frames.append(convert(frame, container.orientation, container.count))
+            height, width = frames[-1].shape[:2]
+            limits.require_bytes(path, len(frames), width, height, CHANNELS[colour])
+    whole = np.empty((len(frames), *frames[0].shape), np.uint8)
+    for place in reversed(range(len(frames))):
+        whole[place] = frames.pop()  # which gives its memory back: both at once would take twice as much
+    return whole
 
 
 def decode_frames(
-    path: Path, frames: Sequence[int], colour: Colour = "rgb", *, paired: bool = False, threads: int = 1
+    path: Path,
+    frames: Sequence[int],
+    colour: Colour = "rgb",
+    *,
+    paired: bool = False,
+    threads: int = 1,
+    limits: Limits = LIMITS,
 ) -> NDArray[np.uint8]:
     """Return chosen frames; see `FrameReader.read`, which is faster for reading a clip again."""
-    return FrameReader(max_clips=0, threads=threads).read(path, frames, colour, paired=paired)
+    return FrameReader(max_clips=0, threads=threads, limits=limits).read(path, frames, colour, paired=paired)
 
 
 class FrameReader:
@@ -66,14 +107,21 @@ class FrameReader:
         max_clips: how many clips it remembers; the one that was not read for longest is forgotten first.
         threads: that decode groups of pictures of a clip side by side where it can be remembered, and else FFmpeg's; 1
             is right where clips are decoded in parallel. The pixels are equal.
+        limits: how large frames may be, and what those of one call may take.
     """
 
-    def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1) -> None:
-        self._max_clips, self._threads = max_clips, threads
+    def __init__(self, max_clips: int = MAX_CLIPS, threads: int = 1, limits: Limits = LIMITS) -> None:
+        self._max_clips, self._threads, self._limits = max_clips, threads, limits
         self._indices: OrderedDict[Path, FileIndex] = OrderedDict()
 
     def read(
-        self, path: Path, frames: Sequence[int], colour: Colour = "rgb", *, paired: bool = False
+        self,
+        path: Path,
+        frames: Sequence[int],
+        colour: Colour = "rgb",
+        *,
+        paired: bool = False,
+        short_side: int | None = None,
     ) -> NDArray[np.uint8]:
         """Return chosen frames, in the given order, repeats allowed; nothing behind the last of them is decoded.
 
@@ -83,19 +131,21 @@ class FrameReader:
             colour: ``rgb`` or ``grey``.
             paired: the clip's packets and frames are known to pair off (``ClipInfo.paired``), so that
                 groups of frames and B pictures that nobody wants need not be decoded. The pixels are equal.
+            short_side: to which larger frames are brought.
 
         Returns:
             uint8 (N, H, W, 3), or (N, H, W) for grey.
 
         Raises:
-            DecodeFailed: a chosen frame, or one that it needs, does not decode or does not exist.
+            DecodeFailed: a chosen frame, or one that it needs, does not decode or does not exist; frames are too large,
+                or too many to be held at once.
             ValueError: no frame was chosen, or a negative one.
         """
         if not frames or min(frames) < 0:
             raise ValueError(f"frames: got {list(frames)}, allowed: one or more numbers from 0")
-        images = Images(frames, colour)
+        images = Images(path, frames, colour, short_side, self._limits)
         if not paired:
-            _sequential(path, images, self._threads)
+            _sequential(path, images, self._threads, self._limits)
         elif not self._from_index(path, images):
             self._from_packets(path, images)
         return images.array
@@ -111,14 +161,17 @@ class FrameReader:
                     return False
                 self._indices.move_to_end(path)
                 read = index.packets(path, file.fileno())
-                _side_by_side(partial(index.decoder, path), index.structure, read, images, self._threads)
+                decoder = partial(index.decoder, path, self._limits)
+                images.require(index.settings["width"], index.settings["height"])
+                _side_by_side(decoder, index.structure, read, images, self._threads)
         except OSError as error:
             raise DecodeFailed(path, 0, in_words(error)) from error
         return True
 
     def _from_packets(self, path: Path, images: Images) -> None:
         """Look at every packet, and remember them."""
-        with Container(path, self._threads) as container:
+        with Container(path, self._threads, self._limits) as container:
+            images.require(container.stream.width, container.stream.height)
             packets = [packet for packet in container.demux() if packet.size]
             found = structure(container.codec, packets)
             if found is None:
@@ -128,7 +181,8 @@ class FrameReader:
             if index is None:
                 _side_by_side(lambda: container.decoder, found, packets.__getitem__, images, threads=1)
             else:
-                _side_by_side(partial(index.decoder, path), found, packets.__getitem__, images, self._threads)
+                decoder = partial(index.decoder, path, self._limits)
+                _side_by_side(decoder, found, packets.__getitem__, images, self._threads)
         self._indices.pop(path, None)
         if index is not None:
             self._indices[path] = index
@@ -140,27 +194,48 @@ class Images:
     """The chosen frames of a clip, filled in as they are decoded.
 
     Args:
+        path: the clip.
         frames: their numbers, in the order of the result.
         colour: of the result.
+        short_side: to which larger frames are brought.
+        limits: what the result may take.
 
     Attributes:
         places: of each chosen frame in the result.
         array: the result, uint8 (N, H, W, 3), or (N, H, W) for grey; empty before the first frame.
     """
 
-    def __init__(self, frames: Sequence[int], colour: Colour) -> None:
-        self.colour = colour
+    def __init__(
+        self, path: Path, frames: Sequence[int], colour: Colour, short_side: int | None, limits: Limits
+    ) -> None:
+        self._path, self._number, self._limits = path, len(frames), limits
+        self.colour, self.short_side = colour, short_side
         self._making = threading.Lock()
         self.places: dict[int, list[int]] = {}
         for place, number in enumerate(frames):
             self.places.setdefault(number, []).append(place)
         self.array: NDArray[np.uint8] = np.empty(0, np.uint8)
 
+    def converter(self) -> Converter:
+        """Return what turns decoded frames into those of the result; each thread needs its own."""
+        return Converter(self._path, self.colour, self.short_side)
+
+    def require(self, width: int, height: int) -> None:
+        """Refuse a result that takes too much, by the size of the clip's frames.
+
+        Raises:
+            DecodeFailed: it does.
+        """
+        size = shrunk(width, height, self.short_side)
+        self._limits.require_bytes(self._path, self._number, *size, CHANNELS[self.colour])
+
     def put(self, number: int, image: NDArray[np.uint8]) -> None:
         """Fill in a frame; several threads may."""
         with self._making:
             if not self.array.size:
-                self.array = np.empty((sum(map(len, self.places.values())), *image.shape), np.uint8)
+                height, width = image.shape[:2]
+                self.require(width, height)
+                self.array = np.empty((self._number, *image.shape), np.uint8)
         for place in self.places[number]:
             self.array[place] = image
 
@@ -194,13 +269,13 @@ def _decode_runs(
     decoder.order = found.order
     wanted = {found.order[number]: number for number in images.places}
     missing: dict[int, int] = {}
-    convert = Converter(decoder.path, images.colour)
+    convert = images.converter()
 
     def decode(packet: Packet | None) -> None:
         for frame in decoder.decode(packet):
             if frame.pts in missing:
                 number = missing.pop(frame.pts)
-                images.put(number, convert(frame, decoder.turns, number))
+                images.put(number, convert(frame, decoder.orientation, number))
 
     while runs:
         try:
@@ -219,14 +294,15 @@ def _decode_runs(
         raise DecodeFailed(decoder.path, min(missing.values()), reason)
 
 
-def _sequential(path: Path, images: Images, threads: int) -> None:
+def _sequential(path: Path, images: Images, threads: int, limits: Limits) -> None:
     """Decode from the beginning up to the last wanted frame."""
     last = max(images.places)
-    convert = Converter(path, images.colour)
-    with Container(path, threads) as container:
+    convert = images.converter()
+    with Container(path, threads, limits) as container:
+        images.require(container.stream.width, container.stream.height)
         for frame in container.frames():
             if container.count in images.places:
-                images.put(container.count, convert(frame, container.turns, container.count))
+                images.put(container.count, convert(frame, container.orientation, container.count))
             if container.count == last:
                 return
         raise DecodeFailed(path, last, f"the clip has {container.count} frames")

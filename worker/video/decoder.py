@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -14,6 +15,21 @@ from services.errors import DataError
 
 QUARTER_TURNS = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3}
 """Counter-clockwise quarter turns by the signs (a, b, c, d) of a display matrix, row by row."""
+
+
+class Orientation(NamedTuple):
+    """How a frame is brought upright: mirrored left to right first, then turned counter-clockwise by quarters."""
+
+    turns: int = 0
+    mirrored: bool = False
+
+
+UPRIGHT = Orientation()
+ORIENTATIONS = {
+    **{signs: Orientation(turns) for signs, turns in QUARTER_TURNS.items()},
+    **{(-a, -b, c, d): Orientation(turns, mirrored=True) for (a, b, c, d), turns in QUARTER_TURNS.items()},
+}
+"""By the signs of a display matrix."""
 
 STRICT = {"mjpeg": "explode", "hevc": "explode", "png": "crccheck+explode"}
 """What FFmpeg's decoders are told of errors: these would hand over damaged frames without a word."""
@@ -40,27 +56,30 @@ class Decoder:
     """Decodes a clip's packets and refuses what is not a whole frame.
 
     A frame that the decoder concealed after a bitstream error says so, the size must stay, and the display matrix, if
-    there is one, must be a quarter turn.
+    there is one, must turn by quarters, mirrored or not.
 
     Args:
         path: the clip, for messages.
         context: FFmpeg's decoder, not yet used.
         threads: of the decoder; 1 is right where clips are decoded in parallel.
+        options: of FFmpeg's decoder.
 
     Attributes:
         count: frames that came out so far.
         order: packet of each frame, once packets carry their numbers as ``pts``; failures then name the frame by it.
-        turns: counter-clockwise quarter turns that the display matrix asks for, known from the first frame on.
+        orientation: what the display matrix asks for, known from the first frame on.
     """
 
-    def __init__(self, path: Path, context: Any, threads: int = 1) -> None:
-        self.path, self.count, self.turns = path, 0, 0
+    def __init__(
+        self, path: Path, context: Any, threads: int = 1, options: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.path, self.count, self.orientation = path, 0, UPRIGHT
         self.order: Sequence[int] | None = None
         self._context = context
         self._size: tuple[int, int] | None = None
         context.thread_count = threads
-        if context.name in STRICT:
-            context.options = {**context.options, "err_detect": STRICT[context.name]}
+        strict = {"err_detect": STRICT[context.name]} if context.name in STRICT else {}
+        context.options = {**context.options, **strict, **options}
         if threads > 1:
             context.thread_type = "FRAME"
 
@@ -73,7 +92,8 @@ class Decoder:
         try:
             frames = self._context.decode(packet)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeFailed(self.path, self._number(packet), in_words(error)) from error
+            larger = ", as of a frame larger than the header says" if isinstance(error, av.ArgumentError) else ""
+            raise DecodeFailed(self.path, self._number(packet), in_words(error) + larger) from error
         for frame in frames:
             self._check(frame)
             yield frame
@@ -82,7 +102,7 @@ class Decoder:
     def _check(self, frame: av.VideoFrame) -> None:
         size = frame.width, frame.height
         if self._size is None:
-            self._size, self.turns = size, self._quarter_turns(frame)
+            self._size, self.orientation = size, self._orientation(frame)
         if frame.is_corrupt:
             raise DecodeFailed(self.path, self._number(frame), "corrupt data")
         if size != self._size:
@@ -94,18 +114,18 @@ class Decoder:
             return self.count
         return self.order.index(carrier.pts)
 
-    def _quarter_turns(self, frame: av.VideoFrame) -> int:
+    def _orientation(self, frame: av.VideoFrame) -> Orientation:
         # Not frame.side_data: frame and container would keep each other, and with them all of the decoder's memory.
         side_data: Any = SideDataContainer  # whose type stubs lack the argument
         matrix = side_data(frame).get("DISPLAYMATRIX")
         if matrix is None:
-            return 0
+            return UPRIGHT
         a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5]).tolist()
         # FFmpeg's matrix maps rows (x, y) by (a, b; c, d), y downwards: (0, 1, -1, 0) turns clockwise.
-        turns = QUARTER_TURNS.get((a, b, c, d))
-        if turns is None:
-            raise DecodeFailed(self.path, 0, f"display matrix mirrors or skews: signs {a}, {b}, {c}, {d}")
-        return turns
+        orientation = ORIENTATIONS.get((a, b, c, d))
+        if orientation is None:
+            raise DecodeFailed(self.path, 0, f"display matrix skews: signs {a}, {b}, {c}, {d}")
+        return orientation
 
 
 def in_words(error: Exception) -> str:

@@ -18,13 +18,14 @@ from typing import NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from services.datasets.annotations import Annotations
+from services.datasets.annotations import Annotations, read_lines
 from services.datasets.layouts import LAYOUTS, Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations, shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
 from worker.video.files import clip_files, printable
 from worker.video.inspection import DECODER, Inspection, Timing
+from worker.video.limits import LIMITS, Limits
 from worker.video.survey import Failure, Found, Ledger, survey
 
 
@@ -32,7 +33,8 @@ class Report(BaseModel):
     """What the doctor found; lists hold paths below the root, or words for people.
 
     Attributes:
-        clips: paths that the lists name.
+        clips: paths that the lists name, without those that are left out.
+        excluded: how many are left out.
         present: how many of them there are.
         frames: of all clips that decode.
         deviations: where the lists differ from the official ones; None where the dataset is none of those.
@@ -42,8 +44,10 @@ class Report(BaseModel):
         duplicates: groups of clips with equal bytes.
         undecodable: clips that do not decode, with frame and reason.
         miscounted: clips whose header declares another number of frames, with both.
-        fps, sizes, codecs, timing: how many clips have each.
-        interlaced, turned: how many clips are.
+        differing: clips of which FFmpeg's programs would show other pictures than are read here, with why.
+        fps, sizes, codecs, timing, pixel_aspects, pixel_formats: how many clips have each.
+        audio, others: how many clips have each such stream beside the one that is read.
+        interlaced, turned, mirrored: how many clips are.
         decoder: what decoded them.
     """
 
@@ -52,6 +56,7 @@ class Report(BaseModel):
     root: str
     classes: int
     clips: int
+    excluded: int
     present: int
     frames: int
     deviations: tuple[str, ...] | None
@@ -61,12 +66,18 @@ class Report(BaseModel):
     duplicates: tuple[tuple[str, ...], ...]
     undecodable: dict[str, str]
     miscounted: dict[str, str]
+    differing: dict[str, str]
     fps: dict[str, int]
     sizes: dict[str, int]
     codecs: dict[str, int]
     timing: dict[Timing, int]
+    pixel_aspects: dict[str, int]
+    pixel_formats: dict[str, int]
+    audio: dict[str, int]
+    others: dict[str, int]
     interlaced: int
     turned: int
+    mirrored: int
     decoder: str
 
     @property
@@ -76,15 +87,21 @@ class Report(BaseModel):
 
 
 class Folders(NamedTuple):
-    """Where a dataset lies, and where the doctor keeps its findings."""
+    """Where a dataset lies, and where the doctor keeps its findings; ``exclude`` names listed clips to leave out."""
 
     root: Path
     lists: Path
     state: Path
+    exclude: Path | None = None
 
 
 def examine(
-    folders: Folders, layout: Layout, official: str | None, threads: int, tell: Callable[[int, int], None]
+    folders: Folders,
+    layout: Layout,
+    official: str | None,
+    threads: int,
+    tell: Callable[[int, int], None],
+    limits: Limits = LIMITS,
 ) -> Report:
     """Examine a dataset.
 
@@ -94,28 +111,35 @@ def examine(
         official: ``ucf101`` or ``hmdb51`` if the lists should be theirs.
         threads: decoder processes.
         tell: hears how many clips of how many are done.
+        limits: how large frames may be.
 
     Raises:
         DataError: a list is missing or wrong, or there is no folder of clips, or one that cannot be read.
     """
-    annotations = read_annotations(layout, folders.lists)
+    excluded = [] if folders.exclude is None else [path for _, path in read_lines(folders.exclude)]
+    annotations = read_annotations(layout, folders.lists, excluded)
     if not folders.root.is_dir():
         raise DataError(f"{folders.root}: no such folder of clips")
-    files = clip_files(folders.root)
+    files = clip_files(folders.root) - set(excluded)
     named = {clip.path for clip in annotations.named_clips()}
     present = sorted(path for path in named if (folders.root / path).exists())  # a link may lead nowhere
     found: dict[str, Found] = {}
     ledger = Ledger(folders.state)
-    for path, finding in survey(folders.root, present, ledger, threads):
+    for path, finding in survey(folders.root, present, ledger, threads, limits):
         found[path] = finding
         tell(len(found), len(present))
     if ledger.trouble:
         sys.stderr.write(f"{ledger.trouble}\n")
-    return _report(folders.root, annotations, official, files, found)
+    return _report(folders.root, annotations, official, files, found, len(excluded))
 
 
 def _report(
-    root: Path, annotations: Annotations, official: str | None, files: set[str], found: Mapping[str, Found]
+    root: Path,
+    annotations: Annotations,
+    official: str | None,
+    files: set[str],
+    found: Mapping[str, Found],
+    excluded: int,
 ) -> Report:
     named = {clip.path for clip in annotations.named_clips()}
     whole = {path: finding for path, finding in found.items() if isinstance(finding, Inspection)}
@@ -125,6 +149,7 @@ def _report(
         root=printable(str(root)),
         classes=len(annotations.classes),
         clips=len(named),
+        excluded=excluded,
         present=len(found),
         frames=sum(clip.frames for clip in whole.values()),
         deviations=None if official is None else deviations(annotations, OFFICIAL[official]),
@@ -138,12 +163,18 @@ def _report(
             for path, clip in whole.items()
             if clip.declared not in (0, clip.frames)
         },
+        differing={path: "; ".join(clip.differences) for path, clip in whole.items() if clip.differences},
         fps=_counts(f"{clip.fps:.2f}" for clip in whole.values()),
         sizes=_counts(f"{clip.width}x{clip.height}" for clip in whole.values()),
         codecs=_counts(clip.codec for clip in whole.values()),
         timing={kind: timing[kind] for kind in get_args(Timing) if timing[kind]},
+        pixel_aspects=_counts(clip.pixel_aspect for clip in whole.values()),
+        pixel_formats=_counts(clip.pixel_format for clip in whole.values()),
+        audio=_counts(audio for clip in whole.values() for audio in clip.audio or ("none",)),
+        others=_counts(other for clip in whole.values() for other in clip.others),
         interlaced=sum(clip.interlaced for clip in whole.values()),
         turned=sum(clip.turns > 0 for clip in whole.values()),
+        mirrored=sum(clip.mirrored for clip in whole.values()),
         decoder=DECODER,
     )
 
@@ -164,18 +195,21 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.video.doctor")
     for name in ("root", "lists", "state"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--exclude", type=Path)
     parser.add_argument("--layout", choices=LAYOUTS, default="ucf101")
     parser.add_argument("--official", choices=sorted(OFFICIAL))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-frame-pixels", type=int, default=LIMITS.pixels)
     options = parser.parse_args(arguments)
 
     def tell(done: int, total: int) -> None:
         sys.stdout.write(f'{{"done": {done}, "total": {total}}}\n')
         sys.stdout.flush()
 
-    folders = Folders(options.root, options.lists, options.state)
+    folders = Folders(options.root, options.lists, options.state, options.exclude)
     try:
-        report = examine(folders, options.layout, options.official, options.threads, tell)
+        limits = Limits(pixels=options.max_frame_pixels)
+        report = examine(folders, options.layout, options.official, options.threads, tell, limits)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 2

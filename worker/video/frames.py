@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from worker.task import write_atomically
 from worker.video.manifest import Clip
-from worker.video.mapped import OpenReaders
+from worker.video.mapped import MappedArray, OpenReaders, Use, most_readers
 
 STORE_FOLDER = "frames"
 STORE_VERSION = 1
@@ -38,17 +38,18 @@ class FrameStore:
     Args:
         folder: shared by all workers of a host.
         max_bytes: of all files in it, but for those that are just being written; a clip beyond it is not written.
+        use: of a clip, which decides how many stay open.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, use: Use = "again") -> None:
         self._folder, self._max_bytes = folder, max_bytes
-        self._maps: OpenReaders[Frames] = OpenReaders()
+        self._maps: OpenReaders[MappedArray] = OpenReaders(most_readers(use))
         self._full_until = 0.0
 
     def find(self, clip: Clip) -> Frames | None:
         """Return the frames of a clip, uint8 (T, H, W, 3), mapped into memory, or None if they are not there whole."""
         try:
-            return self._maps.get(clip.id, lambda: self._open(clip))
+            return self._maps.get(clip.id, lambda: self._open(clip)).view
         except FileNotFoundError:
             return None
 
@@ -72,12 +73,12 @@ class FrameStore:
             return frames
         return self.find(clip)
 
-    def _open(self, clip: Clip) -> Frames:
+    def _open(self, clip: Clip) -> MappedArray:
         path = self._address(clip)
         os.utime(path)  # the last use, by which a collection of the cache goes
         try:
-            frames: Frames = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError) as error:
+            frames = MappedArray(path)
+        except ValueError as error:
             raise FileNotFoundError(f"{path}: no whole array: {error}") from error
         if frames.dtype != np.uint8 or frames.shape != _shape(clip):
             raise FileNotFoundError(f"{path}: {frames.dtype} {frames.shape}, allowed: uint8 {_shape(clip)}")

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from pydantic import BaseModel, ConfigDict
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed
+from worker.video.holdings import holdings
+from worker.video.limits import LIMITS, Limits
 from worker.video.order import CODECS, structure
 from worker.video.pixels import Converter
 
@@ -22,8 +25,12 @@ DECODER = (
     f"pyav {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, reading {READING}"
 )
 """What decodes here; another version may decode other bytes, so that what is known and stored of clips is made anew."""
+FACTS = 2
+"""Raised when more is found out about a clip, so that what was known of it is completed."""
 UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
 CHUNK_BYTES = 1 << 20  # hashed at once
+PACKET_BYTES = 256 << 20
+"""Of a clip's packets that are held to see how they hang together; a larger one is read from its beginning."""
 
 Timing = Literal["constant", "variable", "unordered", "none"]
 
@@ -39,10 +46,16 @@ class ClipInfo(BaseModel):
         declared: frames by the header, 0 where it does not say.
         codec: FFmpeg's name of the decoder.
         turns: counter-clockwise quarter turns that were applied.
+        mirrored: left and right were changed, before the turns.
         interlaced: some frame says so; its two fields come woven.
         timing: of the frames: at a constant rate, at a variable one, with timestamps that fall or repeat, or without.
         paired: packets and frames are known to pair off, and how one decodes depends on no picture but those that it
             shows, so that `decode_frames` may leave out what nobody wants.
+        pixel_aspect: width to height of a pixel, ``1:1`` where the file does not say; frames are as they are stored.
+        pixel_format: FFmpeg's name.
+        audio: codec, samples a second and channels of each audio stream.
+        others: all further streams, in words: video, attached pictures, data, subtitles.
+        notes: what FFmpeg's programs would choose or change, in words.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,9 +67,21 @@ class ClipInfo(BaseModel):
     declared: int = 0
     codec: str = ""
     turns: int = 0
+    mirrored: bool = False
     interlaced: bool = False
     timing: Timing = "constant"
     paired: bool = False
+    pixel_aspect: str = "1:1"
+    pixel_format: str = ""
+    audio: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """Why FFmpeg's programs would show other pictures than are read here, in words."""
+        square = self.pixel_aspect == "1:1"
+        return self.notes if square else (f"pixels of {self.pixel_aspect}, read as square ones", *self.notes)
 
 
 class Inspection(ClipInfo):
@@ -78,7 +103,10 @@ def _nobody_listens(_: int) -> None:
 
 
 def inspect_clip(
-    path: Path, on_frame: Callable[[int], None] = _nobody_listens, on_bytes: Callable[[int], None] = _nobody_listens
+    path: Path,
+    on_frame: Callable[[int], None] = _nobody_listens,
+    on_bytes: Callable[[int], None] = _nobody_listens,
+    limits: Limits = LIMITS,
 ) -> Inspection:
     """Hash a clip and decode it from end to end; see `probe_clip`.
 
@@ -86,11 +114,12 @@ def inspect_clip(
         path: the clip.
         on_frame: hears the number of frames so far, after each.
         on_bytes: hears the number of bytes hashed so far, some thousand times a gigabyte.
+        limits: how large its frames may be.
 
     Raises:
         DecodeFailed: also when the file cannot be read.
     """
-    info = probe_clip(path, on_frame)
+    info = probe_clip(path, on_frame, limits)
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb", buffering=0) as file:
@@ -103,37 +132,42 @@ def inspect_clip(
     return Inspection(sha256=digest.hexdigest(), size=size, **info.model_dump())
 
 
-def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens) -> ClipInfo:
+def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens, limits: Limits = LIMITS) -> ClipInfo:
     """Decode a clip from end to end, converting a frame of each kind of colours, and say what it holds.
 
     Args:
         path: the clip.
         on_frame: hears the number of frames so far, after each.
+        limits: how large its frames may be.
 
     Raises:
-        DecodeFailed: any frame does not decode, the file is cut short, or it holds no picture.
+        DecodeFailed: frames are too large, any frame does not decode, the file is cut short, or it holds no picture.
     """
-    with Container(path) as container:
+    with Container(path, limits=limits) as container:
         packets: list[Any] = []  # of a codec whose bitstream is read
         times: list[tuple[int | None, int | None]] = []
         shown: list[int] = []
         codec, converter = container.codec, Converter(path, "rgb")
-        interlaced, size = False, (0, 0)
+        interlaced, size, first, num_bytes = False, (0, 0), None, 0
         for packet in container.demux():
             pts, packet.pts = packet.pts, len(times)  # comes out with the frame
             if packet.size:
                 times.append((pts, packet.dts))
-                packets += [packet] if codec in CODECS else []
+                num_bytes += packet.size
+                packets += [packet] if codec in CODECS and num_bytes <= PACKET_BYTES else []
             for frame in container.decoder.decode(packet):
                 shown.append(-1 if frame.pts is None else frame.pts)
+                first = first or frame
+                _require_same_matrix(path, len(shown) - 1, first, frame)
                 interlaced = interlaced or bool(frame.interlaced_frame)
                 size = frame.width, frame.height
                 converter.check(frame, container.count)
                 on_frame(len(shown))
-        if not shown:
+        if first is None:
             raise DecodeFailed(path, 0, "no frames")
-        width, height = size if container.turns % 2 == 0 else size[::-1]
-        found = structure(codec, packets)
+        orientation = container.orientation
+        width, height = size if orientation.turns % 2 == 0 else size[::-1]
+        found = structure(codec, packets) if num_bytes <= PACKET_BYTES else None
         return ClipInfo(
             frames=container.count,
             fps=container.rate,
@@ -141,12 +175,21 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens) ->
             height=height,
             declared=container.declared,
             codec=codec,
-            turns=container.turns,
+            **orientation._asdict(),
             interlaced=interlaced,
             timing=_timing(_times(container.format, times, shown)),
             # FFmpeg measures the fields of an interlaced clip's B pictures by the first of them all.
             paired=found is not None and list(found.order) == shown and not (interlaced and found.b_pictures),
+            **holdings(container, first, container.count)._asdict(),
         )
+
+
+def _require_same_matrix(path: Path, number: int, first: av.VideoFrame, frame: av.VideoFrame) -> None:
+    """Refuse a clip that turns or mirrors its frames from some frame on: all are read as the first one says."""
+    side_data: Any = SideDataContainer  # see `worker.video.decoder`
+    before, now = (side_data(one).get("DISPLAYMATRIX") for one in (first, frame))
+    if (before and bytes(before)) != (now and bytes(now)):
+        raise DecodeFailed(path, number, "its display matrix changes")
 
 
 def _times(file_format: str, times: list[tuple[int | None, int | None]], shown: list[int]) -> list[int | None]:

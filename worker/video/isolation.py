@@ -1,6 +1,7 @@
 """Inspection of clips in a process of its own, so that a crash inside the C library costs a clip and not the stage.
 
-`Inspector` is the parent's end. The child is ``python -m worker.video.isolation FD``: it reads paths, one JSON string a
+`Inspector` is the parent's end. The child is ``python -m worker.video.isolation FD PIXELS``, PIXELS being those of the
+largest frame that it decodes: it reads paths, one JSON string a
 line, and answers each with a line of JSON, after an empty one that says that it has started. It counts frames, then
 bytes that are hashed, in shared memory (FD), from which the parent reads how far a child came that can no longer say
 so. The child leads no process group, so that it goes when its stage is ended, and it ends by itself when its parent
@@ -20,11 +21,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from worker.video.decoder import DecodeFailed
 from worker.video.inspection import Inspection, inspect_clip
+from worker.video.limits import LIMITS, Limits
 
 COMMAND = (sys.executable, "-m", "worker.video.isolation")
 COUNTERS = struct.Struct("=QQ")
@@ -42,11 +45,14 @@ class Inspector:
 
     Args:
         silent_seconds: how long it may work without a new frame or more bytes.
-        command: of the child, to which the descriptor of the counter is added; tests give another.
+        command: of the child, to which the descriptor of the counter and the pixels are added; tests give another.
+        limits: how large frames may be.
     """
 
-    def __init__(self, silent_seconds: float = SILENT_SECONDS, command: Sequence[str] = COMMAND) -> None:
-        self._silent_seconds, self._command = silent_seconds, tuple(command)
+    def __init__(
+        self, silent_seconds: float = SILENT_SECONDS, command: Sequence[str] = COMMAND, limits: Limits = LIMITS
+    ) -> None:
+        self._silent_seconds, self._command, self._limits = silent_seconds, tuple(command), limits
         self._memory = os.memfd_create("frames")
         os.ftruncate(self._memory, COUNTERS.size)
         self._counters = mmap.mmap(self._memory, COUNTERS.size)
@@ -82,7 +88,7 @@ class Inspector:
     def _running(self, path: Path) -> subprocess.Popen[bytes]:
         if self._child is None:
             self._child = subprocess.Popen(
-                [*self._command, str(self._memory)],
+                [*self._command, str(self._memory), str(self._limits.pixels)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
@@ -138,9 +144,14 @@ class Inspector:
 
 
 class Inspectors:
-    """One `Inspector` for each thread that asks; all end with the block."""
+    """One `Inspector` for each thread that asks; all end with the block.
 
-    def __init__(self) -> None:
+    Args:
+        limits: how large frames may be.
+    """
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._local = threading.local()
         self._all: list[Inspector] = []
 
@@ -154,7 +165,7 @@ class Inspectors:
     def inspect(self, path: Path) -> Inspection:
         """See `Inspector.inspect`."""
         if not hasattr(self._local, "inspector"):
-            self._local.inspector = Inspector()
+            self._local.inspector = Inspector(limits=self._limits)
             self._all.append(self._local.inspector)
         inspector: Inspector = self._local.inspector
         return inspector.inspect(path)
@@ -185,4 +196,4 @@ def serve(memory: int, inspect: Callable[[Path, Count, Count], Inspection] = ins
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), partial(inspect_clip, limits=Limits(pixels=int(sys.argv[2]))))

@@ -12,6 +12,7 @@ import av
 
 from worker.video.container import Container
 from worker.video.decoder import DecodeFailed, Decoder, in_words
+from worker.video.limits import Limits
 from worker.video.order import Packet, Structure
 
 COPIED = ("codec_tag", "extradata", "width", "height", "bits_per_coded_sample", "reorder_depth")
@@ -71,12 +72,12 @@ class FileIndex(NamedTuple):
         settings = {name: getattr(context, name) for name in COPIED}
         return cls(structure, offsets, array("i", [packet.size for packet in packets]), stamp, settings)
 
-    def decoder(self, path: Path) -> Decoder:
+    def decoder(self, path: Path, limits: Limits) -> Decoder:
         """Return a new decoder for the clip."""
         context = av.CodecContext.create("mpeg4", "r")
         for name, value in self.settings.items():
             setattr(context, name, value)
-        return Decoder(path, context)
+        return Decoder(path, context, options=limits.options)
 
     def packets(self, path: Path, file: int) -> Callable[[int], Packet]:
         """Return a function that reads a packet, given its number, from the open file.

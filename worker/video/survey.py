@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -17,11 +18,14 @@ from pydantic import ValidationError
 
 from worker.task import write_atomically
 from worker.video.decoder import DecodeFailed
-from worker.video.inspection import DECODER, Inspection
+from worker.video.inspection import DECODER, FACTS, Inspection
 from worker.video.isolation import Inspectors
+from worker.video.limits import LIMITS, Limits
 
 SAVE_SECONDS = 2.0
 SAVE_CLIPS = 512
+AHEAD = 256
+"""Clips for each process that are asked for before the first of them has to be done: a long one holds up no other."""
 
 
 class Failure(NamedTuple):
@@ -37,6 +41,8 @@ Finding = tuple[list[int], Found]
 
 class Ledger:
     """What clips hold, kept in a folder, so that a later run asks about new and changed files only.
+
+    A run asks about a clip once: what it has been told, or has found out itself, it forgets.
 
     Files are written once and never changed: another run may have links to them. Failures are not kept, since many have
     a reason outside the file: rights, a disk that was away, a decoder that was killed.
@@ -63,8 +69,10 @@ class Ledger:
 
     def get(self, root: Path, path: str) -> Inspection | None:
         """Return what is known of a file as it is now, by this decoder."""
-        entry = self._known.get(path)
-        if entry is None or entry["stamp"] != stamp_of(root / path) or entry["decoder"] != DECODER:
+        entry = self._known.pop(path, None)
+        if entry is None or entry["stamp"] != stamp_of(root / path):
+            return None
+        if (entry["decoder"], entry.get("facts")) != (DECODER, FACTS):
             return None
         try:
             return Inspection.model_validate(entry.get("found"))
@@ -73,7 +81,7 @@ class Ledger:
 
     def put(self, path: str, stamp: list[int], found: Inspection) -> None:
         """Remember a finding about a file of that `stamp_of`; on disk after some seconds, or at the next `save`."""
-        self._fresh[path] = {"stamp": stamp, "decoder": DECODER, "found": found.model_dump()}
+        self._fresh[path] = {"stamp": stamp, "decoder": DECODER, "facts": FACTS, "found": found.model_dump()}
         if time.monotonic() - self._saved_at >= self._seconds or len(self._fresh) >= SAVE_CLIPS:
             self.save()
 
@@ -87,11 +95,12 @@ class Ledger:
         except OSError as error:
             self.trouble = f"{self._folder}: what clips hold cannot be kept for a later run: {error.strerror or error}"
             return
-        self._known |= self._fresh
         self._next, self._fresh = self._next + 1, {}
 
 
-def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> Iterator[tuple[str, Found]]:
+def survey(
+    root: Path, paths: Iterable[str], ledger: Ledger, threads: int, limits: Limits = LIMITS
+) -> Iterator[tuple[str, Found]]:
     """Inspect clips and yield each with what it holds or why it does not decode, in the given order.
 
     Args:
@@ -99,9 +108,10 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
         paths: of the clips, below it.
         ledger: what is known already, and takes what is found.
         threads: decoder processes.
+        limits: how large frames may be.
     """
-    waiting: list[tuple[str, Found | Future[Finding]]] = []
-    with Inspectors() as inspectors, ThreadPoolExecutor(threads) as pool:
+    waiting: deque[tuple[str, Found | Future[Finding]]] = deque()
+    with Inspectors(limits) as inspectors, ThreadPoolExecutor(threads) as pool:
 
         def inspect(path: str) -> Finding:
             stamp = stamp_of(root / path)  # before it is read: what changes meanwhile is inspected again
@@ -110,16 +120,23 @@ def survey(root: Path, paths: Iterable[str], ledger: Ledger, threads: int) -> It
             except DecodeFailed as error:
                 return stamp, Failure(error.frame, error.reason)
 
-        waiting.extend((path, ledger.get(root, path) or pool.submit(inspect, path)) for path in paths)
+        def next_one() -> tuple[str, Found]:
+            path, found = waiting.popleft()
+            if isinstance(found, Future):
+                stamp, found = found.result()
+                if isinstance(found, Inspection):
+                    ledger.put(path, stamp, found)
+            return path, found
+
         try:
-            for path, found in waiting:
-                if isinstance(found, Future):
-                    stamp, result = found.result()
-                    if isinstance(result, Inspection):
-                        ledger.put(path, stamp, result)
-                    yield path, result
-                else:
-                    yield path, found
+            for path in paths:
+                known = ledger.get(root, path)
+                allowed = known is not None and known.width * known.height <= limits.pixels
+                waiting.append((path, known if known is not None and allowed else pool.submit(inspect, path)))
+                if len(waiting) >= AHEAD * threads:
+                    yield next_one()
+            while waiting:
+                yield next_one()
         finally:
             ledger.save()
             pool.shutdown(wait=False, cancel_futures=True)

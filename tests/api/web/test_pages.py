@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from html.parser import HTMLParser
 
 import pytest
+
+from services.db.tables import DatasetRow
 
 
 class Outline(HTMLParser):
@@ -67,6 +71,34 @@ def test_page_ranks_and_states_the_protocol(client, submit, worker):
     assert "succeeded" in text
 
 
+def test_an_older_revision_and_further_pages_are_linked(client, submit, worker, database, monkeypatch):
+    monkeypatch.setattr("api.web.pages.SHOWN", 1)
+    for number in range(3):
+        submit(seeds=[number], name=f"system {number}")
+    worker(0.5).finish_all()
+    query = {"dataset": "motion_shapes", "split": "1", "stream": "rgb"}
+    text = client.get("/", params=query).text
+    assert "1 of 3 entries" in text
+    assert "Lists and clips" not in text
+    shown = []
+    while True:
+        shown += re.findall("system [0-9](?=</a></th>\n        <td><code>)", text)
+        found = re.search('rel="next" href="([^"]*)"', text)
+        if found is None:
+            break
+        text = client.get(html.unescape(found[1])).text
+        Outline(text)
+    assert shown == ["system 0", "system 1", "system 2"]
+    with database.transaction() as session:
+        session.get_one(DatasetRow, "motion_shapes").revision = 2
+    text = client.get("/", params=query).text
+    assert "No complete result here yet" in text
+    assert "Revision 1</a>, 3 entries" in text
+    older = client.get("/", params=query | {"revision": "1"})
+    assert "<strong>Superseded:</strong>" in older.text
+    assert Outline(older.text).selected[-1] == "1"
+
+
 def test_choice_is_kept(client, submit, worker):
     submit()
     worker().finish_all()
@@ -75,7 +107,9 @@ def test_choice_is_kept(client, submit, worker):
     assert "Mean class accuracy" in answer.text
 
 
-@pytest.mark.parametrize("query", ["split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00"])
+@pytest.mark.parametrize(
+    "query", ["split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00", "revision=x", "revision=9", "cursor=*"]
+)
 def test_weird_choices_are_422(shared, query):
     assert shared.get(f"/?{query}").status_code == 422
 

@@ -4,6 +4,7 @@ import pytest
 
 from services.datasets.hmdb51 import read_hmdb51
 from services.errors import DataError
+from services.statistics import SplitRate, distinct_clips, effective_clips
 
 OFFICIAL = Path(__file__).parents[4] / "shared/data/annotations/hmdb51"
 
@@ -19,6 +20,22 @@ def test_official_lists() -> None:
         for label in range(51):
             assert sum(clip.label == label for clip in split.train) == 70
             assert sum(clip.label == label for clip in split.test) == 30
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"no official lists at {OFFICIAL}")
+def test_the_official_test_sets_overlap() -> None:
+    annotations = read_hmdb51(OFFICIAL)
+    shared = annotations.shared_test_clips()
+    tests = {number: sorted(clip.id for clip in split.test) for number, split in annotations.splits.items()}
+    assert len(set().union(*tests.values())) == 4243
+    assert [sum({one, other} <= places.keys() for places in shared) for one, other in ((1, 2), (1, 3), (2, 3))] == [
+        104, 126, 155,
+    ]  # fmt: skip
+    assert all(len({tests[split][place] for split, place in places.items()}) == 1 for places in shared)
+    sets = {split: SplitRate(0.5, 1530) for split in tests}
+    assert distinct_clips(sets, shared) == 4243
+    assert effective_clips(sets, shared) == pytest.approx(3930.6, abs=0.1)
 
 
 def write_lists(folder: Path, **rows: str) -> None:

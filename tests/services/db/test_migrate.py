@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 
@@ -7,7 +8,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.orm import Session
 
+from services import api_keys, registry
 from services.db.migrate import downgrade, upgrade
 from services.db.tables import Base
 from services.errors import Unavailable
@@ -64,4 +67,27 @@ def test_going_down_keeps_evicted_stages_as_ones_to_run_again(empty_database: Ca
     downgrade(url, "0001")
     with engine.begin() as connection:
         assert connection.scalar(text("SELECT state FROM stage")) == "cancelled"
+    engine.dispose()
+
+
+def test_keys_and_datasets_of_before_go_on(empty_database: Callable[[], str]) -> None:
+    url = empty_database()
+    upgrade(url)
+    downgrade(url, "0003")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        digest = hashlib.sha256(b"ts_old").hexdigest()
+        connection.execute(text("INSERT INTO api_key (owner, digest) VALUES ('ana', :digest)"), {"digest": digest})
+        connection.execute(text("INSERT INTO dataset (name, root) VALUES ('old', '/clips')"))
+    upgrade(url)
+    with Session(engine) as session, session.begin():
+        found = api_keys.find(session, "ts_old")
+        assert found is not None
+        assert (found.state, found.caller.name, found.caller.administrator) == ("valid", "ana", False)
+        assert found.caller.scopes == {"read", "submit", "datasets"}
+        assert registry.get(session, "old").owner == "administrator"
+        api_keys.issue(session, "eve", ["read"])
+    downgrade(url, "0003")
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT string_agg(owner, ',') FROM api_key")) == "ana"
     engine.dispose()

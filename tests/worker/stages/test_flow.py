@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from worker.stages import flow
 from worker.task import Reporter, StageInput, Task
 from worker.video.decode import DecodeFailed, iterate_frames
 from worker.video.flow import dequantize
+from worker.video.flow.storage import clip_key
 from worker.video.manifest import Clip, Manifest
 from worker.video.motion_shapes import write_avi
 
@@ -93,7 +94,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_fields_are_quantised_and_show_the_motion(task: Task, report: Reporter) -> None:
     summary = flow.run(task, PARAMS, report)
-    assert summary == {"clips": 3, "computed": 3, "found_finished": 0, "fields": 12}
+    assert summary == {"clips": 3, "computed": 3, "found_finished": 0, "fields": 12, "saturated": 0.0}
     assert json.loads((task.output / "clips.json").read_text()) == FRAMES
     for clip_id, frames in FRAMES.items():
         fields = np.load(task.output / f"{clip_id}.npy", mmap_mode="r")
@@ -113,9 +114,10 @@ def test_shards_have_each_clip_once(task: Task, report: Reporter, tmp_path: Path
         flow.run(part, PARAMS.model_copy(update={"shard": shard, "shards": 2}), report)
         files = contents(part.output)
         assert list(json.loads(files.pop("clips.json"))) == (["A/a", "B/c"], ["A/b"])[shard]
+        assert list(json.loads(files.pop("flow.json"))["clips"]) == (["A/a", "B/c"], ["A/b"])[shard]
         assert not files.keys() & found.keys()
         found |= files
-    whole.pop("clips.json")
+    del whole["clips.json"], whole["flow.json"]
     assert found == whole
 
 
@@ -126,7 +128,7 @@ def test_finished_clips_are_not_computed_again(task: Task, report: Reporter, tmp
     (task.state / "A/b.npy").unlink()
     (tmp_path / "clips/A/a.avi").unlink()  # would fail if it were read
     summary = flow.run(task, PARAMS, report)
-    assert summary == {"clips": 3, "computed": 1, "found_finished": 2, "fields": 12}
+    assert summary == {"clips": 3, "computed": 1, "found_finished": 2, "fields": 12, "saturated": 0.0}
     assert contents(task.output) == first
 
 
@@ -169,13 +171,13 @@ def test_a_long_clip_hides_no_shorter_one_that_is_done(
 ) -> None:
     told: list[dict[str, object]] = []
 
-    def read(path: Path, colour: Literal["grey"]) -> Iterator[np.ndarray]:
+    def read(path: Path, colour: Literal["grey"], **options: Any) -> Iterator[np.ndarray]:
         if path.name == "c.avi":  # the longest, which comes first
             deadline = time.monotonic() + 120
             while len(told) < 2 and time.monotonic() < deadline:
                 time.sleep(0.01)  # the stage writes its events in another thread, and tells nobody
                 told[:] = events(task, "checkpoint")
-        yield from iterate_frames(path, colour)
+        yield from iterate_frames(path, colour, **options)
 
     monkeypatch.setattr(flow, "iterate_frames", read)
     flow.run(task.model_copy(update={"checkpoint_seconds": 0}), PARAMS, report)
@@ -262,13 +264,79 @@ def give_hashes(index: Path, decoder: str = "a decoder") -> None:
     write_manifest(index, manifest.model_copy(update={"clips": clips}))
 
 
+def test_larger_frames_are_brought_to_a_short_side(task: Task, report: Reporter) -> None:
+    """Motion is in pixels of what flow is computed from: half the size, half the motion."""
+    flow.run(task, PARAMS.model_copy(update={"resize": 24}), report)
+    manifest = json.loads((task.output / "flow.json").read_text())
+    assert manifest["method"]["resize"] == 24
+    for clip_id, frames in FRAMES.items():
+        fields = np.load(task.output / f"{clip_id}.npy")
+        assert fields.shape == (frames - 1, 2, 24, 32)
+        assert manifest["clips"][clip_id] == {"size": [32, 24], "saturated": 0.0}
+        x, y = dequantize(fields[:, :, 6:18, 8:24], 20.0).mean(axis=(0, 2, 3))
+        assert (x, y) == pytest.approx((1.0, 0.0), abs=0.3)
+
+
+def test_the_motion_that_the_bound_clips_is_said(task: Task, report: Reporter) -> None:
+    """The texture moves two pixels in x, and none in y."""
+    summary = flow.run(task, PARAMS.model_copy(update={"bound": 1.0}), report)
+    assert summary["saturated"] > 0.5
+    manifest = json.loads((task.output / "flow.json").read_text())
+    assert manifest["saturated"] == summary["saturated"]
+    assert all(clip["saturated"] > 0.3 for clip in manifest["clips"].values())
+    (warning,) = events(task, "warning")
+    assert f"flow.bound: {summary['saturated']:.0%} of the pixels move by 1 pixels or more" in str(warning["message"])
+    assert "hint: a larger flow.bound or a smaller flow.resize" in str(warning["message"])
+
+
+def test_what_was_found_finished_is_as_saturated(task: Task, report: Reporter) -> None:
+    params = PARAMS.model_copy(update={"bound": 1.0})
+    first = flow.run(task, params, report)
+    again = flow.run(task, params, report)
+    assert (again["computed"], again["saturated"]) == (0, first["saturated"])
+
+
+def test_motion_by_its_own_range_has_no_bound(task: Task, report: Reporter) -> None:
+    summary = flow.run(task, PARAMS.model_copy(update={"bound": 1.0, "quantization": "frame_min_max"}), report)
+    assert summary["saturated"] is None
+    assert events(task, "warning") == []
+
+
+def test_a_size_that_changes_nothing_changes_no_address(task: Task, report: Reporter, index: Path) -> None:
+    give_hashes(index)
+
+    def found(resize: int | None) -> int:
+        shutil.rmtree(task.state)
+        task.state.mkdir()
+        return flow.run(task, PARAMS.model_copy(update={"resize": resize}), report)["found_finished"]
+
+    assert [found(resize) for resize in (256, None, 48, 24, 24, 32)] == [0, 3, 3, 0, 3, 0]
+
+
+def test_the_address_is_that_of_flow_from_before_there_was_a_choice(task: Task, report: Reporter, index: Path) -> None:
+    """Released stores hold days of flow under it."""
+    give_hashes(index)
+    flow.run(task, PARAMS, report)
+    old = {"kind": "flow", "algorithm": "farneback", "bound": 20.0, "quantization": "linear", "raft": None}
+    old |= {"weights": None, "digest": None, "codec": "raw", "jpeg_quality": None, "decoder": "a decoder"}
+    stored = {path.stem for path in (task.data_root / "flow").rglob("*.npy")}
+    assert stored == {clip_key(f"{place:064x}", old) for place in range(3)}
+
+
+def test_state_of_another_size_is_computed_again(task: Task, report: Reporter) -> None:
+    flow.run(task, PARAMS.model_copy(update={"resize": None}), report)
+    assert flow.run(task, PARAMS.model_copy(update={"resize": 24}), report)["computed"] == 3
+    assert len(events(task, "warning")) == 3
+    assert np.load(task.output / "A/a.npy").shape == (4, 2, 24, 32)
+
+
 def test_output_on_another_disk_is_copied(task: Task, report: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr("os.link", refuse)
     flow.run(task, PARAMS, report)
-    assert contents(task.output).keys() == {"clips.json", "A/a.npy", "A/b.npy", "B/c.npy"}
+    assert contents(task.output).keys() == {"clips.json", "flow.json", "A/a.npy", "A/b.npy", "B/c.npy"}
 
 
 def test_a_clip_that_vanishes_from_the_store_is_computed_again(

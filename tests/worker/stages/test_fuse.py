@@ -1,5 +1,6 @@
 """Fusion joins by clip id, follows the papers' rules, and refuses what does not match."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -59,8 +60,17 @@ def test_two_streams_give_three_results(stages: Any, score_input: Any) -> None:
     assert entries["flow"]["split"] == 2
     assert entries["flow"]["seed"] == 5
     assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb", "flow", "two-stream"]
-    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics", "per_category"}
+    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics", "per_category", "hits"}
     assert finished.summary["results"][0]["per_category"] == {}
+
+
+def test_hits_are_told_in_the_order_of_ids(stages: Any, score_input: Any) -> None:
+    clips, labels = ("b", "c", "a"), (0, 1, 2)
+    given = score_input("rgb", scores=[[1, 0, 0], [1, 0, 0], [0, 0, 1]], clips=clips, labels=labels)
+    (entry,) = stages.run("fuse", params("probabilities"), (given,)).summary["results"]
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(entry["hits"]), np.uint8))
+    assert bits[:3].tolist() == [1, 1, 0]  # a and b are right, c is not
+    assert entry["metrics"]["correct"] == 2
 
 
 def test_the_classes_of_ucf101_have_categories(stages: Any, score_input: Any) -> None:

@@ -57,7 +57,7 @@ def params(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", ["tvl1", "brox"])
 def test_fields_show_the_motion(stages: Any, index: StageInput, algorithm: str) -> None:
     finished = stages.run("gpu_flow", params(algorithm=algorithm), (index,))
-    assert finished.summary == {"clips": 3, "computed": 3, "found_finished": 0, "fields": 9}
+    assert finished.summary == {"clips": 3, "computed": 3, "found_finished": 0, "fields": 9, "saturated": 0.0}
     assert json.loads((finished.output / "clips.json").read_text()) == FRAMES
     for clip, frames in FRAMES.items():
         fields = np.load(finished.output / f"{clip}.npy")
@@ -100,7 +100,7 @@ def test_a_killed_stage_goes_on_clip_by_clip(stages: Any, index: StageInput) -> 
     (whole.task.state / "B/c.npy").unlink()
     (index.path / "clips/A/a.avi").unlink()  # would fail if it were read
     again = stages.run("gpu_flow", params(), (index,), whole.task.output.parent.name)
-    assert again.summary == {"clips": 3, "computed": 1, "found_finished": 2, "fields": 9}
+    assert again.summary == {"clips": 3, "computed": 1, "found_finished": 2, "fields": 9, "saturated": 0.0}
     assert (again.output / "B/c.npy").read_bytes() == content
 
 
@@ -110,6 +110,15 @@ def test_finished_clips_are_told_of_as_checkpoints(stages: Any, index: StageInpu
         gpu_flow.run(task, FlowParams.model_validate(task.params), report)
     events = [json.loads(line) for line in task.events.read_text().splitlines()]
     assert [event["data"] for event in events if event["type"] == "checkpoint"] == [{"clips": 1}, {"clips": 2}]
+
+
+def test_larger_frames_are_brought_to_a_short_side(stages: Any, index: StageInput) -> None:
+    """The same frames as the other kind of stage takes, so that both see the same motion."""
+    fields = {
+        kind: np.load(stages.run(kind, params(resize=24), (index,)).output / "B/c.npy") for kind in ("flow", "gpu_flow")
+    }
+    assert {values.shape for values in fields.values()} == {(4, 2, 24, 30)}
+    assert np.abs(fields["flow"].astype(int) - fields["gpu_flow"]).mean() < 1
 
 
 def test_a_clip_that_changed_is_refused(stages: Any, index: StageInput) -> None:

@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -70,7 +72,8 @@ def events(task: Task, kind: str) -> list[dict[str, object]]:
 
 def test_manifest_holds_what_the_lists_name(task: Task, report: Reporter, dataset: IndexParams) -> None:
     summary = index.run(task, dataset, report)
-    assert summary == {"clips": 3, "classes": 2, "frames": 18, "surplus": 1}
+    counts = {"clips": 3, "classes": 2, "frames": 18, "surplus": 1, "excluded": 0, "shared": []}
+    assert {name: summary[name] for name in counts} == counts
     manifest = read_manifest(task.output)
     assert manifest.dataset == "runhop"
     assert manifest.classes == ("Run", "Hop")
@@ -94,6 +97,35 @@ def test_surplus_is_reported_and_no_error(task: Task, report: Reporter, dataset:
     assert "1 clips in" in str(warning["message"])
     assert "Hop/new.avi" in str(warning["message"])
     assert events(task, "progress")[-1] == {"done": 3, "total": 3, "unit": "clips", "message": ""}
+
+
+def test_surplus_behind_a_linked_folder_of_a_class_is_counted(
+    task: Task, report: Reporter, dataset: IndexParams, tmp_path: Path
+) -> None:
+    shutil.move(Path(dataset.root) / "Hop", tmp_path / "elsewhere")
+    (Path(dataset.root) / "Hop").symlink_to(tmp_path / "elsewhere")
+    assert index.run(task, dataset, report)["surplus"] == 1
+    assert read_manifest(task.output).surplus == ("Hop/new.avi",)
+
+
+def test_what_is_shown_otherwise_elsewhere_is_said_once_for_each_reason(
+    task: Task, report: Reporter, dataset: IndexParams
+) -> None:
+    for name in ("Run/v_Run_g01_c01.avi", "Run/v_Run_g02_c01.avi"):
+        with av.open(str(Path(dataset.root) / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            stream.sample_aspect_ratio = Fraction(12, 11)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+            container.mux(stream.encode(None))
+    (Path(dataset.root) / "Hop/new.avi").unlink()
+    index.run(task, dataset, report)
+    (warning,) = events(task, "warning")
+    names = "Run/v_Run_g01_c01.avi, Run/v_Run_g02_c01.avi"
+    assert warning["message"] == f"2 clips have pixels of 12:11, read as square ones: {names}"
+    by_id = read_manifest(task.output).by_id
+    assert by_id["Run/v_Run_g01_c01"].pixel_aspect == "12:11"
+    assert (by_id["Hop/v_Hop_g01_c02"].pixel_aspect, by_id["Hop/v_Hop_g01_c02"].audio) == ("1:1", ())
 
 
 def test_a_surplus_name_that_is_not_utf8_is_worded(task: Task, report: Reporter, dataset: IndexParams) -> None:
@@ -144,7 +176,8 @@ def test_hmdb51_layout_leaves_out_unused_clips(task: Task, report: Reporter, tmp
     lists.mkdir()
     (lists / "wave_test_split1.txt").write_text("a(b)!#[c]&+;~@.avi 1 \nx.avi 2 \nunused.avi 0 \n")
     params = IndexParams(dataset="hmdb", layout="hmdb51", root=str(root), annotations=str(lists))
-    assert index.run(task, params, report) == {"clips": 2, "classes": 1, "frames": 11, "surplus": 1}
+    summary = index.run(task, params, report)
+    assert [summary[name] for name in ("clips", "classes", "frames", "surplus")] == [2, 1, 11, 1]
     manifest = read_manifest(task.output)
     assert manifest.surplus == ("wave/new.avi",)
     assert manifest.splits[1].train == ("wave/a(b)!#[c]&+;~@",)
@@ -161,14 +194,101 @@ def test_a_later_attempt_decodes_no_clip_again(
     assert read_manifest(task.output) == manifest
 
 
-def test_clips_that_differ_in_their_extension_only_are_refused(
-    task: Task, report: Reporter, dataset: IndexParams
-) -> None:
-    shutil.copy(Path(dataset.root) / "Run/v_Run_g01_c01.avi", Path(dataset.root) / "Run/v_Run_g01_c01.mkv")
-    with (Path(dataset.annotations) / "testlist01.txt").open("a") as file:
+def _class_without_clips(params: IndexParams) -> IndexParams:
+    (Path(params.annotations) / "classInd.txt").write_text("1 Run\n2 Hop\n3 Sit\n")
+    return params
+
+
+def _unknown_class(params: IndexParams) -> IndexParams:
+    (Path(params.annotations) / "classInd.txt").write_text("1 Run\n2 Hope\n")
+    return params
+
+
+def _equal_ids(params: IndexParams) -> IndexParams:
+    shutil.copy(Path(params.root) / "Run/v_Run_g01_c01.avi", Path(params.root) / "Run/v_Run_g01_c01.mkv")
+    with (Path(params.annotations) / "testlist01.txt").open("a") as file:
         file.write("Run/v_Run_g01_c01.mkv\n")
-    with pytest.raises(DataError, match="differ in their extension only"):
-        index.run(task, dataset, report)
+    return params
+
+
+def _missing_clip(params: IndexParams) -> IndexParams:
+    (Path(params.root) / "Run/v_Run_g02_c01.avi").unlink()
+    return params
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda params: params.model_copy(update={"splits": (1, 3)}), "no lists of split 3, which the dataset has"),
+        (lambda params: params.model_copy(update={"exclude": ("Run/other.avi",)}), "no list names it"),
+        (
+            lambda params: params.model_copy(update={"exclude": ("Run/v_Run_g01_c01.avi",)}),
+            "no clips to test but those",
+        ),
+        (_class_without_clips, "class 'Sit' has no clip"),
+        (_unknown_class, "trainlist01.txt:2: .* is of class 'Hop', which classInd.txt does not have"),
+        (_equal_ids, "differ in their extension only"),
+        (_missing_clip, "trainlist01.txt:1: .* does not exist"),
+    ],
+)
+def test_all_that_lists_say_is_checked_before_a_clip_is_decoded(
+    task: Task,
+    report: Reporter,
+    dataset: IndexParams,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[IndexParams], IndexParams],
+    message: str,
+) -> None:
+    monkeypatch.setattr("worker.video.survey.Inspectors.inspect", None)  # any use of it fails otherwise
+    with pytest.raises(DataError, match=message):
+        index.run(task, change(dataset), report)
+
+
+def test_named_clips_are_left_out(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    """A broken one among them fails nobody, and is no surplus."""
+    (Path(dataset.root) / "Run/v_Run_g02_c01.avi").write_bytes(b"broken")
+    less = dataset.model_copy(update={"exclude": ("Run/v_Run_g02_c01.avi",)})
+    summary = index.run(task, less, report)
+    assert (summary["clips"], summary["excluded"], summary["surplus"]) == (2, 1, 1)
+    manifest = read_manifest(task.output)
+    assert manifest.splits[1].train == ("Hop/v_Hop_g01_c02",)
+    assert "Run/v_Run_g02_c01" not in manifest.by_id
+
+
+def test_the_hash_of_the_data_follows_lists_and_clips(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    first = index.run(task, dataset, report)
+    moved = Path(dataset.root).rename(Path(dataset.root).with_name("moved"))
+    assert index.run(task, dataset.model_copy(update={"root": str(moved), "revision": 2}), report) == first
+    dataset = dataset.model_copy(update={"root": str(moved)})
+    less = index.run(task, dataset.model_copy(update={"exclude": ("Run/v_Run_g02_c01.avi",)}), report)
+    write_avi(moved / "Run/v_Run_g02_c01.avi", np.full((6, 32, 48, 3), 98, np.uint8))
+    other_clip = index.run(task, dataset, report)
+    lists = Path(dataset.annotations)
+    lists.joinpath("testlist01.txt").write_text("Run/v_Run_g01_c01.avi\nHop/new.avi\n")
+    other_list = index.run(task, dataset, report)
+    assert len({found["digest"] for found in (first, less, other_clip, other_list)}) == 4
+    assert len({found["lists"] for found in (first, less, other_clip)}) == 1
+    assert other_list["lists"] != first["lists"]
+
+
+def test_clips_that_several_splits_test_on_are_told(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    lists = Path(dataset.annotations)
+    lists.joinpath("trainlist02.txt").write_text("Run/v_Run_g02_c01.avi\nHop/v_Hop_g01_c02.AVI\n")
+    lists.joinpath("testlist02.txt").write_text("Run/v_Run_g01_c01.avi\nHop/new.avi\n")
+    assert index.run(task, dataset, report)["shared"] == [{"1": 0, "2": 1}]
+
+
+def test_what_makes_numbers_doubtful_is_told(task: Task, report: Reporter, dataset: IndexParams) -> None:
+    """Classes that a split lacks, scenes and copies on both sides of it: each is a premise of an accuracy."""
+    root, lists = Path(dataset.root), Path(dataset.annotations)
+    shutil.copy(root / "Run/v_Run_g02_c01.avi", root / "Run/v_Run_g02_c02.avi")
+    lists.joinpath("testlist01.txt").write_text("Run/v_Run_g02_c02.avi\n")
+    index.run(task, dataset, report)
+    message = str(events(task, "warning")[-1]["message"])
+    assert "split 1: 1 classes have no clip to test: Hop" in message
+    assert "split 1: group 2 of Run is trained and tested on" in message
+    assert "split 1: 1 test clips are copies of training clips: Run/v_Run_g02_c02.avi" in message
+    assert "stand in no list" in message
 
 
 def test_generated_dataset_is_made_first(task: Task, report: Reporter) -> None:

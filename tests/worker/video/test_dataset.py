@@ -153,3 +153,16 @@ def test_clip_dataset_has_the_spaced_frames_of_both_streams(
     decoded = decode_clip(root / clips[0].path)[chosen][:, :, 8:40]
     np.testing.assert_array_equal(frames.numpy(), decoded.transpose(0, 3, 1, 2))
     torch.testing.assert_close(rgb.finish(frames), frames / 255)
+
+
+def test_flow_of_large_frames_from_before_there_was_a_choice_is_refused(tmp_path: Path) -> None:
+    """Its stage has the key of today's, which brings frames to 256 pixels."""
+    facts = {"label": 0, "group": 1, "sha256": "", "fps": 25.0, "width": 300, "height": 258, "frames": 3}
+    clip = Clip(id="x", path="x.avi", **facts)
+    np.save(tmp_path / "x.npy", np.zeros((2, 2, 258, 300), np.uint8))
+    with pytest.raises(
+        DataError, match=r"x\.npy: flow of 300x258 pixels by an earlier version.* hint: twostream cache gc"
+    ):
+        FlowSource([tmp_path], stack=1).read(clip, [0])
+    (tmp_path / "flow.json").write_text("{}")
+    assert FlowSource([tmp_path], stack=1).read(clip, [0]).shape == (1, 2, 258, 300)

@@ -2,8 +2,10 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -47,6 +49,37 @@ def test_every_finding(folders: Folders) -> None:
     assert "clips: 6, official: 13320" in report.deviations
     assert (report.sizes, report.fps, report.codecs) == ({"48x32": 4}, {"25.00": 4}, {"mjpeg": 4})
     assert not report.healthy
+
+
+def test_what_files_hold_beside_their_frames(folders: Folders) -> None:
+    path = folders.root / "A/v_A_g01_c01.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.sample_aspect_ratio = Fraction(12, 11)
+        sound = container.add_stream("mp3", rate=44100)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 44100
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+    report = examine(folders, "ucf101", None, 1, lambda done, total: None)
+    assert report.differing == {"A/v_A_g01_c01.avi": "pixels of 12:11, read as square ones"}
+    assert report.pixel_aspects == {"1:1": 3, "12:11": 1}
+    assert report.pixel_formats == {"yuvj444p": 3, "yuv420p": 1}
+    assert report.audio["none"] == 3
+    (audio,) = report.audio.keys() - {"none"}
+    assert audio.startswith("mp3")
+    assert "44100 Hz" in audio
+    assert (report.others, report.mirrored, report.turned) == ({}, 0, 0)
+
+
+def test_surplus_behind_a_linked_folder_is_counted(folders: Folders, tmp_path: Path) -> None:
+    (folders.root / "A").rename(tmp_path / "elsewhere")
+    (folders.root / "A").symlink_to(tmp_path / "elsewhere")
+    report = examine(folders, "ucf101", None, 1, lambda done, total: None)
+    assert report.surplus == ("A/new.avi",)
 
 
 def test_a_link_that_leads_nowhere_is_a_missing_clip(folders: Folders) -> None:

@@ -3,6 +3,7 @@
     opencv        `tvl1`, `farneback` and `dis` on a CPU, one pair of frames at a time (torch-free)
     batched       `tvl1`, `brox` and `raft` on batches of pairs, on a GPU or, slowly, a CPU (torch)
     quantization  between pixels and bytes (torch-free)
+    saturation    how much lies beyond the bound (torch-free)
     storage       clips of quantised flow on disk: codecs, atomic and content-addressed (torch-free)
     on_the_fly    stacks computed when a network asks for them, nothing stored (torch)
     picture       the colour wheel (torch-free)

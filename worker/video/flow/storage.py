@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import mmap
-import tokenize
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +20,13 @@ from numpy.typing import NDArray
 
 from services.errors import DataError
 from services.specs import FlowCodec
+from worker.video.mapped import MappedArray
 
 MAGIC = b"twostream flow 1\n"
 OFFSET = np.dtype("<u8")
 SUFFIXES: dict[FlowCodec, str] = {"raw": ".npy", "png": ".flow", "jpeg": ".flow"}
+FLOW_FILE = "flow.json"
+"""Beside the files of a stage: how they were made, their sizes, and the share of saturated pixels."""
 STORE_VERSION = 1
 """Raised when the bytes of equal clips with equal parameters change: another algorithm's code, another layout."""
 
@@ -87,10 +89,10 @@ def open_flow(path: Path) -> FlowReader:
     if start == MAGIC:
         return _Pictures(path)
     try:
-        fields: Fields = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
+        fields = MappedArray(path)
+    except ValueError as error:
         raise DataError(f"{path}: neither a flow file nor a numpy array: {error}") from error
-    if fields.dtype != np.uint8 or fields.ndim != 4 or fields.shape[1] != 2:
+    if fields.dtype != np.uint8 or len(fields.shape) != 4 or fields.shape[1] != 2:
         raise DataError(f"{path}: {fields.dtype} {fields.shape}, allowed: uint8 (L, 2, H, W)")
     return _Array(path, fields)
 
@@ -98,7 +100,7 @@ def open_flow(path: Path) -> FlowReader:
 class _Array:
     """Reads an array on disk."""
 
-    def __init__(self, path: Path, fields: Fields) -> None:
+    def __init__(self, path: Path, fields: MappedArray) -> None:
         self._path, self._fields = path, fields
         self.shape: tuple[int, int, int, int] = (fields.shape[0], 2, fields.shape[2], fields.shape[3])
 
@@ -109,7 +111,7 @@ class _Array:
         return open_flow, (self._path,)  # loader workers map it again
 
     def __getitem__(self, fields: NDArray[np.int64] | Sequence[int]) -> Fields:
-        return np.asarray(self._fields[np.asarray(fields, dtype=np.int64)])
+        return np.asarray(self._fields.view[np.asarray(fields, dtype=np.int64)])
 
 
 class _Pictures:
@@ -121,9 +123,9 @@ class _Pictures:
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         end = self._content.find(b"\n", len(MAGIC)) + 1
         self.shape = self._read_shape(self._content[len(MAGIC) : end])
-        table = self._content[end : end + OFFSET.itemsize * (len(self) + 1)]
-        self._offsets = np.frombuffer(table[: len(table) // OFFSET.itemsize * OFFSET.itemsize], OFFSET)
-        if len(self._offsets) != len(self) + 1 or int(self._offsets[-1]) != len(self._content):
+        self._table = end
+        behind = end + OFFSET.itemsize * (len(self) + 1)
+        if len(self._content) < behind or self._offset(len(self)) != len(self._content):
             raise DataError(f"{path}: cut short: {len(self._content)} bytes")
 
     def _read_shape(self, header: bytes) -> tuple[int, int, int, int]:
@@ -151,8 +153,12 @@ class _Pictures:
             chosen[place] = pictures[int(number)]
         return chosen.reshape(*numbers.shape, *self.shape[1:])
 
+    def _offset(self, number: int) -> int:
+        place = self._table + OFFSET.itemsize * number
+        return int.from_bytes(self._content[place : place + OFFSET.itemsize], "little")
+
     def _picture(self, number: int) -> Fields:
-        start, end = int(self._offsets[number]), int(self._offsets[number + 1])
+        start, end = self._offset(number), self._offset(number + 1)
         content = np.frombuffer(self._content[start:end], np.uint8)
         picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
         _, _, height, width = self.shape

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import os
-import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -11,109 +10,26 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, update
 
-from cli.stack import ports
-from cli.stack.mlflow import NICENESS, Mlflow
-from cli.stack.process import Process, StackError
-from services import experiments, outbox, queue, tracking
+from services import experiments, outbox, tracking
 from services.api_keys import LOCAL
 from services.artifacts import ArtifactStore
-from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import OutboxRow
 from services.errors import Cause, Unavailable
-from services.queue import Fact
 from services.tracking import Tracker
-from tests.ports import reserved
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
+from tests.services.tracking.conftest import Server, run_with_curves
 
-START_SECONDS = 240
 pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
 
 
-class Server:
-    """A real MLflow server that can be stopped and started again at the same address."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.store = folder / "store.db"
-        self.folder, self.port = folder, port
-
-    def start(self) -> None:
-        with ports.listen(ports.LOOPBACK, self.port) as listener:  # closed here, the port is the server's alone
-            part = Mlflow(self.folder, listener, f"sqlite:///{self.store}", dict(os.environ), self.folder / "log")
-            part.prepare()
-            self.url = part.url
-            self.process = Process.start(part.command())
-            try:
-                self.process.wait_until(part.healthy, START_SECONDS)
-            except StackError:
-                self.stop()
-                raise
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def sql(self, statement: str) -> None:
-        """Run a statement on the server's own tables."""
-        with closing(sqlite3.connect(self.store, timeout=30)) as connection, connection:
-            connection.execute(statement)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with reserved() as port:
-        server = Server(tmp_path_factory.mktemp("mlflow"), port)
-        server.start()
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def client(server: Server) -> MlflowClient:
-    return MlflowClient(server.url)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
-
-
-@pytest.fixture
-def tracker(server: Server, database: Database, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(tracking, "FIRST_HOLD_SECONDS", 3600.0)  # who is held waits longer than any test
-    return Tracker(server.url, database, store)
-
-
-def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path) -> str:
-    """Run an experiment; training reports three epochs and publishes a checkpoint."""
-    row = submit(database, small_spec()).row
-    worker = Decreed(database)
-
-    def end(claim: Claim) -> None:
-        if claim.kind != "train":
-            worker.succeed(claim)
-            return
-        facts = [
-            Fact("metrics", 1000 * epoch, {"step": epoch, "values": {"train_loss": 1 / epoch}}) for epoch in (1, 2, 3)
-        ]
-        folder = tmp_path / claim.key
-        folder.mkdir()
-        (folder / "model.pt").write_bytes(b"weights")
-        place = store.publish(folder, claim.key, claim.attempt)
-        with database.transaction() as session:
-            queue.record(session, claim.key, claim.attempt, facts)
-        with database.transaction() as session:
-            queue.succeed(session, claim.key, claim.attempt, summary={}, output=place, log="", files=["model.pt"])
-
-    worker.run_all(end)
-    return row.id
-
-
-def test_the_server_lets_others_go_first(server: Server) -> None:
-    assert psutil.Process(server.process.pid).nice() == min(19, psutil.Process().nice() + NICENESS)
-    group = Path(f"/proc/{server.process.pid}/autogroup")
-    if group.exists():
-        assert group.read_text().endswith(f"nice {NICENESS}\n")
+@pytest.mark.skipif(sys.platform != "linux", reason="policies of Linux")
+def test_the_server_interrupts_nobody_and_is_not_starved(server: Server) -> None:
+    process = psutil.Process(server.process.pid)
+    assert process.nice() == psutil.Process().nice()
+    assert {os.sched_getscheduler(thread.id) for thread in process.threads()} == {os.SCHED_BATCH}
+    group = Path(f"/proc/{process.pid}/autogroup")
+    assert not group.exists() or group.read_text().endswith("nice 0\n")
 
 
 def test_parent_and_children_with_curves_results_and_artifacts(

@@ -1,0 +1,172 @@
+"""No command prints what steers the reader's terminal, whoever named a thing; one row stays one row."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sqlalchemy import text
+
+from cli.feed import Event
+from cli.main import app
+from cli.stack.__main__ import Report
+from cli.terminal import one_line, plain
+from cli.watch import Bars, Lines, Watch
+from services.db.tables import DatasetRow, ResultRow, WorkerRow
+from tests.cli.poison import FORBIDDEN, HOSTILE, poisoned
+from tests.test_documentation import cli_commands
+
+SEEDS = itertools.count(1000)
+SPEC = "name: small\ndataset: motion_shapes\nsplits: [1]\nstreams: [rgb]\nbackbone: {name: tiny, finetune: null}\n"
+LOCAL = {"up", "demo", "worker", "dataset fetch", "dataset check"}
+"""Commands that print nothing of the API's; the doctor's and the stack's words have tests of their own."""
+
+
+@pytest.fixture
+def hostile(twostream, database, api, tmp_path, monkeypatch):
+    """The command on a poisoned API with something of everything; and the id of an experiment."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f"{SPEC}seeds: [{next(SEEDS)}]\n")
+    experiment = twostream("submit", str(spec))[1].strip()
+    shared = {"experiment_id": experiment, "dataset": "motion_shapes", "stream": "rgb", "protocol": "p", "name": "n"}
+    rates = {"top1": 0.5, "top5": 1.0, "mean_class": 0.5, "clips": 10, "categories": {"Sports": 0.5}}
+    with database.transaction() as session:
+        session.add(ResultRow(**shared, **rates, model="m", split=1))
+        session.add(ResultRow(**shared | {"protocol": "q"}, **rates, model="m", split=2))
+        session.add(ResultRow(**shared, model="m", missing_splits=[2, 3]))
+        session.merge(DatasetRow(name="mine", root="/clips", annotations="/lists"))
+        worker = WorkerRow(id="w", host="host", pid=1, queues=["cpu"], devices=["cpu"], concurrency=1, state="lost")
+        session.merge(worker)
+        session.execute(text("UPDATE experiment SET cause = 'data_error', message = 'a\nb'"))
+        session.execute(text("INSERT INTO api_key (owner, digest) VALUES ('ana', 'd') ON CONFLICT DO NOTHING"))
+    with poisoned(api) as url:
+        monkeypatch.setenv("TWOSTREAM_API_URL", url)
+        yield twostream, experiment
+    with database.transaction() as session:
+        session.execute(text("DELETE FROM result"))
+        session.execute(text("DELETE FROM worker"))
+
+
+def calls(experiment: str, spec: Path) -> dict[str, tuple[str, ...]]:
+    """Arguments for every command that asks the API."""
+    (spec.parent / "lists").mkdir(exist_ok=True)
+    (spec.parent / "lists" / "classInd.txt").write_text("1 Walk\n")
+    for kind in ("train", "test"):
+        (spec.parent / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
+    folders = ("--root", str(spec.parent), "--splits", str(spec.parent / "lists"))
+    one = (experiment,)
+    return {
+        "submit": (str(spec),), "cancel": one, "watch": one, "retry": one, "show": one, "results": one, "logs": one,
+        "list": ("--limit", "1"), "leaderboard": ("--split", "1", "--stream", "rgb"),
+        "dataset add": ("new", *folders, "--replace"), "dataset list": (),
+        "cache list": (), "cache gc": ("--max-size", "1TB", "--dry-run"), "queue": (), "workers": (),
+        "key issue": ("eve",), "key list": (), "key rotate": ("eve",), "key revoke": ("eve",),
+    }  # fmt: skip
+
+
+def test_every_command_prints_hostile_names_harmlessly(hostile, tmp_path):
+    run, experiment = hostile
+    spec = tmp_path / "spec.yaml"
+    asked = calls(experiment, spec)
+    commands = {" ".join(name) for name, _ in cli_commands(__import__("typer").main.get_command(app))}
+    assert commands - LOCAL == set(asked)
+    printed = ""
+    for command, arguments in asked.items():
+        for form in ((), ("--json",)):
+            _, out, err = run(*command.split(), *arguments, *form)
+            assert harmless(out + err), f"{command} {form}: {out + err!r}"
+            printed += out + err
+    assert printed.count("owned") > 2 * len(asked)  # so that the poison came through
+    assert "[red]markup" in printed
+
+
+def test_a_name_with_a_line_break_is_one_row(twostream, tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("small", '"one\\r\\nexp_0\\ttwo"') + f"seeds: [{next(SEEDS)}]\n")
+    experiment = twostream("submit", str(spec))[1].strip()
+    title, columns, row = twostream("list", "--limit", "1")[1].splitlines()[:3]
+    assert (title, columns.split()[0], row.split()[:4]) == ("experiments", "id", [experiment, "one", "exp_0", "two"])
+    assert twostream("show", experiment)[1].splitlines()[:2] == [f"{experiment}  one exp_0 two", "state    queued"]
+    twostream("cancel", experiment)
+
+
+def harmless(printed: str) -> bool:
+    return not FORBIDDEN & set(printed)
+
+
+def test_a_text_keeps_its_lines_and_a_line_is_one():
+    assert plain("a\r\nb\rc\td\n") == "a\nb\nc\td\n"
+    assert one_line("a\r\nb\tc") == "a b c"
+    assert harmless(plain(HOSTILE))
+    assert one_line(HOSTILE).splitlines() == [one_line(HOSTILE)]
+    assert plain("Füße – 人 👩‍🔬 e\N{COMBINING ACUTE ACCENT}") == "Füße – 人 👩‍🔬 e\N{COMBINING ACUTE ACCENT}"  # noqa: RUF001
+
+
+@pytest.mark.parametrize("kind", [Lines, Bars])
+def test_progress_is_harmless(kind):
+    out = io.StringIO()
+    display = kind(Console(file=out, width=200))
+    stage = {"key": "k", "name": HOSTILE, "state": "running", "attempt": 1, "finished_at": None, "cause": None}
+    stage |= {"message": None, "progress": {"done": 1, "total": 2, "unit": HOSTILE, "message": HOSTILE}}
+    experiment = {"id": "exp_1", "name": HOSTILE, "state": "failed", "reused": 0, "cause": HOSTILE, "message": HOSTILE}
+    experiment |= {"progress": {"stages": {}, "total": 1}, "created_at": "2026-01-01T00:00:00+00:00"}
+    display.update(experiment, [stage, stage | {"key": "l", "state": "failed", "message": HOSTILE}])
+    display.say(HOSTILE)
+    display.close()
+    assert harmless(out.getvalue().replace("\x1b[?25l", "").replace("\x1b[?25h", "")), repr(out.getvalue())
+
+
+def test_what_only_events_know_is_harmless(monkeypatch, capsys):
+    watch = Watch(client=None, experiments=[])  # type: ignore[arg-type]
+    watch._tell(Event("1", "stage.retried", {"stage_key": HOSTILE, "data": {"cause": HOSTILE, "message": HOSTILE}}))
+    out = capsys.readouterr().out
+    assert "is tried again" in out
+    assert harmless(out)
+
+
+def test_the_stacks_lines_are_harmless(capsys):
+    for as_json in (False, True):
+        Report(as_json).say(f"log: {HOSTILE}", home=HOSTILE)
+    out = capsys.readouterr().out
+    assert harmless(out)
+    assert len(out.splitlines()) == 2
+    assert json.loads(out.splitlines()[1])["home"] == HOSTILE
+
+
+def test_the_doctor_prints_hostile_files_harmlessly(twostream, monkeypatch, tmp_path):
+    findings = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
+    report = {name: {HOSTILE: HOSTILE} for name in findings}
+    report |= {"duplicates": [[HOSTILE, HOSTILE]], "surplus": [HOSTILE] * 12, "root": HOSTILE, "decoder": HOSTILE}
+    report |= {name: {HOSTILE: 1} for name in ("fps", "sizes", "codecs", "timing")}
+    report |= dict.fromkeys(("classes", "clips", "present", "frames", "interlaced", "turned"), 1)
+    program = tmp_path / "doctor.py"
+    program.write_text(f"import sys\nprint({json.dumps({'report': report})!r})\nsys.stderr.write({HOSTILE[:-1]!a})\n")
+    monkeypatch.setattr("cli.commands.check.DOCTOR", (sys.executable, str(program)))
+    for name in ("lists", "clips"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lists" / "classInd.txt").write_text("1 Walk\n")
+    for kind in ("train", "test"):
+        (tmp_path / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
+    where = ("--root", str(tmp_path / "clips"), "--splits", str(tmp_path / "lists"))
+    for form in ((), ("--json",)):
+        code, out, err = twostream("dataset", "check", *where, *form)
+        assert code == 1
+        assert harmless(out + err), repr(out + err)
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(twostream, tmp_path):
+    del twostream
+    script = "import sys; from cli.terminal import say, take_any_letter; take_any_letter(); say('人 \\x1b')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONIOENCODING": "latin-1", "PYTHONPATH": "."},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"\\u4eba \\ufffd\n"

@@ -1,0 +1,345 @@
+"""Whose fault is it: what is MLflow's as a whole holds everything, counts against no row, and loses nothing."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from cli.stack import ports
+from services import experiments, outbox, tracker_state
+from services.artifacts import ArtifactStore
+from services.db.engine import Database
+from services.db.tables import OutboxRow
+from services.errors import Unavailable
+from services.mlflow_server import EXPERIMENT_NAME
+from services.tracking import Tracker
+from tests.services.conftest import Away, small_spec, submit
+from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
+
+pytestmark = pytest.mark.timeout(600)
+TABLES = ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags")
+
+
+@contextmanager
+def answering(status: int, body: bytes, kind: str = "text/html") -> Iterator[str]:
+    """A server at MLflow's address that is none, or that lets nobody in: each request gets the same answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815 - names of the library
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((ports.LOOPBACK, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{ports.LOOPBACK}:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def require_held(database: Database, tracker: Tracker) -> None:
+    """Check that all rounds of a tracker hold everything, count nothing, and say so once."""
+    before = len(told(database, "mlflow.held"))
+    for _ in range(7):  # more than any row is refused before it is set aside
+        with pytest.raises(Unavailable, match="MLflow at http://127"):
+            tracker.drain()
+    assert counted(database) == []
+    assert len(told(database, "mlflow.held")) == before + 1
+    with database.transaction() as session:
+        state = tracker_state.view(session)
+    assert state.state == "held"
+    assert "MLflow at http://127" in str(state.message)
+    assert state.waiting > 0
+
+
+def require_resumed(database: Database, client: MlflowClient, tracker: Tracker, experiment_id: str) -> None:
+    """Check that everything arrives once nothing is wrong any more."""
+    tracker.drain()
+    require_all(database, client, experiment_id)
+    assert counted(database) == []
+    assert told(database, "mlflow.refused") == []
+    assert len(told(database, "mlflow.resumed")) == 1
+    with database.transaction() as session:
+        state = tracker_state.view(session)
+    assert (state.state, state.message, state.waiting, state.oldest_at) == ("ok", None, 0, None)
+    assert state.last_success_at is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        pytest.param(200, b"<html>Welcome</html>", "text/html", id="a page"),
+        pytest.param(200, b"", "text/plain", id="nothing"),
+        pytest.param(200, b"{}", "application/json", id="empty JSON"),
+        pytest.param(200, b'{"experiment": {"experiment_id": "7", "name": "x"}}', "application/json", id="another's"),
+        pytest.param(401, b"You are not authenticated", "text/plain", id="no password"),
+        pytest.param(403, json.dumps({"error_code": "PERMISSION_DENIED"}).encode(), "application/json", id="no right"),
+        pytest.param(404, b"<html>Not found</html>", "text/html", id="no endpoint"),
+        pytest.param(404, b'{"detail": "Not Found"}', "application/json", id="no endpoint in JSON"),
+        pytest.param(429, b"slower", "text/plain", id="too much"),
+        pytest.param(500, b"oops", "text/plain", id="a fault"),
+        pytest.param(502, b"<html>Bad Gateway</html>", "text/html", id="a gateway"),
+    ],
+)
+def test_what_is_no_mlflow_or_lets_nobody_in_holds_everything(
+    database: Database, store: ArtifactStore, tmp_path: Path, status: int, body: bytes, kind: str
+) -> None:
+    run_with_curves(database, store, tmp_path)
+    with answering(status, body, kind) as url:
+        require_held(database, Tracker(url, database, store))
+
+
+BROKEN = {
+    "read-only": (
+        [
+            f"CREATE TRIGGER ro_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'read-only'); END"
+            for table in TABLES
+        ],
+        [f"DROP TRIGGER ro_{table}" for table in TABLES],
+    ),
+    "a table is missing": (["ALTER TABLE metrics RENAME TO m"], ["ALTER TABLE m RENAME TO metrics"]),
+    "a column is missing": (
+        ["ALTER TABLE runs RENAME COLUMN deleted_time TO dt"],
+        ["ALTER TABLE runs RENAME COLUMN dt TO deleted_time"],
+    ),
+    "no run can be made": (
+        ["CREATE TRIGGER none BEFORE INSERT ON runs BEGIN SELECT json('x'); END"],
+        ["DROP TRIGGER none"],
+    ),
+    "no run can be closed": (
+        ["CREATE TRIGGER open BEFORE UPDATE ON runs BEGIN SELECT json('x'); END"],
+        ["DROP TRIGGER open"],
+    ),
+}
+"""Statements that break a store for everybody, and those that mend it."""
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_store_that_is_broken_for_all_holds_everything_and_loses_nothing(
+    database: Database,
+    tracker: Tracker,
+    client: MlflowClient,
+    server: Server,
+    store: ArtifactStore,
+    tmp_path: Path,
+    fault: str,
+) -> None:
+    tracker.drain()
+    first = run_with_curves(database, store, tmp_path)
+    breaks, mends = BROKEN[fault]
+    server.sql(*breaks)
+    try:
+        require_held(database, tracker)
+    finally:
+        server.sql(*mends)
+    require_resumed(database, client, tracker, first)
+
+
+def test_a_folder_of_artifacts_that_takes_nothing_holds_everything(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
+) -> None:
+    experiment_id = run_with_curves(database, store, tmp_path)
+    folder = client.get_experiment_by_name(EXPERIMENT_NAME) or client.get_experiment(
+        client.create_experiment(EXPERIMENT_NAME)
+    )
+    place = server.folder / folder.artifact_location.removeprefix("mlflow-artifacts:/")
+    moved = place.with_name("moved")
+    if place.exists():
+        place.rename(moved)
+    place.touch()
+    try:
+        require_held(database, tracker)
+    finally:
+        place.unlink()
+        if moved.exists():
+            moved.rename(place)
+    require_resumed(database, client, tracker, experiment_id)
+
+
+def test_a_disk_that_has_no_room_for_a_file_counts_against_no_row(
+    database: Database, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
+) -> None:
+    large = 64 * 1024 * 1024
+    experiment_id = run_with_curves(database, store, tmp_path, bytes(large))
+    process = psutil.Process(server.process.pid)
+    process.rlimit(resource.RLIMIT_FSIZE, (large // 2, resource.RLIM_INFINITY))
+    try:
+        for _ in range(2):
+            Tracker(server.url, database, store).drain()
+    finally:
+        process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert counted(database) == []
+    with database.transaction() as session:
+        assert tracker_state.view(session).waiting == 2, "the file, and the end of its run"
+    Tracker(server.url, database, store).drain()
+    require_all(database, client, experiment_id)
+
+
+def test_an_artifact_store_that_is_away_counts_against_no_row(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, tmp_path: Path
+) -> None:
+    store = ArtifactStore("memory://twostream", tmp_path / "cache")
+    experiment_id = run_with_curves(database, store, tmp_path)
+    Away(store, 10**9)
+    for _ in range(2):
+        Tracker(server.url, database, store).drain()
+    assert counted(database) == []
+    Tracker(server.url, database, ArtifactStore("memory://twostream", tmp_path / "other cache")).drain()
+    require_all(database, client, experiment_id)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_experiment_that_somebody_deletes_is_restored_and_told_once(
+    database: Database, tracker: Tracker, client: MlflowClient, store: ArtifactStore, tmp_path: Path, renamed: bool
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first = run_with_curves(database, store, tmp_path / "first")
+    tracker.drain()
+    folder = client.get_experiment_by_name(EXPERIMENT_NAME)
+    if renamed:
+        client.rename_experiment(folder.experiment_id, "renamed")
+    client.delete_experiment(folder.experiment_id)
+    second = submit(database, small_spec(name="second", seeds=(1,))).row.id
+    try:
+        tracker.drain()
+        require_all(database, client, first)
+        with database.transaction() as session:
+            run = client.get_run(experiments.get(session, second).mlflow_run_id)
+        assert run.info.experiment_id == folder.experiment_id
+        assert client.get_experiment(folder.experiment_id).lifecycle_stage == "active"
+        (event,) = told(database, "mlflow.restored")
+        assert event.data == {"folder": folder.experiment_id}
+        assert counted(database) == []
+    finally:
+        if renamed:
+            client.rename_experiment(folder.experiment_id, EXPERIMENT_NAME)
+
+
+def test_a_renamed_experiment_is_known_by_its_id(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore
+) -> None:
+    submit(database, small_spec())
+    tracker.drain()
+    folder = client.get_experiment_by_name(EXPERIMENT_NAME)
+    client.rename_experiment(folder.experiment_id, "mine")
+    try:
+        row = submit(database, small_spec(name="second")).row
+        Tracker(server.url, database, store).drain()
+        with database.transaction() as session:
+            run = client.get_run(experiments.get(session, row.id).mlflow_run_id)
+        assert run.info.experiment_id == folder.experiment_id
+        assert client.get_experiment_by_name(EXPERIMENT_NAME) is None
+    finally:
+        client.rename_experiment(folder.experiment_id, EXPERIMENT_NAME)
+
+
+def test_an_experiment_that_is_gone_for_good_is_made_anew_with_all_that_it_had(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
+) -> None:
+    experiment_id = run_with_curves(database, store, tmp_path)
+    tracker.drain()
+    gone = client.get_experiment_by_name(EXPERIMENT_NAME).experiment_id
+    client.create_experiment("the next to get its number")
+    with_runs = f"run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = {gone})"
+    server.sql(
+        *(f"DELETE FROM {table} WHERE {with_runs}" for table in ("tags", "params", "metrics", "latest_metrics")),
+        f"DELETE FROM runs WHERE experiment_id = {gone}",
+        f"DELETE FROM experiment_tags WHERE experiment_id = {gone}",
+        f"DELETE FROM experiments WHERE experiment_id = {gone}",
+    )
+    second = submit(database, small_spec(name="second")).row.id
+    tracker.drain()
+    require_all(database, client, experiment_id)
+    with database.transaction() as session:
+        run = client.get_run(experiments.get(session, second).mlflow_run_id)
+    assert run.info.experiment_id != gone
+    assert len(told(database, "mlflow.recreated")) == 1
+    assert counted(database) == []
+
+
+def runs_of(database: Database, experiment_id: str) -> tuple[str, str]:
+    """Return the runs of an experiment and of its training."""
+    with database.transaction() as session:
+        stages = [view.row for view in experiments.stages(session, experiment_id)]
+        train = next(row.mlflow_run_id for row in stages if row.kind == "train")
+        return str(experiments.get(session, experiment_id).mlflow_run_id), str(train)
+
+
+def more(database: Database, experiment_id: str) -> None:
+    """Have MLflow hear more of an experiment and of its training."""
+    with database.transaction() as session:
+        key = next(view.row.key for view in experiments.stages(session, experiment_id) if view.row.kind == "train")
+        outbox.add_metrics(session, key, 9, {"more": 1.0}, 1)
+        outbox.add_results(session, experiment_id, {"more": 1.0}, 1)
+
+
+def test_a_run_that_somebody_deletes_is_restored_when_there_is_more_to_tell(
+    database: Database, tracker: Tracker, client: MlflowClient, store: ArtifactStore, tmp_path: Path
+) -> None:
+    experiment_id = run_with_curves(database, store, tmp_path)
+    tracker.drain()
+    for run_id in (runs := runs_of(database, experiment_id)):
+        client.delete_run(run_id)
+    tracker.drain()
+    assert {client.get_run(run_id).info.lifecycle_stage for run_id in runs} == {"deleted"}
+    more(database, experiment_id)
+    tracker.drain()
+    assert [client.get_run(run_id).data.metrics["more"] for run_id in runs] == [1.0, 1.0]
+    require_all(database, client, experiment_id)
+    assert {event.data["run_id"] for event in told(database, "mlflow.restored")} == set(runs)
+    assert counted(database) == []
+
+
+def test_a_run_that_is_gone_for_good_is_made_anew_with_all_that_it_had_and_its_children(
+    database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
+) -> None:
+    experiment_id = run_with_curves(database, store, tmp_path)
+    tracker.drain()
+    runs = runs_of(database, experiment_id)
+    server.sql(
+        *(
+            f"DELETE FROM {table} WHERE run_uuid IN {runs}"
+            for table in ("tags", "params", "metrics", "latest_metrics", "runs")
+        )
+    )
+    more(database, experiment_id)
+    tracker.drain()
+    assert not set(runs) & set(runs_of(database, experiment_id))
+    require_all(database, client, experiment_id)
+    assert {event.data["run_id"] for event in told(database, "mlflow.recreated")} == set(runs)
+    assert counted(database) == []
+
+
+def test_what_we_have_written_wrongly_ourselves_is_set_aside_and_holds_up_nobody(
+    database: Database, tracker: Tracker, client: MlflowClient
+) -> None:
+    row = submit(database, small_spec()).row
+    with database.transaction() as session:
+        session.add(OutboxRow(experiment_id=row.id, kind="metric", name="no value", data={}))
+        session.add(OutboxRow(experiment_id=row.id, kind="status", data={"tags": {"after": "1"}}))
+    for _ in range(6):
+        tracker.drain()
+    with database.transaction() as session:
+        run_id = experiments.get(session, row.id).mlflow_run_id
+    assert client.get_run(run_id).data.tags["twostream.after"] == "1"
+    (event,) = told(database, "mlflow.refused")
+    assert event.data["name"] == "no value"
