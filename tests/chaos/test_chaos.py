@@ -11,7 +11,7 @@ from tests.chaos.checks import Holdings, strays, take_stock
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.fleet import Fleet
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize(
