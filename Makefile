@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test properties scale check fix bench lock clean
+.PHONY: help demo up test properties chaos scale check fix bench lock clean
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -28,6 +28,9 @@ test: $(READY) ## run every test with branch coverage
 properties: $(READY) ## decode thousands of generated clips in every way, and compare with plain PyAV
 	PROPERTY_CASES=$(or $(CASES),3000) $(BIN)/python -m pytest --timeout 3600 tests/worker/video/test_whole_clips.py \
 		tests/worker/video/test_placeholders.py $(ARGS)
+
+chaos: $(READY) ## do harm to a whole fleet while it works, and print what each fault cost
+	$(BIN)/python -m pytest tests/chaos -m chaos -n 0 $(ARGS)
 
 scale: $(READY) ## run the stages on as many clips as UCF101 has, and bound the memory of each process
 	$(BIN)/python -m pytest -n 0 -m scale -s tests/worker/scale $(ARGS)

@@ -137,14 +137,6 @@ class Service:
         self.workers.append(worker)
         return worker
 
-    def redis_away(self) -> None:
-        """Empty Redis and stop it."""
-        self.broker._redis.flushall()
-        self._redis.stop()
-
-    def redis_back(self) -> None:
-        self._redis = self._start_redis()
-
     def submit(self, wanted: ExperimentSpec) -> str:
         with self.database.transaction() as session:
             made = submission.submit(session, wanted, owner="local", body_digest="0" * 64)
