@@ -75,6 +75,4 @@ Printable = StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x
 Id = Annotated[str, Printable, Path()]
 Name = Annotated[str, Printable]
 Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str, Query(min_length=1, max_length=500, pattern=r"^[\w=-]+$")]
-"""Where a page begins: what the answer before gave for it."""
 IdempotencyKey = Annotated[str | None, Printable, Header(alias="Idempotency-Key")]

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.board import Leaderboard, Metric, Split, Stream
-from api.deps import Cursor, DatabaseDep, Name
+from api.deps import DatabaseDep, Name
 from services import leaderboard, registry
 
 router = APIRouter(tags=["leaderboard"])
@@ -24,7 +24,7 @@ def board(
     protocol: Name | None = None,
     revision: Annotated[int, Query(ge=1, lt=2**31)] | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Cursor | None = None,
+    cursor: Annotated[str | None, Query(pattern=f"^{leaderboard.CURSOR}$")] = None,
 ) -> Leaderboard:
     """Rank a dataset's results; without `protocol`, those of the protocol with the most entries.
 

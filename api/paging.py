@@ -7,11 +7,11 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request, Response
 
-from services.cursors import make_cursor, open_cursor
-
 T = TypeVar("T")
 
 PageSize = Annotated[int, Query(ge=1, le=1000)]
+Offset = Annotated[int, Query(ge=0, lt=2**31)]
+"""The cursor of such a listing: how many entries stand before the page."""
 HEADERS: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {
@@ -24,16 +24,6 @@ HEADERS: dict[int | str, dict[str, Any]] = {
     }
 }
 """What the OpenAPI document says of such a listing."""
-
-
-def offset_of(cursor: str | None) -> int:
-    """Return how many entries stand before a page.
-
-    Raises:
-        InvalidRequest: a cursor that we did not make.
-    """
-    (offset,) = (0,) if cursor is None else open_cursor(cursor, int)
-    return min(max(0, offset or 0), 2**31)
 
 
 def page_of(request: Request, response: Response, found: Sequence[T], total: int, limit: int, offset: int) -> list[T]:
@@ -49,6 +39,6 @@ def page_of(request: Request, response: Response, found: Sequence[T], total: int
     """
     response.headers["X-Total-Count"] = str(total)
     if len(found) > limit:
-        url = request.url.include_query_params(cursor=make_cursor(offset + limit))
+        url = request.url.include_query_params(cursor=offset + limit)
         response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return list(found[:limit])

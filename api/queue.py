@@ -8,8 +8,8 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from api.deps import Cursor, DatabaseDep
-from api.paging import HEADERS, PageSize, offset_of, page_of
+from api.deps import DatabaseDep
+from api.paging import HEADERS, Offset, PageSize, page_of
 from services import workers
 
 router = APIRouter(tags=["queue"])
@@ -52,23 +52,21 @@ class Worker(BaseModel):
 
 @router.get("/queue", responses=HEADERS)
 def queue(
-    request: Request, response: Response, database: DatabaseDep, limit: PageSize = 500, cursor: Cursor | None = None
+    request: Request, response: Response, database: DatabaseDep, limit: PageSize = 500, cursor: Offset = 0
 ) -> list[Waiting]:
     """List the stages that wait, those next in line first, each with the reason."""
-    offset = offset_of(cursor)
     with database.transaction() as session:
-        found = workers.waiting(session, limit + 1, offset)
+        found = workers.waiting(session, limit + 1, cursor)
         total = workers.count_waiting(session)
-    return [Waiting.model_validate(stage) for stage in page_of(request, response, found, total, limit, offset)]
+    return [Waiting.model_validate(stage) for stage in page_of(request, response, found, total, limit, cursor)]
 
 
 @router.get("/workers", responses=HEADERS)
 def listing(
-    request: Request, response: Response, database: DatabaseDep, limit: PageSize = 200, cursor: Cursor | None = None
+    request: Request, response: Response, database: DatabaseDep, limit: PageSize = 200, cursor: Offset = 0
 ) -> list[Worker]:
     """List the workers, those that run first."""
-    offset = offset_of(cursor)
     with database.transaction() as session:
-        found = workers.listing(session, limit + 1, offset)
+        found = workers.listing(session, limit + 1, cursor)
         total = workers.count(session)
-    return [Worker.model_validate(row) for row in page_of(request, response, found, total, limit, offset)]
+    return [Worker.model_validate(row) for row in page_of(request, response, found, total, limit, cursor)]

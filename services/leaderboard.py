@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,12 +12,23 @@ from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services import revisions
-from services.cursors import make_cursor, open_cursor
 from services.db.tables import ResultRow
-from services.errors import InvalidRequest
+from services.errors import InvalidRequest, NotFound
 from services.results import METRICS
 
 STREAMS = ("rgb", "flow", "two-stream")
+CURSOR = r"(?:([0-9a-f]{16})-([0-9]{1,18})|end)(?:-([0-9]{1,18})|-end)"
+"""Where a page begins: the value (the 64 bits of its float) and id of the last complete entry, and the id of the last
+incomplete one; ``end`` where there are no more."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The last complete entry and the last incomplete one of a page; ids are 0 before the first, None after the end."""
+
+    value: float | None = None
+    id: int | None = 0
+    incomplete_id: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,8 @@ def rank(
         cursor: ``next_cursor`` of the page before.
 
     Raises:
-        InvalidRequest: a stream, metric, revision or cursor that does not exist.
+        InvalidRequest: a stream, metric or cursor that does not exist.
+        NotFound: a revision that the dataset does not have.
     """
     if stream not in STREAMS:
         raise InvalidRequest("stream", stream, ", ".join(STREAMS))
@@ -120,7 +134,7 @@ def _revisions(session: Session, dataset: str, wanted: int | None) -> tuple[int,
     if wanted is None:
         return present, present
     if not 1 <= wanted <= latest:
-        raise InvalidRequest("revision", wanted, f"1 to {latest}")
+        raise NotFound(f"revision of dataset {dataset}", wanted, f"there are 1 to {latest}")
     return present, revisions.first_like(session, dataset, wanted)
 
 
@@ -149,14 +163,12 @@ def _counted(session: Session, board: Board) -> tuple[Board, tuple[int, int]]:
 
 def _filled(session: Session, board: Board, limit: int, cursor: str | None) -> Board:
     """Put a page of entries on a board."""
-    value, done, last, last_incomplete = (
-        (None, 0, 0, 0) if cursor is None else open_cursor(cursor, float, int, int, int)
-    )
+    begin = Place() if cursor is None else _open_cursor(cursor)
     query = select(ResultRow).where(*_of_boards(board), *_of_board(board))
-    complete = [] if done else _page(session, _complete(query, board, value, last), limit)
+    complete = [] if begin.id is None else _page(session, _complete(query, board, begin.value, begin.id), limit)
     incomplete: list[ResultRow] = []
-    if board.total_incomplete and last_incomplete is not None:
-        left = query.where(_value(board).is_(None), ResultRow.id > last_incomplete).order_by(ResultRow.id)
+    if board.total_incomplete and begin.incomplete_id is not None:
+        left = query.where(_value(board).is_(None), ResultRow.id > begin.incomplete_id).order_by(ResultRow.id)
         incomplete = _page(session, left, limit)
     more, more_incomplete = len(complete) > limit, len(incomplete) > limit
     complete, incomplete = complete[:limit], incomplete[:limit]
@@ -164,13 +176,30 @@ def _filled(session: Session, board: Board, limit: int, cursor: str | None) -> B
     places = _places(session, board, complete, first=cursor is None)
     next_cursor = None
     if more or more_incomplete:
-        end = (getattr(complete[-1], board.metric), 0, complete[-1].id) if more else (None, 1, 0)
-        next_cursor = make_cursor(*end, incomplete[-1].id if more_incomplete else None)
+        value, last = (getattr(complete[-1], board.metric), complete[-1].id) if more else (None, None)
+        next_cursor = _make_cursor(Place(value, last, incomplete[-1].id if more_incomplete else None))
     return replace(
         board,
         rows=tuple(_standing(row, board, singles, place) for row, place in zip(complete, places, strict=True)),
         incomplete=tuple(_standing(row, board, singles, None) for row in incomplete),
         next_cursor=next_cursor,
+    )
+
+
+def _make_cursor(place: Place) -> str:
+    complete = "end" if place.id is None else f"{struct.pack('>d', place.value).hex()}-{place.id}"
+    return f"{complete}-{'end' if place.incomplete_id is None else place.incomplete_id}"
+
+
+def _open_cursor(cursor: str) -> Place:
+    found = re.fullmatch(CURSOR, cursor)
+    if found is None:
+        raise InvalidRequest("cursor", cursor, "the `next_cursor` of the page before")
+    value, last, incomplete = found.groups()
+    return Place(
+        None if value is None else struct.unpack(">d", bytes.fromhex(value))[0],
+        None if last is None else int(last),
+        None if incomplete is None else int(incomplete),
     )
 
 

@@ -49,7 +49,7 @@ def front(
     metric: Metric = "top1",
     protocol: Text = "",
     revision: Number = "",
-    cursor: Annotated[str, Query(max_length=500, pattern=r"^[\w=-]*$")] = "",
+    cursor: Annotated[str, Query(pattern=f"^({leaderboard.CURSOR})?$")] = "",
 ) -> HTMLResponse:
     """Render a page of the leaderboard; without a dataset, that of the latest experiment."""
     with database.transaction() as session:

@@ -25,10 +25,9 @@ __all__ = ["Database", "Session"]
 
 PATIENCE_SECONDS = 10.0
 """How long one answer of Postgres may take, unless the settings say otherwise."""
-TRIES = 6
-"""How often a transaction is run that Postgres ended in favour of another."""
 FIRST_PAUSE_SECONDS = 0.02
-"""Longest pause before the second try; doubled each time, and drawn at random so that two rivals part."""
+LONGEST_PAUSE_SECONDS = 0.5
+"""Longest pause before a transaction is tried again: doubled each time, and drawn at random so that two rivals part."""
 CONTENDED = frozenset({"40P01", "40001", "55P03"})
 """SQLSTATEs: deadlock detected, could not serialize, lock not available."""
 
@@ -94,6 +93,8 @@ class Database:
     def run(self, work: Callable[[Session], T]) -> T:
         """Run a transaction, again when another one was in its way, and return what ``work`` returns.
 
+        The last try begins when the time for one answer is over.
+
         Args:
             work: what to do with the session; it may be called several times, and touches nothing else.
 
@@ -101,18 +102,18 @@ class Database:
             Contended: others were in the way each time.
             Unavailable: the server is away, or does not answer in time.
         """
-        pause = FIRST_PAUSE_SECONDS
-        for left in reversed(range(TRIES)):
+        pause, last_begins = FIRST_PAUSE_SECONDS, time.monotonic() + self._patience_seconds
+        while True:
+            last = time.monotonic() >= last_begins
             try:
                 with self.transaction() as session:
                     return work(session)
             except Contended as error:
-                if not left:
+                if last:
                     raise
                 log.info("a transaction is tried again: %s", error)
             time.sleep(random.uniform(0, pause))  # noqa: S311 - two rivals need different pauses, not secrets
-            pause *= 2
-        raise AssertionError("the last try returns or raises")
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def ping(self) -> None:
         """Ask the server for an answer, or raise ``Unavailable``."""

@@ -44,8 +44,8 @@ def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, p
     ("path", "known"),
     [
         ("/experiments", "cursor, dataset, limit, state"),
-        ("/leaderboard", "dataset, limit, metric, protocol, split, stream"),
-        ("/", "dataset, metric, protocol, split, stream"),
+        ("/leaderboard", "cursor, dataset, limit, metric, protocol, revision, split, stream"),
+        ("/", "cursor, dataset, metric, protocol, revision, split, stream"),
         ("/experiments/exp_1/logs", "stage"),
         ("/cache", "kind"),
     ],
@@ -141,7 +141,8 @@ def test_head_is_get_without_its_body(shared, method, path):
         return
     got, head = shared.get(at(path)), shared.head(at(path))
     assert (head.status_code, head.content) == (got.status_code, b"")
-    assert {**head.headers} == {**got.headers}
+    changing = {"content-length"} if path == "/metrics" else set()  # ages grow by a digit
+    assert {**head.headers, **dict.fromkeys(changing)} == {**got.headers, **dict.fromkeys(changing)}
 
 
 @every_route

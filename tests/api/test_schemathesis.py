@@ -33,6 +33,9 @@ extra-data-sources.responses = false
 [[operations]]  # what two fields may be together, such as a model and its streams, a schema does not say
 include-name = "POST /experiments"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+[[operations]]  # nor what a folder of lists holds
+include-name = "POST /datasets"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
 """
 
 

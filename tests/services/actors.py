@@ -46,7 +46,7 @@ class Actor:
 
     def step(self) -> None:
         """Let it go on to the next statement, or to its end, or to a lock that another actor holds."""
-        if self.done is not None and self._held.is_set():
+        if self.done is not None and self._held.is_set() and not self.done.done():
             self._held.clear()
             self._go.set()
             self._wait()
@@ -76,6 +76,7 @@ class Actor:
             done.set_result(work(self.database))
         except BaseException as error:
             done.set_exception(error)
+        self._held.set()  # by its end
 
     def _hold(self, *_: Any) -> None:
         if self._free.is_set():

@@ -57,5 +57,5 @@ def test_a_list_itself_is_quoted(lists: Path, name: str) -> None:
 def test_a_pipe_is_no_list(lists: Path, name: str) -> None:
     (lists / name).unlink()
     os.mkfifo(lists / name)
-    with pytest.raises(DataError, match=rf"{name}: no regular file"):
+    with pytest.raises(DataError, match=rf"{name}: not a list, which is a regular file of at most 64 MiB"):
         READERS[name](lists)
