@@ -81,7 +81,9 @@ def add(caller: DatasetsCallerDep, body: JsonBody, database: DatabaseDep, respon
     """
     wanted = checked(NewDataset, body)
     lists = registry.look(wanted.layout, wanted.annotations, wanted.exclude)
-    with database.transaction() as session:
-        answer = Dataset.model_validate(registry.add(session, **wanted.model_dump(), lists=lists, caller=caller))
+    fields = wanted.model_dump()
+    answer = database.run(
+        lambda session: Dataset.model_validate(registry.add(session, **fields, lists=lists, caller=caller))
+    )
     response.headers["Location"] = f"/datasets/{answer.name}"
     return answer

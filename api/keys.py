@@ -62,24 +62,23 @@ def listing(database: DatabaseDep) -> list[KeyInfo]:
 def issue(body: JsonBody, database: DatabaseDep) -> Key:
     """Issue the key of an owner, which only its hash remembers."""
     wanted = checked(NewKey, body)
-    with database.transaction() as session:
-        row, key = api_keys.issue(session, wanted.owner, set(wanted.scopes), wanted.days)
-        return Key(**_fields(row), key=key)
+    return database.run(lambda session: _shown(*api_keys.issue(session, wanted.owner, set(wanted.scopes), wanted.days)))
 
 
 @router.post("/{owner}/rotate")
 def rotate(owner: Id, _: NoBody, database: DatabaseDep) -> Key:
     """Replace an owner's key by another of the same scopes and lifetime; the one before ends at once."""
-    with database.transaction() as session:
-        row, key = api_keys.rotate(session, owner)
-        return Key(**_fields(row), key=key)
+    return database.run(lambda session: _shown(*api_keys.rotate(session, owner)))
 
 
 @router.post("/{owner}/revoke")
 def revoke(owner: Id, _: NoBody, database: DatabaseDep) -> KeyInfo:
     """End an owner's key at once; experiments and datasets stay theirs."""
-    with database.transaction() as session:
-        return KeyInfo.of(api_keys.revoke(session, owner))
+    return database.run(lambda session: KeyInfo.of(api_keys.revoke(session, owner)))
+
+
+def _shown(row: ApiKeyRow, key: str) -> Key:
+    return Key(**_fields(row), key=key)
 
 
 def _fields(row: ApiKeyRow) -> dict[str, object]:

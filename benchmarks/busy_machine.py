@@ -2,7 +2,7 @@
 
 In one run, in turns and in an order drawn at random: the same MLflow server with other priorities, and one in the API's
 session. Each turn asks the API and MLflow one question after the other, and counts the rows of the outbox that MLflow
-took meanwhile. ``--seconds`` times seven settings is how long the machine is kept busy.
+took meanwhile. ``--seconds`` times seven settings is how long the machine is kept busy. Raising priorities needs root.
 """
 
 from __future__ import annotations
