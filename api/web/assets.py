@@ -9,9 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
+import fastapi_offline
 from fastapi import APIRouter, Header, HTTPException, Response
 
 FOLDER = Path(__file__).parent / "static"
+VENDORED = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+"""Files of the reference, which a package brings, so that no page asks a server elsewhere."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,10 +31,12 @@ class Asset:
 @cache
 def assets() -> dict[str, Asset]:
     """Return the files by their path below ``static``."""
-    return {path.relative_to(FOLDER).as_posix(): _read(path) for path in FOLDER.rglob("*") if path.is_file()}
+    own = {path.relative_to(FOLDER).as_posix(): _read(path) for path in FOLDER.rglob("*") if path.is_file()}
+    vendored = Path(fastapi_offline.__file__).parent / "static"
+    return own | {name: _read(vendored / name) for name in VENDORED}
 
 
-@router.api_route("/static/{path:path}", methods=["GET", "HEAD"], name="static")
+@router.get("/static/{path:path}", name="static")
 async def asset(path: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """Return a file, or 304 to a browser that has it."""
     found = assets().get(path)

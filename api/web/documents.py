@@ -1,15 +1,13 @@
-"""What every page loads, and the documents of the HTTP interface: routes like all others, under the same rules."""
+"""The documents of the HTTP interface: routes like all others, under the same rules."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
 
 from api.deps import BackendDep
 from services import registry
@@ -18,13 +16,6 @@ from services.errors import Unavailable
 DOCS, OPENAPI = "/docs", "/openapi.json"
 
 router = APIRouter(include_in_schema=False)
-files = StaticFiles(directory=Path(__file__).parent / "static")
-
-
-@router.get("/static/{path:path}", name="static")
-async def static(path: str, request: Request) -> Response:
-    """Return the style sheet, or nothing new where the browser has it."""
-    return await files.get_response(path, request.scope)
 
 
 @router.get(OPENAPI)
@@ -53,5 +44,12 @@ def _naming(document: dict[str, Any], datasets: list[str]) -> dict[str, Any]:
 
 @router.get(DOCS)
 async def docs(request: Request) -> HTMLResponse:
-    """Return the interactive reference, whose scripts come from a public server (jsdelivr)."""
-    return get_swagger_ui_html(openapi_url=OPENAPI, title=request.app.title)
+    """Return the interactive reference."""
+    return get_swagger_ui_html(
+        openapi_url=OPENAPI,
+        title=request.app.title,
+        swagger_js_url="/static/swagger-ui-bundle.js",
+        swagger_css_url="/static/swagger-ui.css",
+        swagger_favicon_url="/static/favicon.png",
+        swagger_ui_parameters={"validatorUrl": None},  # it would send the document elsewhere
+    )

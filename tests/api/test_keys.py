@@ -168,7 +168,7 @@ def test_an_owner_without_a_key_is_404(administrator, action):
     assert administrator.post(f"/keys/nobody/{action}").status_code == 404
 
 
-OPEN = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/static/style.css")
+OPEN = ("/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/static/style.css")
 READ = (
     "/",
     "/experiments",

@@ -108,10 +108,14 @@ def test_choice_is_kept(client, submit, worker):
 
 
 @pytest.mark.parametrize(
-    "query", ["split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00", "revision=x", "revision=9", "cursor=*"]
+    "query", ["split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00", "revision=x", "cursor=*"]
 )
 def test_weird_choices_are_422(shared, query):
     assert shared.get(f"/?{query}").status_code == 422
+
+
+def test_a_revision_that_is_not_there_is_404(shared):
+    assert shared.get("/?dataset=motion_shapes&revision=9").status_code == 404
 
 
 def test_style_sheet(shared):
@@ -121,3 +125,15 @@ def test_style_sheet(shared):
     missing = shared.get("/static/nothing.css")
     assert missing.status_code == 404
     assert missing.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_loads_nothing_from_elsewhere(shared, path):
+    page = shared.get(path).text
+    loaded = re.findall(r"""(?:<script[^>]* src|<link[^>]* href|url)\s*[=:]\s*["']([^"']+)""", page)
+    loaded = [url for url in loaded if url != "data:,"]  # an icon that is none
+    assert loaded
+    for url in loaded:
+        assert url.startswith("/"), url
+        assert shared.get(url).status_code == 200, url
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
