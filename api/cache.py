@@ -13,7 +13,7 @@ from api.deps import BackendDep, JsonBody
 from api.field_errors import body_of, checked
 from services.artifacts import ArtifactStore
 from services.cache.collection import Collector
-from services.cache.inventory import BY_DEFAULT, KINDS, Entry, Kind, listed, only, total_bytes
+from services.cache.inventory import BY_DEFAULT, CATEGORIES, Category, Entry, listed, only, total_bytes
 from services.cache.sizes import ALLOWED, MAX_BYTES, PATTERN, parse_bytes
 from services.settings import Settings
 
@@ -30,7 +30,7 @@ Size = Annotated[int, BeforeValidator(parse_bytes), WithJsonSchema({"description
 class CacheEntry(BaseModel):
     """What is kept or dropped as one: an output of a stage, mostly; `count` clip files stand in one entry."""
 
-    kind: Kind
+    kind: Category
     key: str
     label: str
     bytes: int
@@ -44,15 +44,15 @@ class CacheEntry(BaseModel):
     def of(cls, entry: Entry) -> CacheEntry:
         """Shape an entry; `reason` says why it is not dropped, or when only."""
         return cls(
-            kind=entry.kind,
+            kind=entry.category,
             key=entry.key,
             label=entry.label,
             bytes=entry.bytes,
             count=entry.count,
             used_at=entry.used_at,
             experiments=list(entry.experiments),
-            droppable=entry.held is None and entry.kind in BY_DEFAULT,
-            reason=entry.held or (None if entry.kind in BY_DEFAULT else ASK),
+            droppable=entry.held is None and entry.category in BY_DEFAULT,
+            reason=entry.held or (None if entry.category in BY_DEFAULT else ASK),
         )
 
 
@@ -61,7 +61,7 @@ class Cache(BaseModel):
 
     entries: list[CacheEntry]
     bytes: int
-    bytes_by_kind: dict[Kind, int]
+    bytes_by_kind: dict[Category, int]
 
 
 class Collection(BaseModel):
@@ -70,7 +70,7 @@ class Collection(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_size: Size
-    kinds: Annotated[list[Kind], Field(max_length=len(KINDS))] = []
+    kinds: Annotated[list[Category], Field(max_length=len(CATEGORIES))] = []
     dry_run: bool = False
 
 
@@ -88,11 +88,11 @@ class CollectionReport(BaseModel):
 
 
 @router.get("")
-def listing(backend: BackendDep, kind: Kind | None = None) -> Cache:
+def listing(backend: BackendDep, kind: Category | None = None) -> Cache:
     """List what stages left on disk, and what of it may be dropped."""
     inventory = _collector(backend.settings, backend).take_stock()
     entries = inventory.entries if kind is None else only(inventory, (kind,)).entries
-    by_kind: dict[Any, int] = {name: total_bytes(only(inventory, (name,)).entries) for name in KINDS}
+    by_kind: dict[Any, int] = {name: total_bytes(only(inventory, (name,)).entries) for name in CATEGORIES}
     return Cache(
         entries=[CacheEntry.of(entry) for entry in listed(entries)],
         bytes=total_bytes(entries),

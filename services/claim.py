@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.stages import StageKind
+
 CLAIM = text("""
 WITH load AS MATERIALIZED (
     SELECT owner, count(*) AS running FROM stage WHERE state = 'running' GROUP BY owner
@@ -68,7 +70,7 @@ class ClaimedInput:
     """The finished output of an input stage, as the artifact store names it."""
 
     name: str
-    kind: str
+    kind: StageKind
     key: str
     output: str
 
@@ -78,7 +80,7 @@ class Claim:
     """A stage that this worker now owns, until its lease ends."""
 
     key: str
-    kind: str
+    kind: StageKind
     queue: str
     label: str
     attempt: int

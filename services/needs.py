@@ -23,9 +23,9 @@ from sqlalchemy.types import Text
 from services import graph
 from services.db.tables import ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import Cause, Contended
+from services.stages import KINDS
 
-PARALLEL_KINDS = ("finetune", "train")
-"""Kinds that may use several GPUs."""
+PARALLEL_KINDS = tuple(name for name, kind in KINDS.items() if kind.uses_several_gpus)
 
 CONSUMERS = text("""
 SELECT needed.stage_key, needed.experiment_id, consumer.key AS consumer_key, consumer.state AS consumer_state

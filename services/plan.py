@@ -23,7 +23,6 @@ from services.specs import (
     TrainingSpec,
 )
 from services.stages import (
-    AnyParams,
     BackboneParams,
     Edge,
     EndToEndParams,
@@ -33,6 +32,7 @@ from services.stages import (
     FlowParams,
     FuseParams,
     IndexParams,
+    Params,
     ScoreParams,
     StageKind,
     StageSpec,
@@ -78,7 +78,7 @@ class Plan:
             self._plan_result(split, seed)
         return tuple(self.stages.values())
 
-    def _add(self, kind: StageKind, params: AnyParams, inputs: tuple[Edge, ...], label: str) -> str:
+    def _add(self, kind: StageKind, params: Params, inputs: tuple[Edge, ...], label: str) -> str:
         spec = StageSpec(kind=kind, params=params, inputs=inputs)
         key = spec.key
         self.stages.setdefault(key, PlannedStage(spec, key, label))

@@ -1,13 +1,18 @@
-"""What each kind of stage takes: frozen parameters from which, with the inputs' keys, a stage's content key is made."""
+"""Every kind of stage: its parameters, from which with the inputs' keys a stage's content key is made, and how it runs.
+
+``KINDS`` has one record for each kind; whatever differs from kind to kind stands there and nowhere else.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
 
 from services.datasets.layouts import Layout
 from services.datasets.motion_shapes import MotionShapesParams
@@ -27,12 +32,18 @@ from services.specs import (
 
 StageKind = Literal["index", "flow", "gpu_flow", "finetune", "extract", "train", "score", "fuse"]
 Queue = Literal["cpu", "gpu"]
+OutputCategory = Literal["index", "flow", "features", "models", "scores"]
+"""What a collection of the cache calls the outputs of a kind, and takes or keeps together."""
 
 
 class Params(BaseModel):
     """Base of every stage's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what of them is part of a stage's key: all that changes what the output means."""
+        return self.model_dump(mode="json", exclude={"training": {"checkpoint_epochs", "checkpoint_steps"}})
 
 
 class IndexParams(Params):
@@ -57,6 +68,10 @@ class IndexParams(Params):
     generator: MotionShapesParams | None = None
     exclude: tuple[str, ...] = ()
     splits: tuple[int, ...] = ()
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what is part of the key; see the class for what is not."""
+        return self.model_dump(mode="json", exclude={"splits"} if self.exclude else {"splits", "exclude"})
 
 
 class FlowMethodParams(Params):
@@ -216,41 +231,63 @@ class FuseParams(Params):
     weights: dict[Stream, float]
 
 
-AnyParams = IndexParams | FlowParams | FinetuneParams | ExtractParams | TrainParams | ScoreParams | FuseParams
+@dataclass(frozen=True)
+class Kind:
+    """What is special to a kind of stage.
 
-PARAMS: dict[StageKind, type[AnyParams]] = {
-    "index": IndexParams,
-    "flow": FlowParams,
-    "gpu_flow": FlowParams,
-    "finetune": FinetuneParams,
-    "extract": ExtractParams,
-    "train": TrainParams,
-    "score": ScoreParams,
-    "fuse": FuseParams,
-}
-QUEUES: dict[StageKind, Queue] = {
-    "index": "cpu",
-    "flow": "cpu",
-    "gpu_flow": "gpu",
-    "finetune": "gpu",
-    "extract": "gpu",
-    "train": "gpu",
-    "score": "gpu",
-    "fuse": "cpu",
-}
-VERSIONS: dict[StageKind, int] = dict.fromkeys(PARAMS, 1) | {
-    "index": 4,
-    "finetune": 2,
-    "extract": 3,
-    "train": 3,
-    "score": 3,
-    "fuse": 2,
-}
-"""Raised when the code of a kind changes what its output means."""
+    Attributes:
+        params: its parameters.
+        queue: the resource class whose workers run it.
+        category: what its output is to a collection of the cache.
+        version: raised when its code changes what the output means.
+        needs_torch: whether its module imports torch; the others run in processes that start sooner and stay smaller.
+        uses_several_gpus: whether an experiment may ask for more than one GPU for it.
+        interruptible: whether it answers SIGTERM with a checkpoint; the others end, and what lies in their state folder
+            is saved.
+        published: files of its output that MLflow gets.
+        stall_minutes: how long it may do nothing before it counts as hanging, unless the settings say otherwise; None
+            allows it forever.
+    """
+
+    params: type[Params]
+    queue: Queue
+    category: OutputCategory
+    version: int = 1
+    needs_torch: bool = True
+    uses_several_gpus: bool = False
+    interruptible: bool = False
+    published: tuple[str, ...] = ()
+    stall_minutes: float | None = None
 
 
-STALL_MINUTES: dict[StageKind, float] = {"index": 15, "flow": 15}
-"""How long a kind may do nothing before it counts as hanging, unless the settings say otherwise; others always may."""
+KINDS: Mapping[StageKind, Kind] = MappingProxyType(
+    {
+        "index": Kind(IndexParams, "cpu", "index", version=4, needs_torch=False, stall_minutes=15),
+        "flow": Kind(FlowParams, "cpu", "flow", needs_torch=False, stall_minutes=15),
+        "gpu_flow": Kind(FlowParams, "gpu", "flow"),
+        "finetune": Kind(
+            FinetuneParams,
+            "gpu",
+            "models",
+            version=2,
+            uses_several_gpus=True,
+            interruptible=True,
+            published=("model.pt",),
+        ),
+        "extract": Kind(ExtractParams, "gpu", "features", version=3),
+        "train": Kind(
+            TrainParams,
+            "gpu",
+            "models",
+            version=3,
+            uses_several_gpus=True,
+            interruptible=True,
+            published=("model.pt",),
+        ),
+        "score": Kind(ScoreParams, "gpu", "scores", version=3, published=("scores.json",)),
+        "fuse": Kind(FuseParams, "cpu", "scores", version=2, needs_torch=False, published=("results.json",)),
+    }
+)
 
 
 class Edge(BaseModel):
@@ -268,7 +305,7 @@ class StageSpec(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: StageKind
-    params: Annotated[AnyParams, Field(union_mode="left_to_right")]
+    params: SerializeAsAny[Params]
     inputs: tuple[Edge, ...] = ()
 
     @property
@@ -279,18 +316,15 @@ class StageSpec(BaseModel):
     @property
     def queue(self) -> Queue:
         """The resource class whose workers may run it."""
-        return QUEUES[self.kind]
+        return KINDS[self.kind].queue
 
 
-def content_key(kind: StageKind, params: AnyParams, inputs: Sequence[Edge]) -> str:
+def content_key(kind: StageKind, params: Params, inputs: Sequence[Edge]) -> str:
     """Return the 64 hexadecimal digits by which equal work is found again."""
-    left_out: dict[str, Any] = {"training": {"checkpoint_epochs", "checkpoint_steps"}}
-    if isinstance(params, IndexParams):
-        left_out = {"splits": True} if params.exclude else {"splits": True, "exclude": True}
     content = {
         "kind": kind,
-        "version": VERSIONS[kind],
-        "params": params.model_dump(mode="json", exclude=left_out),
+        "version": KINDS[kind].version,
+        "params": params.key_content(),
         "inputs": [[edge.name, edge.key] for edge in inputs],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -20,7 +20,7 @@ from services.errors import Cause, Denied, LeaseLost, Unavailable
 from services.files import tells_of_full_disk
 from services.queue import Fact
 from services.settings import Settings
-from services.stages import STALL_MINUTES
+from services.stages import KINDS
 from worker.devices import Grant
 from worker.endings import Ending, blame_full_disk
 from worker.forkserver import ForkServers, StartFailed
@@ -28,14 +28,6 @@ from worker.heartbeat import Heartbeat
 from worker.state import State
 from worker.supervise import Limits, supervise
 from worker.task import Event, StageInput, Task, write_atomically
-
-PUBLISHED = {
-    "finetune": ("model.pt",),
-    "train": ("model.pt",),
-    "score": ("scores.json",),
-    "fuse": ("results.json",),
-}
-"""Files of an output that MLflow holds as artifacts."""
 
 PAUSE_SECONDS = 1.0
 """Pause before a server that was away is asked again."""
@@ -133,7 +125,7 @@ class Attempt:
     @property
     def _limits(self) -> Limits:
         settings, kind = self._worker.settings, self._claim.kind
-        minutes = STALL_MINUTES.get(kind) if settings.stall_minutes is None else settings.stall_minutes  # type: ignore[call-overload]
+        minutes = KINDS[kind].stall_minutes if settings.stall_minutes is None else settings.stall_minutes
         return Limits(self._claim.timeout_seconds, settings.grace_seconds, minutes * 60 if minutes else None)
 
     def _prepare_patiently(self, heart: Heartbeat) -> Task | Ending:
@@ -244,7 +236,7 @@ class Attempt:
             raise LeaseLost(ending.message)
         if ending.status == "succeeded":
             place = self._state.publish_output(self._folder / "output")
-            files = [name for name in PUBLISHED.get(claim.kind, ()) if (self._folder / "output" / name).is_file()]
+            files = [name for name in KINDS[claim.kind].published if (self._folder / "output" / name).is_file()]
             log_tail = self._log_tail() or ""
             queues = database.run(
                 lambda session: queue.succeed(

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from services.errors import TwostreamError
-from worker.rank import LIGHT_KINDS, STAGES
+from services.stages import KINDS, StageKind
+from worker.rank import STAGES
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class ForkServer:
     """Runs stages of the kinds that one zygote has ready; safe to share between threads.
 
     Args:
-        preload: ``light`` has the modules of ``LIGHT_KINDS`` ready and no torch, ``torch`` those of all other kinds.
+        preload: ``light`` has the modules of kinds that need no torch ready, ``torch`` those of all others.
         stages: module of each kind.
     """
 
@@ -157,12 +158,14 @@ class ForkServers:
     def __init__(self, stages: Mapping[str, str] = STAGES) -> None:
         self._servers = {"light": ForkServer("light", stages), "torch": ForkServer("torch", stages)}
 
-    def start(self, kinds: Iterable[str]) -> None:
+    def start(self, kinds: Iterable[StageKind]) -> None:
         """Get ready for these kinds, in the background, so that their first stage need not wait for imports."""
         for kind in kinds:
             self._of(kind).start()
 
-    def run(self, kind: str, task_file: Path, log_file: Path, environment: Mapping[str, str], gpus: int = 1) -> Child:
+    def run(
+        self, kind: StageKind, task_file: Path, log_file: Path, environment: Mapping[str, str], gpus: int = 1
+    ) -> Child:
         """Start a stage; see ``ForkServer.run``."""
         return self._of(kind).run(task_file, log_file, environment, gpus)
 
@@ -171,8 +174,8 @@ class ForkServers:
         for server in self._servers.values():
             server.close()
 
-    def _of(self, kind: str) -> ForkServer:
-        return self._servers["light" if kind in LIGHT_KINDS else "torch"]
+    def _of(self, kind: StageKind) -> ForkServer:
+        return self._servers["torch" if KINDS[kind].needs_torch else "light"]
 
 
 class _Zygote:

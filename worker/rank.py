@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from services.errors import Cause, StageError
 from services.files import tells_of_full_disk
-from services.stages import PARAMS, StageKind
+from services.stages import KINDS
 from worker.task import Outcome, Reporter, Task, write_atomically
 from worker.training.interrupt import Interrupted, interrupt
 
@@ -29,12 +29,8 @@ EXIT_SUCCEEDED = 0
 EXIT_FAILED = 70  # EX_SOFTWARE of sysexits.h: a typed cause lies in the result file
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL: a checkpoint lies in the state folder
 
-STAGES: Mapping[str, str] = MappingProxyType({kind: f"worker.stages.{kind}" for kind in PARAMS})
+STAGES: Mapping[str, str] = MappingProxyType({kind: f"worker.stages.{kind}" for kind in KINDS})
 """The module that runs each kind of stage."""
-LIGHT_KINDS: frozenset[StageKind] = frozenset({"index", "flow", "fuse"})
-"""Kinds whose modules import no torch."""
-INTERRUPTIBLE_KINDS: frozenset[StageKind] = frozenset({"finetune", "train"})
-"""Kinds that answer SIGTERM with a checkpoint; the others just end, and what lies in their state folder is saved."""
 
 DUMP_SIGNAL = signal.SIGUSR1
 """Has a stage write the stacks of all its threads to its log, also while it hangs in a library."""
@@ -56,7 +52,7 @@ def run_task(path: Path, stages: Mapping[str, str] = STAGES) -> int:
     faulthandler.enable()
     faulthandler.register(DUMP_SIGNAL)
     task = _of_this_rank(Task.model_validate_json(path.read_bytes()))
-    if task.kind in INTERRUPTIBLE_KINDS:
+    if KINDS[task.kind].interruptible:
         signal.signal(signal.SIGTERM, lambda _number, _frame: interrupt.request())
     outcome = _outcome(task, stages)
     _publish(task.result, outcome)
@@ -92,7 +88,7 @@ def _run_stage(task: Task, stages: Mapping[str, str]) -> dict[str, object]:
     torch = sys.modules.get("torch")  # never imported here: light kinds go without
     if torch is not None:
         torch.set_num_threads(task.threads)
-    params = PARAMS[task.kind].model_validate(task.params)  # type: ignore[index]
+    params = KINDS[task.kind].params.model_validate(task.params)
     report = Reporter(task.events)
     try:
         summary: dict[str, object] = module.run(task, params, report)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.errors import Cause
 from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
+from services.stages import StageKind
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 
@@ -27,7 +28,7 @@ class StageInput(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    kind: str
+    kind: StageKind
     key: str
     path: Path
 
@@ -52,7 +53,7 @@ class Task(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     key: str
-    kind: str
+    kind: StageKind
     attempt: int
     params: dict[str, Any]
     inputs: tuple[StageInput, ...]
@@ -74,7 +75,7 @@ class Task(BaseModel):
         assert len(found) == 1, f"stage {self.kind} has {len(found)} inputs named {name!r}"
         return found[0]
 
-    def inputs_of(self, kind: str) -> tuple[StageInput, ...]:
+    def inputs_of(self, kind: StageKind) -> tuple[StageInput, ...]:
         """Return the inputs of one kind, in the plan's order."""
         return tuple(entry for entry in self.inputs if entry.kind == kind)
 

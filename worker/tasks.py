@@ -24,7 +24,7 @@ from services.db.engine import Database
 from services.errors import InvalidSettings, TwostreamError, Unavailable
 from services.loops import Loop
 from services.settings import Settings, load
-from services.stages import QUEUES as KIND_QUEUES
+from services.stages import KINDS
 from worker.attempt import Attempt, Worker
 from worker.devices import Devices
 from worker.drain import Drain, probe_host
@@ -80,7 +80,7 @@ class Station:
 
     def open(self) -> None:
         """Begin: get the fork servers ready, report, and answer what was rung before."""
-        self.worker.forkservers.start([kind for kind, name in KIND_QUEUES.items() if name in self.queues])
+        self.worker.forkservers.start([name for name, kind in KINDS.items() if kind.queue in self.queues])
         for loop in self._loops:
             loop.start()
         self.ring_for_ready()

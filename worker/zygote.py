@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.stages import KINDS
 from worker.forkserver import MESSAGE_BYTES
-from worker.rank import EXIT_FAILED, LIGHT_KINDS, die_with_parent, log_to_stderr, run_task
+from worker.rank import EXIT_FAILED, die_with_parent, log_to_stderr, run_task
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def main(arguments: list[str]) -> None:
     descriptor, kinds, stages = int(arguments[0]), arguments[1], json.loads(arguments[2])
     os.set_inheritable(descriptor, False)
     log_to_stderr()
-    preload([module for kind, module in stages.items() if (kind in LIGHT_KINDS) == (kinds == "light")])
+    preload([module for kind, module in stages.items() if KINDS[kind].needs_torch == (kinds == "torch")])
     control = socket.socket(fileno=descriptor)
     Zygote(control, stages).serve()
     logging.shutdown()

@@ -23,10 +23,10 @@ from services.cache.facts import FLOW, why_held
 from services.cache.inventory import (
     BY_DEFAULT,
     PLACE,
+    Category,
     Entry,
     Identity,
     Inventory,
-    Kind,
     Stocktaker,
     generated_folder,
     only,
@@ -48,7 +48,7 @@ class Collected:
     """What a collection has dropped, or would.
 
     Attributes:
-        before: bytes of the kinds that were asked for, before it.
+        before: bytes of the categories that were asked for, before it.
         after: and after it.
         taken: entries that are gone, in the order in which they went.
         more: whether the time was up before all was taken that should be.
@@ -82,13 +82,18 @@ class Collector:
         return self._stocktaker.take_stock()
 
     def collect(
-        self, max_bytes: int, kinds: Collection[Kind] = (), *, dry_run: bool = False, seconds: float = float("inf")
+        self,
+        max_bytes: int,
+        categories: Collection[Category] = (),
+        *,
+        dry_run: bool = False,
+        seconds: float = float("inf"),
     ) -> Collected:
         """Drop what was unused for longest until the rest takes no more than ``max_bytes``, or nothing more may go.
 
         Args:
-            max_bytes: bound of all that is counted, or of the kinds that are named.
-            kinds: to take from; those of `BY_DEFAULT` when none is named.
+            max_bytes: bound of all that is counted, or of the categories that are named.
+            categories: to take from; those of `BY_DEFAULT` when none is named.
             dry_run: change nothing.
             seconds: time after which to stop between two entries.
 
@@ -97,22 +102,24 @@ class Collector:
             Unavailable: Postgres or the store is away; what was dropped is dropped.
         """
         if dry_run:
-            return self._collect(max_bytes, kinds, None, deadline=float("inf"))
+            return self._collect(max_bytes, categories, None, deadline=float("inf"))
         with held(self._database, ADVISORY_LOCK, STOCK_SECONDS) as hold:
             if not hold:
                 raise Conflict("another collection of the cache is at work; hint: try again when it has ended")
             self._store.empty_trash()
             self._empty_trash()
-            return self._collect(max_bytes, kinds, hold, deadline=time.monotonic() + seconds)
+            return self._collect(max_bytes, categories, hold, deadline=time.monotonic() + seconds)
 
-    def _collect(self, max_bytes: int, kinds: Collection[Kind], hold: Hold | None, *, deadline: float) -> Collected:
+    def _collect(
+        self, max_bytes: int, categories: Collection[Category], hold: Hold | None, *, deadline: float
+    ) -> Collected:
         """Collect while a lock is held; without one, say what would go."""
         dry_run = hold is None
         inventory = self.take_stock()
-        covered = only(inventory, kinds) if kinds else inventory
+        covered = only(inventory, categories) if categories else inventory
         ledger = Ledger(covered.entries)
         before, taken = ledger.bytes, list[Entry]()
-        for entry in candidates(covered, kinds or BY_DEFAULT):
+        for entry in candidates(covered, categories or BY_DEFAULT):
             if ledger.bytes <= max_bytes:
                 break
             if taken and time.monotonic() > deadline:
@@ -160,7 +167,7 @@ class Collector:
 
     def _take_clip(self, entry: Entry) -> bool:
         """Take the file of one clip, unless a stage has linked or touched it since."""
-        if entry.kind == "flow":
+        if entry.category == "flow":
             with self._database.transaction() as session:
                 waiting = select(StageRow.key).where(StageRow.kind.in_(FLOW), StageRow.state.in_(graph.UNFINISHED))
                 if session.scalar(waiting.limit(1)) is not None:
@@ -208,12 +215,12 @@ class Ledger:
         return gone
 
 
-def candidates(inventory: Inventory, kinds: Collection[Kind]) -> Iterator[Entry]:
+def candidates(inventory: Inventory, categories: Collection[Category]) -> Iterator[Entry]:
     """Yield what may go, unused for longest first; not what frees nothing, its files being those of one that stays."""
-    stays = [entry for entry in inventory.entries if entry.held or entry.kind not in kinds]
+    stays = [entry for entry in inventory.entries if entry.held or entry.category not in categories]
     kept = {identity for entry in stays for identity in _identities(entry)}
     for entry in inventory.entries:
-        if not entry.held and entry.kind in kinds and not _identities(entry) <= kept:
+        if not entry.held and entry.category in categories and not _identities(entry) <= kept:
             yield entry
 
 

@@ -21,9 +21,9 @@ from services.db.tables import (
     StageRow,
 )
 from services.graph import LIVE, UNFINISHED
-from services.stages import StageKind
+from services.stages import KINDS, StageKind
 
-FLOW: tuple[StageKind, ...] = ("flow", "gpu_flow")
+FLOW: tuple[StageKind, ...] = tuple(name for name, kind in KINDS.items() if kind.category == "flow")
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,13 @@ from services.cache.facts import StageFacts
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.graph import UNFINISHED
-from services.stages import StageKind
+from services.stages import KINDS, OutputCategory
 
-Kind = Literal["index", "flow", "features", "models", "scores", "frames", "leftovers"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-BY_DEFAULT: tuple[Kind, ...] = ("flow", "features", "frames", "leftovers")
-"""What a collection takes when it is not told kinds: what can be made again without touching any result."""
-KIND_OF: dict[StageKind, Kind] = {
-    "index": "index",
-    "flow": "flow",
-    "gpu_flow": "flow",
-    "finetune": "models",
-    "extract": "features",
-    "train": "models",
-    "score": "scores",
-    "fuse": "scores",
-}
-CLIP_FOLDERS: tuple[Kind, ...] = ("flow", "frames")
+Category = OutputCategory | Literal["frames", "leftovers"]
+CATEGORIES: tuple[Category, ...] = (*get_args(OutputCategory), "frames", "leftovers")
+BY_DEFAULT: tuple[Category, ...] = ("flow", "features", "frames", "leftovers")
+"""What a collection takes when it is not told categories: what can be made again without touching any result."""
+CLIP_FOLDERS: tuple[Category, ...] = ("flow", "frames")
 """Folders of the data root whose files are named by their content address."""
 CLIP_FILE = re.compile(r"\w+/[0-9a-f]{2}/([0-9a-f]{64})\.\w+")
 UNFINISHED_FILE = re.compile(r"\w+/[0-9a-f]{2}/\.[0-9a-f]{64}\.\w+(\.\d+)+\.tmp")
@@ -52,7 +42,7 @@ class Entry:
     """What is kept or dropped as one.
 
     Attributes:
-        kind: what it is.
+        category: what it is.
         key: of its stage, or where it lies.
         label: in words.
         files: all of them.
@@ -66,7 +56,7 @@ class Entry:
         count: how many of these a listing has put together.
     """
 
-    kind: Kind
+    category: Category
     key: str
     label: str
     files: tuple[StoredFile, ...]
@@ -182,23 +172,25 @@ class Stocktaker:
 
     def _loose(self, files: Iterable[StoredFile], stages: Collection[StageFacts]) -> Iterator[Entry]:
         """Yield the clip files that no output has, one by one."""
-        flow_waits = any(stage.state in UNFINISHED and KIND_OF[stage.kind] == "flow" for stage in stages)
+        flow_waits = any(stage.state in UNFINISHED and KINDS[stage.kind].category == "flow" for stage in stages)
         starts = [stage.started_at.timestamp() for stage in stages if stage.state == "running" and stage.started_at]
         opened_by_running = min(starts, default=float("inf"))
         for file in files:
             named = CLIP_FILE.fullmatch(file.path)
             if not named and not UNFINISHED_FILE.fullmatch(file.path):
                 continue
-            kind: Kind = next(kind for kind in CLIP_FOLDERS if file.path.startswith(kind)) if named else "leftovers"
+            category: Category = (
+                next(name for name in CLIP_FOLDERS if file.path.startswith(name)) if named else "leftovers"
+            )
             held = None if named else self._why_young([file])
-            if kind == "flow" and flow_waits:
+            if category == "flow" and flow_waits:
                 held = "a flow stage is waiting or running"
-            elif kind == "frames" and file.modified_at >= opened_by_running:
+            elif category == "frames" and file.modified_at >= opened_by_running:
                 held = "opened since the running stages began"
             elif file.links > 1:
                 held = "the working folder of a stage has it too"
             key = named[1] if named else file.path
-            yield Entry(kind, key, "one clip", (file,), _latest([file]), paths=(file.path,), held=held, loose=True)
+            yield Entry(category, key, "one clip", (file,), _latest([file]), paths=(file.path,), held=held, loose=True)
 
     def _why_young(self, files: Sequence[StoredFile]) -> str | None:
         age = (datetime.now(UTC) - _latest(files)).total_seconds()
@@ -206,26 +198,26 @@ class Stocktaker:
 
 
 def listed(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries for a reader: clip files that no output has are put together by kind and reason."""
-    groups: dict[tuple[Kind, str | None], list[Entry]] = defaultdict(list)
+    """Return entries for a reader: clip files that no output has are put together by category and reason."""
+    groups: dict[tuple[Category, str | None], list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.loose:
-            groups[entry.kind, entry.held].append(entry)
-    joined = [_join(kind, held, group) for (kind, held), group in groups.items()]
+            groups[entry.category, entry.held].append(entry)
+    joined = [_join(category, held, group) for (category, held), group in groups.items()]
     found = [entry for entry in entries if not entry.loose] + joined
     return sorted(found, key=lambda entry: (entry.used_at, entry.key))
 
 
-def _join(kind: Kind, held: str | None, group: Sequence[Entry]) -> Entry:
+def _join(category: Category, held: str | None, group: Sequence[Entry]) -> Entry:
     files = tuple(file for entry in group for file in entry.files)
     label = f"{len(group)} clip files that no output has"
-    return Entry(kind, f"{kind}/*", label, files, min(e.used_at for e in group), held=held, count=len(group))
+    return Entry(category, f"{category}/*", label, files, min(e.used_at for e in group), held=held, count=len(group))
 
 
 def _output(stage: StageFacts, files: Sequence[StoredFile]) -> Entry:
     assert stage.output is not None
     return Entry(
-        KIND_OF[stage.kind],
+        KINDS[stage.kind].category,
         stage.key,
         stage.label,
         tuple(files),
@@ -267,6 +259,6 @@ def _latest(files: Collection[StoredFile]) -> datetime:
     return datetime.fromtimestamp(max((file.modified_at for file in files), default=0.0), UTC)
 
 
-def only(inventory: Inventory, kinds: Collection[Kind]) -> Inventory:
-    """Return the entries of some kinds."""
-    return replace(inventory, entries=tuple(entry for entry in inventory.entries if entry.kind in kinds))
+def only(inventory: Inventory, categories: Collection[Category]) -> Inventory:
+    """Return the entries of some categories."""
+    return replace(inventory, entries=tuple(entry for entry in inventory.entries if entry.category in categories))

@@ -20,7 +20,7 @@ from services.db.migrate import upgrade
 from services.db.tables import DatasetRow, ResultRow
 from services.errors import Conflict, InvalidRequest
 from services.plan import plan
-from services.stages import VERSIONS, IndexParams
+from services.stages import KINDS, IndexParams
 from tests.services.conftest import Decreed, result, small_spec, submit
 
 NAME = "mine"
@@ -260,7 +260,7 @@ def test_keys_of_datasets_that_leave_nothing_out_are_what_they_were() -> None:
     before = IndexParams(dataset="ucf101", root="/clips", annotations="/lists")
     stages = plan(small_spec(dataset="ucf101"), before)
     params = {"dataset": "ucf101", "layout": "ucf101", "root": "/clips", "annotations": "/lists", "revision": 1}
-    content = {"kind": "index", "version": VERSIONS["index"], "params": params | {"generator": None}, "inputs": []}
+    content = {"kind": "index", "version": KINDS["index"].version, "params": params | {"generator": None}, "inputs": []}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert stages[0].key == hashlib.sha256(canonical.encode()).hexdigest()
     checked = plan(small_spec(dataset="ucf101"), before.model_copy(update={"splits": (1, 2, 3)}))

@@ -9,11 +9,11 @@ import torch
 
 from services import experiments
 from services.cache.collection import Collector
-from services.cache.inventory import Inventory, Kind
+from services.cache.inventory import Category, Inventory
 from tests.system.conftest import Service, rank_process, spec, stopped, training
 
 pytestmark = [pytest.mark.xdist_group("cache"), pytest.mark.timeout(600)]
-EVERYTHING: tuple[Kind, ...] = ("flow", "features", "models", "scores", "leftovers")
+EVERYTHING: tuple[Category, ...] = ("flow", "features", "models", "scores", "leftovers")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def kinds(inventory: Inventory) -> set[str]:
-    return {entry.kind for entry in inventory.entries}
+    return {entry.category for entry in inventory.entries}
 
 
 def states(service: Service, experiment_id: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(servic
         flow_files = contents(service.output(first, "flow"))
         assert gc.collect(0, EVERYTHING).taken == ()
         assert contents(service.output(first, "flow")) == flow_files
-        [entry] = [entry for entry in gc.take_stock().entries if entry.kind == "flow"]
+        [entry] = [entry for entry in gc.take_stock().entries if entry.category == "flow"]
         assert "needed by " in str(entry.held)
     service.finish(first)
     assert service.attempts("finetune") == [("succeeded", None)]
@@ -60,7 +60,7 @@ def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(servic
 
     shared = [file for file in (service.settings.data / "flow").rglob("*.npy") if file.stat().st_nlink == 2]
     assert len(shared) == len(flow_files) - 1
-    assert {entry.kind for entry in gc.collect(0).taken} == {"flow", "features"}
+    assert {entry.category for entry in gc.collect(0).taken} == {"flow", "features"}
     assert not any(file.exists() for file in shared)
     assert kinds(gc.take_stock()) == {"index", "models", "scores"}
     assert service.state(first) == "succeeded"
@@ -100,7 +100,7 @@ def test_frames_on_disk_change_no_bit(service: Service, monkeypatch: pytest.Monk
     mapped = service.submit(spec(**short))
     service.finish(mapped)
     assert weights(mapped) == expected
-    kept = [entry for entry in collector(service).take_stock().entries if entry.kind == "frames"]
+    kept = [entry for entry in collector(service).take_stock().entries if entry.category == "frames"]
     assert len(kept) == len(list(frames.glob("*/*.npy"))) > 10
     assert collector(service).collect(0, ("frames",)).after == 0
     assert not list(frames.glob("*/*.npy"))

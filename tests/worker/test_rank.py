@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from services.errors import Cause
-from services.stages import PARAMS
+from services.stages import KINDS, StageKind
 from tests.worker.conftest import PATIENCE_SECONDS, Until
-from worker.rank import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, LIGHT_KINDS, STAGES, cause_of, run_task
+from worker.rank import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, cause_of, run_task
 from worker.task import Event, Outcome, Task
 
 TABLE = {"index": "scripted_stage", "train": "scripted_stage"}
@@ -41,11 +42,10 @@ def scripted(scripted_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_kind_has_a_module() -> None:
-    assert set(STAGES) == set(PARAMS)
-    assert set(PARAMS) > LIGHT_KINDS
+    assert set(STAGES) == set(KINDS) == set(get_args(StageKind))
 
 
-@pytest.mark.parametrize("kind", sorted(LIGHT_KINDS))
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if not kind.needs_torch])
 def test_light_kinds_import_no_torch(kind: str) -> None:
     code = f"import sys, worker.rank, {STAGES[kind]}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)

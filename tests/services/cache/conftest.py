@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from services import experiments
 from services.artifacts import ArtifactStore
 from services.cache.collection import Collected, Collector
-from services.cache.inventory import Entry, Kind
+from services.cache.inventory import Category, Entry
 from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import StageRow
@@ -76,11 +76,11 @@ class House:
             self.worker.make(claim)
         return labels
 
-    def gc(self, max_bytes: int = 0, kinds: Collection[Kind] = (), **options: Any) -> Collected:
+    def gc(self, max_bytes: int = 0, kinds: Collection[Category] = (), **options: Any) -> Collected:
         return self.collector.collect(max_bytes, kinds, **options)
 
-    def entries(self, kind: Kind) -> list[Entry]:
-        return [entry for entry in self.collector.take_stock().entries if entry.kind == kind]
+    def entries(self, kind: Category) -> list[Entry]:
+        return [entry for entry in self.collector.take_stock().entries if entry.category == kind]
 
     def states(self, experiment_id: str) -> dict[str, str]:
         with self.database.transaction() as session:

@@ -11,19 +11,14 @@ from sqlalchemy import select
 from services import experiments, outbox, submission
 from services.api_keys import LOCAL
 from services.cache.collection import ADVISORY_LOCK
-from services.cache.inventory import KIND_OF, total_bytes
+from services.cache.inventory import total_bytes
 from services.db.locks import held
 from services.db.tables import EventRow, OutboxRow, ResultRow, StageRow
 from services.errors import Cause, Conflict
-from services.stages import QUEUES
 from tests.services.cache.conftest import House, set_stages
 from tests.services.conftest import small_spec
 
 OTHER_MODEL = {"model": {"kind": "mean_pooling"}}
-
-
-def test_every_kind_of_stage_has_its_kind_of_output() -> None:
-    assert set(KIND_OF) == set(QUEUES)
 
 
 def test_what_a_running_stage_needs_stays(house: House) -> None:
@@ -43,7 +38,7 @@ def test_an_evicted_output_is_made_again_when_it_is_missed(house: House) -> None
     first = house.submit(small_spec())
     house.run()
     done = house.gc(0)
-    assert [entry.kind for entry in done.taken] == ["features"]
+    assert [entry.category for entry in done.taken] == ["features"]
     assert (done.before, done.after) == (160, 60)
     assert not any("extract" in path for path in house.stage_files())
     assert house.experiment(first).state == "succeeded"
@@ -79,7 +74,7 @@ def test_models_and_scores_go_only_when_they_are_named(house: House) -> None:
     first = house.submit(small_spec())
     house.run()
     done = house.gc(0, ("models", "scores"))
-    assert [entry.kind for entry in done.taken] == ["models", "scores", "scores"]
+    assert [entry.category for entry in done.taken] == ["models", "scores", "scores"]
     assert house.experiment(first).state == "succeeded"
     again = house.submit(small_spec())
     assert [label.split()[0] for label in house.run()] == ["train", "score", "fuse"]
@@ -151,7 +146,7 @@ def test_of_two_collections_at_once_one_works(house: House) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [entry.kind for entry in taken] == ["features"]
+    assert [entry.category for entry in taken] == ["features"]
     assert len(refused) <= 3
 
 
@@ -213,7 +208,7 @@ def test_a_store_that_fails_leaves_what_the_next_collection_finds(
     assert house.row("extract").state == "evicted"
     assert house.gc(0).taken == ()  # young: somebody may just be writing it
     house.collector = house.collector_with(grace_seconds=0)
-    assert [entry.kind for entry in house.gc(0).taken] == ["leftovers"]
+    assert [entry.category for entry in house.gc(0).taken] == ["leftovers"]
     assert not any("extract" in path for path in house.stage_files())
 
 

@@ -59,7 +59,7 @@ def test_clips_that_no_output_has_go_by_age_unless_flow_is_awaited(local: House)
     assert local.gc(0).taken == ()
     local.run()
     stock = local.collector.take_stock().entries
-    joined = [entry for entry in listed(stock) if (entry.kind == "flow" and entry.count > 1) or "*" in entry.key]
+    joined = [entry for entry in listed(stock) if (entry.category == "flow" and entry.count > 1) or "*" in entry.key]
     assert sorted((entry.count, entry.bytes, entry.held is None) for entry in joined) == [
         (1, 1000, False),
         (2, 2000, True),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from services.stages import PARAMS, IndexParams
+from services.stages import KINDS, IndexParams
 from worker.forkserver import Child, ForkServers
 from worker.rank import EXIT_SUCCEEDED
 from worker.task import StageInput, Task
@@ -100,7 +100,7 @@ class Fleet:
             key=kind.ljust(64, "0"),
             kind=kind,
             attempt=1,
-            params=PARAMS[kind].model_validate(params).model_dump(mode="json"),  # type: ignore[index]
+            params=KINDS[kind].params.model_validate(params).model_dump(mode="json"),  # type: ignore[index]
             inputs=tuple(inputs),
             output=home / "output",
             state=home / "state",

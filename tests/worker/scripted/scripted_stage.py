@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import DataError, UserError
-from services.stages import AnyParams, IndexParams
+from services.stages import IndexParams, Params
 from worker.task import Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
 
@@ -25,7 +25,7 @@ STEP_SECONDS = 0.01
 """Stands for a step of training, and for the time between two looks for a file by which a test says to go on."""
 
 
-def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
+def run(task: Task, params: Params, report: Reporter) -> dict[str, Any]:
     report.progress(0, 2, message="began")
     if isinstance(params, IndexParams):
         return SCRIPTS[params.dataset](task, report) or {}

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from services.stages import AnyParams
+from services.stages import Params
 from worker.task import Reporter, Task
 
 IMPORTED_BY = os.getpid()
 
 
-def run(task: Task, params: AnyParams, report: Reporter) -> dict[str, Any]:
+def run(task: Task, params: Params, report: Reporter) -> dict[str, Any]:
     report.progress(0, 1)
     product = torch.ones(256, 256) @ torch.ones(256, 256)
     return {"product": float(product[0, 0]), "threads": torch.get_num_threads(), "imported_by": IMPORTED_BY}

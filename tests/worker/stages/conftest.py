@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from services.stages import PARAMS
+from services.stages import KINDS
 from worker.stages.features import write_features
 from worker.task import Reporter, StageInput, Task
 from worker.training.interrupt import interrupt
@@ -56,7 +56,7 @@ class Stages:
             key=name.ljust(64, "0"),
             kind=kind,
             attempt=1,
-            params=PARAMS[kind].model_validate(params).model_dump(mode="json"),
+            params=KINDS[kind].params.model_validate(params).model_dump(mode="json"),
             inputs=inputs,
             output=folder / "output",
             state=folder / "state",
@@ -72,7 +72,7 @@ class Stages:
             sys.modules["torch"].set_num_threads(1)
         report = Reporter(task.events)
         try:
-            return Finished(task, module.run(task, PARAMS[kind].model_validate(params), report))
+            return Finished(task, module.run(task, KINDS[kind].params.model_validate(params), report))
         finally:
             report.close()
 
