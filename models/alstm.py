@@ -1,4 +1,4 @@
-"""Soft-attention LSTM (Sharma et al., as 002 compares with it; Fig. 2, left)."""
+"""Soft-attention LSTM (Sharma et al., as VideoLSTM compares with it; Fig. 2, left)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def vector_state(
 def vector_classifier(
     hidden: int, num_classes: int, fc_dim: int, dropout: float, initial_weights: InitialWeights
 ) -> StepClassifier:
-    """Return 002's classifier of vectors: dropout, tanh layer, dropout, linear."""
+    """Return VideoLSTM's classifier of vectors: dropout, tanh layer, dropout, linear."""
     classifier = StepClassifier(hidden, num_classes, fc_dim=fc_dim, dropout=dropout)
     assert classifier.fc is not None
     if initial_weights == "code":

@@ -1,4 +1,4 @@
-"""A convolution of maps whose positions are weighted by shares that only the recurrence knows (002, eqs. 1 to 4, 9).
+"""A convolution of maps whose positions are weighted by shares from the recurrence (VideoLSTM, eqs. 1 to 4, 9).
 
 Attention weighs whole positions, so it goes through the convolution: the product of every position with every tap of
 the kernel is taken once for all steps, and a step only sums them with its shares. That is the multiplication that each

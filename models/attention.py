@@ -1,4 +1,4 @@
-"""Soft attention over positions (002, eqs. 7 and 8; Sharma et al. for vector states)."""
+"""Soft attention over positions (VideoLSTM, eqs. 7 and 8; Sharma et al. for vector states)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from models.masking import at_least_float32, without_padding
 
 
 class StepBatchNorm(nn.Module):
-    """Batch norm of ``(N, S, T, D)`` sequences, with statistics over the batch at one time step (001's code).
+    """Batch norm of ``(N, S, T, D)`` sequences, with statistics over the batch at one time step (TS-LSTM's code).
 
     Each of the S groups has its own scale, shift and running statistics, or all share one set. In training a step is
     normalised by the mean and variance over the N samples at that step, and running statistics take in the steps one

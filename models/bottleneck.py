@@ -1,4 +1,4 @@
-"""The last unit of ResNet-101-v2 with the pooling after it (conv5_3; identity mappings, 1603.05027; 003, section 4)."""
+"""The last unit of ResNet-101-v2 (conv5_3) with the pooling after it: arXiv 1603.05027; Relational LSTM, section 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutional ALSTM: a ConvLSTM that attends to positions of its input (002, section 3.1)."""
+"""Convolutional ALSTM: a ConvLSTM that attends to positions of its input (VideoLSTM, section 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutional LSTM (Shi et al.; 002, section 3.1, eqs. 1 to 6 without attention)."""
+"""Convolutional LSTM (Shi et al.; VideoLSTM, section 3.1, eqs. 1 to 6 without attention)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ConvGates(nn.Module):
 
 
 class MapClassifier(StepClassifier):
-    """002's classifier of hidden maps: flatten, tanh layer, dropout, linear.
+    """VideoLSTM's classifier of hidden maps: flatten, tanh layer, dropout, linear.
 
     Args:
         shape: C, H, W of the maps.
@@ -114,7 +114,7 @@ class ConvLSTM(nn.Module):
             mask: ``(N, T)`` bool, valid steps first.
 
         Returns:
-            Logits ``(N, T, K)``; 002 averages their softmax over the steps.
+            Logits ``(N, T, K)``; VideoLSTM averages their softmax over the steps.
         """
         x = steps_of(features, mask)  # (T, N, H, W, C)
         from_input = TimeProduct(self.gates.input_weight, self.gates.bias)(x)

@@ -1,4 +1,4 @@
-"""A frame-level classifier: a backbone and one linear layer (the spatial and temporal ConvNets of 001, section 3.1)."""
+"""A frame-level classifier: a backbone and one linear layer (the two ConvNets of TS-LSTM, section 3.1)."""
 
 from __future__ import annotations
 

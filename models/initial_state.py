@@ -1,4 +1,4 @@
-"""The first state of 002's networks: learned from the mean of a clip's features, or zero."""
+"""The first state of VideoLSTM's networks: learned from the mean of a clip's features, or zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the released codes of 001 and 002 draw first weights, of which the papers say nothing."""
+"""How the released codes of TS-LSTM and VideoLSTM draw first weights, of which the papers say nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-UNIFORM = 0.1  # 001's code: the bound of every weight, scales of batch norms too
+UNIFORM = 0.1  # TS-LSTM's code: the bound of every weight, scales of batch norms too
 InitialWeights = Literal["code", "pytorch"]
 """``code``: as the released code, biases 0; ``pytorch``: uniform within 1 / sqrt(fan-in), as PyTorch's own layers."""
 
@@ -35,7 +35,7 @@ def draw_(weight: Tensor, initial_weights: InitialWeights, *, kernel: bool) -> N
 
 
 def draw_all_(network: nn.Module, initial_weights: InitialWeights) -> None:
-    """Draw every weight as 001's code does, uniform(-0.1, 0.1), or leave them as PyTorch drew them."""
+    """Draw every weight as TS-LSTM's code does, uniform(-0.1, 0.1), or leave them as PyTorch drew them."""
     if initial_weights == "code":
         for parameter in network.parameters():
             nn.init.uniform_(parameter, -UNIFORM, UNIFORM)

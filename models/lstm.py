@@ -1,4 +1,4 @@
-"""Vanilla LSTM over frame features (001, Tables 3 and 7; 002, section 5.2)."""
+"""Vanilla LSTM over frame features (TS-LSTM, Tables 3 and 7; VideoLSTM, section 5.2)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Predict = Literal["last", "mean", "steps"]
 class LSTM(nn.Module):
     """Batch norm, stacked LSTM, batch norm, classifier.
 
-    001's "BN, LSTM-512, BN, FC-101" is the default. 002's LSTM is ``batch_norm=False, predict="steps", fc_dim=1024,
-    dropout=0.5`` on fc7 features: a tanh layer between two dropouts, and a loss at every step.
+    TS-LSTM's "BN, LSTM-512, BN, FC-101" is the default. VideoLSTM's LSTM is ``batch_norm=False, predict="steps",
+    fc_dim=1024, dropout=0.5`` on fc7 features: a tanh layer between two dropouts, and a loss at every step.
 
     Args:
         num_classes: K.
         feature_dim: D.
         hidden: width of each of 1 to 3 stacked layers; 512 in both papers.
-        batch_norm: the batch norms before and after the LSTM, or neither ("ConvNet + LSTM" of 001, Table 7).
-        predict: what is classified: the ``last`` step (001's code); every step, with ``mean`` of the scores over the
-            steps of a clip; or ``steps``, which leaves each step's scores apart (002).
-        fc_dim: width of a tanh layer before the classifier, 1024 in 002; None for none.
-        dropout: share dropped before each layer of the classifier, 0 to 1: 0 in 001, 0.5 in 002's code for the LSTM
-            (0.7 in its text).
-        initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as 001's ``code`` does.
+        batch_norm: the batch norms before and after the LSTM, or neither ("ConvNet + LSTM" of TS-LSTM, Table 7).
+        predict: what is classified: the ``last`` step (TS-LSTM's code); every step, with ``mean`` of the scores over
+            the steps of a clip; or ``steps``, which leaves each step's scores apart (VideoLSTM).
+        fc_dim: width of a tanh layer before the classifier, 1024 in VideoLSTM; None for none.
+        dropout: share dropped before each layer of the classifier, 0 to 1: 0 in TS-LSTM, 0.5 in VideoLSTM's code for
+            the LSTM (0.7 in its text).
+        initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as TS-LSTM's ``code`` does.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The elementwise part of an LSTM step without peepholes (002, eqs. 1 to 6)."""
+"""The elementwise part of an LSTM step without peepholes (VideoLSTM, eqs. 1 to 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory-augmented temporal dynamic learning: a network that decides which frames to remember (000)."""
+"""Memory-augmented temporal dynamic learning: a network that decides which frames to remember (MATDL)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EmptyMemory = Literal["mean", "best"]
 
 
 class MemoryNetwork(nn.Module):
-    """A growing memory, a discrete controller that writes to it, and a segmental LSTM (000, equations 1 to 10).
+    """A growing memory, a discrete controller that writes to it, and a segmental LSTM (MATDL, equations 1 to 10).
 
     At each step an LSTM gives the context, the memory's mean before the step its history; from both and the frame the
     controller finds the probability a of writing, and writes where a > threshold. Where it does not, the LSTM starts

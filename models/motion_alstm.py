@@ -1,4 +1,4 @@
-"""Motion-based ALSTM: an LSTM on flow vectors steers the attention of an LSTM on rgb maps (002, section 3.2)."""
+"""Motion-based ALSTM: an LSTM on flow vectors steers the attention of an LSTM on rgb maps (VideoLSTM, section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch norm that normalises by its moving statistics in training too (003, section 5.2)."""
+"""Batch norm that normalises by its moving statistics in training too (Relational LSTM, section 5.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from models.masking import without_padding
 
-MOMENTUM = 0.001  # 003's "very small momentum (e.g. 0.001, 0.0005)"
+MOMENTUM = 0.001  # Relational LSTM's "very small momentum (e.g. 0.001, 0.0005)"
 
 
 class MovingBatchNorm2d(nn.BatchNorm2d):
@@ -22,7 +22,7 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
     Args:
         num_features: C.
         eps: added to the variance.
-        momentum: share of a batch in the moving figures; 0.001 or 0.0005 in 003.
+        momentum: share of a batch in the moving figures; 0.001 or 0.0005 in Relational LSTM.
         activation: applied to the result; for networks that hold it inside their batch norm, as timm's do.
     """
 

@@ -1,4 +1,4 @@
-"""Pooling over time and one linear layer: the order-blind baselines of 001 (sec. 4.2, Tables 3 and 7)."""
+"""Pooling over time and one linear layer: the order-blind baselines of TS-LSTM (sec. 4.2, Tables 3 and 7)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TemporalPooling(nn.Module):
     """Batch norm, a linear layer, pooling over each segment, batch norm, dropout, linear.
 
     Segments are cut as in TS-LSTM and their pooled features laid side by side (the authors' code at 27c57c2), so that
-    "TS3, BN, FC512, Max, BN, FC-101" of 001, Table 7 is three segments with ``fc_dim=512``; the linear layer before
+    "TS3, BN, FC512, Max, BN, FC-101" of TS-LSTM, Table 7 is three segments with ``fc_dim=512``; the linear layer before
     pooling has no activation and, as the batch norm before it, parameters of its own for each segment.
 
     Args:
@@ -105,7 +105,7 @@ def mean_pooling(
     dropout: float = 0.0,
     batch_norm: bool | BatchNorms = True,
 ) -> nn.Module:
-    """Mean over time, then one linear layer ("similarly with max pooling": 001, sec. 4.2)."""
+    """Mean over time, then one linear layer ("similarly with max pooling": TS-LSTM, sec. 4.2)."""
     return TemporalPooling(
         num_classes=num_classes,
         feature_dim=feature_dim,
@@ -126,7 +126,7 @@ def max_pooling(
     dropout: float = 0.0,
     batch_norm: bool | BatchNorms = True,
 ) -> nn.Module:
-    """Maximum over time, then one linear layer ("Max, FC" of 001, Table 7)."""
+    """Maximum over time, then one linear layer ("Max, FC" of TS-LSTM, Table 7)."""
     return TemporalPooling(
         num_classes=num_classes,
         feature_dim=feature_dim,

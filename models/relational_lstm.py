@@ -1,4 +1,4 @@
-"""Relational LSTM, its local branch, and both side by side (003, sections 3 and 4)."""
+"""The Relational LSTM, its local branch, and both side by side (sections 3 and 4 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMM_UNIT, TIMM_NORM = "stages.3.blocks.2.", "norm."
 
 
 class RelationalLSTMNetwork(nn.Module):
-    """The two-branch network of 003, or either branch alone.
+    """The two-branch network of the paper, or either branch alone.
 
     Local branch: conv5_3, batch norm, ReLU and mean over positions of every step, and the mean over steps. Non-local
     branch: Relational LSTM over the steps, 1x1 convolution of its last state, conv5_3, batch norm, ReLU and mean over
@@ -29,7 +29,7 @@ class RelationalLSTMNetwork(nn.Module):
 
     Args:
         num_classes: K.
-        feature_shape: ``(C, H, W)`` of the maps, (2048, 7, 7) in 003.
+        feature_shape: ``(C, H, W)`` of the maps, (2048, 7, 7) in the paper.
         backbone: gives the maps where the input is clips, cut off behind them (``conv5_2`` of ``resnet101_v2``,
             section 4: "after ResNet-101-v2 conv5_2 layer").
         branches: ``both`` (Table 2), ``local`` (Table 3) or ``non-local`` (Table 1).
@@ -149,7 +149,7 @@ def draw_steps(
 
 
 def xavier(module: Conv53) -> Conv53:
-    """Draw the convolutions of a new unit as 003 does (section 5.2: Xavier-Glorot)."""
+    """Draw the convolutions of a new unit as the paper does (section 5.2: Xavier-Glorot)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.xavier_uniform_(layer.weight)

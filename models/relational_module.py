@@ -1,4 +1,4 @@
-"""The Relational LSTM module: generalised non-local operations in place of an LSTM's products (003, section 3)."""
+"""Generalised non-local operations in place of an LSTM's products (Relational LSTM, section 3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RelationalModule(nn.Module):
 
     Args:
         channels: C of the maps.
-        hidden: channels of the state, C / 2 in 003.
+        hidden: channels of the state, C / 2 in the paper.
         embedding: channels of theta and phi.
         bias: of the embeddings and the 1x1 convolution.
         shared_theta: r_x and r_h of a gate share theta.
@@ -66,7 +66,7 @@ class RelationalModule(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw each embedding of each gate by itself as 003 does (section 5.2: Xavier-Glorot)."""
+        """Draw each embedding of each gate by itself as the paper does (section 5.2: Xavier-Glorot)."""
         for layer, widths in ((self.inputs, self.input_widths), (self.state, self.state_widths)):
             for rows in torch.split(layer.weight.detach(), [width for width in widths for _ in range(GATES)]):
                 nn.init.xavier_uniform_(rows)

@@ -11,7 +11,7 @@ class StepClassifier(nn.Module):
     Args:
         feature_dim: D of a step.
         num_classes: K.
-        fc_dim: width of the tanh layer, 1024 in 002; None for none.
+        fc_dim: width of the tanh layer, 1024 in VideoLSTM; None for none.
         dropout: share dropped before the classifier, 0 to 1.
         input_dropout: share dropped before the tanh layer; None for the same.
     """

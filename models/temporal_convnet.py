@@ -1,4 +1,4 @@
-"""Temporal-ConvNet: convolutions along time alone, over matrices of frame features (001, sec. 3.3; Tables 4, 8 to 10).
+"""Temporal-ConvNet: convolutions along time over matrices of frame features (TS-LSTM, sec. 3.3; Tables 4, 8 to 10).
 
 Maps are ``(N, C, T, D)`` with one channel at first; every kernel is k x 1, along time.
 """
@@ -22,7 +22,7 @@ Kernel = int | Sequence[int]
 
 
 class TemporalConvNet(nn.Module):
-    """Temporal-Inception by default; the other forms of 001 by its options.
+    """Temporal-Inception by default; the other forms of TS-LSTM by its options.
 
     ========================= ====================================================================
     1L, 2L                    ``architecture="vgg", kernels=(5,)`` and ``pools=(2,)`` or ``(2, 2)``

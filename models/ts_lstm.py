@@ -1,4 +1,4 @@
-"""Temporal Segment LSTM (001, section 3.2; details from the authors' ``RNN/model.lua``)."""
+"""Temporal Segment LSTM (TS-LSTM, section 3.2; details from the authors' ``RNN/model.lua``)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class TSLSTM(nn.Module):
         batch_norm: the batch norms before pooling and after the LSTM, or neither ("ConvNet + LSTM" in Table 3).
         shared_batch_norm: one input batch norm for all segments in place of one for each.
         dropout: share of LSTM outputs dropped before the linear layer, 0 to 1; 0 in the paper.
-        initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as 001's ``code`` does, batch norms'
-            scales too. The paper does not say.
+        initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as TS-LSTM's ``code`` does, batch
+            norms' scales too. The paper does not say.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""VideoLSTM: attention steered by a ConvLSTM on optical flow (002, section 3.2)."""
+"""Attention steered by a ConvLSTM on optical flow (VideoLSTM, section 3.2)."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Plan:
             frames=look.frames if look.snippet is None else None,
             first_seconds=look.first_seconds,
             crop="stretch" if look.crops == "stretch" else "center",
-            # for rgb too: both streams look at the same frames (001, sec. 3.4.1), unless they look at all
+            # for rgb too: both streams look at the same frames (TS-LSTM, sec. 3.4.1), unless they look at all
             flow_stack=spec.flow.stack if stream == "flow" or look.snippet is None else 0,
             flow=self._on_the_fly if stream == "flow" else None,
             seed=place.seed if not weights and backbone.weights == "none" else None,

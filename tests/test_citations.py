@@ -1,6 +1,6 @@
 """Citations of the four papers lead to where the thing stands: sections, tables and equations, copied out by hand.
 
-``000`` has headings without numbers. A section is cited for what it speaks of: the words below, one of which must stand
+MATDL has headings without numbers. A section is cited for what it speaks of: the words below, one of which must stand
 near the citation.
 """
 
@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("models", "services", "worker", "docs", "tests", "benchmarks", "api", "cli")
 SECTIONS: dict[str, dict[str, str]] = {
-    "000": {},
-    "001": {
+    "MATDL": {},
+    "TS-LSTM": {
         "3.1": r"ConvNet|ResNet|rgb|flow|stack|concatenat|frame|features",
         "3.2": r"TS-LSTM|Temporal Segment LSTM|segment|BN|ts_lstm",
         "3.3": r"Temporal-ConvNet|Convolutions over time|temporal_convnet|Temporal-Inception|1024",
@@ -28,23 +28,23 @@ SECTIONS: dict[str, dict[str, str]] = {
         "4.3": r"Temporal-Inception|kernel",
         "4.4": r"10 s|seconds|first",
     },
-    "002": {
+    "VideoLSTM": {
         "3.1": r"attention|ConvLSTM|LSTM|conv",
         "3.2": r"motion|flow|bottom|VideoLSTM|video_lstm",
         "5.1": r"split",
         "5.2": r"LSTM|hidden|state|kernel|channels|dropout|width|tanh|flow|frames|batch|rate|VGG|steps|runs?|softmax",
         "5.3": r"product|fused|Table 3",
     },
-    "003": {
+    "Relational LSTM": {
         "3": r"relation|non-local|state|parts|C / 2",
         "4": r"conv5|H_0|branch|stack|flow fields|video",
         "5.2": r"momentum|moving|dropout|snippets|epochs|T = 8|Xavier|pretrained|starts|from_rgb|crops|places|groups|"
-        r"rgb|positions|test|optimizer|streams|batch|weights",
+        r"rgb|positions|test|optimizer|streams|batch|weights|Table 5",
     },
 }
-TABLES = {"000": 4, "001": 10, "002": 4, "003": 5}
-EQUATIONS = {"000": 10, "001": 0, "002": 17, "003": 4}
-PAPER = re.compile(r"(?<![.\d])00[0-3]\b")
+TABLES = {"MATDL": 4, "TS-LSTM": 10, "VideoLSTM": 4, "Relational LSTM": 5}
+EQUATIONS = {"MATDL": 10, "TS-LSTM": 0, "VideoLSTM": 17, "Relational LSTM": 4}
+PAPER = re.compile("|".join(SECTIONS))
 SECTION = re.compile(r"\bsec(?:tion|s)?s?\.? ?(\d+(?:\.\d+)*(?:(?:, | and )\d+(?:\.\d+)+)*)")
 TABLE = re.compile(r"\bTables? (\d+)(?:(?:,| and| to) (\d+))*")
 EQUATION = re.compile(r"\b(?:eqs?\.?|equations?) (\d+)(?:(?:,| and| to) (\d+))*", re.IGNORECASE)
@@ -73,11 +73,13 @@ def texts() -> Iterator[tuple[Path, list[str]]]:
 
 
 def citations(pattern: re.Pattern[str]) -> list[Citation]:
-    """Find citations; a line that names no paper cites the one that the file names first."""
+    """Find citations; a line that names no paper cites that of its heading, or the one that the file names first."""
     found = []
     for file, lines in texts():
         first = PAPER.search("\n".join(lines[:12]))
         for number, line in enumerate(lines, 1):
+            if line.startswith("## "):
+                first = PAPER.search(line) or first
             for match in pattern.finditer(line):
                 before = [name.group() for name in PAPER.finditer(line[: match.start()])]
                 paper = before[-1] if before else first.group() if first else ""

@@ -1,4 +1,4 @@
-"""ConvLSTM, ConvALSTM and VideoLSTM of 002 (T = 30, VGG-16's pool5, 101 classes; batch 128 in the paper)."""
+"""The convolutional networks of VideoLSTM (T = 30, VGG-16's pool5, 101 classes; batch 128 in the paper)."""
 
 from __future__ import annotations
 

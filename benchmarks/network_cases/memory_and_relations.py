@@ -1,4 +1,4 @@
-"""The memory network of 000 (T = 25, ResNet-101's pool5) and Relational LSTM of 003 (T = 8, conv5_2), 101 classes."""
+"""The memory network of MATDL (T = 25, ResNet-101's pool5) and the Relational LSTM (T = 8, conv5_2), 101 classes."""
 
 from __future__ import annotations
 

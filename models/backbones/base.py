@@ -8,8 +8,8 @@ from itertools import takewhile
 from torch import Tensor, nn
 
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet
-# Flow in 0..1, zero motion at 128/255. 001's code has about (.493, .421) and (.060, .058), measured on UCF101 after a
-# rescaling of each frame that we leave out, so here the centre is exact and both components alike.
+# Flow in 0..1, zero motion at 128/255. TS-LSTM's code has about (.493, .421) and (.060, .058), measured on UCF101 after
+# a rescaling of each frame that we leave out, so here the centre is exact and both components alike.
 FLOW_MEAN, FLOW_STD = 128 / 255, 0.06
 
 

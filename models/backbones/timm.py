@@ -1,4 +1,4 @@
-"""ResNet-101-v2 of 003, and any model of timm by its own name: ``timm:NAME``."""
+"""ResNet-101-v2 of Relational LSTM, and any model of timm by its own name: ``timm:NAME``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def build(name: str, channels: int) -> Backbone:
     """Build a backbone by timm.
 
     ``resnet101_v2`` gives ``pool5 (N, 2048)``, ``conv5_2 (N, 2048, 7, 7)``, the sum before the next unit's batch norm,
-    which 003 takes (section 4), and ``conv5_3 (N, 2048, 7, 7)`` after the last batch norm and ReLU. Any other model
-    gives ``pool``, what its classifier would see, and ``map``, its last feature map, where it has one.
+    which Relational LSTM takes (section 4), and ``conv5_3 (N, 2048, 7, 7)`` after the last batch norm and ReLU. Any
+    other model gives ``pool``, what its classifier would see, and ``map``, its last feature map, where it has one.
 
     Raises:
         ValueError: if timm has no model of that name.

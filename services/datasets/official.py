@@ -1,6 +1,6 @@
 """What the official lists of UCF101 and HMDB51 hold, and UCF101's coarse categories.
 
-Counted on the official files; the categories are those that 000's Table 1 reports, as public loaders have them. The
+Counted on the official files; the categories are those that MATDL's Table 1 reports, as public loaders have them. The
 accuracy of one is pooled over its clips: only so do the printed values of ConvLSTM come out (568 of 747, 172 of 193).
 """
 

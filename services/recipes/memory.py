@@ -1,7 +1,7 @@
-"""Memory-augmented temporal dynamic learning, 000 (arXiv 1904.13080), and TSN, whose training it takes over.
+"""MATDL, memory-augmented temporal dynamic learning (arXiv 1904.13080), and TSN, whose training it takes over.
 
-000 has no numbered sections; its numbers stand under "Implementation Details". It counts iterations, and so does TSN's
-released solver: epochs are the nearest number of them, by the first split of a dataset.
+MATDL has no numbered sections; its numbers stand under "Implementation Details". It counts iterations, and so does
+TSN's released solver: epochs are the nearest number of them, by the first split of a dataset.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def hmdb51() -> ExperimentSpec:
 
 def _memory(dataset: str) -> ExperimentSpec:
     return ExperimentSpec(
-        name="memory (000)",
+        name="MATDL",
         dataset=dataset,
         model=Memory(threshold=0.5, dropout=0.8),  # threshold: "Discrete Memory Controller"; dropout: TSN's
         backbone=_backbone("resnet101", snippets=8),
-        flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),  # TSN's; 000 does not say
+        flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),  # TSN's; MATDL does not say
         training=_training(dataset, 1e-3, iterations=18_000, milestones=(6_000, 12_000), batch_size=64, clip_norm=20),
         flow_stream=FlowStreamSpec(
             model=Memory(threshold=0.5, dropout=0.7),
@@ -85,7 +85,7 @@ def _backbone(name: str, snippets: int) -> BackboneSpec:
 def _training(
     dataset: str, rate: float, *, iterations: int, milestones: tuple[int, ...], batch_size: int, clip_norm: float
 ) -> TrainingSpec:
-    """Weight decay is TSN's (000 states none)."""
+    """Weight decay is TSN's (MATDL states none)."""
     batches = BATCHES[dataset, batch_size]
     return TrainingSpec(
         epochs=round(iterations / batches),

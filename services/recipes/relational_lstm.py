@@ -1,4 +1,4 @@
-"""Relational LSTM of 003 (arXiv 1811.07059), with each number's section.
+"""The networks of Relational LSTM (arXiv 1811.07059), with each number's section.
 
 Deviations: its weights are those of timm's ResNet-101-v2, since the paper does not say whose its own are; how flow is
 computed it does not say either, so that algorithm and bound are TSN's.
@@ -23,7 +23,7 @@ from services.specs import (
 def ucf101() -> ExperimentSpec:
     """The two-branch network, trained end to end on 8 snippets of each clip (sec. 5.2)."""
     return ExperimentSpec(
-        name="Relational LSTM (003)",
+        name="Relational LSTM",
         dataset="ucf101",
         model=RelationalLSTM(branches="both", segments=8, momentum=0.001, dropout=0.8),
         backbone=BackboneSpec(

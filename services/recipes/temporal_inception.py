@@ -1,4 +1,4 @@
-"""Temporal-Inception of 001 (arXiv 1703.10667), with each number's section; "code" is its released code."""
+"""Temporal-Inception, from TS-LSTM (arXiv 1703.10667), with each number's section; "code" is its released code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.specs import ExperimentSpec, OptimizerSpec, TemporalConvNet, Train
 def ucf101() -> ExperimentSpec:
     """Temporal-Inception with kernels 5 and 7 on the features of both streams (sec. 4.3, Table 4)."""
     changes = {
-        "name": "Temporal-Inception (001)",
+        "name": "Temporal-Inception (TS-LSTM)",
         "model": TemporalConvNet(kernels=(5, 7), fc_dim=1024),
         "training": TrainingSpec(
             epochs=30,  # code

@@ -1,4 +1,4 @@
-"""TS-LSTM and the two-stream baseline of 001 (arXiv 1703.10667), with each number's section.
+"""The networks of TS-LSTM and its two-stream baseline (arXiv 1703.10667), with each number's section.
 
 "Code" is the paper's released code.
 """
@@ -24,7 +24,7 @@ from services.specs import (
 def ucf101() -> ExperimentSpec:
     """TS-LSTM with three segments and one LSTM of 512 units (sec. 4.2, Table 3)."""
     return ExperimentSpec(
-        name="TS-LSTM (001)",
+        name="TS-LSTM",
         dataset="ucf101",
         model=TSLSTM(segments=3, hidden=(512,), initial_weights="code"),
         # sec. 3.4.1; code has 5e-4 for both streams. Rgb's rate falls every 30 of 90 epochs, as in the code
@@ -49,7 +49,7 @@ def hmdb51() -> ExperimentSpec:
     A deviation: the paper fine-tunes the networks of UCF101 (sec. 4), this starts its ConvNets from ImageNet's weights.
     """
     changes = {
-        "name": "TS-LSTM (001)",
+        "name": "TS-LSTM",
         "dataset": "hmdb51",
         "model": TSLSTM(segments=3, hidden=(512, 512), initial_weights="code"),
     }
@@ -62,7 +62,7 @@ def two_stream() -> ExperimentSpec:
     A deviation: the ConvNets' linear layers are trained anew on the features, as TS-LSTM is.
     """
     changes = {
-        "name": "two-stream ConvNets (001)",
+        "name": "two-stream ConvNets (TS-LSTM)",
         "model": ConvNet(),
         "fusion": FusionSpec(method="probabilities"),
     }

@@ -1,4 +1,4 @@
-"""The networks of 002 (arXiv 1607.01794), with each number's section; "code" is its released code."""
+"""The networks of VideoLSTM (arXiv 1607.01794), with each number's section; "code" is its released code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def video_lstm() -> ExperimentSpec:
     deviation: the code assembles the motion network from trained parts and goes on training; this trains it at once.
     """
     return ExperimentSpec(
-        name="VideoLSTM (002)",
+        name="VideoLSTM",
         dataset="ucf101",
         splits=(1,),  # sec. 5.1
         model=VideoLSTM(),
@@ -42,24 +42,24 @@ def video_lstm() -> ExperimentSpec:
 
 def conv_alstm() -> ExperimentSpec:
     """ConvLSTM with attention on each stream (Table 1)."""
-    return _late("ConvALSTM (002)", ConvALSTM(), epochs=300)
+    return _late("ConvALSTM (VideoLSTM)", ConvALSTM(), epochs=300)
 
 
 def conv_lstm() -> ExperimentSpec:
     """ConvLSTM on each stream (Table 1)."""
-    return _late("ConvLSTM (002)", ConvLSTM(), epochs=200, flow_epochs=300)
+    return _late("ConvLSTM (VideoLSTM)", ConvLSTM(), epochs=200, flow_epochs=300)
 
 
 def alstm() -> ExperimentSpec:
     """LSTM with soft attention over positions on each stream (Table 1); dropout 0.5 is the code's, 0.7 in sec. 5.2."""
-    return _late("ALSTM (002)", ALSTM(), epochs=200)
+    return _late("ALSTM (VideoLSTM)", ALSTM(), epochs=200)
 
 
 def lstm() -> ExperimentSpec:
     """LSTM on fc7 of each stream, classified at every step (Table 1)."""
     # sec. 5.2, but for the dropout, which is the code's: 0.7 in sec. 5.2
     model = LSTM(hidden=(512,), batch_norm=False, predict="steps", fc_dim=1024, dropout=0.5)
-    return _late("LSTM (002)", model, epochs=200)
+    return _late("LSTM (VideoLSTM)", model, epochs=200)
 
 
 def _late(
@@ -77,7 +77,7 @@ def _late(
 
 
 def _backbone(dropout: float) -> BackboneSpec:
-    """VGG-16 (sec. 5.2), fine-tuned; how the paper does not say: rate, decay and augmentation are those of 001's code.
+    """VGG-16 (sec. 5.2), fine-tuned. The paper does not say how: rate, decay and augmentation are TS-LSTM's code's.
 
     ``dropout`` is the code's, after fc7; after fc6, where it has 0.95 for rgb and 0.9 for flow, it is torchvision's.
     """

@@ -38,11 +38,11 @@ NAME_PATTERN = rf"^({'|'.join(FEATURES)}|{TIMM}[A-Za-z0-9._-]+)$"
 
 
 class EndToEndSpec(Spec):
-    """Training of the backbone and the temporal network as one, on a few snippets of each clip (TSN, 003)."""
+    """Training of backbone and temporal network as one, on a few snippets of each clip (TSN, Relational LSTM)."""
 
     snippets: Annotated[int, Field(ge=1, le=100)] = 3
     """Frames or flow stacks of a clip in a step of training, one at a random place of each of so many equal parts: 3 in
-    TSN, 8 in 003."""
+    TSN, 8 in Relational LSTM."""
     augmentation: bool = True
     """TSN's: multi-scale crop at one of 13 positions, and flip with the x flow inverted."""
 
@@ -58,8 +58,9 @@ class BackboneSpec(Spec):
     weights: Annotated[str, Field(min_length=1, max_length=1000)] = "none"
     """`none`, `imagenet` (the library's), or the absolute path of a state-dict file on the workers."""
     normalization: Normalization = "weights"
-    """Of its input: `weights` is what the library asks for its own weights; the others are the released code's of 001,
-    002 and TSN, for weights that came from there: blue first for 002 and TSN, y before x in flow for 001."""
+    """Of its input: `weights` is what the library asks for its own weights. The others are the released code's of
+    TS-LSTM, VideoLSTM and TSN, for weights from there: blue first for VideoLSTM and TSN, y before x in flow for
+    TS-LSTM."""
     finetune: FinetuneSpec | None = FinetuneSpec()
     """None extracts features with the initial weights."""
     end_to_end: EndToEndSpec | None = None

@@ -28,7 +28,7 @@ FLOW_SHORT_SIDE = 256
 
 
 class FlowSpec(Spec):
-    """Optical flow and its quantisation: clipped to +-bound pixels, mapped linearly to 0..255 (TSN, 001)."""
+    """Optical flow and its quantisation: clipped to +-bound pixels, mapped linearly to 0..255 (TSN, TS-LSTM)."""
 
     algorithm: FlowAlgorithm = "tvl1"
     """`tvl1` (Zach et al. 2007), `brox` (Brox et al. 2004), `farneback` (2003), `dis` (Kroeger et al. 2016), `raft`
@@ -41,7 +41,7 @@ class FlowSpec(Spec):
     weights: Annotated[str, Field(min_length=1, max_length=1000)] = "default"
     """Weights of `raft`: torchvision's `default`, or the absolute path of a state-dict file on the workers."""
     quantization: FlowQuantization = "linear"
-    """`frame_min_max` scales each field by its own range, as 001's code does."""
+    """`frame_min_max` scales each field by its own range, as TS-LSTM's code does."""
     storage: FlowStorage = "stored"
     """`on_the_fly` computes stacks on a GPU when a network asks for them and stores nothing."""
     codec: FlowCodec = "raw"

@@ -54,7 +54,7 @@ class Network(Spec):
 
 
 class ConvNet(Network):
-    """Frame-level ConvNet: one linear layer on each frame's features, averaged in the test (001, sec. 3.1)."""
+    """Frame-level ConvNet: one linear layer on each frame's features, averaged in the test (TS-LSTM, sec. 3.1)."""
 
     kind: Literal["convnet"] = "convnet"
     dropout: Share = 0.0
@@ -79,9 +79,9 @@ class TSN(Network):
 
 class _Pooling(Network):
     segments: Segments = 1
-    """Parts that are pooled apart: TS of 001, Tables 3 and 7."""
+    """Parts that are pooled apart: TS of TS-LSTM, Tables 3 and 7."""
     fc_dim: Width | None = None
-    """Width of a linear layer before pooling, one for each segment (001, Table 7: FC 512)."""
+    """Width of a linear layer before pooling, one for each segment (TS-LSTM, Table 7: FC 512)."""
     dropout: Share = 0.0
     batch_norm: bool | Literal["before", "after"] = True
 
@@ -104,23 +104,23 @@ class MaxPooling(_Pooling):
 
 
 class LSTM(Network):
-    """LSTM over all steps: batch norm, LSTM, batch norm, linear (001, Table 7); 002's by its options."""
+    """LSTM over all steps: batch norm, LSTM, batch norm, linear (TS-LSTM, Table 7); VideoLSTM's by its options."""
 
     kind: Literal["lstm"] = "lstm"
     hidden: Widths = (512,)
     """Width of each stacked layer."""
     batch_norm: bool = True
     predict: Literal["last", "mean", "steps"] = "last"
-    """What is classified: the last step, every step with the mean of the scores, or every step by itself (002)."""
+    """What is classified: the last step, all steps by the mean of their scores, or each by itself (VideoLSTM)."""
     fc_dim: Width | None = None
-    """Width of a tanh layer before the classifier; 1024 in 002."""
+    """Width of a tanh layer before the classifier; 1024 in VideoLSTM."""
     dropout: Share = 0.0
     initial_weights: InitialWeights = "pytorch"
-    """As PyTorch draws them, or all from uniform(-0.1, 0.1) as 001's code does."""
+    """As PyTorch draws them, or all from uniform(-0.1, 0.1) as TS-LSTM's code does."""
 
 
 class TSLSTM(Network):
-    """Temporal Segment LSTM (001, sec. 3.2): batch norm, max over each segment, LSTM over segments."""
+    """Temporal Segment LSTM (TS-LSTM, sec. 3.2): batch norm, max over each segment, LSTM over segments."""
 
     kind: Literal["ts_lstm"] = "ts_lstm"
     segments: Segments = 3
@@ -132,7 +132,7 @@ class TSLSTM(Network):
     """One batch norm for all segments in place of one for each."""
     dropout: Share = 0.0
     initial_weights: InitialWeights = "pytorch"
-    """As PyTorch draws them, or all from uniform(-0.1, 0.1) as 001's code does."""
+    """As PyTorch draws them, or all from uniform(-0.1, 0.1) as TS-LSTM's code does."""
 
     @property
     def least_steps(self) -> int:
@@ -141,7 +141,7 @@ class TSLSTM(Network):
 
 
 class TemporalConvNet(Network):
-    """Convolutions over time (001, sec. 3.3): Temporal-Inception, Temporal-VGG, and every row of Tables 4, 8, 9, 10."""
+    """Convolutions over time (TS-LSTM, sec. 3.3): Temporal-Inception, Temporal-VGG, every row of Tables 4, 8, 9, 10."""
 
     kind: Literal["temporal_convnet"] = "temporal_convnet"
     architecture: Literal["inception", "vgg"] = "inception"
@@ -176,7 +176,7 @@ class TemporalConvNet(Network):
 
 
 class _Recurrent(Network):
-    """What 002's networks share (sec. 5.2)."""
+    """What VideoLSTM's networks share (sec. 5.2)."""
 
     hidden: Width = 512
     """Width, or channels, of the state."""
@@ -190,7 +190,7 @@ class _Recurrent(Network):
 
 
 class ALSTM(_Recurrent):
-    """LSTM with soft attention over the positions of a map (002, sec. 3.1)."""
+    """LSTM with soft attention over the positions of a map (VideoLSTM, sec. 3.1)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     kind: Literal["alstm"] = "alstm"
@@ -199,7 +199,7 @@ class ALSTM(_Recurrent):
 
 
 class ConvLSTM(_Recurrent):
-    """LSTM whose products are convolutions (002, sec. 3.1, eqs 1 to 6)."""
+    """LSTM whose products are convolutions (VideoLSTM, sec. 3.1, eqs 1 to 6)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     kind: Literal["conv_lstm"] = "conv_lstm"
@@ -208,7 +208,7 @@ class ConvLSTM(_Recurrent):
 
 
 class ConvALSTM(_Recurrent):
-    """ConvLSTM with convolutional attention (002, sec. 3.1, eqs 7 to 9)."""
+    """ConvLSTM with convolutional attention (VideoLSTM, sec. 3.1, eqs 7 to 9)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     kind: Literal["conv_alstm"] = "conv_alstm"
@@ -217,7 +217,7 @@ class ConvALSTM(_Recurrent):
 
 
 class MotionALSTM(_Recurrent):
-    """A bottom LSTM on flow vectors steers the attention of a top LSTM on rgb maps (002, sec. 3.2)."""
+    """A bottom LSTM on flow vectors steers the attention of a top LSTM on rgb maps (VideoLSTM, sec. 3.2)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MappingProxyType({"rgb": "map", "flow": "vector"})
     sees_both: ClassVar[bool] = True
@@ -227,7 +227,7 @@ class MotionALSTM(_Recurrent):
 
 
 class VideoLSTM(_Recurrent):
-    """VideoLSTM: a bottom ConvLSTM on flow maps steers the attention of a top one on rgb maps (002, sec. 3.2)."""
+    """A bottom ConvLSTM on flow maps steers the attention of a top one on rgb maps (VideoLSTM, sec. 3.2)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     sees_both: ClassVar[bool] = True
@@ -239,7 +239,7 @@ class VideoLSTM(_Recurrent):
 
 
 class Memory(Network):
-    """Memory-augmented temporal dynamic learning (000): a controller decides which frames to write to a memory."""
+    """Memory-augmented temporal dynamic learning (MATDL): a controller decides which frames to write to a memory."""
 
     trains_backbone: ClassVar[bool] = True
     kind: Literal["memory"] = "memory"
@@ -256,7 +256,7 @@ class Memory(Network):
 
 
 class RelationalLSTM(Network):
-    """Relational LSTM (003): non-local operations in place of an LSTM's products, beside a local branch."""
+    """Relational LSTM: non-local operations in place of an LSTM's products, beside a local branch."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     trains_backbone: ClassVar[bool] = True

@@ -19,15 +19,15 @@ class EvaluationSpec(Spec):
     """The test protocol; its numbers become the protocol tag beside which results are ranked."""
 
     frames: Annotated[int, Field(ge=1, le=1000)] = 25
-    """Equally spaced frames of each clip, for training features and for the test (001, sec. 3.4.1)."""
+    """Equally spaced frames of each clip, for training features and for the test (TS-LSTM, sec. 3.4.1)."""
     snippet: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Consecutive frames that a network sees at once (002: 30): in training from a random place of a clip, in the test
     from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
     first_seconds: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    """Look at no more than the beginning of each clip (001, sec. 4.4: 10 s). `finetune` draws from all of it."""
+    """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s). `finetune` draws from all of it."""
     crops: Crops = "center"
-    """`center` of a frame (001), all of it stretched to a square (002), or `five` (003) and `ten` (TSN, 000) crops
-    whose scores are averaged; the last two for networks that are trained end to end."""
+    """`center` of a frame (TS-LSTM), all of it stretched to a square (VideoLSTM), or `five` (Relational LSTM) and
+    `ten` (TSN, MATDL) crops whose scores are averaged; the last two for networks that are trained end to end."""
     positions: Annotated[int, Field(ge=1, le=100)] = 1
     """Places inside each of `frames` equal parts of a clip, one group of frames for each; their scores are averaged
     (003: 4 in each of 8 parts). For networks that are trained end to end."""
@@ -38,8 +38,9 @@ class FusionSpec(Spec):
     """How two streams become one answer."""
 
     method: FusionMethod = "probabilities"
-    """`features` feeds the temporal network the concatenated features (001); the others fuse the scores of two
-    networks: mean of probabilities (000), mean of logits (003, TSN), product of probabilities (002)."""
+    """`features` feeds the temporal network the concatenated features (TS-LSTM); the others fuse the scores of two
+    networks: mean of probabilities (MATDL), mean of logits (Relational LSTM, TSN), product of probabilities
+    (VideoLSTM)."""
     rgb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     flow: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
@@ -56,12 +57,12 @@ class FlowStreamSpec(Spec):
     """What the network of the flow stream has of its own; what is null is as for rgb."""
 
     model: ModelSpec | None = None
-    """Beside a model that sees both streams: a second network, on flow alone, with which it is fused (002)."""
+    """Beside a model that sees both streams: a second network, on flow alone, with which it is fused (VideoLSTM)."""
     backbone: BackboneSpec | None = None
     training: TrainingSpec | None = None
     from_rgb: bool = False
-    """Starts from all weights of the trained rgb network, the first convolution averaged over colour (003, sec. 5.2);
-    for networks that are trained end to end."""
+    """Starts from all weights of the trained rgb network, the first convolution averaged over colour (Relational
+    LSTM, sec. 5.2); for networks that are trained end to end."""
 
 
 class NetworkPart(NamedTuple):

@@ -14,7 +14,7 @@ class OptimizerSpec(Spec):
 
     name: Literal["sgd", "adam", "rmsprop"] = "adam"
     """`sgd` with momentum 0.9, `adam` with L2 in the gradient (not AdamW), `rmsprop` with decay 0.9
-    and epsilon 1e-3 (002's code: 1e-6 inside the root)."""
+    and epsilon 1e-3 (VideoLSTM's code: 1e-6 inside the root)."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -39,17 +39,17 @@ class TrainingSpec(Spec):
 
 
 class AugmentationSpec(Spec):
-    """Random changes of training frames (001, sec. 3.4.1): area and aspect crop, flip, colour jitter (rgb only)."""
+    """Random changes of training frames (TS-LSTM, sec. 3.4.1): area and aspect crop, flip, colour jitter (rgb only)."""
 
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     invert_flow_on_flip: bool = True
-    """TSN inverts the x component on a flip; 001's code does not."""
+    """TSN inverts the x component on a flip; TS-LSTM's code does not."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.4
 
 
 class FinetuneSpec(TrainingSpec):
-    """Training of a ConvNet on single frames or flow stacks of one stream (001, sec. 3.4.1; the rate is its code's)."""
+    """Training of a ConvNet on frames or flow stacks of one stream (TS-LSTM, sec. 3.4.1; the rate is its code's)."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
     optimizer: OptimizerSpec = OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=1e-4)

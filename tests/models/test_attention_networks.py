@@ -1,4 +1,4 @@
-"""The networks of 002 against plain loops over its equations, and what its text says of them."""
+"""The networks of VideoLSTM against plain loops over its equations, and what its text says of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -130,7 +130,7 @@ def test_padded_steps_have_no_attention_and_no_scores(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["video_lstm", "motion_alstm"])
 def test_the_bottom_layer_only_steers_attention(kind: str) -> None:
-    """002, section 3.2: it "does not provide any direct information to the top layer"."""
+    """VideoLSTM, section 3.2: it "does not provide any direct information to the top layer"."""
     network, features = build(kind), features_of(kind)
     other = {"rgb": features["rgb"], "flow": torch.randn_like(features["flow"])}
     assert not torch.allclose(network(features).logits, network(other).logits)

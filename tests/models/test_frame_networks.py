@@ -1,4 +1,4 @@
-"""Networks on frame vectors against plain loops over 001 and TSN."""
+"""Networks on frame vectors against plain loops over TS-LSTM and TSN."""
 
 from collections.abc import Callable
 from functools import partial
@@ -73,7 +73,7 @@ def test_one_step_of_one_video_equals_the_reference(
 COUNTS = [  # by arithmetic over the papers' sizes
     ("lstm", {}, 9_502_309),
     ("lstm", {"batch_norm": False}, 9_493_093),
-    # 002's table counts one bias a gate; PyTorch's LSTM has a second of 4 x 512
+    # VideoLSTM's table counts one bias a gate; PyTorch's LSTM has a second of 4 x 512
     ("lstm", {"batch_norm": False, "predict": "steps", "fc_dim": 1024, "dropout": 0.5}, 10_068_069 + 2048),
     ("max_pooling", {}, 430_181),
     ("max_pooling", {"segments": 3}, 1_290_341),

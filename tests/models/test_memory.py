@@ -1,4 +1,4 @@
-"""The memory network against plain loops over 000, its stated rules, and parameter counts by arithmetic."""
+"""The memory network against plain loops over MATDL, its stated rules, and parameter counts by arithmetic."""
 
 from collections.abc import Callable
 

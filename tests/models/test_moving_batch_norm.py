@@ -1,4 +1,4 @@
-"""Batch norm by moving figures, beside PyTorch's own, which in training is another thing (003, section 5.2)."""
+"""Batch norm by moving statistics, beside PyTorch's own, which in training differs (Relational LSTM, section 5.2)."""
 
 import pytest
 import torch

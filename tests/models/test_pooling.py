@@ -1,4 +1,4 @@
-"""Pooling heads see no order, and count what 001 counts."""
+"""Pooling heads see no order, and count what TS-LSTM counts."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Relational LSTM against plain loops over 003, its properties, and parameter counts by arithmetic."""
+"""Relational LSTM against plain loops over its paper, its properties, and parameter counts by arithmetic."""
 
 import pytest
 import torch

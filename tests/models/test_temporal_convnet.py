@@ -1,4 +1,4 @@
-"""Temporal-ConvNet against plain loops over 001, section 3.3; shapes, counts, and every row of Tables 4, 8 to 10."""
+"""Temporal-ConvNet against plain loops over TS-LSTM, section 3.3; shapes, counts, every row of Tables 4, 8 to 10."""
 
 import json
 from dataclasses import replace

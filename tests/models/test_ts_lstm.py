@@ -1,4 +1,4 @@
-"""TS-LSTM against plain loops over 001, section 3.2, and parameter counts by arithmetic."""
+"""TS-LSTM against plain loops over its section 3.2, and parameter counts by arithmetic."""
 
 import pytest
 import torch

@@ -1,6 +1,6 @@
 """Every number that a recipe states, beside what the paper or its released code says, copied out by hand.
 
-``paper`` quotes the text and names its section; 000 has none but headings. ``code`` is what the paper leaves open and
+``paper`` quotes the text and names its section; MATDL has none but headings. ``code`` is what the paper leaves open and
 its released code, or TSN's solvers, settle; ``ours`` is what neither says, or where we deviate. A number without a row
 here fails: whoever adds one says whose it is.
 """
@@ -27,7 +27,7 @@ def finetuned(prefix: str, rows: Rows) -> dict[str, Row]:
     return {f"{prefix}{path}": row for path, row in rows.items()}
 
 
-TS_LSTM_CONVNET: Rows = {  # 001, sec. 3.4.1
+TS_LSTM_CONVNET: Rows = {  # TS-LSTM, sec. 3.4.1
     "batch_size": (64, "paper", "sec. 3.4.1: The batch sizes for both ConvNets are 64"),
     "optimizer.weight_decay": (1e-4, "paper", "sec. 3.4.1: The weight decay is set to be 1 x 10^-4"),
     "augmentation.min_area": (0.08, "paper", "sec. 3.4.1: between 0.08 to 1 of the original image area"),
@@ -70,10 +70,10 @@ TEMPORAL_INCEPTION: Rows = {
 }
 VGG: Rows = {
     "epochs": (30, "ours", ""),
-    "batch_size": (64, "ours", "as 001"),
+    "batch_size": (64, "ours", "as TS-LSTM"),
     "milestones": ([10, 20], "ours", ""),
-    "optimizer.learning_rate": (5e-4, "ours", "as 001's code"),
-    "optimizer.weight_decay": (1e-4, "ours", "as 001"),
+    "optimizer.learning_rate": (5e-4, "ours", "as TS-LSTM's code"),
+    "optimizer.weight_decay": (1e-4, "ours", "as TS-LSTM"),
 }
 VIDEO: Rows = {
     "splits": ([1], "paper", "sec. 5.1: we report results on the first split"),
@@ -158,7 +158,7 @@ TSN: Rows = {
     "fusion.rgb": (1, "code", "score weights 1"),
     "fusion.flow": (1.5, "code", "and 1.5"),
 }
-WEIGHTS = {"ucf101": (0.45, 0.55), "hmdb51": (0.33, 0.67)}  # 003, caption of Table 5
+WEIGHTS = {"ucf101": (0.45, 0.55), "hmdb51": (0.33, 0.67)}  # Relational LSTM, caption of Table 5
 
 
 def relational(dataset: str) -> Rows:
@@ -191,7 +191,7 @@ TABLE: dict[str, Rows] = {
     "tsn_ucf101": TSN,
 }
 ITERATIONS: dict[str, dict[str, tuple[str, int, int, tuple[int, ...], int]]] = {
-    # network: dataset, training clips of split 1, batch, /10 after, end (000, Implementation Details; TSN's solvers)
+    # network: dataset, training clips of split 1, batch, /10 after, end (MATDL, Implementation Details; TSN's solvers)
     "memory_ucf101": {
         "training": ("ucf101", 9537, 64, (6_000, 12_000), 18_000),
         "flow_stream.training": ("ucf101", 9537, 64, (48_000, 72_000), 80_000),
@@ -249,7 +249,7 @@ def test_epochs_are_the_papers_iterations(name: str) -> None:
 
 
 def test_flow_and_rgb_of_ts_lstm_start_at_rates_of_their_own() -> None:
-    """001, sec. 3.4.1: 5e-6 and 5e-3; its code starts both at 5e-4."""
+    """TS-LSTM, sec. 3.4.1: 5e-6 and 5e-3; its code starts both at 5e-4."""
     for name in ("ts_lstm_ucf101", "ts_lstm_hmdb51", "two_stream_ucf101", "temporal_inception_ucf101"):
         backbones = [network.backbones for network in RECIPES[name].spec.networks]
         rates = {stream: spec.finetune.optimizer.learning_rate for own in backbones for stream, spec in own.items()}

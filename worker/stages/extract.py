@@ -1,4 +1,4 @@
-"""Stage ``extract``: features of frames of every clip of a manifest (001, sec. 3.1; 002, sec. 5.2)."""
+"""Stage ``extract``: features of frames of every clip of a manifest (TS-LSTM, sec. 3.1; VideoLSTM, sec. 5.2)."""
 
 from __future__ import annotations
 

@@ -2,11 +2,11 @@
 
 Torch-free. Two streams are fused late, by one of three rules over classes k and streams s of weight w_s:
 
-    probabilities   sum_s w_s p_s(k) / sum_s w_s             (000)
-    logits          sum_s w_s z_s(k) / sum_s w_s             (003, TSN)
-    product         softmax over k of sum_s w_s log p_s(k)   (002)
+    probabilities   sum_s w_s p_s(k) / sum_s w_s             (MATDL)
+    logits          sum_s w_s z_s(k) / sum_s w_s             (Relational LSTM, TSN)
+    product         softmax over k of sum_s w_s log p_s(k)   (VideoLSTM)
 
-A single score file, of one stream or of a network that saw both (``features``, 001), passes as it is.
+A single score file, of one stream or of a network that saw both (``features``, TS-LSTM), passes as it is.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Metrics:
         correct: clips whose label has the highest score.
         clips: number of clips.
         per_class: top-1 accuracy by label, of the classes that have clips.
-        per_category: top-1 accuracy by category, pooled over its clips, of those that have clips (000, Table 1).
+        per_category: top-1 accuracy by category, pooled over its clips, of those that have clips (MATDL, Table 1).
     """
 
     top1: float

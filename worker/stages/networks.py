@@ -41,7 +41,7 @@ class EndToEnd(NamedTuple):
 def build_end_to_end(task: Task, params: EndToEndParams, spec: ModelSpec, num_classes: int) -> EndToEnd:
     """Build the network of a spec with its backbone, cut off behind the feature that the network sees.
 
-    The local branch of a Relational LSTM starts from what a ResNet-101-v2 is cut off (003, section 5.2).
+    The local branch of a Relational LSTM starts from what a ResNet-101-v2 is cut off (section 5.2 of the paper).
 
     Raises:
         UserError: the weights cannot be read or do not fit, or the backbone has no such feature.
@@ -67,7 +67,7 @@ def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
 
 
 def load_from_rgb(network: nn.Module, backbone: Backbone, rgb: Mapping[str, Tensor]) -> None:
-    """Start a flow network from all weights of a trained rgb one, the first convolution averaged over colour (003).
+    """Start a flow network from the weights of a trained rgb one, the first convolution averaged (Relational LSTM).
 
     Raises:
         UserError: the two networks differ in more than that.

@@ -35,7 +35,7 @@ MAX_FRAMES = 512  # that go through a backbone at once; 10 crops of 25 frames ar
 
 
 def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
-    """Write ``scores.json``: one forward pass for each test clip (001, sec. 3.4.1), or the mean over its views.
+    """Write ``scores.json``: one forward pass for each test clip (TS-LSTM, sec. 3.4.1), or the mean over its views.
 
     Returns:
         ``clips``, the metrics of the test clips, and where a clip is seen once ``train_top1``, the accuracy over the
@@ -90,7 +90,7 @@ def _batches(features: StreamFeatures, views: ViewParams | None) -> list[Labels]
 
 
 def _views(features: StreamFeatures, rows: Labels, views: ViewParams | None) -> tuple[Labels, Labels | None]:
-    """Return what to take of clips: all steps, or several runs of steps of each (002, sec. 5.2)."""
+    """Return what to take of clips: all steps, or several runs of steps of each (VideoLSTM, sec. 5.2)."""
     if views is None or views.snippet is None:
         return rows, None
     runs = [snippets(int(length), views.frames, views.snippet) for length in features.lengths[rows]]

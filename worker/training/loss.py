@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of ``logits (n, K)`` or ``(n, T, K)``, summed over clips and steps (002, its code).
+    """Return the cross-entropy of ``logits (n, K)`` or ``(n, T, K)``, summed over clips and steps (VideoLSTM's code).
 
     Args:
         logits: before the softmax.
@@ -19,11 +19,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def clip_probabilities(logits: Tensor) -> Tensor:
-    """Return probabilities ``(n, K)``, the mean over steps where there are some (002, sec. 5.2)."""
+    """Return probabilities ``(n, K)``, the mean over steps where there are some (VideoLSTM, sec. 5.2)."""
     probabilities = logits.softmax(-1)
     return probabilities.mean(1) if logits.ndim == 3 else probabilities
 
 
 def clip_logits(logits: Tensor) -> Tensor:
-    """Return logits ``(n, K)``, the mean over steps where there are some (001's released script)."""
+    """Return logits ``(n, K)``, the mean over steps where there are some (TS-LSTM's released script)."""
     return logits.mean(1) if logits.ndim == 3 else logits

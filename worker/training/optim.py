@@ -12,7 +12,7 @@ from services.specs import OptimizerSpec
 
 MOMENTUM = 0.9  # of sgd
 DECAY = 0.9  # of rmsprop's mean square
-RMSPROP_EPSILON = 1e-3  # 002's code has 1e-6 inside the root (its `rmsprop.py`), PyTorch adds it outside
+RMSPROP_EPSILON = 1e-3  # VideoLSTM's code has 1e-6 inside the root (its `rmsprop.py`), PyTorch adds it outside
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Crops and sizes of the papers beside 001's: tensors in and out.
+"""Crops and sizes of the papers beside TS-LSTM's: tensors in and out.
 
 Frames are ``(N, C, H, W)`` as in `worker.video.transforms`, on a processor or a GPU.
 """
@@ -50,17 +50,17 @@ def fixed_positions(free_height: int, free_width: int) -> tuple[tuple[int, int],
 
 
 def resize_tsn(frames: Tensor, size: int = 224) -> Tensor:
-    """Resize uint8 (N, C, H, W) to 340x256, aspect not kept: TSN, 000 and 003; in proportion to another input size."""
+    """Resize uint8 (N, C, H, W) to 340x256, or in proportion, aspect not kept: TSN, MATDL and Relational LSTM."""
     return resize_bytes(frames, round(TSN_HEIGHT * size / 224), round(TSN_WIDTH * size / 224))
 
 
 def stretch(frames: Tensor, size: int = 224) -> Tensor:
-    """Resize uint8 (N, C, H, W) to a square, aspect not kept, nothing cut off (002's code, from 340x256)."""
+    """Resize uint8 (N, C, H, W) to a square, aspect not kept, nothing cut off (VideoLSTM's code, from 340x256)."""
     return resize_bytes(frames, size, size)
 
 
 def five_crops(frames: Tensor, size: int = 224) -> Tensor:
-    """Return the four corners and the centre, (N, 5, C, size, size): 003's test, sec. 5.2."""
+    """Return the four corners and the centre, (N, 5, C, size, size): Relational LSTM's test, sec. 5.2."""
     height, width = frames.shape[-2:]
     if size > min(height, width):
         raise ValueError(f"size: got {size}, allowed: 1 to {min(height, width)}")
@@ -81,7 +81,7 @@ VIEWS: dict[Crops, int] = {"center": 1, "stretch": 1, "five": 5, "ten": 10}
 
 
 class Stretch(Transform):
-    """All of a frame as a square, normalised (002's code); nothing random."""
+    """All of a frame as a square, normalised (VideoLSTM's code); nothing random."""
 
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
         """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
@@ -119,7 +119,8 @@ class TestCrops:
     """The views of a frame whose scores are averaged; nothing random.
 
     Args:
-        crops: ``center`` (001), ``stretch`` (002), or of frames of 340x256 ``five`` (003) or ``ten`` (TSN, 000).
+        crops: ``center`` (TS-LSTM), ``stretch`` (VideoLSTM), or of frames of 340x256 ``five`` (Relational LSTM) or
+            ``ten`` (TSN, MATDL).
         size: side of the ConvNet's input in pixels.
         mean: per channel, of values in [0, 1]; one value, or one per channel.
         std: likewise.

@@ -1,4 +1,4 @@
-"""Which frames the papers look at, beside the rules of 001 in `worker.video.sampling`: pure functions.
+"""Which frames the papers look at, beside the rules of TS-LSTM in `worker.video.sampling`: pure functions.
 
 Frames are counted from 0 to T - 1. ``length`` is L, the frames (or flow fields) that a sample spans from its first one
 on. Both streams of a clip share one choice: flow takes the L fields from there, rgb the frame in their middle
@@ -15,7 +15,7 @@ from worker.video.sampling import Indices, require_positive
 
 
 def first_seconds(num_frames: int, fps: float, seconds: float = 10.0) -> int:
-    """Return how many frames of a clip lie in its first seconds, at least 1 (001, sec. 4.4: 10 s).
+    """Return how many frames of a clip lie in its first seconds, at least 1 (TS-LSTM, sec. 4.4: 10 s).
 
     A clip whose rate is unknown (``fps`` 0) is taken whole.
     """
@@ -26,7 +26,7 @@ def first_seconds(num_frames: int, fps: float, seconds: float = 10.0) -> int:
 
 
 def segment_starts(num_frames: int, segments: int, length: int, rng: np.random.Generator) -> Indices:
-    """Draw one start in each of K equal segments: training of TSN and 003 (tsn-pytorch, `_sample_indices`).
+    """Draw one start in each of K equal segments: training of TSN and Relational LSTM (tsn-pytorch, `_sample_indices`).
 
     Segments span ``(T - L + 1) // K`` frames. Where that is 0, K starts are drawn from all and sorted (the code takes
     K zeros where T is no more than K); a clip shorter than L starts at 0 always.
@@ -78,7 +78,7 @@ def ticks(num_frames: int, count: int, length: int) -> Indices:
 
 
 def snippet(num_frames: int, rng: np.random.Generator, length: int = 30) -> Indices:
-    """Draw a run of frames: training of 002, sec. 5.2; a shorter clip repeats its last frame, as its code does.
+    """Draw a run of frames: training of VideoLSTM, sec. 5.2; a shorter clip repeats its last frame, as its code does.
 
     Returns:
         (length,) frame numbers in [0, T - 1], rising by 1 until the clip ends.
@@ -88,7 +88,7 @@ def snippet(num_frames: int, rng: np.random.Generator, length: int = 30) -> Indi
 
 
 def snippets(num_frames: int, count: int = 25, length: int = 30) -> Indices:
-    """Return equally spaced runs of frames: test of 002, sec. 5.2 (its code: ``int(a / 2 + j a)``, ``a = int(...)``).
+    """Return equally spaced runs of frames: test of VideoLSTM, sec. 5.2; its code begins at ``int(a / 2 + j a)``.
 
     ``a`` is ``(T - length + 1) // count``. Its code divides whole numbers, so that a clip of fewer than ``length + 24``
     frames is read from its beginning 25 times; so is it here.
@@ -102,7 +102,7 @@ def snippets(num_frames: int, count: int = 25, length: int = 30) -> Indices:
 
 
 def segment_positions(num_frames: int, segments: int = 8, positions: int = 4, length: int = 1) -> Indices:
-    """Return groups of starts, one of each segment in a group: test of 003, sec. 5.2 (8 segments x 4 positions).
+    """Return groups of starts, one of each segment in a group: test of Relational LSTM, sec. 5.2 (8 segments x 4).
 
     Group ``p`` takes the same place, ``(p + 1/2) / positions``, of every segment.
 

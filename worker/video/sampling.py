@@ -13,11 +13,11 @@ Indices = NDArray[np.int64]
 
 
 def spaced_frames(num_frames: int, count: int, stack: int) -> Indices:
-    """Return equally spaced frames whose flow stacks lie inside the clip (001, sec. 3.4.1: "sampled equally").
+    """Return equally spaced frames whose flow stacks lie inside the clip (TS-LSTM, sec. 3.4.1: "sampled equally").
 
     The first and last frame keep a margin of L // 2 for the stack, at most a quarter of the clip when it is short.
     Places between are rounded towards the nearer end, so that the choice is its own mirror image: no half of a clip is
-    favoured. 001's code spaces by a whole step instead, see `spaced_frames_whole_step`.
+    favoured. TS-LSTM's code spaces by a whole step instead, see `spaced_frames_whole_step`.
 
     Args:
         num_frames: T >= 1.
@@ -39,7 +39,7 @@ _EPSILON = 1e-6  # linspace may fall short of a whole number by one unit in the 
 
 
 def spaced_frames_whole_step(num_frames: int, count: int, stack: int) -> Indices:
-    """Return the frames that 001's code takes: a whole step, and so a tail that is never seen.
+    """Return the frames that TS-LSTM's code takes: a whole step, and so a tail that is never seen.
 
     ``step = max(1, (T - (L - 1)) // count)``, the i-th frame is ``min(i * step + L/2 - 1, T - 1 - L/2)``; with L = 10
     and frames counted from 1 that is ``min((i - 1) * step + 5, N - 5)`` with ``step = max(1, (N - 9) // 25)``. A clip
@@ -62,7 +62,7 @@ def random_frame(num_frames: int, rng: np.random.Generator) -> int:
 
 
 def stack_fields(frame: int, stack: int, num_frames: int) -> Indices:
-    """Return the flow fields around a frame: f - 4 to f + 5 for L = 10 (001's code), f alone for L = 1.
+    """Return the flow fields around a frame: f - 4 to f + 5 for L = 10 (TS-LSTM's code), f alone for L = 1.
 
     Fields beyond the ends of the clip are replaced by its first or last field.
 

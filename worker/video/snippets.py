@@ -19,7 +19,7 @@ from worker.video.transforms import Transform
 
 
 class SnippetDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """A frame (or stack) of each of T equal parts of a clip, at random, with the clip's label (TSN, 003).
+    """A frame (or stack) of each of T equal parts of a clip, at random, with the clip's label (TSN, Relational LSTM).
 
     Item ``i`` is clip ``i``: uint8 (T, C, size, size), the changes of its colours and the label. Frames and transform
     depend on (seed, epoch, clip) alone. Call `set_epoch` before each epoch; with persistent loader workers it reaches
@@ -80,7 +80,7 @@ class ViewDataset(Dataset[Tensor]):
         source: reads frames or flow stacks.
         crops: V of them of each frame.
         frames: T, equally spaced frames of each clip, or with ``positions`` above 1 one of each of T equal parts.
-        positions: groups of T frames, each at its own place in all parts (003, sec. 5.2); V is a multiple of it.
+        positions: groups of T frames, each at its own place in all parts (Relational LSTM, sec. 5.2); V is a multiple.
         stack: L of the flow stream, for both streams.
         first_seconds: looks at no more than the beginning of a clip.
 

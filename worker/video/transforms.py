@@ -21,9 +21,9 @@ from torch import Tensor
 
 from worker.video.resize import resize_bytes
 
-MARGIN = 256 / 224  # 001's code: short side to 256, centre crop of 224
-ASPECT = (3 / 4, 4 / 3)  # 001, sec. 3.4.1
-CROP_TRIES = 10  # as fb.resnet.torch, on which 001's code is built
+MARGIN = 256 / 224  # TS-LSTM's code: short side to 256, centre crop of 224
+ASPECT = (3 / 4, 4 / 3)  # TS-LSTM, sec. 3.4.1
+CROP_TRIES = 10  # as fb.resnet.torch, on which TS-LSTM's code is built
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BRIGHTNESS, CONTRAST, SATURATION = range(3)  # what a colour jitter changes
 CACHED_CLIPS = 4  # as many as a processor jitters at once: fewer cost more calls, more leave its cache
@@ -39,9 +39,9 @@ class Box(NamedTuple):
 
 
 def random_area_box(height: int, width: int, min_area: float, rng: np.random.Generator) -> Box:
-    """Draw a crop of area ``min_area`` to 1 of the frame and aspect 3/4 to 4/3 (001, sec. 3.4.1).
+    """Draw a crop of area ``min_area`` to 1 of the frame and aspect 3/4 to 4/3 (TS-LSTM, sec. 3.4.1).
 
-    After ten draws that do not fit, the largest centred square is taken, as in 001's code.
+    After ten draws that do not fit, the largest centred square is taken, as in TS-LSTM's code.
     """
     for _ in range(CROP_TRIES):
         area = rng.uniform(min_area, 1.0) * height * width
@@ -85,10 +85,10 @@ def flip(frames: Tensor, invert_x: bool) -> Tensor:
 
 
 def draw_jitter(amount: float, rng: np.random.Generator) -> Tensor:
-    """Draw changes of brightness, contrast and saturation in random order, each by 1 +- ``amount`` (001's code).
+    """Draw changes of brightness, contrast and saturation in random order, each by 1 +- ``amount`` (TS-LSTM's code).
 
     Args:
-        amount: 0.4 in 001's code; 0 changes nothing.
+        amount: 0.4 in TS-LSTM's code; 0 changes nothing.
         rng: source of the order and the factors.
 
     Returns:
@@ -175,7 +175,7 @@ class Transform(ABC):
 
 
 class TestTransform(Transform):
-    """Short side to 256/224 of ``size``, centre crop, normalisation (001's test protocol); nothing random.
+    """Short side to 256/224 of ``size``, centre crop, normalisation (TS-LSTM's test protocol); nothing random.
 
     Clips whose short side is ``size`` or less are scaled to it and lose no margin.
     """
@@ -190,14 +190,14 @@ class TestTransform(Transform):
 
 
 class TrainTransform(Transform):
-    """Random area and aspect crop, flip, colour jitter, normalisation (001, sec. 3.4.1).
+    """Random area and aspect crop, flip, colour jitter, normalisation (TS-LSTM, sec. 3.4.1).
 
     Args:
         size: side of the ConvNet's input in pixels.
         mean: per channel, of values in [0, 1]; one value, one per channel, or two for flow (x, y).
         std: likewise.
         flow: frames are flow stacks: no colour jitter.
-        min_area: smallest crop as a part of the frame; 0.08 in 001.
+        min_area: smallest crop as a part of the frame; 0.08 in TS-LSTM.
         flip: probability of a mirror image.
         invert_flow_on_flip: turn the x channels of a mirrored stack.
         jitter: amount of colour jitter.

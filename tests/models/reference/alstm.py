@@ -1,4 +1,4 @@
-"""Soft-attention LSTM (Sharma et al.) and its motion-based form (002, section 3.2): expectation over positions."""
+"""Soft-attention LSTM (Sharma et al.), its motion-based form (VideoLSTM, section 3.2): expectation over positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutional ALSTM: 002, eqs. 1 to 9."""
+"""Convolutional ALSTM: VideoLSTM, eqs. 1 to 9."""
 
 from __future__ import annotations
 

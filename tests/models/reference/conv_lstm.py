@@ -1,4 +1,4 @@
-"""Convolutional LSTM: 002, eqs. 1 to 6 with X in place of the attended X~."""
+"""Convolutional LSTM: VideoLSTM, eqs. 1 to 6 with X in place of the attended X~."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 def softmax(scores: list[Tensor]) -> list[Tensor]:
-    """Eq. 8 of 002."""
+    """Eq. 8 of VideoLSTM."""
     exponentials = [torch.exp(score) for score in scores]
     total = exponentials[0]
     for exponential in exponentials[1:]:
@@ -40,7 +40,7 @@ def softmax(scores: list[Tensor]) -> list[Tensor]:
 
 
 def gates(weight: Tensor) -> dict[str, Tensor]:
-    """Cut what one parameter holds of the four gates: input, forget, output, candidate (002, eqs. 1 to 4)."""
+    """Cut what one parameter holds of the four gates: input, forget, output, candidate (VideoLSTM, eqs. 1 to 4)."""
     size = len(weight) // 4
     return {name: weight[n * size : (n + 1) * size] for n, name in enumerate("ifoc")}
 
@@ -50,7 +50,7 @@ def add_bias(maps: Tensor, bias: Tensor) -> Tensor:
 
 
 def update(pre: dict[str, Tensor], cell: Tensor) -> tuple[Tensor, Tensor]:
-    """002, eqs. 1 to 6 (and 10 to 15), from the gates' sums."""
+    """VideoLSTM, eqs. 1 to 6 (and 10 to 15), from the gates' sums."""
     i, f, o = sigmoid(pre["i"]), sigmoid(pre["f"]), sigmoid(pre["o"])  # eqs. 1 to 3
     g = torch.tanh(pre["c"])  # eq. 4
     cell = f * cell + i * g  # eq. 5
@@ -81,7 +81,7 @@ def positions(image: Tensor) -> list[Tensor]:
 
 
 def classify(weights: Weights, vector: Tensor) -> Tensor:
-    """002, section 5.2: a tanh layer, then the classifier; dropout does nothing at test time."""
+    """VideoLSTM, section 5.2: a tanh layer, then the classifier; dropout does nothing at test time."""
     hidden = torch.tanh(weights["classifier.fc.weight"] @ vector + weights["classifier.fc.bias"])
     return weights["classifier.classifier.weight"] @ hidden + weights["classifier.classifier.bias"]
 

@@ -1,4 +1,4 @@
-"""Networks on frame vectors of 001 and TSN: ConvNet, TSN, pooling heads, vanilla LSTM and TS-LSTM."""
+"""Networks on frame vectors of TS-LSTM and TSN: ConvNet, TSN, pooling heads, vanilla LSTM and TS-LSTM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def maximum(vectors: list[Tensor]) -> Tensor:
 
 
 def segments_of(video: Tensor, segments: int) -> list[list[Tensor]]:
-    """001's code: S runs of floor(T / S) steps, the remainder dropped."""
+    """TS-LSTM's code: S runs of floor(T / S) steps, the remainder dropped."""
     size = len(video) // segments
     return [[video[s * size + t] for t in range(size)] for s in range(segments)]
 
@@ -36,7 +36,7 @@ def tsn(weights: Weights, video: Tensor) -> Tensor:
 
 
 def pooling(weights: Weights, video: Tensor, kind: str, segments: int = 1) -> Tensor:
-    """001, Table 7: BN, FC, pooling of each segment, side by side, BN, FC."""
+    """TS-LSTM, Table 7: BN, FC, pooling of each segment, side by side, BN, FC."""
     pooled = []
     for s, steps in enumerate(segments_of(video, segments)):
         vectors = list(steps)
@@ -76,7 +76,7 @@ def lstm_layers(weights: Weights, vectors: list[Tensor], layers: int) -> list[Te
 
 
 def lstm(weights: Weights, video: Tensor, layers: int, predict: str) -> Tensor:
-    """001's vanilla LSTM and 002's: scores of the last step, their mean, or those of every step."""
+    """TS-LSTM's vanilla LSTM and VideoLSTM's: scores of the last step, their mean, or those of every step."""
     vectors = list(video)
     if "input_norm.weight" in weights:
         vectors = [normalised(x, weights, "input_norm", 0) for x in vectors]
@@ -91,7 +91,7 @@ def lstm(weights: Weights, video: Tensor, layers: int, predict: str) -> Tensor:
 
 
 def ts_lstm(weights: Weights, video: Tensor, segments: int, kind: str, layers: int) -> Tensor:
-    """001, section 3.2: BN of each segment, pooling, LSTM over segments, BN of the last state, FC."""
+    """TS-LSTM, section 3.2: BN of each segment, pooling, LSTM over segments, BN of the last state, FC."""
     pooled = []
     for s, steps in enumerate(segments_of(video, segments)):
         vectors = list(steps)

@@ -1,4 +1,4 @@
-"""000 in plain loops over videos and steps: equations 1 to 10, a list for a memory. Shares no code with models/."""
+"""MATDL in plain loops over videos and steps: equations 1 to 10, a list for a memory. Shares no code with models/."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

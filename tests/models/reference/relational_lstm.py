@@ -1,4 +1,4 @@
-"""003 in plain loops over videos, steps and positions: equations 2 to 4, section 4. Shares no code with models/."""
+"""Relational LSTM in plain loops over videos, steps, positions: equations 2 to 4, section 4. No code of models/."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Temporal-ConvNet: 001, section 3.3 and the authors' model-Conv-Inception-v1, over one matrix of T x D."""
+"""Temporal-ConvNet: TS-LSTM, section 3.3 and the authors' model-Conv-Inception-v1, over one matrix of T x D."""
 
 from __future__ import annotations
 

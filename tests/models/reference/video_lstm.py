@@ -1,4 +1,4 @@
-"""VideoLSTM: 002, eqs. 1 to 15, with the attention of eq. 7 on the bottom layer's current state."""
+"""VideoLSTM, eqs. 1 to 15, with the attention of eq. 7 on the bottom layer's current state."""
 
 from __future__ import annotations
 

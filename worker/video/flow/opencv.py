@@ -22,7 +22,7 @@ def estimator(algorithm: FlowAlgorithm) -> Estimator:
     """Return a function from two grey frames, uint8 (H, W), to the motion between them.
 
     The motion is float32 (2, H, W) in pixels: x to the right, then y downwards. ``tvl1`` is Zach et al. 2007 with
-    OpenCV's defaults (001's code), ``farneback`` Farneback 2003 with the values of OpenCV's tutorial, ``dis``
+    OpenCV's defaults (TS-LSTM's code), ``farneback`` Farneback 2003 with the values of OpenCV's tutorial, ``dis``
     Kroeger et al. 2016 with the preset "medium". The function is deterministic, and holds buffers: give each thread
     its own.
     """

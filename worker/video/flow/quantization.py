@@ -1,4 +1,4 @@
-"""Flow as bytes: the papers' linear map of +-bound pixels, and 001's scaling of each field by its own range."""
+"""Flow as bytes: the papers' linear map of +-bound pixels, and TS-LSTM's scaling of each field by its own range."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def quantize(flow: NDArray[np.float32], bound: float, method: FlowQuantization =
     Args:
         flow: float32 (..., 2, H, W).
         bound: in pixels; with ``linear``, what lies beyond is clipped.
-        method: ``linear`` maps [-bound, bound] to [0, 255] (TSN; 001, sec. 3.4.1; bound 20): no motion becomes 128,
+        method: ``linear`` maps [-bound, bound] to [0, 255] (TSN; TS-LSTM, sec. 3.4.1; bound 20): no motion becomes 128,
             which reads back as bound / 255. ``frame_min_max`` maps the least and greatest value of each component of
-            each field to 0 and 255 (001's code); the range is lost, a field of one value becomes 0.
+            each field to 0 and 255 (TS-LSTM's code); the range is lost, a field of one value becomes 0.
     """
     if method == "frame_min_max":
         return _stretch(flow)

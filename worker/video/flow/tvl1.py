@@ -45,7 +45,7 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class TVL1:
-    """Computes flow by TV-L1 with OpenCV's defaults (001's code).
+    """Computes flow by TV-L1 with OpenCV's defaults (TS-LSTM's code).
 
     Attributes:
         tau: time step of the dual variable.
