@@ -44,7 +44,7 @@ _CENTRE, _LEVELS = (128 * _LEVEL,) * 2, (_LEVEL,) * 2  # of flow: minus 128, in 
 
 NORMALIZATIONS: Mapping[str, Normalization] = MappingProxyType(
     {
-        # 001: measured on UCF101; its loader gives flow as (y, x), 0.493 and 0.060 being those of y
+        # TS-LSTM: measured on UCF101; its loader gives flow as (y, x), 0.493 and 0.060 being those of y
         "ts_lstm": Normalization(
             rgb_mean=(0.3974, 0.3885, 0.3517),
             rgb_std=(0.2415, 0.2348, 0.2307),
@@ -52,7 +52,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = MappingProxyType(
             flow_std=(0.058, 0.060),
             flow_turned=2,
         ),
-        # 002: blue first, minus the mean (its released code)
+        # VideoLSTM: blue first, minus the mean (its released code)
         "video_lstm": Normalization(
             (123 * _LEVEL, 117 * _LEVEL, 104 * _LEVEL), (_LEVEL,) * 3, _CENTRE, _LEVELS, rgb_turned=3
         ),

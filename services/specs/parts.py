@@ -21,7 +21,7 @@ class EvaluationSpec(Spec):
     frames: Annotated[int, Field(ge=1, le=1000)] = 25
     """Equally spaced frames of each clip, for training features and for the test (TS-LSTM, sec. 3.4.1)."""
     snippet: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Consecutive frames that a network sees at once (002: 30): in training from a random place of a clip, in the test
+    """Consecutive frames that a network sees at once (VideoLSTM: 30): in training from a random place of a clip, in the test
     from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
     first_seconds: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s). `finetune` draws from all of it."""
@@ -30,7 +30,7 @@ class EvaluationSpec(Spec):
     `ten` (TSN, MATDL) crops whose scores are averaged; the last two for networks that are trained end to end."""
     positions: Annotated[int, Field(ge=1, le=100)] = 1
     """Places inside each of `frames` equal parts of a clip, one group of frames for each; their scores are averaged
-    (003: 4 in each of 8 parts). For networks that are trained end to end."""
+    (Relational LSTM: 4 in each of 8 parts). For networks that are trained end to end."""
     average: Literal["probabilities", "logits"] = "probabilities"
 
 

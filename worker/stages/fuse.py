@@ -85,7 +85,7 @@ def _weight(file: ScoreFile, params: FuseParams) -> float:
 
 
 def _own_stream(file: ScoreFile) -> Stream:
-    """Return the stream of a network among others; one that sees both stands for rgb (002: flow steers attention)."""
+    """Return the stream of a network among others; one that sees both stands for rgb (VideoLSTM)."""
     return "flow" if file.streams == ("flow",) else "rgb"
 
 
