@@ -1,4 +1,4 @@
-"""The classifier of VideoLSTM: dropout, tanh layer, dropout, linear, applied to every step alike (sec. 5.2 and code)."""
+"""VideoLSTM's classifier of each step: dropout, tanh layer, dropout, linear (sec. 5.2 and code)."""
 
 from __future__ import annotations
 

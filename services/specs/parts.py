@@ -21,8 +21,8 @@ class EvaluationSpec(Spec):
     frames: Annotated[int, Field(ge=1, le=1000)] = 25
     """Equally spaced frames of each clip, for training features and for the test (TS-LSTM, sec. 3.4.1)."""
     snippet: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Consecutive frames that a network sees at once (VideoLSTM: 30): in training from a random place of a clip, in the test
-    from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
+    """Consecutive frames that a network sees at once (VideoLSTM: 30): in training from a random place of a clip, in the
+    test from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
     first_seconds: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s). `finetune` draws from all of it."""
     crops: Crops = "center"
