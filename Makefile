@@ -26,8 +26,8 @@ test: $(READY) ## run every test with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 properties: $(READY) ## decode thousands of generated clips in every way, and compare with plain PyAV
-	PROPERTY_CASES=$(or $(CASES),3000) $(BIN)/python -m pytest --timeout 3600 tests/worker/video/test_whole_clips.py \
-		tests/worker/video/test_placeholders.py $(ARGS)
+	PROPERTY_CASES=$(or $(CASES),3000) $(BIN)/python -m pytest --timeout 3600 tests/worker/video/decoding/test_whole_clips.py \
+		tests/worker/video/decoding/test_placeholders.py $(ARGS)
 
 chaos: $(READY) ## do harm to a whole fleet while it works, and print what each fault cost
 	$(BIN)/python -m pytest tests/chaos -m chaos -n 0 $(ARGS)

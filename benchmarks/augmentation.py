@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from models.backbones.base import RGB_MEAN, RGB_STD
-from worker.video.transforms import TrainTransform
+from worker.video.input.transforms import TrainTransform
 
 CLIPS, SIZE, ROUNDS = 64, 224, 7
 

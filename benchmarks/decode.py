@@ -31,12 +31,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.video.container import Container
-from worker.video.crops import stretch
-from worker.video.decode import FrameReader, decode_clip
-from worker.video.inspection import ClipInfo, probe_clip
-from worker.video.order import Packet, pictures
-from worker.video.protocols import segment_centres, ticks
+from worker.video.decoding.container import Container
+from worker.video.decoding.decode import FrameReader, decode_clip
+from worker.video.decoding.order import Packet, pictures
+from worker.video.input.crops import stretch
+from worker.video.input.protocols import segment_centres, ticks
+from worker.video.survey.inspection import ClipInfo, probe_clip
 
 CLIPS = Path(__file__).parents[2] / "shared/data/clips/UCF-101"
 ROUNDS, LIMIT = 5, 18

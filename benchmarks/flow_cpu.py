@@ -21,13 +21,13 @@ import numpy as np
 
 from benchmarks import report
 from services.stages import FlowParams
+from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow
-from worker.task import Reporter, StageInput, Task
-from worker.video.decode import decode_clip, iterate_frames
+from worker.video.decoding.decode import decode_clip, iterate_frames
 from worker.video.flow import quantize
-from worker.video.manifest import MANIFEST_FILE, Clip, Manifest
-from worker.video.motion_shapes import write_avi
-from worker.video.shapes import background, draw_look, render, still
+from worker.video.generated.motion_shapes import write_avi
+from worker.video.generated.shapes import background, draw_look, render, still
+from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest
 
 CLIPS = Path(__file__).parents[2] / "shared/data/clips/UCF-101"
 PARAMS = FlowParams(algorithm="tvl1", bound=20.0, shard=0, shards=1)

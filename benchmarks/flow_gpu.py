@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.flow_cpu import CLIPS, generated
 from services.stages import FlowMethodParams
-from worker.video.decode import decode_clip
+from worker.video.decoding.decode import decode_clip
 from worker.video.flow import batched, quantize
 from worker.video.flow.tvl1 import TVL1, Terms
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
 
 SIZE = (256, 340)  # H, W
 FLOATS = 15  # read: flow 2, dual 4, terms 3; written: flow 2, dual 4

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.flow_cpu import CLIPS, generated
 from services.specs import FlowAlgorithm
-from worker.video.decode import decode_frames
+from worker.video.decoding.decode import decode_frames
 from worker.video.flow import dequantize, estimator, open_flow, quantize
 from worker.video.flow.storage import encode_flow
 

@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-from worker.video.decode import decode_frames
+from worker.video.decoding.decode import decode_frames
 
 CLIP = Path(__file__).parents[2] / "shared/data/clips/UCF-101/YoYo/v_YoYo_g01_c02.avi"
 OPENS, EVERY = 10_000, 500

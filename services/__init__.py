@@ -1,1 +1,1 @@
-"""What an experiment is, and its stores: the torch-free heart that every door (api, cli, worker) calls."""
+"""What an experiment is, and its stores: the heart that every door (api, cli, worker) calls."""

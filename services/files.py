@@ -9,7 +9,9 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a file that has no room to grow: on the disk, in a quota, below the limit of the process."""
@@ -98,3 +100,31 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copy2(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by some bytes; see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Replace a file so that a reader sees the old or the new content, never a part, even after a power cut.
+
+    Where that fails the old file stays, and the part that was written does not keep a full disk full.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,1 +1,5 @@
-"""Runs stages: a Celery process that claims and supervises, and rank processes that compute."""
+"""Runs stages: ``host`` is the Celery process, which claims and supervises, ``rank`` the process that computes a stage.
+
+They share ``contract`` alone, and speak through files, a socket and exit codes. ``stages`` has a module for each kind,
+which stands on ``training``, ``video`` and ``models/``. Open ``host/tasks.py`` first.
+"""

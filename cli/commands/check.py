@@ -27,7 +27,7 @@ from cli.terminal import print_json, say, say_text
 from services.datasets.layouts import LAYOUTS
 from services.limits import MAX_FRAME_MEGAPIXELS
 
-DOCTOR = (sys.executable, "-m", "worker.video.doctor")
+DOCTOR = (sys.executable, "-m", "worker.video.survey.doctor")
 LARGEST_FRAME = "TWOSTREAM_MAX_FRAME_MEGAPIXELS"
 NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 NAMED = 10  # clips of a finding that the table names

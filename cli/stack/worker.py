@@ -30,7 +30,7 @@ class WorkerOptions:
         # fmt: off
         concurrency = () if self.concurrency is None else ("--concurrency", str(self.concurrency))
         return (
-            sys.executable, "-m", "celery", "-A", "worker.tasks", "worker", "--pool", "threads",
+            sys.executable, "-m", "celery", "-A", "worker.host.tasks", "worker", "--pool", "threads",
             "--loglevel", "INFO", "--without-gossip", "--without-mingle", "--queues", ",".join(self.queues),
             *concurrency,
         )

@@ -1,4 +1,4 @@
-"""ConvNets that turn frames into features (torch-free): names, features and sizes, and how one is trained."""
+"""ConvNets that turn frames into features: names, features and sizes, and how one is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporal networks (torch-free): one spec for each kind, with the options that the papers' tables need.
+"""Temporal networks: one spec for each kind, with the options that the papers' tables need.
 
 Defaults are the papers', or ours where paper and code leave a number open; ``models/`` says whose each one is.
 """

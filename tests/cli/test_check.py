@@ -11,7 +11,7 @@ import pytest
 
 from cli.commands import check
 from cli.main import main
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
 
 
 @pytest.fixture

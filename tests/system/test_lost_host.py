@@ -20,9 +20,9 @@ from services.artifacts import ArtifactStore
 from services.db.tables import StageRow
 from services.stages import FlowParams
 from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
+from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow
-from worker.task import Reporter, StageInput, Task
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
 
 pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(600)]
 DATASET, CLASSES, GROUPS = "sliding", ("Left", "Right"), (1, 2, 3, 4, 5)

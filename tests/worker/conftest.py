@@ -12,8 +12,8 @@ import pytest
 
 from services.specs import TSLSTM, TrainingSpec
 from services.stages import IndexParams, TrainParams
-from worker.forkserver import ForkServer
-from worker.task import Task
+from worker.contract import Task
+from worker.host.forkserver import ForkServer
 
 SCRIPTED = Path(__file__).parent / "scripted"
 PATIENCE_SECONDS = 120.0

@@ -15,15 +15,15 @@ from models.backbones.weights import load_weights
 from services.errors import UserError
 from services.specs import Stream
 from services.stages import BackboneParams, EndToEndParams, ExtractParams, FinetuneParams
+from worker.contract import Reporter, Task
 from worker.stages.outputs import MODEL_FILE
-from worker.task import Reporter, Task
 from worker.training import checkpoint
-from worker.video.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
-from worker.video.flow.on_the_fly import OnTheFlyFlow
-from worker.video.frames import STORE_FOLDER, FrameStore
-from worker.video.limits import Limits
-from worker.video.manifest import Manifest
+from worker.video.decoding.limits import Limits
+from worker.video.input.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
+from worker.video.input.frames import STORE_FOLDER, FrameStore
+from worker.video.input.on_the_fly import OnTheFlyFlow
 from worker.video.mapped import Use
+from worker.video.survey.manifest import Manifest
 from worker.weights import library_weights, read_state_dict
 
 BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet

@@ -16,17 +16,18 @@ from torch.utils.data import Subset
 
 from models.backbones import Backbone
 from services.errors import UserError
+from services.files import write_atomically
 from services.stages import ExtractParams
+from worker.contract import Reporter, Task
 from worker.stages.backbone import frame_source, trained_backbone
 from worker.stages.features import Stored, write_features
 from worker.stages.loaders import loader_workers
-from worker.task import Reporter, Task, write_atomically
 from worker.training.loader import Loader
 from worker.training.loop import seed_everything
-from worker.video.crops import Stretch
-from worker.video.dataset import ClipDataset
-from worker.video.manifest import read_manifest
-from worker.video.transforms import TestTransform
+from worker.video.input.crops import Stretch
+from worker.video.input.dataset import ClipDataset
+from worker.video.input.transforms import TestTransform
+from worker.video.survey.manifest import read_manifest
 
 PART_BYTES = 64 << 20  # of a part, so that a kill costs seconds of work and a part fits in memory
 MAX_BLOCKS_PER_PART = 256

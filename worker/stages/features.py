@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from services.errors import DataError
+from services.files import write_atomically
 from services.specs import Stream
 from services.specs.networks import Network
-from worker.task import Task, write_atomically
+from worker.contract import Task
 from worker.training.batches import Indices, Inputs
-from worker.video.manifest import Clip
+from worker.video.survey.manifest import Clip
 
 FEATURES_FILE, CLIPS_FILE = "features.npy", "clips.json"
 

@@ -9,18 +9,18 @@ import torch
 from models import ConvNet
 from models.backbones import Backbone
 from services.stages import FinetuneParams
+from worker.contract import Reporter, Task
 from worker.stages.backbone import build_backbone, frame_source
 from worker.stages.loaders import loader_workers
 from worker.stages.outputs import summary, write_model
 from worker.stages.splits import clips_of
-from worker.task import Reporter, Task
 from worker.training.batches import DatasetSource
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
 from worker.training.loop import Loop, seed_everything
-from worker.video.dataset import CACHE_BYTES, FrameDataset
-from worker.video.manifest import Manifest, read_manifest
-from worker.video.transforms import TestTransform, TrainTransform, Transform
+from worker.video.input.dataset import CACHE_BYTES, FrameDataset
+from worker.video.input.transforms import TestTransform, TrainTransform, Transform
+from worker.video.survey.manifest import Manifest, read_manifest
 
 
 def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:

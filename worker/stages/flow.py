@@ -1,4 +1,4 @@
-"""The `flow` stage: quantised optical flow of one shard by OpenCV's algorithms, one file a clip (torch-free)."""
+"""The `flow` stage: quantised optical flow of one shard by OpenCV's algorithms, one file a clip."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from services.errors import DataError
 from services.stages import FlowParams
+from worker.contract import Reporter, Task
 from worker.stages.flow_shard import Shard
-from worker.task import Reporter, Task
-from worker.video.decode import iterate_frames
+from worker.video.decoding.decode import iterate_frames
 from worker.video.flow import optical_flow, quantize
 from worker.video.flow.opencv import SMALLEST_SIDE
-from worker.video.manifest import Clip
+from worker.video.survey.manifest import Clip
 
 
 def run(task: Task, params: FlowParams, report: Reporter) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What both flow stages share: the clips of a shard, which are finished, where their files go (torch-free)."""
+"""What both flow stages share: the clips of a shard, which are finished, where their files go."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.errors import DataError
-from services.files import link_file
+from services.files import link_file, write_atomically
 from services.stages import FlowParams
-from worker.task import Reporter, Task, write_atomically
-from worker.video.container import DecodeFailed
+from worker.contract import Reporter, Task
+from worker.video.decoding.container import DecodeFailed
+from worker.video.decoding.limits import Limits
+from worker.video.decoding.pixels import shrunk
 from worker.video.flow.saturation import Saturation, sampled, saturated
 from worker.video.flow.storage import FLOW_FILE, SUFFIXES, clip_key, encode_flow, open_flow
-from worker.video.limits import Limits
-from worker.video.manifest import Clip, read_manifest
-from worker.video.pixels import shrunk
+from worker.video.survey.manifest import Clip, read_manifest
 
 CLIPS_FILE = "clips.json"
 STORE_FOLDER = "flow"

@@ -21,8 +21,10 @@ import numpy as np
 
 from services.datasets.official import categories_of
 from services.errors import DataError, UserError
+from services.files import write_atomically
 from services.specs import Stream
 from services.stages import FuseParams
+from worker.contract import Reporter, Task
 from worker.stages.metrics import measure, ranks_of
 from worker.stages.scores import (
     SCORES_FILE,
@@ -33,7 +35,6 @@ from worker.stages.scores import (
     read_scores,
     write_scores,
 )
-from worker.task import Reporter, Task, write_atomically
 
 RESULTS_FILE = "results.json"
 REPORTED = ("stream", "split", "seed", "metrics", "per_category", "hits")  # what the service reads of a result

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from services.stages import FlowParams
+from worker.contract import Reporter, Task
 from worker.stages.flow_shard import Shard
-from worker.task import Reporter, Task
-from worker.video.decode import decode_clip
+from worker.video.decoding.decode import decode_clip
 from worker.video.flow import batched
 from worker.video.flow.batched import ClipFlow
-from worker.video.manifest import Clip
+from worker.video.survey.manifest import Clip
 
 
 def run(task: Task, params: FlowParams, report: Reporter) -> dict[str, Any]:

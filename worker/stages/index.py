@@ -14,15 +14,16 @@ from services.datasets.layouts import digest_of_lists, read_annotations, require
 from services.datasets.official import shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
+from services.files import write_atomically
 from services.stages import IndexParams
-from worker.task import Reporter, Task, write_atomically
-from worker.video.container import DecodeFailed
-from worker.video.files import clip_files
-from worker.video.inspection import Inspection
-from worker.video.limits import Limits
-from worker.video.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
-from worker.video.motion_shapes import generate_motion_shapes
-from worker.video.survey import Failure, Ledger, survey
+from worker.contract import Reporter, Task
+from worker.video.decoding.container import DecodeFailed
+from worker.video.decoding.limits import Limits
+from worker.video.generated.motion_shapes import generate_motion_shapes
+from worker.video.survey.files import clip_files
+from worker.video.survey.inspection import Inspection
+from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
+from worker.video.survey.survey import Failure, Ledger, survey
 
 NAMED = 5  # clips and classes that a warning names
 

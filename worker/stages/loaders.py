@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.stages import FlowMethodParams
-from worker.task import Task
+from worker.contract import Task
 
 LOADER_BYTES = 4 << 30
 """Of samples that loaders hold ready; Docker's shared memory is 8 GB in the compose file."""

@@ -1,4 +1,4 @@
-"""Accuracies of class scores (torch-free)."""
+"""Accuracies of class scores."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from models.relational_lstm import RelationalLSTMNetwork
 from services.errors import UserError
 from services.specs import ModelSpec
 from services.stages import EndToEndParams
+from worker.contract import Task
 from worker.stages.backbone import trained_backbone
 from worker.stages.features import Shape
-from worker.task import Task
 
 
 def build_network(spec: ModelSpec, num_classes: int, shape: Shape | dict[str, Shape], steps: int) -> nn.Module:

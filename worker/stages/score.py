@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from services.stages import EndToEndParams, ScoreParams, ViewParams
+from worker.contract import Reporter, Task
 from worker.stages.backbone import frame_source
 from worker.stages.features import StreamFeatures, stream_features
 from worker.stages.loaders import loader_workers
@@ -18,16 +19,15 @@ from worker.stages.networks import build_end_to_end, build_network
 from worker.stages.outputs import MODEL_FILE
 from worker.stages.scores import Labels, ScoreFile, Scores, write_scores
 from worker.stages.splits import clips_of
-from worker.task import Reporter, Task
 from worker.training import checkpoint
 from worker.training.batches import to_device
 from worker.training.loader import Loader
 from worker.training.loop import seed_everything
 from worker.training.loss import clip_logits, clip_probabilities
-from worker.video.crops import TestCrops
-from worker.video.manifest import Clip, Manifest, read_manifest
-from worker.video.protocols import snippets
-from worker.video.snippets import ViewDataset
+from worker.video.input.crops import TestCrops
+from worker.video.input.protocols import snippets
+from worker.video.input.snippets import ViewDataset
+from worker.video.survey.manifest import Clip, Manifest, read_manifest
 
 BATCH_BYTES = 256 << 20  # of features that are scored at once
 MAX_BATCH = 256  # views

@@ -1,4 +1,4 @@
-"""Score files: the class scores of every test clip of a split, keyed by clip id (torch-free)."""
+"""Score files: the class scores of every test clip of a split, keyed by clip id."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from services.errors import DataError
+from services.files import write_atomically
 from services.specs import Stream
-from worker.task import write_atomically
 
 SCORES_FILE = "scores.json"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.errors import DataError, UserError
-from worker.video.manifest import Clip, Manifest, Part
+from worker.video.survey.manifest import Clip, Manifest, Part
 
 LEAST_TRAINING_CLIPS = 2  # batch norm needs two samples
 

@@ -11,24 +11,24 @@ import torch
 from torch import nn
 
 from services.stages import EndToEndParams, TrainParams
+from worker.contract import Reporter, Task
 from worker.stages.backbone import frame_source
 from worker.stages.features import stream_features
 from worker.stages.loaders import loader_workers
 from worker.stages.networks import build_end_to_end, build_network, load_from_rgb
 from worker.stages.outputs import MODEL_FILE, summary, write_model
 from worker.stages.splits import clips_of
-from worker.task import Reporter, Task
 from worker.training import checkpoint
 from worker.training.batches import DatasetSource, FeatureSource, Source, TensorSource, to_device
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
 from worker.training.loop import Loop, seed_everything
-from worker.video.crops import MultiScale
-from worker.video.dataset import CACHE_BYTES
-from worker.video.manifest import Clip, Manifest, read_manifest
-from worker.video.protocols import snippet
-from worker.video.snippets import SnippetDataset
-from worker.video.transforms import TestTransform
+from worker.video.input.crops import MultiScale
+from worker.video.input.dataset import CACHE_BYTES
+from worker.video.input.protocols import snippet
+from worker.video.input.snippets import SnippetDataset
+from worker.video.input.transforms import TestTransform
+from worker.video.survey.manifest import Clip, Manifest, read_manifest
 
 IN_MEMORY_BYTES = 4 << 30  # features that lie on the device that trains; UCF101's two streams of 2048 numbers fit
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from worker.task import replacing
+from services.files import replacing
 
 CHECKPOINT_FILE = "checkpoint.pt"
 

@@ -28,5 +28,5 @@ class Interrupt:
 
 
 interrupt = Interrupt()
-"""The flag of this process, since a signal reaches a process and no call: ``worker.rank`` raises it, ``finetune`` and
-``train`` hand its reading to the loop."""
+"""The flag of this process, since a signal reaches a process and no call: ``worker.rank.run`` raises it, ``finetune``
+and ``train`` hand its reading to the loop."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.moving_batch_norm import MovingBatchNorm2d
 from services.errors import UserError
 from services.specs import TrainingSpec
-from worker.task import Reporter
+from worker.contract import Reporter
 from worker.training import checkpoint
 from worker.training.batches import Batch, Source, to_device
 from worker.training.distributed import World, wrap

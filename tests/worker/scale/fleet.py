@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.stages import KINDS, IndexParams
-from worker.forkserver import Child, ForkServers
-from worker.rank import EXIT_SUCCEEDED
-from worker.task import StageInput, Task
-from worker.video.motion_shapes import write_avi
+from worker.contract import EXIT_SUCCEEDED, StageInput, Task
+from worker.host.forkserver import Child, ForkServers
+from worker.video.generated.motion_shapes import write_avi
 
 HEIGHT, WIDTH = 48, 64
 CLASSES = 10

@@ -10,7 +10,7 @@ import pytest
 
 from services.stages import IndexParams
 from tests.worker.scale.fleet import Fleet, Ran, write_dataset
-from worker.forkserver import ForkServers
+from worker.host.forkserver import ForkServers
 
 FEW, MANY = 40, 400
 PER_CLIP_BYTES = 64 << 10

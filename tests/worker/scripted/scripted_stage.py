@@ -14,7 +14,7 @@ from typing import Any
 
 from services.errors import DataError, UserError
 from services.stages import IndexParams, Params
-from worker.task import Reporter, Task
+from worker.contract import Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
 
 LONG_SECONDS = 300

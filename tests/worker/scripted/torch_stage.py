@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from services.stages import Params
-from worker.task import Reporter, Task
+from worker.contract import Reporter, Task
 
 IMPORTED_BY = os.getpid()
 

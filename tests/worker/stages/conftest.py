@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from services.stages import KINDS
+from worker.contract import Reporter, StageInput, Task
 from worker.stages.features import write_features
-from worker.task import Reporter, StageInput, Task
 from worker.training.interrupt import interrupt
-from worker.video.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
+from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 
 FRAMES, SIDE = 10, 64
 CLASSES = ("Dark", "Light")

@@ -12,8 +12,8 @@ from services.errors import UserError
 from services.stages import BackboneParams
 from worker.stages import extract
 from worker.stages.backbone import build_backbone
-from worker.video.dataset import ClipDataset, RgbSource
-from worker.video.transforms import TestTransform
+from worker.video.input.dataset import ClipDataset, RgbSource
+from worker.video.input.transforms import TestTransform
 
 
 def params(stream: str = "rgb", **changes: Any) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_every_frame_of_a_clip_has_features_whatever_the_blocks(
     assert whole.summary["steps"] == 80
     lengths = json.loads((whole.output / "clips.json").read_text())["lengths"]
     assert lengths == [10] * 8
-    monkeypatch.setattr("worker.video.dataset.BLOCK_FRAMES", 4)
+    monkeypatch.setattr("worker.video.input.dataset.BLOCK_FRAMES", 4)
     blocks = stages.run("extract", params(frames=None), dataset[1:])
     one, other = (np.load(run.output / "features.npy") for run in (whole, blocks))
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

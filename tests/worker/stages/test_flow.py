@@ -11,13 +11,13 @@ import pytest
 
 from services.errors import DataError
 from services.stages import FlowParams
+from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow
-from worker.task import Reporter, StageInput, Task
-from worker.video.decode import DecodeFailed, iterate_frames
+from worker.video.decoding.decode import DecodeFailed, iterate_frames
 from worker.video.flow import dequantize
 from worker.video.flow.storage import clip_key
-from worker.video.manifest import Clip, Manifest
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
+from worker.video.survey.manifest import Clip, Manifest
 
 PARAMS = FlowParams(algorithm="farneback", bound=20.0, shard=0, shards=1)
 FRAMES = {"A/a": 5, "A/b": 4, "B/c": 6}

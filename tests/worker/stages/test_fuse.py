@@ -12,8 +12,8 @@ import pytest
 
 from services.datasets.official import CATEGORY_OF
 from services.errors import DataError, UserError
+from worker.contract import StageInput
 from worker.stages.scores import ScoreFile, read_scores, write_scores
-from worker.task import StageInput
 
 CLASSES = ("A", "B", "C")
 CLIPS = ("A/a", "B/b", "C/c")

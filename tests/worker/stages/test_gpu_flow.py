@@ -12,12 +12,12 @@ import torch
 
 from services.errors import DataError
 from services.stages import FlowParams
+from worker.contract import Reporter, StageInput
 from worker.stages import flow, gpu_flow
-from worker.task import Reporter, StageInput
-from worker.video.decode import DecodeFailed
+from worker.video.decoding.decode import DecodeFailed
 from worker.video.flow import dequantize, open_flow
-from worker.video.manifest import MANIFEST_FILE, Clip, Manifest
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
+from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest
 
 FRAMES = {"A/a": 4, "A/b": 3, "B/c": 5}
 

@@ -15,10 +15,10 @@ import pytest
 from services.datasets.motion_shapes import MotionShapesParams
 from services.errors import DataError
 from services.stages import IndexParams
+from worker.contract import Reporter, Task
 from worker.stages import index
-from worker.task import Reporter, Task
-from worker.video.manifest import read_manifest
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
+from worker.video.survey.manifest import read_manifest
 
 SHARED = Path(__file__).parents[4] / "shared/data"
 
@@ -189,7 +189,7 @@ def test_a_later_attempt_decodes_no_clip_again(
 ) -> None:
     first = index.run(task, dataset, report)
     manifest = read_manifest(task.output)
-    monkeypatch.setattr("worker.video.survey.Inspectors.inspect", None)  # any use of it fails
+    monkeypatch.setattr("worker.video.survey.survey.Inspectors.inspect", None)  # any use of it fails
     assert index.run(task, dataset, report) == first
     assert read_manifest(task.output) == manifest
 
@@ -239,7 +239,7 @@ def test_all_that_lists_say_is_checked_before_a_clip_is_decoded(
     change: Callable[[IndexParams], IndexParams],
     message: str,
 ) -> None:
-    monkeypatch.setattr("worker.video.survey.Inspectors.inspect", None)  # any use of it fails otherwise
+    monkeypatch.setattr("worker.video.survey.survey.Inspectors.inspect", None)  # any use of it fails otherwise
     with pytest.raises(DataError, match=message):
         index.run(task, change(dataset), report)
 

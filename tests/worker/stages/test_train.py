@@ -11,9 +11,9 @@ import pytest
 import models
 from services.errors import DataError, UserError
 from tests.worker.conftest import PATIENCE_SECONDS, Until
-from worker.forkserver import Exit, ForkServer
+from worker.contract import Outcome, Task
+from worker.host.forkserver import Exit, ForkServer
 from worker.stages.features import open_features
-from worker.task import Outcome, Task
 from worker.training import checkpoint
 from worker.training.interrupt import Interrupted, interrupt
 

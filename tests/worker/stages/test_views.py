@@ -13,10 +13,10 @@ from models import backbones
 from worker.stages import score, train
 from worker.stages.scores import read_scores
 from worker.training import checkpoint
-from worker.video.crops import MultiScale, TestCrops
-from worker.video.dataset import FlowSource, RgbSource
-from worker.video.manifest import Clip
-from worker.video.snippets import ViewDataset
+from worker.video.input.crops import MultiScale, TestCrops
+from worker.video.input.dataset import FlowSource, RgbSource
+from worker.video.input.snippets import ViewDataset
+from worker.video.survey.manifest import Clip
 
 TRAINING = {"epochs": 1, "batch_size": 4, "optimizer": {"learning_rate": 0.01}}
 TSN = {"kind": "tsn", "segments": 2}

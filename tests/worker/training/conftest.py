@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import models
 from services.specs import OptimizerSpec, TrainingSpec
-from worker.task import Reporter
+from worker.contract import Reporter
 from worker.training.batches import Source, TensorSource
 from worker.training.distributed import World
 from worker.training.loop import Loop, seed_everything

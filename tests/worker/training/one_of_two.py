@@ -7,7 +7,7 @@ import torch
 
 import models
 from services.specs import OptimizerSpec, TrainingSpec
-from worker.task import Reporter
+from worker.contract import Reporter
 from worker.training import checkpoint
 from worker.training.batches import TensorSource
 from worker.training.distributed import World, joined

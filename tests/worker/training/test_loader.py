@@ -13,11 +13,11 @@ from services.errors import DataError
 from worker.training.batches import Batch, DatasetSource
 from worker.training.distributed import World
 from worker.training.loader import Loader
-from worker.video.dataset import FrameDataset, RgbSource
-from worker.video.decode import DecodeFailed
-from worker.video.inspection import probe_clip
-from worker.video.manifest import Clip
-from worker.video.transforms import TrainTransform
+from worker.video.decoding.decode import DecodeFailed
+from worker.video.input.dataset import FrameDataset, RgbSource
+from worker.video.input.transforms import TrainTransform
+from worker.video.survey.inspection import probe_clip
+from worker.video.survey.manifest import Clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12, beside threads
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.video.manifest import Clip
-from worker.video.motion_shapes import write_avi
+from worker.video.generated.motion_shapes import write_avi
+from worker.video.survey.manifest import Clip
 
 
 def moving_bars(num_frames: int, size: tuple[int, int] = (32, 48), step: int = 2) -> np.ndarray:

@@ -9,12 +9,12 @@ import pytest
 
 from services.specs import FlowCodec
 from worker.video import mapped
-from worker.video.dataset import FlowSource, RgbSource
-from worker.video.decode import MAX_CLIPS
+from worker.video.decoding.decode import MAX_CLIPS
 from worker.video.flow.storage import SUFFIXES, encode_flow
-from worker.video.frames import FrameStore
-from worker.video.manifest import Clip
+from worker.video.input.dataset import FlowSource, RgbSource
+from worker.video.input.frames import FrameStore
 from worker.video.mapped import FEW, USUAL_MAPS, MappedArray, OpenReaders, Use, most_readers
+from worker.video.survey.manifest import Clip
 
 
 @pytest.fixture

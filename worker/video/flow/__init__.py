@@ -1,12 +1,12 @@
 """Dense optical flow: five algorithms behind one interface, quantisation and storage.
 
-    opencv        `tvl1`, `farneback` and `dis` on a CPU, one pair of frames at a time (torch-free)
+    opencv        `tvl1`, `farneback` and `dis` on a CPU, one pair of frames at a time
     batched       `tvl1`, `brox` and `raft` on batches of pairs, on a GPU or, slowly, a CPU (torch)
-    quantization  between pixels and bytes (torch-free)
-    saturation    how much lies beyond the bound (torch-free)
-    storage       clips of quantised flow on disk: codecs, atomic and content-addressed (torch-free)
+    quantization  between pixels and bytes
+    saturation    how much lies beyond the bound
+    storage       clips of quantised flow on disk: codecs, atomic and content-addressed
     on_the_fly    stacks computed when a network asks for them, nothing stored (torch)
-    picture       the colour wheel (torch-free)
+    picture       the colour wheel
 
 This page names only what needs no torch, so that the `flow` stage stays light.
 """

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from services.specs import FlowQuantization
 from services.stages import FlowMethodParams
+from worker.video.decoding.pixels import Colour
 from worker.video.flow.brox import Brox
 from worker.video.flow.quantization import LEVELS
 from worker.video.flow.raft import Raft
 from worker.video.flow.tvl1 import TVL1
-from worker.video.pixels import Colour
 
 Batched = Callable[[Tensor, Tensor], Tensor]
 

@@ -1,4 +1,4 @@
-"""Dense optical flow by OpenCV on a CPU, one pair of grey frames at a time (torch-free)."""
+"""Dense optical flow by OpenCV on a CPU, one pair of grey frames at a time."""
 
 from __future__ import annotations
 

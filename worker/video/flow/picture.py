@@ -1,4 +1,4 @@
-"""Flow as a picture: direction as hue, speed as colour, stillness white (torch-free)."""
+"""Flow as a picture: direction as hue, speed as colour, stillness white."""
 
 from __future__ import annotations
 

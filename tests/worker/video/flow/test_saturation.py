@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from services.stages import FlowMethodParams
-from worker.video.flow import on_the_fly
-from worker.video.flow.on_the_fly import OnTheFlyFlow
 from worker.video.flow.quantization import quantize
 from worker.video.flow.saturation import SAMPLED_FIELDS, Saturation, sampled, saturated
-from worker.video.manifest import Clip
+from worker.video.input import on_the_fly
+from worker.video.input.on_the_fly import OnTheFlyFlow
+from worker.video.survey.manifest import Clip
 
 PARAMS = FlowMethodParams(algorithm="tvl1", bound=20.0)
 

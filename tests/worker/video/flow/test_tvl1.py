@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from benchmarks.flow_motions import end_point_error, motions
-from worker.video.decode import decode_frames
+from worker.video.decoding.decode import decode_frames
 from worker.video.flow import estimator, quantize
 from worker.video.flow.tvl1 import TVL1
-from worker.video.shapes import background, draw_look, render, still
+from worker.video.generated.shapes import background, draw_look, render, still
 
 CLIPS = Path(__file__).parents[4].parent / "shared/data/clips/UCF-101"
 GENUINE = ("YoYo/v_YoYo_g03_c02.avi", "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi")

@@ -1,0 +1,156 @@
+"""Real rank processes, started alone and by torchrun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from services.errors import Cause
+from services.stages import KINDS, StageKind
+from tests.worker.conftest import PATIENCE_SECONDS, Until
+from worker.contract import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, Event, Outcome, Task
+from worker.rank.run import cause_of, run_task
+
+TABLE = {"index": "scripted_stage", "train": "scripted_stage"}
+COMMAND = [sys.executable, "-m", "worker.rank.run"]
+
+
+def start(task_file: Path, *, command: list[str] | None = None) -> subprocess.Popen[str]:
+    arguments = [str(task_file), '{"index": "scripted_stage", "train": "scripted_stage"}']
+    return subprocess.Popen([*(command or COMMAND), *arguments], stderr=subprocess.PIPE, text=True)
+
+
+def read(task_file: Path) -> Task:
+    return Task.model_validate_json(task_file.read_text())
+
+
+def outcome_of(task_file: Path) -> Outcome:
+    return Outcome.model_validate_json(read(task_file).result.read_text())
+
+
+@pytest.fixture
+def scripted(scripted_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the scripted stage importable in this process."""
+    monkeypatch.syspath_prepend(scripted_path.split(os.pathsep, maxsplit=1)[0])
+
+
+def test_every_kind_has_a_module() -> None:
+    assert set(STAGES) == set(KINDS) == set(get_args(StageKind))
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if not kind.needs_torch])
+def test_light_kinds_import_no_torch(kind: str) -> None:
+    code = f"import sys, worker.rank.run, {STAGES[kind]}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
+
+
+def test_the_processes_that_supervise_import_no_torch_and_no_video_library() -> None:
+    modules = "worker.host.supervise, worker.rank.zygote"
+    code = f"import sys, {modules}; sys.exit(bool({{'torch', 'numpy', 'cv2'}} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SECONDS)
+
+
+def test_success_leaves_summary_and_events(scripted: None, make_task: Callable[..., Path]) -> None:
+    file = make_task("metrics")
+    assert run_task(file, TABLE) == EXIT_SUCCEEDED
+    assert outcome_of(file) == Outcome(status="succeeded", summary={})
+    events = [Event.model_validate_json(line) for line in read(file).events.read_text().splitlines()]
+    assert [event.type for event in events] == ["progress", *["metrics"] * 5, "progress"]
+
+
+@pytest.mark.parametrize(
+    ("script", "cause", "message"),
+    [
+        ("data_error", Cause.DATA_ERROR, "trainlist01.txt:3: no clip a/b.avi"),
+        ("user_error", Cause.USER_ERROR, "weights of another architecture"),
+        ("memory", Cause.OUT_OF_MEMORY, "MemoryError: 1 TiB"),
+        ("cuda", Cause.CUDA_ERROR, "RuntimeError: CUDA error: an illegal memory access was encountered"),
+        ("bug", Cause.INTERNAL, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_failure_has_a_typed_cause(
+    scripted: None, make_task: Callable[..., Path], script: str, cause: Cause, message: str
+) -> None:
+    file = make_task(script)
+    assert run_task(file, TABLE) == EXIT_FAILED
+    assert outcome_of(file) == Outcome(status="failed", cause=cause, message=message)
+
+
+def test_torch_errors_are_told_without_importing_torch() -> None:
+    def fake(name: str) -> Exception:
+        return type(name, (RuntimeError,), {"__module__": "torch"})("of torch")  # type: ignore[no-any-return]
+
+    assert cause_of(fake("OutOfMemoryError")) is Cause.OUT_OF_MEMORY
+    assert cause_of(fake("AcceleratorError")) is Cause.CUDA_ERROR
+    assert cause_of(RuntimeError("DefaultCPUAllocator: can't allocate memory")) is Cause.OUT_OF_MEMORY
+    assert cause_of(RuntimeError("sizes of tensors must match")) is Cause.INTERNAL
+    assert cause_of(type("OutOfMemoryError", (Exception,), {"__module__": "other"})()) is Cause.INTERNAL
+
+
+def test_wrong_params_and_a_module_that_does_not_import_are_internal(
+    scripted: None, make_task: Callable[..., Path]
+) -> None:
+    wrong, missing = make_task("metrics", params={"dataset": "metrics", "colour": 1}), make_task("metrics")
+    assert run_task(wrong, TABLE) == EXIT_FAILED
+    assert "colour" in outcome_of(wrong).message
+    assert run_task(missing, {"index": "no_such_stage"}) == EXIT_FAILED
+    assert outcome_of(missing).cause is Cause.INTERNAL
+
+
+def test_another_rank_reports_no_events_and_no_success_but_its_failure(
+    scripted: None, make_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    good, bad = make_task("metrics"), make_task("memory")
+    assert run_task(good, TABLE) == EXIT_SUCCEEDED
+    assert not read(good).events.exists()
+    assert not read(good).result.exists()
+    assert run_task(bad, TABLE) == EXIT_FAILED
+    assert outcome_of(bad).cause is Cause.OUT_OF_MEMORY
+
+
+def test_sigterm_makes_a_training_stage_write_a_checkpoint(
+    scripted_path: str, make_task: Callable[..., Path], until: Until
+) -> None:
+    file = make_task()
+    with start(file) as rank:
+        until(read(file).events.exists)
+        rank.send_signal(signal.SIGTERM)
+        assert rank.wait(PATIENCE_SECONDS) == EXIT_INTERRUPTED
+        assert "Traceback" not in rank.communicate()[1]
+    assert (read(file).state / "checkpoint.pt").exists()
+    assert outcome_of(file) == Outcome(status="interrupted", cause=Cause.PREEMPTED, message="asked to stop at step 42")
+
+
+def test_sigterm_ends_other_stages_at_once(scripted_path: str, make_task: Callable[..., Path], until: Until) -> None:
+    file = make_task("sleep")
+    with start(file) as rank:
+        until(read(file).events.exists)
+        rank.send_signal(signal.SIGTERM)
+        assert rank.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+    assert not read(file).result.exists()
+
+
+def test_a_bug_leaves_its_traceback_in_the_log(scripted_path: str, make_task: Callable[..., Path]) -> None:
+    with start(make_task("bug")) as rank:
+        assert "ZeroDivisionError" in rank.communicate(timeout=PATIENCE_SECONDS)[1]
+
+
+def test_a_rank_dies_with_the_process_that_started_it(
+    scripted_path: str, make_task: Callable[..., Path], until: Until, gone: Callable[[int], bool]
+) -> None:
+    file = make_task("look", params={"dataset": "sleep"})
+    parent_code = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    with start(file, command=[sys.executable, "-c", parent_code, *COMMAND]) as parent:
+        until(read(file).events.exists)
+        (child,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        parent.kill()
+        until(lambda: gone(int(child)))
+        parent.communicate()

@@ -1,0 +1,139 @@
+"""Snippets of clips for networks that are trained end to end: the frames of training, and the views of the test."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from worker.video.input.crops import VIEWS, TestCrops
+from worker.video.input.dataset import Source, visible_frames
+from worker.video.input.protocols import segment_positions, segment_starts
+from worker.video.input.sampling import Indices, spaced_frames
+from worker.video.input.transforms import Transform
+from worker.video.survey.manifest import Clip
+
+
+class SnippetDataset(Dataset[tuple[Tensor, Tensor, int]]):
+    """A frame (or stack) of each of T equal parts of a clip, at random, with the clip's label (TSN, Relational LSTM).
+
+    Item ``i`` is clip ``i``: uint8 (T, C, size, size), the changes of its colours and the label. Frames and transform
+    depend on (seed, epoch, clip) alone. Call `set_epoch` before each epoch; with persistent loader workers it reaches
+    them too.
+
+    Args:
+        clips: the training clips.
+        source: reads frames or flow stacks.
+        transform: of all T frames of a clip alike.
+        seed: of all random choices.
+        snippets: T.
+        stack: L of the flow stream, for both streams.
+        first_seconds: looks at no more than the beginning of a clip.
+
+    Attributes:
+        finish: turns bytes and changes of items, stacked, into a ConvNet's input (`Transform.finish`).
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        source: Source,
+        transform: Transform,
+        *,
+        seed: int,
+        snippets: int,
+        stack: int,
+        first_seconds: float | None = None,
+    ) -> None:
+        self._clips, self._source, self._transform = tuple(clips), source, transform
+        self.finish = transform.finish
+        self._seed, self._snippets, self._stack, self._first_seconds = seed, snippets, stack, first_seconds
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other frames and augmentations from now on."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """Return uint8 (T, C, size, size), the changes of its colours and the label."""
+        clip = self._clips[index]
+        rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode())])
+        length = visible_frames(clip, self._first_seconds)
+        frames = centres(segment_starts(length, self._snippets, self._stack, rng), self._stack, length)
+        changed = self._transform(self._source.read(clip, frames.tolist(), length), rng)
+        return changed, self._transform.colours(rng), clip.label
+
+
+class ViewDataset(Dataset[Tensor]):
+    """The views of each clip whose scores are averaged: item ``i`` is uint8 (V, T, C, size, size) of clip ``i``.
+
+    Args:
+        clips: the test clips.
+        source: reads frames or flow stacks.
+        crops: V of them of each frame.
+        frames: T, equally spaced frames of each clip, or with ``positions`` above 1 one of each of T equal parts.
+        positions: groups of T frames, each at its own place in all parts (Relational LSTM, sec. 5.2); V is a multiple.
+        stack: L of the flow stream, for both streams.
+        first_seconds: looks at no more than the beginning of a clip.
+
+    Attributes:
+        finish: turns the bytes of an item into a ConvNet's input (`TestCrops.finish`).
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        source: Source,
+        crops: TestCrops,
+        *,
+        frames: int,
+        positions: int,
+        stack: int,
+        first_seconds: float | None = None,
+    ) -> None:
+        self._clips, self._source, self._crops = tuple(clips), source, crops
+        self._frames, self._positions, self._stack = frames, positions, stack
+        self._first_seconds = first_seconds
+        self.finish = crops.finish
+
+    @property
+    def item_bytes(self) -> int:
+        """Of one item."""
+        views = self._positions * VIEWS[self._crops.crops]
+        return views * self._frames * self._source.channels * self._crops.size**2
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return uint8 (V, T, C, size, size)."""
+        clip = self._clips[index]
+        length = visible_frames(clip, self._first_seconds)
+        groups = self._groups(length)
+        frames = self._source.read(clip, groups.flatten().tolist(), length)
+        views = self._crops(frames)  # (crops, positions T, C, size, size)
+        return views.reshape(-1, self._frames, *views.shape[2:])
+
+    def _groups(self, num_frames: int) -> Indices:
+        """Return frame numbers (positions, T)."""
+        if self._positions == 1:
+            return spaced_frames(num_frames, self._frames, self._stack)[None]
+        starts = segment_positions(num_frames, self._frames, self._positions, self._stack)
+        return centres(starts, self._stack, num_frames)
+
+
+def centres(starts: Indices, stack: int, num_frames: int) -> Indices:
+    """Return the frames whose flow stacks of L fields begin at ``starts``; both streams look at them.
+
+    The inverse of `worker.video.input.sampling.stack_fields`, held inside the clip.
+    """
+    return np.minimum(starts + (stack - 1) // 2, num_frames - 1)
