@@ -19,7 +19,7 @@ from models.convnet import ConvNet
 from models.lstm import LSTM
 from models.memory import MemoryNetwork
 from models.motion_alstm import MotionALSTM
-from models.output import Output
+from models.parts.output import Output
 from models.pooling import max_pooling, mean_pooling
 from models.registry import Inputs, Kind, Shape, feature_arguments
 from models.relational_lstm import RelationalLSTMNetwork

@@ -5,34 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.attention import SpatialAttention
-from models.conv_alstm import attention_maps
-from models.conv_lstm import first_state, steps_of
-from models.initial_state import InitialState, LearnedState
-from models.initial_weights import InitialWeights, draw_, uniform_
-from models.lstm_cell import lstm_cell
-from models.masking import without_padding
-from models.output import Output
-from models.step_classifier import StepClassifier
-from models.time_product import TimeProduct
-
-
-class Gates(nn.Module):
-    """Weights of the four gates of a vector LSTM with one bias, in the order input, forget, output, candidate.
-
-    Args:
-        feature_dim: D of the input.
-        hidden: width of the state.
-        initial_weights: see ``models.initial_weights``.
-    """
-
-    def __init__(self, feature_dim: int, hidden: int, initial_weights: InitialWeights) -> None:
-        super().__init__()
-        self.input_weight = nn.Parameter(torch.empty(4 * hidden, feature_dim))
-        self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden))
-        self.bias = nn.Parameter(torch.zeros(4 * hidden))
-        draw_(self.input_weight, initial_weights, kernel=False)
-        draw_(self.hidden_weight, initial_weights, kernel=False)
+from models.parts.initial_weights import InitialWeights
+from models.parts.masking import without_padding
+from models.parts.output import Output
+from models.recurrence.attention import SpatialAttention, attention_maps, expectation
+from models.recurrence.classifiers import vector_classifier
+from models.recurrence.gates import VectorGates
+from models.recurrence.initial_state import InitialState, first_state, vector_state
+from models.recurrence.lstm_cell import lstm_cell
+from models.recurrence.steps import steps_of
+from models.recurrence.time_product import TimeProduct
 
 
 class ALSTM(nn.Module):
@@ -67,7 +49,7 @@ class ALSTM(nn.Module):
         self.attention = SpatialAttention(
             channels, hidden, attention_dim, kernels=False, initial_weights=initial_weights
         )
-        self.gates = Gates(channels, hidden, initial_weights)
+        self.gates = VectorGates(channels, hidden, initial_weights)
         self.initial = vector_state(channels, hidden, initial_state, initial_weights)
         self.classifier = vector_classifier(hidden, num_classes, fc_dim, dropout, initial_weights)
 
@@ -98,29 +80,3 @@ class ALSTM(nn.Module):
             maps.append(shares)
         logits = without_padding(self.classifier(torch.stack(states, 1)), mask)
         return Output(logits, attention=attention_maps(maps, x, mask))
-
-
-def expectation(shares: Tensor, positions: Tensor) -> Tensor:
-    """Return the mean ``(N, C)`` of ``positions (N, P, C)``, weighted by ``shares (N, P)``."""
-    return (shares[:, None].to(positions.dtype) @ positions)[:, 0]
-
-
-def vector_state(
-    feature_dim: int, hidden: int, initial_state: InitialState, initial_weights: InitialWeights
-) -> LearnedState | None:
-    """Return what learns the first state from vectors, or None for zeros."""
-    if initial_state == "zero":
-        return None
-    return LearnedState(feature_dim, hidden, kernel_size=None, initial_weights=initial_weights)
-
-
-def vector_classifier(
-    hidden: int, num_classes: int, fc_dim: int, dropout: float, initial_weights: InitialWeights
-) -> StepClassifier:
-    """Return VideoLSTM's classifier of vectors: dropout, tanh layer, dropout, linear."""
-    classifier = StepClassifier(hidden, num_classes, fc_dim=fc_dim, dropout=dropout)
-    assert classifier.fc is not None
-    if initial_weights == "code":
-        uniform_(classifier.fc, fc_dim)
-        uniform_(classifier.classifier, num_classes)
-    return classifier

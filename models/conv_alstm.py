@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from models.attended_product import AttendedProduct
-from models.attention import SpatialAttention
-from models.conv_lstm import ConvGates, MapClassifier, first_state, map_state, steps_of
-from models.initial_state import InitialState
-from models.initial_weights import InitialWeights
-from models.lstm_cell import lstm_cell
-from models.masking import without_padding
-from models.output import Output
-from models.time_product import TimeProduct
+from models.parts.initial_weights import InitialWeights
+from models.parts.output import Output
+from models.recurrence.attended_product import AttendedProduct
+from models.recurrence.attention import SpatialAttention, attention_maps
+from models.recurrence.classifiers import MapClassifier
+from models.recurrence.gates import ConvGates
+from models.recurrence.initial_state import InitialState, first_state, map_state
+from models.recurrence.lstm_cell import lstm_cell
+from models.recurrence.steps import steps_of
+from models.recurrence.time_product import TimeProduct
 
 
 class ConvALSTM(nn.Module):
@@ -86,9 +86,3 @@ class ConvALSTM(nn.Module):
             states.append(h)
             maps.append(shares)
         return Output(self.classifier.logits(states, mask), attention=attention_maps(maps, x, mask))
-
-
-def attention_maps(shares: list[Tensor], x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the shares of T steps, each ``(N, P)``, as ``(N, T, H, W)``, with zeros where a clip is padded."""
-    maps = torch.stack(shares, 1).view(x.shape[1], x.shape[0], *x.shape[2:4])
-    return without_padding(maps, mask)

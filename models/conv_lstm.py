@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from models.initial_state import InitialState, LearnedState, mean_over_time, zero_state
-from models.initial_weights import InitialWeights, draw_, uniform_
-from models.lstm_cell import lstm_cell
-from models.masking import lengths_of, without_padding
-from models.output import Output
-from models.patches import kernel
-from models.step_classifier import StepClassifier
-from models.time_product import TimeProduct
-
-
-class ConvGates(nn.Module):
-    """Weights of the four gates, in the order input, forget, output, candidate.
-
-    Args:
-        channels: C of the input.
-        hidden: width of the state.
-        kernel_size: of input-to-state and state-to-state convolutions.
-        initial_weights: see ``models.initial_weights``.
-    """
-
-    def __init__(self, channels: int, hidden: int, kernel_size: int, initial_weights: InitialWeights) -> None:
-        super().__init__()
-        self.input_weight = nn.Parameter(kernel(4 * hidden, channels, kernel_size))  # W_x
-        self.hidden_weight = nn.Parameter(kernel(4 * hidden, hidden, kernel_size))  # W_h
-        self.bias = nn.Parameter(torch.zeros(4 * hidden))  # of the forget gate too (the released code)
-        draw_(self.input_weight, initial_weights, kernel=True)
-        draw_(self.hidden_weight, initial_weights, kernel=True)
-
-
-class MapClassifier(StepClassifier):
-    """VideoLSTM's classifier of hidden maps: flatten, tanh layer, dropout, linear.
-
-    Args:
-        shape: C, H, W of the maps.
-        num_classes: K.
-        fc_dim: width of the tanh layer.
-        dropout: share dropped before the classifier.
-        initial_weights: see ``models.initial_weights``.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, int, int],
-        num_classes: int,
-        *,
-        fc_dim: int,
-        dropout: float,
-        initial_weights: InitialWeights,
-    ) -> None:
-        width = shape[0] * shape[1] * shape[2]
-        super().__init__(width, num_classes, fc_dim=fc_dim, dropout=dropout, input_dropout=0.0)
-        assert self.fc is not None
-        if initial_weights == "code":
-            uniform_(self.fc, fc_dim)
-            uniform_(self.classifier, num_classes)
-
-    def logits(self, states: list[Tensor], mask: Tensor | None) -> Tensor:
-        """Classify the maps of T steps, each ``(N, H, W, C)``: ``(N, T, K)``, zeros where a clip is padded."""
-        logits: Tensor = self(torch.stack(states, 1).flatten(2))  # (N, T, H W C) in, C fastest
-        return without_padding(logits, mask)
+from models.parts.initial_weights import InitialWeights
+from models.parts.output import Output
+from models.recurrence.classifiers import MapClassifier
+from models.recurrence.gates import ConvGates
+from models.recurrence.initial_state import (
+    InitialState,
+    first_state,
+    map_state,
+)
+from models.recurrence.lstm_cell import lstm_cell
+from models.recurrence.steps import steps_of
+from models.recurrence.time_product import TimeProduct
 
 
 class ConvLSTM(nn.Module):
@@ -125,30 +76,3 @@ class ConvLSTM(nn.Module):
             h, c = lstm_cell(from_state(h, gates), c)
             states.append(h)
         return Output(self.classifier.logits(states, mask))
-
-
-def map_state(
-    channels: int, hidden: int, kernel_size: int, initial_state: InitialState, initial_weights: InitialWeights
-) -> LearnedState | None:
-    """Return what learns the first state from maps, or None for zeros."""
-    if initial_state == "zero":
-        return None
-    return LearnedState(channels, hidden, kernel_size=kernel_size, initial_weights=initial_weights)
-
-
-def first_state(initial: LearnedState | None, x: Tensor, mask: Tensor | None, hidden: int) -> tuple[Tensor, Tensor]:
-    """Return hidden state and cell before the first step of ``x (T, N, ..., C)``, each ``(N, ..., hidden)``."""
-    return zero_state(x[0], hidden) if initial is None else initial(mean_over_time(x, mask))
-
-
-def steps_of(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Return maps ``(N, T, C, H, W)`` as ``(T, N, H, W, C)``, with zeros where a clip is padded.
-
-    Raises:
-        ValueError: if the mask is no prefix mask.
-    """
-    x = features.permute(1, 0, 3, 4, 2)
-    if mask is None:
-        return x.contiguous()
-    lengths_of(mask)
-    return without_padding(x, mask.t()).contiguous()

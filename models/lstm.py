@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.batch_norm import StepBatchNorm
-from models.initial_weights import InitialWeights, draw_all_
-from models.lstm_layer import hidden_states
-from models.masking import lengths_of, pool, without_padding
-from models.output import Output
-from models.step_classifier import StepClassifier
+from models.parts.batch_norm import StepBatchNorm
+from models.parts.initial_weights import InitialWeights, draw_all_
+from models.parts.masking import lengths_of, pool, without_padding
+from models.parts.output import Output
+from models.recurrence.classifiers import StepClassifier
+from models.recurrence.lstm_layer import hidden_states
 
 Predict = Literal["last", "mean", "steps"]
 

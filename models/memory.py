@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones.base import Backbone
-from models.convnet import frame_features
-from models.lstm_layer import lstm_step
-from models.masking import at_least_float32, lengths_of, without_padding
-from models.output import Output
+from models.parts.frame_classifier import frame_features
+from models.parts.masking import at_least_float32, lengths_of, without_padding
+from models.parts.output import Output
+from models.recurrence.lstm_layer import lstm_step
 
 EmptyMemory = Literal["mean", "best"]
 

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.alstm import Gates, expectation, vector_classifier, vector_state
-from models.attention import SpatialAttention
-from models.conv_alstm import attention_maps
-from models.conv_lstm import first_state, steps_of
-from models.initial_state import InitialState
-from models.initial_weights import InitialWeights, draw_
-from models.lstm_cell import lstm_cell
-from models.masking import without_padding
-from models.output import Output
-from models.time_product import TimeProduct
+from models.parts.initial_weights import InitialWeights, draw_
+from models.parts.masking import without_padding
+from models.parts.output import Output
+from models.recurrence.attention import SpatialAttention, attention_maps, expectation
+from models.recurrence.classifiers import vector_classifier
+from models.recurrence.gates import VectorGates
+from models.recurrence.initial_state import InitialState, first_state, vector_state
+from models.recurrence.lstm_cell import lstm_cell
+from models.recurrence.steps import steps_of
+from models.recurrence.time_product import TimeProduct
 
 
 class MotionALSTM(nn.Module):
@@ -48,14 +48,14 @@ class MotionALSTM(nn.Module):
         super().__init__()
         channels, motion_dim = feature_shape["rgb"][0], feature_shape["flow"][0]
         self.hidden = hidden
-        self.motion_gates = Gates(motion_dim, hidden, initial_weights)
+        self.motion_gates = VectorGates(motion_dim, hidden, initial_weights)
         self.motion_initial = vector_state(motion_dim, hidden, initial_state, initial_weights)
         self.top_weight = nn.Parameter(torch.empty(4 * hidden, hidden))  # W_e
         draw_(self.top_weight, initial_weights, kernel=False)
         self.attention = SpatialAttention(
             channels, hidden, attention_dim, kernels=False, initial_weights=initial_weights
         )
-        self.gates = Gates(channels, hidden, initial_weights)
+        self.gates = VectorGates(channels, hidden, initial_weights)
         self.initial = vector_state(channels, hidden, initial_state, initial_weights)
         self.classifier = vector_classifier(hidden, num_classes, fc_dim, dropout, initial_weights)
 

@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.batch_norm import StepBatchNorm
-from models.masking import Pooling, pool
-from models.output import Output
-from models.ts_lstm import cut
+from models.parts.batch_norm import StepBatchNorm
+from models.parts.masking import Pooling, pool
+from models.parts.output import Output
+from models.parts.segments import cut_segments
 
 BatchNorms = Literal["before", "after"]
 
@@ -65,7 +65,7 @@ class TemporalPooling(nn.Module):
         Raises:
             ValueError: if a clip has fewer than S valid steps.
         """
-        x, valid = cut(features, self.segments, mask)  # (N, S, T // S, D)
+        x, valid = cut_segments(features, self.segments, mask)  # (N, S, T // S, D)
         if self.input_norm is not None:
             x = self.input_norm(x, valid)
         if self.fc is not None:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone
-from models.bottleneck import Conv53
-from models.convnet import frame_features
-from models.masking import lengths_of, pool, without_padding
-from models.moving_batch_norm import MOMENTUM, with_moving_statistics
-from models.output import Output
-from models.relational_module import RelationalModule, per_step
+from models.parts.bottleneck import Conv53
+from models.parts.frame_classifier import frame_features
+from models.parts.masking import lengths_of, pool, without_padding
+from models.parts.moving_batch_norm import MOMENTUM, with_moving_statistics
+from models.parts.output import Output
+from models.parts.relational_module import RelationalModule, per_step
 
 # Where ResNet-101-v2 keeps the pretrained parts of the local branch in timm's weight files.
 TIMM_UNIT, TIMM_NORM = "stages.3.blocks.2.", "norm."

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.masking import lengths_of
-from models.output import Output
+from models.parts.masking import lengths_of
+from models.parts.output import Output
 
 Architecture = Literal["inception", "vgg"]
 Downsample = Literal["pool", "stride"]

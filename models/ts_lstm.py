@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from models.batch_norm import StepBatchNorm
-from models.initial_weights import InitialWeights, draw_all_
-from models.lstm_layer import hidden_states
-from models.masking import Pooling, lengths_of, pool, without_padding
-from models.output import Output
+from models.parts.batch_norm import StepBatchNorm
+from models.parts.initial_weights import InitialWeights, draw_all_
+from models.parts.masking import Pooling, pool
+from models.parts.output import Output
+from models.parts.segments import cut_segments
+from models.recurrence.lstm_layer import hidden_states
 
 
 class TSLSTM(nn.Module):
@@ -73,7 +73,7 @@ class TSLSTM(nn.Module):
         Raises:
             ValueError: if a clip has fewer than S valid steps.
         """
-        x, valid = cut(features, self.segments, mask)  # (N, S, T // S, D)
+        x, valid = cut_segments(features, self.segments, mask)  # (N, S, T // S, D)
         if self.input_norm is not None:
             x = self.input_norm(x, valid)
         x = pool(x, self.pooling, valid)  # (N, S, D)
@@ -81,37 +81,3 @@ class TSLSTM(nn.Module):
             assert isinstance(layer, nn.LSTM)
             x = hidden_states(layer, x)
         return Output(self.classifier(self.dropout(self.norm(x[:, -1]))))
-
-
-def cut(features: Tensor, segments: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Cut each clip into S segments of floor(length / S) steps and drop the remainder.
-
-    Args:
-        features: ``(N, T, D)``.
-        segments: S.
-        mask: ``(N, T)`` bool prefix mask, or None where all clips have T steps.
-
-    Returns:
-        Segments ``(N, S, M, D)``, M steps in the longest, with zeros where one is shorter, and their mask
-        ``(N, S, M)``, None where ``mask`` is.
-
-    Raises:
-        ValueError: if a clip has fewer than S steps.
-    """
-    if mask is None:
-        lengths, shortest = None, features.shape[1]
-    else:
-        lengths = lengths_of(mask)
-        shortest = int(lengths.min())
-    if shortest < segments:
-        raise ValueError(f"features: got a clip of {shortest} steps, allowed: at least {segments}, one a segment")
-    if lengths is None:
-        steps = shortest // segments
-        return features[:, : segments * steps].reshape(len(features), segments, steps, -1), None
-    sizes = (lengths // segments)[:, None, None]  # steps in a segment of each clip
-    step = torch.arange(int(sizes.max()), device=features.device)
-    segment = torch.arange(segments, device=features.device)[None, :, None]
-    valid = (step < sizes).expand(-1, segments, -1)
-    index = (segment * sizes + step).clamp(max=features.shape[1] - 1)
-    x = features[torch.arange(len(features), device=features.device)[:, None, None], index]
-    return without_padding(x, valid), valid

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.backbones.base import Backbone
-from models.convnet import ConvNet
-from models.masking import lengths_of, pool
-from models.output import Output
+from models.parts.frame_classifier import FrameClassifier
+from models.parts.masking import lengths_of, pool
+from models.parts.output import Output
+from models.parts.segments import draw_from_segments
 
 
 class TSN(nn.Module):
@@ -41,7 +41,9 @@ class TSN(nn.Module):
     ) -> None:
         super().__init__()
         self.segments = segments
-        self.convnet = ConvNet(backbone, num_classes, dropout, feature_dim)
+        self.convnet = FrameClassifier(
+            num_classes=num_classes, feature_dim=feature_dim, backbone=backbone, dropout=dropout
+        )
         nn.init.normal_(self.convnet.classifier.weight, std=0.001)  # TSN's code
         nn.init.zeros_(self.convnet.classifier.bias)
         self.frozen = _all_but_the_first_batch_norm(backbone) if backbone is not None and partial_batch_norm else []
@@ -70,27 +72,8 @@ class TSN(nn.Module):
         """
         lengths = None if mask is None else lengths_of(mask)
         if self.training:
-            snippets, mask = draw(snippets, self.segments, lengths), None
+            snippets, mask = draw_from_segments(snippets, self.segments, lengths), None
         return Output(pool(self.convnet(snippets, mask).logits, "mean", mask))
-
-
-def draw(snippets: Tensor, segments: int, lengths: Tensor | None = None) -> Tensor:
-    """Draw one of each of S equal parts of every clip: ``(N, S, ...)`` of ``(N, T, ...)``, clips of ``lengths (N,)``.
-
-    Raises:
-        ValueError: if a clip is shorter than S.
-    """
-    videos, steps = snippets.shape[:2]
-    if lengths is None and steps == segments:
-        return snippets
-    sizes = snippets.new_full((videos,), steps, dtype=torch.int64) if lengths is None else lengths
-    shortest = steps if lengths is None else int(lengths.min())
-    if shortest < segments:
-        raise ValueError(f"snippets: got a clip of {shortest}, allowed: at least {segments}, one a segment")
-    size = (sizes // segments)[:, None]
-    offset = (torch.rand(videos, segments, device=snippets.device) * size).long().clamp(max=size - 1)
-    index = torch.arange(segments, device=snippets.device) * size + offset
-    return snippets[torch.arange(videos, device=snippets.device)[:, None], index]
 
 
 def _all_but_the_first_batch_norm(backbone: nn.Module) -> list[_BatchNorm]:

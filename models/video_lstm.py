@@ -7,16 +7,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.attended_product import AttendedProduct
-from models.attention import SpatialAttention
-from models.conv_alstm import attention_maps
-from models.conv_lstm import ConvGates, MapClassifier, first_state, map_state, steps_of
-from models.initial_state import InitialState
-from models.initial_weights import InitialWeights, draw_
-from models.lstm_cell import lstm_cell
-from models.output import Output
-from models.patches import kernel
-from models.time_product import TimeProduct
+from models.parts.initial_weights import InitialWeights, draw_
+from models.parts.output import Output
+from models.recurrence.attended_product import AttendedProduct
+from models.recurrence.attention import SpatialAttention, attention_maps
+from models.recurrence.classifiers import MapClassifier
+from models.recurrence.gates import ConvGates
+from models.recurrence.initial_state import InitialState, first_state, map_state
+from models.recurrence.lstm_cell import lstm_cell
+from models.recurrence.patches import kernel
+from models.recurrence.steps import steps_of
+from models.recurrence.time_product import TimeProduct
 
 
 class VideoLSTM(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.batch_norm import StepBatchNorm
+from models.parts.batch_norm import StepBatchNorm
 
 N, S, T, D = 5, 3, 4, 6
 

@@ -10,7 +10,8 @@ import torch
 import models
 from models.backbones import build as build_backbone
 from models.convnet import ConvNet
-from models.tsn import TSN, draw
+from models.parts.segments import draw_from_segments
+from models.tsn import TSN
 from tests.models.counts import Count
 from tests.models.reference import frames as reference
 from tests.models.reference.agree import agree, randomise
@@ -104,12 +105,12 @@ CONVNETS = [  # by arithmetic
 @pytest.mark.parametrize(("name", "channels", "expected"), CONVNETS)
 def test_parameter_count_of_a_convnet(counted: Count, name: str, channels: int, expected: int) -> None:
     with torch.device("meta"):
-        network = ConvNet(build_backbone(name, channels=channels), 101)
+        network = ConvNet(backbone=build_backbone(name, channels=channels), num_classes=101)
     assert counted("convnet", {"backbone": name, "channels": channels}, network) == expected
 
 
 def test_a_convnet_classifies_every_frame_of_a_clip() -> None:
-    network = ConvNet(build_backbone("tiny"), 4).eval()
+    network = ConvNet(backbone=build_backbone("tiny"), num_classes=4).eval()
     clips = torch.rand(2, 3, 3, 64, 64)
     logits = network(clips).logits
     assert logits.shape == (2, 3, 4)
@@ -137,14 +138,14 @@ def test_partial_batch_norm_freezes_all_but_the_first() -> None:
 
 def test_training_draws_one_snippet_of_each_segment() -> None:
     steps = torch.arange(12.0)[None, :, None].repeat(200, 1, 1)
-    drawn = draw(steps, 3)[..., 0]
+    drawn = draw_from_segments(steps, 3)[..., 0]
     for segment in range(3):
         assert set(drawn[:, segment].tolist()) == set(range(4 * segment, 4 * segment + 4))
-    short = draw(steps, 3, torch.full((200,), 6))[..., 0]
+    short = draw_from_segments(steps, 3, torch.full((200,), 6))[..., 0]
     assert set(short.flatten().tolist()) == set(range(6))
-    assert torch.equal(draw(steps[:, :3], 3), steps[:, :3])
+    assert torch.equal(draw_from_segments(steps[:, :3], 3), steps[:, :3])
     with pytest.raises(ValueError, match="got a clip of 2, allowed: at least 3"):
-        draw(steps[:, :2], 3)
+        draw_from_segments(steps[:, :2], 3)
 
 
 def test_dropout_of_the_lstm_of_002_comes_twice() -> None:

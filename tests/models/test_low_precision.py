@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.batch_norm import StepBatchNorm
-from models.initial_state import mean_over_time
-from models.masking import pool
-from models.relational_module import RelationalModule
+from models.parts.batch_norm import StepBatchNorm
+from models.parts.masking import pool
+from models.parts.relational_module import RelationalModule
+from models.recurrence.initial_state import mean_over_time
 
 MEAN = 30.0
 NORMED: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models import backbones
-from models.moving_batch_norm import MovingBatchNorm2d, with_moving_statistics
+from models.parts.moving_batch_norm import MovingBatchNorm2d, with_moving_statistics
 
 N, C, H, W = 5, 4, 3, 2
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.batch_norm import StepBatchNorm
-from models.initial_state import mean_over_time
-from models.masking import pool, without_padding
-from models.moving_batch_norm import MovingBatchNorm2d
-from models.relational_module import RelationalModule
+from models.parts.batch_norm import StepBatchNorm
+from models.parts.masking import pool, without_padding
+from models.parts.moving_batch_norm import MovingBatchNorm2d
+from models.parts.relational_module import RelationalModule
+from models.recurrence.initial_state import mean_over_time
 from tests.models.cases import CASES, Case, every_kind
 
 FRAMES_KINDS = ("convnet", "tsn", "memory", "relational_lstm")

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from models import backbones, build
+from models.parts.relational_module import RelationalModule, relate
 from models.relational_lstm import RelationalLSTMNetwork, draw_steps
-from models.relational_module import RelationalModule, relate
 from tests.models.counts import Count
 from tests.models.reference import relational_lstm as reference
 

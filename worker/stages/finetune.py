@@ -38,7 +38,7 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     manifest = read_manifest(task.input("index").path)
     device = torch.device(task.device)
     backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
-    model = ConvNet(backbone, len(manifest.classes), params.dropout).to(device)
+    model = ConvNet(num_classes=len(manifest.classes), backbone=backbone, dropout=params.dropout).to(device)
     with joined(device) as world:
         history = Loop(
             model,

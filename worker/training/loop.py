@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.moving_batch_norm import MovingBatchNorm2d
+from models.parts.moving_batch_norm import MovingBatchNorm2d
 from services.errors import UserError
 from services.specs import TrainingSpec
 from worker.contract import Reporter

@@ -27,7 +27,7 @@ FIRST_CONV = {
 
 def on_meta(name: str, channels: int) -> ConvNet:
     with torch.device("meta"):
-        return ConvNet(backbones.build(name, channels=channels), 101)
+        return ConvNet(backbone=backbones.build(name, channels=channels), num_classes=101)
 
 
 def count(module: nn.Module) -> int:
@@ -69,7 +69,7 @@ def test_parameters_with_101_classes(name: str, channels: int, expected: int) ->
 @pytest.mark.parametrize(("name", "expected"), [("resnet101_v2", 44_541_480), ("bn_inception", 11_295_240)])
 def test_parameters_with_1000_classes(name: str, expected: int) -> None:
     with torch.device("meta"):
-        assert count(ConvNet(backbones.build(name), 1000)) == expected
+        assert count(ConvNet(backbone=backbones.build(name), num_classes=1000)) == expected
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(3, 14_714_688), (2, 14_714_112)])

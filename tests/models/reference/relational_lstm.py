@@ -82,7 +82,7 @@ def conv5_3(state: State, name: str, pixels: list[list[Tensor]]) -> Tensor:
 def split_relations(
     state: State, hidden: int, embedding: int, *, shared_theta: bool
 ) -> tuple[list[Relation], list[Relation]]:
-    """Cut the rows of ``models.relational_module``'s two products into the 24 embeddings of equation 3."""
+    """Cut the rows of ``models.parts.relational_module``'s two products into the 24 embeddings of equation 3."""
 
     def layers(name: str, widths: Sequence[int]) -> list[list[tuple[Tensor, Tensor]]]:
         weight = state[f"relational.{name}.weight"]

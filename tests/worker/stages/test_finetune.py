@@ -36,7 +36,7 @@ def finetune(stages: Any, dataset: Any) -> Any:
 @pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 4)])
 def test_the_model_is_a_convnet_of_its_stream(finetune: Any, stream: str, channels: int) -> None:
     finished = finetune(stream)
-    network = ConvNet(backbones.build("tiny", channels=channels), 2)
+    network = ConvNet(backbone=backbones.build("tiny", channels=channels), num_classes=2)
     network.load_state_dict(checkpoint.load(finished.output / "model.pt"))
     history = json.loads((finished.output / "history.json").read_text())
     assert [row["epoch"] for row in history] == [1, 2, 3]

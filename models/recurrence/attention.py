@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.initial_weights import InitialWeights, draw_
-from models.time_product import TimeProduct
+from models.parts.initial_weights import InitialWeights, draw_
+from models.parts.masking import without_padding
+from models.recurrence.time_product import TimeProduct
 
 
 class SpatialAttention(nn.Module):
@@ -19,7 +20,7 @@ class SpatialAttention(nn.Module):
         hidden: width of the state.
         attention_dim: width of the layer between: 512 in the paper, C in the code.
         kernels: draw weights as 1x1 kernels (maps) or as matrices.
-        initial_weights: see ``models.initial_weights``.
+        initial_weights: see ``models.parts.initial_weights``.
     """
 
     def __init__(
@@ -50,3 +51,14 @@ class SpatialAttention(nn.Module):
         """
         scores = (features + state).tanh() @ self.score_weight.t()
         return (scores[..., 0].to(self.score_bias.dtype) + self.score_bias).softmax(-1)
+
+
+def attention_maps(shares: list[Tensor], x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the shares of T steps, each ``(N, P)``, as ``(N, T, H, W)``, with zeros where a clip is padded."""
+    maps = torch.stack(shares, 1).view(x.shape[1], x.shape[0], *x.shape[2:4])
+    return without_padding(maps, mask)
+
+
+def expectation(shares: Tensor, positions: Tensor) -> Tensor:
+    """Return the mean ``(N, C)`` of ``positions (N, P, C)``, weighted by ``shares (N, P)``."""
+    return (shares[:, None].to(positions.dtype) @ positions)[:, 0]

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.patches import fold, kernel_matrix, patches
-from models.transforms import own_gradients
+from models.parts.transforms import own_gradients
+from models.recurrence.patches import fold, kernel_matrix, patches
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from models.initial_weights import InitialWeights, uniform_
-from models.masking import at_least_float32, without_padding
+from models.parts.initial_weights import InitialWeights, uniform_
+from models.parts.masking import at_least_float32, without_padding
 
 InitialState = Literal["learned", "zero"]
 
@@ -21,7 +21,7 @@ class LearnedState(nn.Module):
         feature_dim: C.
         hidden: width of the state.
         kernel_size: of the convolution; None for a linear layer on vectors.
-        initial_weights: see ``models.initial_weights``.
+        initial_weights: see ``models.parts.initial_weights``.
     """
 
     def __init__(
@@ -59,3 +59,26 @@ def mean_over_time(x: Tensor, mask: Tensor | None) -> Tensor:
     count = mask.sum(1).reshape(-1, *[1] * (x.ndim - 2))
     total = without_padding(x, mask.t()).sum(0, dtype=at_least_float32(x))
     return (total / count).to(x.dtype)
+
+
+def map_state(
+    channels: int, hidden: int, kernel_size: int, initial_state: InitialState, initial_weights: InitialWeights
+) -> LearnedState | None:
+    """Return what learns the first state from maps, or None for zeros."""
+    if initial_state == "zero":
+        return None
+    return LearnedState(channels, hidden, kernel_size=kernel_size, initial_weights=initial_weights)
+
+
+def vector_state(
+    feature_dim: int, hidden: int, initial_state: InitialState, initial_weights: InitialWeights
+) -> LearnedState | None:
+    """Return what learns the first state from vectors, or None for zeros."""
+    if initial_state == "zero":
+        return None
+    return LearnedState(feature_dim, hidden, kernel_size=None, initial_weights=initial_weights)
+
+
+def first_state(initial: LearnedState | None, x: Tensor, mask: Tensor | None, hidden: int) -> tuple[Tensor, Tensor]:
+    """Return hidden state and cell before the first step of ``x (T, N, ..., C)``, each ``(N, ..., hidden)``."""
+    return zero_state(x[0], hidden) if initial is None else initial(mean_over_time(x, mask))

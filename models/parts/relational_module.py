@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.masking import at_least_float32, without_padding
-from models.moving_batch_norm import MOMENTUM, MovingBatchNorm2d
-from models.transforms import first_order, transformed
+from models.parts.masking import at_least_float32, without_padding
+from models.parts.moving_batch_norm import MOMENTUM, MovingBatchNorm2d
+from models.parts.transforms import first_order, transformed
 
 FUSED_KERNELS: tuple[Callable[[], bool], ...] = (
     torch.backends.cuda.flash_sdp_enabled,

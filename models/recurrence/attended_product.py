@@ -3,7 +3,7 @@
 Attention weighs whole positions, so it goes through the convolution: the product of every position with every tap of
 the kernel is taken once for all steps, and a step only sums them with its shares. That is the multiplication that each
 step would do, done once; and no step's backward pass needs the gradient of its attended map. What the gradient of the
-weight and of the maps needs of a step goes through slots, as in ``models.time_product``.
+weight and of the maps needs of a step goes through slots, as in ``models.recurrence.time_product``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.patches import fold, kernel_matrix, patches
-from models.time_product import TimeProduct, empty_slots, joined, product_dtype
-from models.transforms import own_gradients
+from models.parts.transforms import own_gradients
+from models.recurrence.patches import fold, kernel_matrix, patches
+from models.recurrence.time_product import TimeProduct, empty_slots, joined, product_dtype
 
 KEPT_BYTES = 2**34
 """Past so many bytes of kept products, each step convolves its attended map instead. Ours: VideoLSTM with batch 128 and

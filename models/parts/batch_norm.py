@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.masking import at_least_float32, without_padding
+from models.parts.masking import at_least_float32, without_padding
 
 
 class StepBatchNorm(nn.Module):

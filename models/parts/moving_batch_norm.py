@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.masking import without_padding
+from models.parts.masking import without_padding
 
 MOMENTUM = 0.001  # Relational LSTM's "very small momentum (e.g. 0.001, 0.0005)"
 

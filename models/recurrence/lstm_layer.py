@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.transforms import transformed
+from models.parts.transforms import transformed
 
 
 def hidden_states(layer: nn.LSTM, x: Tensor) -> Tensor:

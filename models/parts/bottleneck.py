@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.moving_batch_norm import MOMENTUM, MovingBatchNorm2d
+from models.parts.moving_batch_norm import MOMENTUM, MovingBatchNorm2d
 
 
 class PreActBottleneck(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.transforms import in_a_batch, own_gradients
+from models.parts.transforms import in_a_batch, own_gradients
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

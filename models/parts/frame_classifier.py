@@ -1,0 +1,66 @@
+"""A backbone and a linear layer, frame by frame."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.backbones.base import Backbone
+from models.parts.masking import lengths_of, without_padding
+from models.parts.output import Output
+
+
+class FrameClassifier(nn.Module):
+    """A backbone, dropout, and a linear layer.
+
+    Rgb or flow, and the first convolution carried over from rgb to 2L flow channels, are the backbone's affair
+    (``models.backbones.build``).
+
+    Args:
+        num_classes: K.
+        feature_dim: D where there is no backbone.
+        backbone: gives features of width D for a frame or a flow stack; None where the input is its features.
+        dropout: share of features dropped, 0 to 1.
+    """
+
+    def __init__(
+        self, *, num_classes: int, feature_dim: int = 0, backbone: Backbone | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(feature_dim if backbone is None else backbone.feature_dim, num_classes)
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Output:
+        """Classify frame by frame.
+
+        Args:
+            frames: ``(N, C, H, W)`` or clips ``(N, T, C, H, W)``, C = 3 or 2L; without a backbone ``(N, D)`` or
+                ``(N, T, D)``.
+            mask: ``(N, T)`` bool, valid frames first.
+
+        Returns:
+            Logits ``(N, K)``, or ``(N, T, K)`` of clips.
+        """
+        if mask is not None:
+            lengths_of(mask)
+        x = without_padding(frames, mask) if self.backbone is None else frame_features(self.backbone, frames, mask)
+        return Output(without_padding(self.classifier(self.dropout(x)), mask))
+
+
+def frame_features(backbone: Backbone, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the features of frames, vectors or maps.
+
+    Args:
+        backbone: sees valid frames only, so that padding has no part in the statistics of a batch norm either.
+        frames: ``(N, C, H, W)``, or clips ``(N, T, C, H, W)``.
+        mask: ``(N, T)`` bool of clips, True where a frame is valid.
+
+    Returns:
+        ``(N, ...)``, or ``(N, T, ...)`` of clips, with zeros where a clip is padded.
+    """
+    if mask is None:
+        features: Tensor = backbone(frames.flatten(0, -4))
+        return features.view(*frames.shape[:-3], *features.shape[1:])
+    seen: Tensor = backbone(frames[mask])
+    places = mask.reshape(*mask.shape, *[1] * (seen.ndim - 1))
+    return seen.new_zeros(*mask.shape, *seen.shape[1:]).masked_scatter(places, seen)

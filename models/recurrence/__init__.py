@@ -1,0 +1,1 @@
+"""What recurrent networks stand on: gates, cells, attention over positions, products shared by all steps."""
