@@ -40,13 +40,14 @@ def test_what_commands_start_goes_past_proxies_too(twostream, monkeypatch):
 def test_without_a_stack_nobody_else_is_asked(twostream, monkeypatch, tmp_path):
     monkeypatch.delenv("TWOSTREAM_API_URL")
     monkeypatch.delenv("TWOSTREAM_API_PORT", raising=False)
-    home = tmp_path / "home"
+    home, spec = tmp_path / "home", tmp_path / "spec.yaml"
+    spec.write_text("dataset: motion_shapes\n")
     try:
         stranger = ports.listen(ports.LOOPBACK, 8080)  # where a stack of somebody else's would be
     except OSError:
         stranger = None
     try:
-        for command in (["list"], ["submit", "/dev/null"], ["key", "list", "--json"], ["dataset", "list"]):
+        for command in (["list"], ["submit", str(spec)], ["key", "list", "--json"], ["dataset", "list"]):
             code, out, err = twostream(*command)
             assert code == 1
             assert err == (

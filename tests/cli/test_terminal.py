@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 
+from cli.commands.check import COUNTED
 from cli.feed import Event
 from cli.main import app
 from cli.stack.__main__ import Report
@@ -143,8 +144,10 @@ def test_the_doctor_prints_hostile_files_harmlessly(twostream, monkeypatch, tmp_
     findings = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
     report = {name: {HOSTILE: HOSTILE} for name in findings}
     report |= {"duplicates": [[HOSTILE, HOSTILE]], "surplus": [HOSTILE] * 12, "root": HOSTILE, "decoder": HOSTILE}
-    report |= {name: {HOSTILE: 1} for name in ("fps", "sizes", "codecs", "timing")}
-    report |= dict.fromkeys(("classes", "clips", "present", "frames", "interlaced", "turned"), 1)
+    report |= {name: {HOSTILE: 1} for name in COUNTED}
+    report |= dict.fromkeys(
+        ("classes", "clips", "present", "frames", "interlaced", "turned", "mirrored", "excluded"), 1
+    )
     program = tmp_path / "doctor.py"
     program.write_text(f"import sys\nprint({json.dumps({'report': report})!r})\nsys.stderr.write({HOSTILE[:-1]!a})\n")
     monkeypatch.setattr("cli.commands.check.DOCTOR", (sys.executable, str(program)))

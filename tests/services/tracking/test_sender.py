@@ -51,7 +51,7 @@ def test_nothing_ends_the_rounds_and_each_cause_is_told_once(
     over = threading.Event()
     causes = [ValueError("odd"), ValueError("odd"), Unavailable("MLflow at http://x: away"), RuntimeError("odd"), None]
 
-    def drain() -> int:
+    def drain(_keep: object) -> int:
         cause = causes.pop(0)
         if not causes:
             over.set()

@@ -44,7 +44,14 @@ class Try:
     """An attempt of a host: its state folder, restored."""
 
     def __init__(self, store: ArtifactStore, home: Path, number: int, dropped: int = 0) -> None:
-        values: dict[str, Any] = {"kind": "flow", "label": "flow", "params": {}, "inputs": (), "gpus": 0}
+        values: dict[str, Any] = {
+            "kind": "flow",
+            "queue": "cpu",
+            "label": "flow",
+            "params": {},
+            "inputs": (),
+            "gpus": 0,
+        }
         claim = Claim(KEY, attempt=number, timeout_seconds=60, state_dropped_at_attempt=dropped, **values)
         self.state = State(store, claim, home)
         self.folder = home / str(number) / "state"
