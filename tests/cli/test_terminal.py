@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 
-from cli.commands.check import COUNTED
+from cli.commands.check import COUNTED, FINDINGS
 from cli.feed import Event
 from cli.main import app
 from cli.stack.__main__ import Report
@@ -141,8 +141,7 @@ def test_the_stacks_lines_are_harmless(capsys):
 
 
 def test_the_doctor_prints_hostile_files_harmlessly(twostream, monkeypatch, tmp_path):
-    findings = ("deviations", "leaks", "missing", "undecodable", "miscounted", "duplicates", "surplus")
-    report = {name: {HOSTILE: HOSTILE} for name in findings}
+    report = {name: {HOSTILE: HOSTILE} for name in FINDINGS}
     report |= {"duplicates": [[HOSTILE, HOSTILE]], "surplus": [HOSTILE] * 12, "root": HOSTILE, "decoder": HOSTILE}
     report |= {name: {HOSTILE: 1} for name in COUNTED}
     report |= dict.fromkeys(
