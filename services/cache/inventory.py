@@ -22,7 +22,7 @@ from services.db.engine import Database
 from services.graph import UNFINISHED
 from services.stages import KINDS, OutputCategory
 
-Category = OutputCategory | Literal["frames", "leftovers"]
+Category = Literal[OutputCategory, "frames", "leftovers"]
 CATEGORIES: tuple[Category, ...] = (*get_args(OutputCategory), "frames", "leftovers")
 BY_DEFAULT: tuple[Category, ...] = ("flow", "features", "frames", "leftovers")
 """What a collection takes when it is not told categories: what can be made again without touching any result."""

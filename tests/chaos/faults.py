@@ -58,7 +58,7 @@ def rank_killed(fleet: Fleet, run: Run) -> None:
     kill(run.running("finetune", 2).rank)
 
 
-@fault("SIGKILL of the process that forks stages", quick=True)
+@fault("SIGKILL of the process that forks stages")
 def zygote_killed(fleet: Fleet, run: Run) -> None:
     kill(run.running("train", 2).rank.parent())
 
@@ -71,7 +71,7 @@ def worker_killed(fleet: Fleet, run: Run) -> None:
     fleet.wait(lambda: gone(rank), "the end of the stage with its worker")
 
 
-@fault("SIGTERM of a worker", quick=True)
+@fault("SIGTERM of a worker")
 def worker_stopped(fleet: Fleet, run: Run) -> None:
     attempt = run.running("finetune", 2)
     attempt.worker.terminate()
@@ -79,7 +79,7 @@ def worker_stopped(fleet: Fleet, run: Run) -> None:
     assert run.attempts("finetune")[0] == ("failed", "preempted")
 
 
-@fault("SIGKILL of the API and its housekeeping", quick=True)
+@fault("SIGKILL of the API and its housekeeping")
 def api_killed(fleet: Fleet, run: Run) -> None:
     run.running("finetune")
     kill(fleet.part("api"))
@@ -131,7 +131,7 @@ def redis_restarted(fleet: Fleet, run: Run) -> None:
     fleet.wait(lambda: gone(server), "the end of Redis")
 
 
-@fault("Redis loses everything", quick=True)
+@fault("Redis loses everything")
 def redis_flushed(fleet: Fleet, run: Run) -> None:
     with redis.Redis.from_url(fleet.up.state.addresses["redis"]) as client:
         client.flushall()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models import attended_product
+from models.recurrence import attended_product
 from tests.models.counts import Count
 from tests.models.reference.agree import Features, agree, randomise
 from tests.models.reference.alstm import alstm, motion_alstm

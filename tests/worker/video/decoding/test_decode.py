@@ -13,7 +13,7 @@ from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip,
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.survey.inspection import probe_clip
 
-SHARED = Path(__file__).parents[4] / "shared/data/clips"
+SHARED = Path(__file__).parents[5] / "shared/data/clips"
 needs_clips = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no genuine clips at {SHARED}")
 
 

@@ -13,7 +13,7 @@ import pytest
 from worker.video.decoding.decode import DecodeFailed, decode_clip, decode_frames, iterate_frames
 from worker.video.survey.inspection import probe_clip
 
-SHARED = Path(__file__).parents[4] / "shared/data/clips/edge-cases"
+SHARED = Path(__file__).parents[5] / "shared/data/clips/edge-cases"
 
 
 class Right(NamedTuple):

@@ -23,10 +23,11 @@ from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.input.dataset import RgbSource
 from worker.video.input.on_the_fly import OnTheFlyFlow
+from worker.video.survey import inspection
 from worker.video.survey.inspection import inspect_clip, probe_clip
 from worker.video.survey.isolation import Inspector
 from worker.video.survey.manifest import Clip, Manifest
-from worker.video.survey.survey import Failure, Ledger, inspection, survey
+from worker.video.survey.survey import Failure, Ledger, survey
 
 FRAMES, HEIGHT, WIDTH = 4, 48, 64
 SMALLER = Limits(pixels=HEIGHT * WIDTH - 1)

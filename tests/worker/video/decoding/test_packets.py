@@ -12,7 +12,7 @@ from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip
 from worker.video.decoding.order import Structure, structure
 from worker.video.survey.inspection import probe_clip
 
-SHARED = Path(__file__).parents[4] / "shared/data/clips/UCF-101"
+SHARED = Path(__file__).parents[5] / "shared/data/clips/UCF-101"
 HEADERS, VOP = b"\x00\x00\x01\x20settings", b"\x00\x00\x01\xb6"
 KINDS = {"I": 0b00, "P": 0b01, "B": 0b10}
 

@@ -14,7 +14,7 @@ from worker.video.generated.motion_shapes import write_avi
 from worker.video.survey.doctor import Folders, examine
 from worker.video.survey.files import clip_files
 
-SHARED = Path(__file__).parents[4] / "shared/data"
+SHARED = Path(__file__).parents[5] / "shared/data"
 
 
 @pytest.fixture

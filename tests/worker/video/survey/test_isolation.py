@@ -44,7 +44,7 @@ def good(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(tmp_path: Path) -> tuple[str, ...]:
-    (tmp_path / "child.py").write_text(CHILD.format(repository=str(Path(__file__).parents[3])))
+    (tmp_path / "child.py").write_text(CHILD.format(repository=str(Path(__file__).parents[4])))
     return sys.executable, str(tmp_path / "child.py")
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from worker.video.decoding.decode import DecodeFailed
 from worker.video.generated.motion_shapes import write_avi
+from worker.video.survey import survey as module
 from worker.video.survey.inspection import Inspection
 from worker.video.survey.isolation import Inspectors
 from worker.video.survey.survey import Failure, Ledger, survey
-from worker.video.survey.survey import survey as module
 
 NAMES = ("a.avi", "b.avi", "c.avi")
 
