@@ -25,7 +25,7 @@ up: $(READY) ## start the whole stack on this machine and keep it running
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-coverage: $(READY) ## run the tests and say which branches they miss, which takes half as long again
+coverage: $(READY) ## run the tests and say which branches they miss
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 properties: $(READY) ## decode thousands of generated clips in every way, and compare with plain PyAV
