@@ -1,4 +1,4 @@
-"""Who asks, and what they may: bearer tokens beyond loopback, nobody in particular on it.
+"""Callers and their rights: bearer tokens, or on loopback without a token the local user.
 
 401 answers whoever is not known: no token, a wrong one, one that has expired or was revoked. 403 answers whoever is
 known and may not.

@@ -42,7 +42,7 @@ class Caller:
             raise Forbidden(f"the key of {self.name!r} has the scopes: {held}; this needs: {scope}")
 
     def require_owned(self, what: str, owner: str) -> None:
-        """Refuse to touch what somebody else owns.
+        """Refuse to touch what another user owns.
 
         Raises:
             Forbidden: the caller is neither ``owner`` nor an administrator.

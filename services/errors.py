@@ -3,7 +3,7 @@
 TwostreamError
 ├── InvalidRequest        a value that the caller can mend: names field, value and what is allowed
 ├── NotFound              an id or name that nothing has
-├── Forbidden             it belongs to somebody else
+├── Forbidden             it belongs to another user
 ├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
 ├── Unavailable           a server is away: names its address
 │   ├── Denied            it is there and says no: waiting helps nobody
@@ -62,7 +62,7 @@ class NotFound(TwostreamError):
 
 
 class Forbidden(TwostreamError):
-    """The caller may not do this to what somebody else owns."""
+    """The caller may not do this to what another user owns."""
 
 
 class Conflict(TwostreamError):

@@ -148,7 +148,7 @@ def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRo
 
     Raises:
         NotFound: no such experiment.
-        Forbidden: it belongs to somebody else.
+        Forbidden: it belongs to another user.
         Conflict: it has finished.
     """
     row = _lock(session, experiment_id, caller)
@@ -169,7 +169,7 @@ def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
 
     Raises:
         NotFound: no such experiment.
-        Forbidden: it belongs to somebody else.
+        Forbidden: it belongs to another user.
         Conflict: it has neither failed nor been cancelled.
     """
     row = _lock(session, experiment_id, caller)

@@ -50,7 +50,7 @@ def finished_files(folder: Path) -> Iterator[str]:
 
 
 def is_unfinished(path: str) -> bool:
-    """Tell by its name, such as ``.checkpoint.pt.tmp``, that somebody writes a file, or was killed while they did."""
+    """Tell by its name, such as ``.checkpoint.pt.tmp``, that a file is being written, or was left half-written."""
     name = path.rpartition("/")[2]
     return name.startswith(".") and name.endswith(".tmp")
 

@@ -47,7 +47,7 @@ class Folder:
 
     Attributes:
         id: its id.
-        fate: ``kept``, ``restored`` after somebody had deleted it, or ``new``: its runs of before are not in it.
+        fate: ``kept``, ``restored`` after it had been deleted, or ``new``: its runs of before are not in it.
     """
 
     id: str
@@ -151,7 +151,7 @@ class MlflowServer:
         return str(run.info.run_id)
 
     def revive(self, run_id: str) -> Literal["kept", "restored", "missing"]:
-        """Restore a run that somebody has deleted, and say what became of it.
+        """Restore a deleted run, and say what became of it.
 
         Raises:
             TrackerAway: MLflow does not answer.

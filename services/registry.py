@@ -85,7 +85,7 @@ def add(
         caller: owns the dataset from now on, or owns it already.
 
     Raises:
-        Forbidden: the name is taken by somebody else's dataset, which is to be replaced.
+        Forbidden: the name is that of another user's dataset, which is to be replaced.
         Conflict: the name is taken and ``replace`` is not set.
         InvalidRequest: unknown layout, empty folder name, a split without lists, or a generated dataset's name.
     """

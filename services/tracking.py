@@ -149,7 +149,7 @@ class Tracker:
 
         Raises:
             TrackerAway: it is not.
-            Replayed: it has lost all runs, which are told again from the beginning.
+            Replayed: it has lost all runs, which are sent again from the beginning.
         """
         with self._database.transaction() as session:
             known = tracker_state.folder(session)
@@ -167,7 +167,7 @@ class Tracker:
             if lost or folder.fate == "restored":
                 events.tell(session, f"mlflow.{'recreated' if lost else 'restored'}", folder=folder.id)
         if lost:
-            log.warning("MLflow has lost all runs: they are told again")
+            log.warning("MLflow has lost all runs: they are sent again")
             raise Replayed
 
     def _deliver(self, subject: Subject, rows: Sequence[OutboxRow]) -> int:
@@ -222,7 +222,7 @@ class Tracker:
         return None
 
     def _mend(self, subject: Subject, rows: Sequence[OutboxRow], error: Exception) -> None:
-        """See whose fault a failure is, and restore what somebody has deleted in MLflow's page.
+        """See whose fault a failure is, and restore what was deleted in MLflow's page.
 
         Raises:
             TrackerAway: MLflow takes nothing.

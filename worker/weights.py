@@ -1,4 +1,4 @@
-"""State dicts in files that somebody names in a spec: read with care, and refused without a word of their content."""
+"""State dicts in files that a spec names: read with care, and refused without quoting their content."""
 
 from __future__ import annotations
 

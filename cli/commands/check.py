@@ -110,7 +110,7 @@ def _max_frame_pixels() -> str:
 
 def _examine(arguments: list[str]) -> dict[str, Any]:
     with (
-        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would hold up who fills it
+        tempfile.TemporaryFile("w+") as errors,  # a full pipe would block the doctor
         subprocess.Popen([*DOCTOR, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True) as doctor,
     ):
         assert doctor.stdout is not None

@@ -104,7 +104,7 @@ class Home:
         PostgreSQL runs as another user when we are root: the home then lets others pass, but shows them nothing.
 
         Raises:
-            StackError: a folder cannot be made, or is somebody else's.
+            StackError: a folder cannot be made, or belongs to another user.
         """
         folder = self.path
         try:

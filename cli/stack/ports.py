@@ -75,7 +75,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def is_taken(port: int, host: str = LOOPBACK) -> bool:
-    """Say whether somebody has a port."""
+    """Tell whether a program listens on a port."""
     try:
         listen(host, port).close()
     except OSError:

@@ -70,7 +70,7 @@ class Postgres:
         """Create the cluster if there is none, and make everything reachable for the user that runs it.
 
         Raises:
-            StackError: initdb failed, or the data belong to somebody else.
+            StackError: initdb failed, or the data belong to another user.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         user = system_user.server_user()

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class StopRequested(KeyboardInterrupt):
-    """Somebody asked the stack to stop."""
+    """A request to stop the stack."""
 
 
 class Signals:
@@ -23,7 +23,7 @@ class Signals:
             signal.signal(number, self._note)
 
     def pause(self, seconds: float) -> None:
-        """Sleep; raise ``StopRequested`` if somebody asked before or meanwhile."""
+        """Sleep; raise ``StopRequested`` if a stop was requested before or meanwhile."""
         time.sleep(seconds)
         if self._count > 0:
             raise StopRequested

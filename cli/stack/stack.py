@@ -62,7 +62,7 @@ class Stack:
 
         Raises:
             StackError: a part does not come up, or a given address does not answer.
-            StopRequested: somebody asked to stop meanwhile.
+            StopRequested: a stop was requested meanwhile.
         """
         end_leftovers(self._home)
         found = self._state.addresses
@@ -80,11 +80,11 @@ class Stack:
         self._supervisor.wait_for("worker")
 
     def watch(self) -> None:
-        """Stay until somebody asks to stop; start a part again that has ended.
+        """Stay until a stop is requested; start parts again that have ended.
 
         Raises:
             StackError: a part that the stack needs ended too often.
-            StopRequested: somebody asked to stop.
+            StopRequested: a stop was requested.
         """
         self._supervisor.watch()
 
@@ -211,7 +211,7 @@ class Stack:
             self._listeners.pop(name).close()
         with self._reserve(name, preferred) as listener:
             port = ports.port_of(listener)
-        with contextlib.suppress(OSError):  # somebody was faster: its server will find out
+        with contextlib.suppress(OSError):  # another program was faster: the server will find out
             self._listeners[name] = ports.hold(port)
         return port
 

@@ -66,7 +66,7 @@ class Running:
         part: what is run.
         url: its address.
         without: what the stack tells when it goes on without a part that keeps ending; None if it needs the part.
-        binds: whether the part binds its port itself, so that somebody may take it meanwhile.
+        binds: whether the part binds its port itself, so that another program may take it meanwhile.
         move: gives it another port and returns the part and its address, as long as nobody has been told the address.
         process: None while it waits to be started again.
         ready: whether it has answered.
@@ -238,8 +238,8 @@ class Supervisor:
         if not entry.binds or port is None or not ports.is_taken(port):
             return ""
         if entry.move is None:
-            return f" (somebody took port {port})"
-        self._say(f"{entry.name}: somebody took port {port} meanwhile")
+            return f" (another program took port {port})"
+        self._say(f"{entry.name}: another program took port {port}")
         entry.part, entry.url = entry.move()
         return ""
 

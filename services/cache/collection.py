@@ -68,7 +68,7 @@ class Collector:
         store: outputs and checkpoints.
         data_root: generated datasets and clip files.
         grace_seconds: age that files without a stage must have.
-        tracked: whether MLflow is to hear of outputs.
+        tracked: whether outputs are sent to MLflow too.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Collector:
         return Collected(before, ledger.bytes, tuple(taken))
 
     def _take(self, entry: Entry) -> bool:
-        """Take an entry unless somebody has come to need it; return whether it is gone."""
+        """Take an entry unless it is needed by now; return whether it is gone."""
         if entry.loose:
             return self._take_clip(entry)
         if not self._database.run(

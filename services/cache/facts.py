@@ -47,7 +47,7 @@ def gather(session: Session, *, tracked: bool) -> dict[str, StageFacts]:
 
     Args:
         session: a transaction of the caller.
-        tracked: whether MLflow is to hear of outputs.
+        tracked: whether outputs are sent to MLflow too.
     """
     named = (StageRow.key, StageRow.kind, StageRow.label, StageRow.params, StageRow.state, StageRow.output)
     columns = (*named, StageRow.started_at, func.coalesce(StageRow.finished_at, StageRow.created_at).label("made_at"))
@@ -74,13 +74,13 @@ def gather(session: Session, *, tracked: bool) -> dict[str, StageFacts]:
 def why_held(session: Session, keys: Collection[str] | None = None, *, tracked: bool) -> dict[str, str]:
     """Return the reasons why outputs must stay, for those that must.
 
-    Needed is what a stage that waits, is ready or runs takes as an input, the flow whose clips such a flow stage would
-    find finished, and what MLflow has yet to be handed.
+    An output stays while a stage that waits, is ready or runs has it as an input, while such a flow stage would find
+    its clips there, and until MLflow has its files.
 
     Args:
         session: a transaction of the caller, who holds locks on ``keys`` to be sure.
         keys: stages to ask for; all of them when None.
-        tracked: whether MLflow is to hear of outputs.
+        tracked: whether outputs are sent to MLflow too.
     """
     held: dict[str, str] = {}
     if tracked:

@@ -99,7 +99,7 @@ class Stocktaker:
         store: outputs and checkpoints.
         data_root: generated datasets and clip files.
         grace_seconds: age that files without a stage must have.
-        tracked: whether MLflow is to hear of outputs.
+        tracked: whether outputs are sent to MLflow too.
     """
 
     def __init__(

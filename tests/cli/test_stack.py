@@ -306,6 +306,6 @@ def test_a_port_that_somebody_takes_in_the_last_moment_is_left_to_them(home, dat
             assert urlsplit(stack.addresses["redis"]).port not in taken
         finally:
             stack.down()
-    told = [line for line in said if "somebody took" in line]
-    assert told == [f"redis: somebody took port {port} meanwhile" for port in taken]
+    told = [line for line in said if "another program took" in line]
+    assert told == [f"redis: another program took port {port}" for port in taken]
     assert len(taken) == robberies

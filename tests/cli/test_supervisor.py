@@ -195,7 +195,7 @@ def test_a_port_that_was_lost_after_the_first_answer_is_named(fleet, said, tmp_p
     fleet.start(Running("toy", toy, f"redis://127.0.0.1:{port}", binds=True))
     fleet.wait_for("toy")
     process_of(fleet).kill()
-    with ports.listen("127.0.0.1", port), pytest.raises(StackError, match=f"somebody took port {port}"):
+    with ports.listen("127.0.0.1", port), pytest.raises(StackError, match=f"another program took port {port}"):
         look_until(fleet, lambda: False, "the end of patience")
 
 

@@ -156,7 +156,7 @@ class Attempt:
         """Wait a moment for a server that is away or a full disk; return an ending if the stage is wanted no more.
 
         Raises:
-            LeaseLost: it is somebody else's.
+            LeaseLost: another attempt has it.
         """
         self._tell(f"waits: {what}")
         if heart.lost.wait(PAUSE_SECONDS):

@@ -135,7 +135,7 @@ class Station:
             with self.worker.database.transaction() as session:
                 ready = queue.ready(session)
         except Unavailable as error:
-            log.warning("nobody rings for what is ready; housekeeping will: %s", error)
+            log.warning("no message was sent for what is ready; housekeeping will send one: %s", error)
             return
         self.worker.broker.ring({name: min(ready.get(name, 0), self.concurrency) for name in self.queues})
 

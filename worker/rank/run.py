@@ -90,8 +90,8 @@ def _run_stage(task: Task, stages: Mapping[str, str]) -> dict[str, object]:
 def cause_of(error: BaseException) -> Cause:
     """Tell the typed cause of an exception that a stage did not raise on purpose.
 
-    Torch's classes are told by their names, since light kinds must not import torch, and some of its errors by their
-    words, since they have no class.
+    Torch's classes are recognised by their names, since light kinds must not import torch, and some of its errors by
+    their words, since they have no class.
     """
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     words = str(error) if isinstance(error, RuntimeError) else ""

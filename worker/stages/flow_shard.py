@@ -138,7 +138,7 @@ class Shard:
     def _whole(self, file: Path, clip: Clip, report: Reporter) -> bool:
         """Tell whether there is a file, and all of it; one that is wrong goes, with a warning.
 
-        We write none in part, but a power cut may take the end of a file, and so may a store that is none of objects.
+        We write none in part, but a power cut may take the end of a file, and so may a store that writes in place.
         """
         try:
             wrong = self._wrong(file, clip)

@@ -32,7 +32,7 @@ ORIENTATIONS = {
 """By the signs of a display matrix."""
 
 STRICT = {"mjpeg": "explode", "hevc": "explode", "png": "crccheck+explode"}
-"""What FFmpeg's decoders are told of errors: these would hand over damaged frames without a word."""
+"""How FFmpeg's decoders treat errors: by default they return damaged frames without a word."""
 
 
 class DecodeFailed(DataError):

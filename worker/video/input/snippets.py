@@ -106,7 +106,7 @@ class ViewDataset(Dataset[Tensor]):
 
     @property
     def item_bytes(self) -> int:
-        """Of one item."""
+        """Bytes of one item: all views of a clip, as uint8."""
         views = self._positions * VIEWS[self._crops.crops]
         return views * self._frames * self._source.channels * self._crops.size**2
 
