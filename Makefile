@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test coverage properties chaos scale check fix bench lock clean
+.PHONY: help demo up test long coverage properties chaos scale check fix bench lock clean
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -24,6 +24,9 @@ up: $(READY) ## start the whole stack on this machine and keep it running
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+long: $(READY) ## run the tests that take a minute or more each, but for those of chaos
+	$(BIN)/python -m pytest -m "long and not chaos" $(ARGS)
 
 coverage: $(READY) ## run the tests and say which branches they miss
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)

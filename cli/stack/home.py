@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -17,6 +18,8 @@ from typing import Any
 from cli.stack.process import StackError
 
 FOLDERS = ("logs", "postgres", "redis", "mlflow", "artifacts", "data", "work", "doctor")
+SPARED = ("mlflow", "doctor")
+"""Of these, those that everything else goes on without: who uses one says what is wrong with it."""
 """All that lies below a home; who else is on the host looks into none of them."""
 PRIVATE = 0o700
 
@@ -110,9 +113,10 @@ class Home:
         try:
             folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             for folder in (self.path / name for name in FOLDERS):
-                folder.mkdir(mode=PRIVATE, exist_ok=True)
-                if stat.S_IMODE(folder.stat().st_mode) != PRIVATE:
-                    folder.chmod(PRIVATE)
+                with contextlib.suppress(OSError) if folder.name in SPARED else contextlib.nullcontext():
+                    folder.mkdir(mode=PRIVATE, exist_ok=True)
+                    if stat.S_IMODE(folder.stat().st_mode) != PRIVATE:
+                        folder.chmod(PRIVATE)
         except OSError as error:
             raise StackError(f"TWOSTREAM_HOME {folder}: {error.strerror}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.app import create_app
-from api.web import documents, pages
+from api.web import assets, documents, pages
 from services.settings import Settings
 
 
@@ -12,4 +12,6 @@ def routes_of() -> list[tuple[str, str]]:
     settings = Settings(database_url="postgresql+psycopg://nobody@127.0.0.1/none", redis_url="redis://127.0.0.1")
     documented = create_app(settings).openapi()["paths"]
     found = [(method.upper(), path) for path, methods in documented.items() for method in methods]
-    return sorted(found + [("GET", route.path) for module in (pages, documents) for route in module.router.routes])
+    return sorted(
+        found + [("GET", route.path) for module in (pages, documents, assets) for route in module.router.routes]
+    )

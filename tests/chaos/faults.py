@@ -63,7 +63,7 @@ def zygote_killed(fleet: Fleet, run: Run) -> None:
     kill(run.running("train", 2).rank.parent())
 
 
-@fault("SIGKILL of a worker", quick=True)
+@fault("SIGKILL of a worker")
 def worker_killed(fleet: Fleet, run: Run) -> None:
     attempt = run.running("train", 3)
     rank = attempt.rank
@@ -146,7 +146,7 @@ def redis_paused(fleet: Fleet, run: Run) -> None:
         run.running("train")  # nothing waits for it: a free worker takes the next stage without a message
 
 
-@fault("every message delivered many times", quick=True)
+@fault("every message delivered many times")
 def messages_doubled(fleet: Fleet, run: Run) -> None:
     for kind in ("finetune", "train"):
         run.running(kind)

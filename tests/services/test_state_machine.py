@@ -318,6 +318,7 @@ def expire_as_before(database: Database) -> None:
             queue.fail(session, key, attempt, cause=Cause.WORKER_LOST, message=message)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_it_finds_a_planted_race(database_url: str) -> None:
     others = dict.fromkeys(("submit", "succeed", "fail", "cancel_or_retry"))  # rare are races among many things

@@ -77,6 +77,7 @@ def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(servic
     assert service.attempts("finetune") == [("succeeded", None)]
 
 
+@pytest.mark.long
 def test_frames_on_disk_change_no_bit(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def weights(experiment_id: str) -> dict[str, bytes]:
         state = torch.load(service.output(experiment_id, "finetune") / "model.pt", weights_only=True)

@@ -30,6 +30,7 @@ def first_of_each_group(folder: Path) -> int:
     return len(named)
 
 
+@pytest.mark.long
 def test_two_streams_of_genuine_clips_reach_the_leaderboard(service: Service, tmp_path: Path) -> None:
     lists = tmp_path / "lists"
     lists.mkdir()

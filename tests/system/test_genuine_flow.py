@@ -125,6 +125,7 @@ def outcome(service: Service, experiment_id: str) -> tuple[dict[str, Any], dict[
     return summary, files | {"scores": scores}
 
 
+@pytest.mark.long
 def test_flow_that_is_killed_twice_computes_no_clip_twice(service: Service, folders: dict[str, str]) -> None:
     with service.api() as api:
         one_clip_at_a_time = {"concurrency": os.cpu_count()}

@@ -125,6 +125,7 @@ def start(service: Service, host: Path, checkpoint_seconds: float, artifacts: st
     return service.start_worker(environment, concurrency=os.cpu_count())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("store_root", ["folder", "s3"], indirect=True)
 def test_a_host_that_is_lost_costs_no_clip_that_was_published(
     service: Service, dataset: str, store_root: str, tmp_path: Path

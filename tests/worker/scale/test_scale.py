@@ -63,6 +63,7 @@ def run_all(fleet: Fleet, dataset: IndexParams, frames: int) -> dict[str, Ran]:
     return ran
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3_000)
 def test_no_process_grows_with_the_number_of_clips(tmp_path: Path, servers: ForkServers) -> None:
     few, many = (
