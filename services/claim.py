@@ -11,25 +11,29 @@ from sqlalchemy.orm import Session
 
 from services.stages import StageKind
 
-CLAIM = text("""
+MAY_BE_TAKEN = """gpus <= :gpus
+            AND NOT coalesce(not_before BETWEEN now() AND now() + interval '1 minute', false)
+            AND (avoid_worker_id IS DISTINCT FROM :worker_id OR NOT EXISTS (
+                SELECT FROM worker AS other
+                WHERE other.state = 'alive' AND other.id <> :worker_id
+                    AND stage.queue = ANY(other.queues) AND stage.gpus <= cardinality(other.devices)))"""
+"""Asked of a stage to find it, and again once it is locked: it may have run and come back in between."""
+
+CLAIM = text(
+    """
 WITH load AS MATERIALIZED (
     SELECT owner, count(*) AS running FROM stage WHERE state = 'running' GROUP BY owner
 ), candidate AS (  -- of each queue as many as other claims may lock at one moment; the index has them by priority
     SELECT found.* FROM unnest(CAST(:queues AS text[])) AS served (queue) CROSS JOIN LATERAL (
         SELECT stage.key, priority, coalesce(load.running, 0) AS running, ready_at
         FROM stage LEFT JOIN load USING (owner)
-        WHERE state = 'ready' AND stage.queue = served.queue AND gpus <= :gpus
-            AND NOT coalesce(not_before BETWEEN now() AND now() + interval '1 minute', false)
-            AND (avoid_worker_id IS DISTINCT FROM :worker_id OR NOT EXISTS (
-                SELECT FROM worker AS other
-                WHERE other.state = 'alive' AND other.id <> :worker_id
-                    AND stage.queue = ANY(other.queues) AND stage.gpus <= cardinality(other.devices)))
+        WHERE state = 'ready' AND stage.queue = served.queue AND MAY_BE_TAKEN
         ORDER BY priority DESC, running, ready_at, stage.key
         LIMIT 64
     ) AS found
 ), best AS (
     SELECT stage.key FROM candidate JOIN stage USING (key)
-    WHERE (stage.state = 'ready') IS TRUE  -- in words for which no index has all ready stages
+    WHERE (stage.state = 'ready') IS TRUE AND MAY_BE_TAKEN  -- in words for which no index has all ready stages
     ORDER BY candidate.priority DESC, candidate.running, candidate.ready_at, stage.key
     LIMIT 1 FOR NO KEY UPDATE OF stage SKIP LOCKED
 ), claimed AS (
@@ -70,7 +74,8 @@ SELECT claimed.key, claimed.kind, claimed.queue, claimed.label, claimed.attempt,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(name, source.kind, source.key, source.output) ORDER BY position), '[]')
      FROM stage_input JOIN stage AS source ON source.key = input_key WHERE stage_key = claimed.key) AS inputs
 FROM claimed
-""")
+""".replace("MAY_BE_TAKEN", MAY_BE_TAKEN)
+)
 
 
 @dataclass(frozen=True)
