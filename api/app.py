@@ -24,11 +24,11 @@ from api.parameters import KnownParameters
 from api.startup import PlainStartup
 from api.web import assets, documents, pages
 from services import registry
-from services.broker import Broker
 from services.db.engine import Database
 from services.errors import Unavailable
-from services.housekeeping import Housekeeper
+from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
+from services.stores.broker import Broker
 
 ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, cache, queue, keys, pages)
 OPEN_ROUTERS = (health, documents, assets)

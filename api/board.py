@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
+from services.board.leaderboard import Board, Standing
 from services.db.tables import ResultRow
-from services.leaderboard import Board, Standing
 
 Split = Literal["mean", "1", "2", "3"]
 Stream = Literal["rgb", "flow", "two-stream"]

@@ -11,11 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from api.authentication import StewardOnly
 from api.deps import BackendDep, JsonBody
 from api.field_errors import body_of, checked
-from services.artifacts import ArtifactStore
 from services.cache.collection import Collector
 from services.cache.inventory import BY_DEFAULT, CATEGORIES, Category, Entry, listed, only, total_bytes
 from services.cache.sizes import ALLOWED, MAX_BYTES, PATTERN, parse_bytes
 from services.settings import Settings
+from services.stores.artifacts import ArtifactStore
 
 router = APIRouter(prefix="/cache", tags=["cache"])
 

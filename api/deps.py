@@ -11,9 +11,9 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import StringConstraints
 
 from api.json_body import read_json_object, require_no_fields
-from services.broker import Broker
 from services.db.engine import Database
 from services.settings import Settings
+from services.stores.broker import Broker
 
 
 @dataclass(frozen=True)

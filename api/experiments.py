@@ -15,9 +15,11 @@ from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
-from services import experiments, recipes, registry, revisions, submission
-from services import results as measured
+from services import recipes, registry, revisions
+from services.board import results as measured
 from services.db.engine import Session
+from services.planning import submission
+from services.queue import experiments
 from services.specs import ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])

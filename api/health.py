@@ -15,9 +15,11 @@ from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict
 
 from api.deps import Backend, BackendDep, DatabaseDep
-from services import chores, fleet, tracker_state
+from services import chores
 from services.errors import Unavailable
-from services.housekeeping import SWEEP
+from services.queue import fleet
+from services.queue.housekeeping import SWEEP
+from services.tracking import tracker_state
 
 ASK_SECONDS = 5.0
 """How long the stores may take to answer; a probe waits no longer."""

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from api.board import Leaderboard, Metric, Split, Stream
 from api.deps import DatabaseDep, Name
-from services import leaderboard, registry
+from services import registry
+from services.board import leaderboard
 
 router = APIRouter(tags=["leaderboard"])
 

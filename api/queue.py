@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.deps import DatabaseDep
 from api.paging import HEADERS, Offset, PageSize, page_of
-from services import workers
+from services.queue import workers
 
 router = APIRouter(tags=["queue"])
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel
 
 from services.db.tables import ExperimentRow
-from services.events import EventView
-from services.experiments import StageView
+from services.journal.events import EventView
+from services.queue.experiments import StageView
 
 ExperimentState = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed"]
 StageState = Literal["waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted"]

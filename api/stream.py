@@ -16,11 +16,11 @@ from starlette.responses import StreamingResponse
 
 from api.deps import DatabaseDep, Id, SettingsDep
 from api.shapes import Event, ExperimentState
-from services import experiments
 from services.db.engine import Database
 from services.db.tables import FINISHED
 from services.errors import Unavailable
-from services.events import EventView
+from services.journal.events import EventView
+from services.queue import experiments
 
 POLL_SECONDS = 0.5
 """Between two looks for news; to be told by Postgres instead, each stream would hold a connection."""

@@ -221,7 +221,7 @@ def start(stack: contextlib.ExitStack) -> tuple[str, Tracked, Tracked]:
     quiet = environments["alone"] | {"TWOSTREAM_MLFLOW_URL": ""}
     api = Api(stack.enter_context(ports.listen(ports.LOOPBACK, 0)), quiet, folder / "api.log")
     alone = run(stack, servers["alone"].command(), servers["alone"].healthy)
-    sender = (sys.executable, "-m", "services.tracking")
+    sender = (sys.executable, "-m", "services.tracking.sender")
     commands = [api.command(), servers["beside"].command()]
     commands += [Command(name, sender, folder / "sender.log", environments[name]) for name in servers]
     leader = run(stack, together(commands, folder), lambda pid: api.healthy(pid) and servers["beside"].healthy(pid))

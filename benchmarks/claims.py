@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from benchmarks import report
 from benchmarks.stack import running
-from services.claim import claim as take
 from services.db.engine import Database
+from services.queue.claim import claim as take
 
 STAGES = 3000
 THREADS = 4

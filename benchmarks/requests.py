@@ -36,7 +36,7 @@ def timed(call: Callable[[], httpx.Response], status: int, pause: float = 0.0) -
 
 
 def fill(database: Database) -> None:
-    """Write results of experiments: three splits, their mean, three streams, as `services.results` would."""
+    """Write results of experiments: three splits, their mean, three streams, as `services.board.results` would."""
     per_experiment = 12
     experiments = RESULTS // per_experiment + 1
     with database.transaction() as session:

@@ -17,7 +17,6 @@ from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.db.tables import DatasetRow
 from services.errors import Conflict, DataError, InvalidRequest, NotFound
-from services.plan import index_params
 from services.specs import ExperimentSpec
 from services.stages import IndexParams
 
@@ -245,15 +244,15 @@ def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
     for place, split in enumerate(spec.splits):
         if split not in row.splits:
             raise InvalidRequest(f"splits.{place}", split, ", ".join(map(str, row.splits)))
-    return index_params(
-        row.name,
-        layout=row.layout,
+    return IndexParams(
+        dataset=row.name,
+        layout=_layout(row),
         root=row.root,
         annotations=row.annotations,
         revision=row.revision,
-        generator=row.generator,
-        exclude=row.excluded,
-        splits=revisions.splits_to_check(session, row),
+        generator=None if row.generator is None else MotionShapesParams.model_validate(row.generator),
+        exclude=tuple(row.excluded),
+        splits=tuple(revisions.splits_to_check(session, row)),
     )
 
 

@@ -13,7 +13,9 @@ from starlette.templating import Jinja2Templates
 from api.board import Leaderboard, Metric, Split, Stream
 from api.deps import DatabaseDep
 from api.shapes import Experiment
-from services import experiments, leaderboard, registry
+from services import registry
+from services.board import leaderboard
+from services.queue import experiments
 
 FOLDER = Path(__file__).parent
 RECENT = 10

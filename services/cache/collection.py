@@ -17,8 +17,6 @@ from pathlib import Path
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from services import events, graph
-from services.artifacts import TRASH_FOLDER, ArtifactStore
 from services.cache.facts import FLOW, why_held
 from services.cache.inventory import (
     BY_DEFAULT,
@@ -35,6 +33,9 @@ from services.db.engine import Database
 from services.db.locks import Hold, held
 from services.db.tables import OutboxRow, StageRow
 from services.errors import Conflict
+from services.journal import events
+from services.queue import graph
+from services.stores.artifacts import TRASH_FOLDER, ArtifactStore
 
 ADVISORY_LOCK = 7_205_759_403_792_797
 """Held by the collection that is at work; any fixed number that nothing else uses."""

@@ -20,7 +20,7 @@ from services.db.tables import (
     StageInputRow,
     StageRow,
 )
-from services.graph import LIVE, UNFINISHED
+from services.queue.graph import LIVE, UNFINISHED
 from services.stages import KINDS, StageKind
 
 FLOW: tuple[StageKind, ...] = tuple(name for name, kind in KINDS.items() if kind.category == "flow")

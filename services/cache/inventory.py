@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from services.artifacts import ArtifactStore, StoredFile, walk
 from services.cache import facts
 from services.cache.facts import StageFacts
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
-from services.graph import UNFINISHED
+from services.queue.graph import UNFINISHED
 from services.stages import KINDS, OutputCategory
+from services.stores.artifacts import ArtifactStore, StoredFile, walk
 
 Category = Literal[OutputCategory, "frames", "leftovers"]
 CATEGORIES: tuple[Category, ...] = (*get_args(OutputCategory), "frames", "leftovers")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from services import queue
-from services.claim import Claim
-from services.claim import claim as take
 from services.db.engine import Database
 from services.db.migrate import upgrade
 from services.errors import Cause
+from services.queue import attempts
+from services.queue.claim import Claim
+from services.queue.claim import claim as take
 from services.settings import Settings
 from tests.api.clients import client_of
 
@@ -86,7 +86,7 @@ class Worker:
     def succeed(self, claim: Claim) -> None:
         summary = {"results": self.results(claim)} if claim.kind == "fuse" else {"made": claim.kind}
         with self.database.transaction() as session:
-            queue.succeed(
+            attempts.succeed(
                 session,
                 claim.key,
                 claim.attempt,
@@ -97,11 +97,11 @@ class Worker:
 
     def fail(self, claim: Claim, message: str) -> None:
         with self.database.transaction() as session:
-            queue.fail(session, claim.key, claim.attempt, cause=Cause.DATA_ERROR, message=message, log="oh no\n")
+            attempts.fail(session, claim.key, claim.attempt, cause=Cause.DATA_ERROR, message=message, log="oh no\n")
 
     def report(self, claim: Claim, **progress: Any) -> None:
         with self.database.transaction() as session:
-            queue.record(session, claim.key, claim.attempt, [queue.Fact("progress", 0, progress)])
+            attempts.record(session, claim.key, claim.attempt, [attempts.Fact("progress", 0, progress)])
 
     def finish_all(self) -> None:
         while (claim := self.claim()) is not None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from api import cache
-from services.artifacts import ArtifactStore
 from services.db.engine import Database
 from services.db.tables import StageRow
 from services.settings import Settings
+from services.stores.artifacts import ArtifactStore
 from tests.api.clients import client_of
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from api.app import THREADS
 from services import chores
-from services.broker import Broker
 from services.db.engine import Database
-from services.housekeeping import SWEEP
+from services.queue.housekeeping import SWEEP
+from services.stores.broker import Broker
 
 WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
 

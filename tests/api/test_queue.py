@@ -8,8 +8,8 @@ import pytest
 
 from api.queue import WorkerState
 from api.shapes import ExperimentState, StageState
-from services import workers
 from services.db.tables import EXPERIMENT_STATES, STAGE_STATES, WORKER_STATES
+from services.queue import workers
 
 
 def test_queue_says_why_each_stage_waits(client, submit):

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from services.outbox import STATUS
+from services.journal.outbox import STATUS
 from tests.chaos.fleet import Fleet, Run, output_of
 
 TIMED = ("epoch_seconds", "data_wait_ratio")

@@ -18,11 +18,11 @@ from sqlalchemy import text
 
 from cli.stack.home import Home
 from cli.stack.process import Command, Process
-from services.broker import Broker
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.db.tables import DatasetRow
 from services.errors import Unavailable
+from services.stores.broker import Broker
 from tests.cli.stacks import Up, gone, until
 
 PARTS = ("postgres", "redis", "api", "worker", "mlflow")

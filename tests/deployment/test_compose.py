@@ -22,9 +22,9 @@ import typer
 from pydantic import SecretStr
 
 from api.app import create_app
-from services.broker import QUEUES
 from services.db.tables import WorkerRow
 from services.settings import Settings
+from services.stores.broker import QUEUES
 from tests.deployment.composition import (
     COMPOSE,
     OURS,

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from services import queue, registry, submission
-from services.artifacts import ArtifactStore
-from services.claim import Claim
-from services.claim import claim as take
+from services import registry
 from services.db.engine import Database
 from services.errors import Cause
+from services.planning import submission
+from services.queue import attempts
+from services.queue.claim import Claim
+from services.queue.claim import claim as take
 from services.specs import BackboneSpec, ExperimentSpec
+from services.stores.artifacts import ArtifactStore
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ class Decreed:
 
     def succeed(self, claim: Claim, **summary: Any) -> dict[str, int]:
         with self.database.transaction() as session:
-            return queue.succeed(
+            return attempts.succeed(
                 session,
                 claim.key,
                 claim.attempt,
@@ -92,7 +94,7 @@ class Decreed:
 
     def fail(self, claim: Claim, cause: Cause, message: str = "as decreed") -> dict[str, int]:
         with self.database.transaction() as session:
-            return queue.fail(session, claim.key, claim.attempt, cause=cause, message=message)
+            return attempts.fail(session, claim.key, claim.attempt, cause=cause, message=message)
 
     def run_all(self, on: Callable[[Claim], object] | None = None) -> list[str]:
         """Run stages until none is ready; return the labels in order."""

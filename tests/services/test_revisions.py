@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from services import leaderboard, registry, results
-from services.claim import Claim
+from services import registry
+from services.board import leaderboard, results
 from services.datasets.layouts import digest_of_lists
 from services.datasets.lists import read_lists
 from services.db.engine import Database
 from services.db.migrate import upgrade
 from services.db.tables import DatasetRow, ResultRow
 from services.errors import Conflict, InvalidRequest
-from services.plan import plan
+from services.planning.plan import plan
+from services.queue.claim import Claim
 from services.stages import KINDS, IndexParams
 from tests.services.conftest import Decreed, result, small_spec, submit
 

@@ -21,15 +21,16 @@ from cli.stack.process import Process
 from cli.stack.redis import Redis
 from cli.stack.worker import Worker as WorkerPart
 from cli.stack.worker import WorkerOptions
-from services import experiments, submission
-from services.artifacts import ArtifactStore
-from services.broker import Broker
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.db.tables import AttemptRow, DatasetRow, EventRow, StageRow
-from services.housekeeping import Housekeeper
+from services.planning import submission
+from services.queue import experiments
+from services.queue.housekeeping import Housekeeper
 from services.settings import Settings
 from services.specs import ExperimentSpec
+from services.stores.artifacts import ArtifactStore
+from services.stores.broker import Broker
 from tests.parts import running
 
 DATASET = "few_shapes"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from services import experiments
 from services.cache.collection import Collector
 from services.cache.inventory import Category, Inventory
+from services.queue import experiments
 from tests.system.conftest import Service, rank_process, spec, stopped, training
 
 pytestmark = [pytest.mark.xdist_group("cache"), pytest.mark.timeout(600)]

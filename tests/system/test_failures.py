@@ -8,8 +8,8 @@ import psutil
 import pytest
 import torch
 
-from services import experiments
 from services.api_keys import LOCAL
+from services.queue import experiments
 from tests.system.conftest import Service, rank_process, spec
 
 pytestmark = [pytest.mark.xdist_group("failures"), pytest.mark.timeout(600)]

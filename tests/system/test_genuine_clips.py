@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services import experiments, leaderboard
+from services.board import leaderboard
+from services.queue import experiments
 from tests.system.conftest import Service, spec, training
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from sqlalchemy import select
 
-from services import experiments
 from services.db.tables import StageRow
+from services.queue import experiments
 from tests.system.conftest import Service, kill, rank_process, spec, training
 
 CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips" / "UCF-101"

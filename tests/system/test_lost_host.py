@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import select
 
 from cli.stack.process import Process
-from services import experiments
-from services.artifacts import ArtifactStore
 from services.db.tables import StageRow
+from services.queue import experiments
 from services.stages import FlowParams
+from services.stores.artifacts import ArtifactStore
 from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
 from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.files import write_atomically
+from services.stores.files import write_atomically
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services import queue
-from services.artifacts import ArtifactStore
-from services.broker import Broker
-from services.claim import Claim
 from services.db.engine import Database
 from services.errors import Cause, Denied, LeaseLost, Unavailable
-from services.files import tells_of_full_disk, write_atomically
-from services.queue import Fact
+from services.queue import attempts
+from services.queue.attempts import Fact
+from services.queue.claim import Claim
 from services.settings import Settings
 from services.stages import KINDS
+from services.stores.artifacts import ArtifactStore
+from services.stores.broker import Broker
+from services.stores.files import tells_of_full_disk, write_atomically
 from worker.contract import Event, StageInput, Task
 from worker.host.devices import Grant
 from worker.host.endings import Ending, blame_full_disk
@@ -85,18 +85,18 @@ class Attempt:
             self.ending = Ending("failed", Cause.INTERNAL, f"attempt: {type(error).__name__}: {error}")
             return self._give_back(self.ending)
 
-    def heartbeat(self) -> queue.Renewal:
+    def heartbeat(self) -> attempts.Renewal:
         """Renew the lease; see ``worker.host.heartbeat.Lease``."""
         claim, lease, log_tail = self._claim, self._worker.settings.lease_seconds, self._log_tail()
         return self._worker.database.run(
-            lambda session: queue.heartbeat(session, claim.key, claim.attempt, lease, log_tail)
+            lambda session: attempts.heartbeat(session, claim.key, claim.attempt, lease, log_tail)
         )
 
     def record(self, events: Sequence[Event]) -> None:
         """Store events; see ``worker.host.supervise.Ledger``."""
         facts = [Fact(event.type, int(event.time * 1000), event.data) for event in events]
         key, attempt = self._claim.key, self._claim.attempt
-        self._worker.database.run(lambda session: queue.record(session, key, attempt, facts))
+        self._worker.database.run(lambda session: attempts.record(session, key, attempt, facts))
 
     def save_state(self, state: Path, stop: threading.Event) -> None:
         """Publish what is new in a state folder; see ``worker.host.supervise.Ledger``."""
@@ -239,7 +239,7 @@ class Attempt:
             files = [name for name in KINDS[claim.kind].published if (self._folder / "output" / name).is_file()]
             log_tail = self._log_tail() or ""
             queues = database.run(
-                lambda session: queue.succeed(
+                lambda session: attempts.succeed(
                     session,
                     claim.key,
                     claim.attempt,
@@ -257,7 +257,7 @@ class Attempt:
             message = f"{message}; last words: {last_word}"
         last_log = self._log_tail()
         return database.run(
-            lambda session: queue.fail(
+            lambda session: attempts.fail(
                 session,
                 claim.key,
                 claim.attempt,
@@ -273,7 +273,7 @@ class Attempt:
         key, attempt, cause = self._claim.key, self._claim.attempt, ending.cause or Cause.INTERNAL
         try:
             return self._worker.database.run(
-                lambda session: queue.fail(session, key, attempt, cause=cause, message=ending.message)
+                lambda session: attempts.fail(session, key, attempt, cause=cause, message=ending.message)
             )
         except (LeaseLost, Unavailable) as error:
             log.warning("the ending of %s is not written: %s", self._claim.label, error)
@@ -287,7 +287,7 @@ class Attempt:
     def _log_tail(self) -> str | None:
         try:
             with self._log.open("rb") as file:
-                most = queue.LOG_BYTES - LOG_NOTE_BYTES
+                most = attempts.LOG_BYTES - LOG_NOTE_BYTES
                 file.seek(max(0, self._log.stat().st_size - most))
                 end = file.read()[-most:]
                 left_out = file.tell() - len(end)

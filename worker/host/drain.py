@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from services.errors import Cause
-from services.files import is_full
+from services.stores.files import is_full
 
 FAILURES = 3
 """Different stages in a row that fail for causes of the host."""

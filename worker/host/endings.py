@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from services.errors import Cause
-from services.files import is_full
+from services.stores.files import is_full
 from worker.contract import EXIT_SUCCEEDED, Outcome
 from worker.host.forkserver import Exit
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from services.errors import LeaseLost
 from services.loops import Troubles
-from services.queue import Renewal
+from services.queue.attempts import Renewal
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import logging
 import threading
 from pathlib import Path
 
-from services.artifacts import ArtifactStore
-from services.claim import Claim
 from services.errors import Unavailable
-from services.files import finished_files, link_file
+from services.queue.claim import Claim
+from services.stores.artifacts import ArtifactStore
+from services.stores.files import finished_files, link_file
 
 FOLDER = "state"
 BATCH_FILES = 16

@@ -17,14 +17,14 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
-from services import claim, queue, workers
-from services.artifacts import ArtifactStore
-from services.broker import QUEUES, TASK, Broker, celery_app
 from services.db.engine import Database
 from services.errors import InvalidSettings, TwostreamError, Unavailable
 from services.loops import Loop
+from services.queue import attempts, claim, workers
 from services.settings import Settings, load
 from services.stages import KINDS
+from services.stores.artifacts import ArtifactStore
+from services.stores.broker import QUEUES, TASK, Broker, celery_app
 from worker.host.attempt import Attempt, Worker
 from worker.host.devices import Devices
 from worker.host.drain import Drain, probe_host
@@ -133,7 +133,7 @@ class Station:
         """Ring for what was ready before we came."""
         try:
             with self.worker.database.transaction() as session:
-                ready = queue.ready(session)
+                ready = attempts.ready(session)
         except Unavailable as error:
             log.warning("no message was sent for what is ready; housekeeping will send one: %s", error)
             return

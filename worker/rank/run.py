@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.errors import Cause, StageError
-from services.files import tells_of_full_disk, write_atomically
 from services.stages import KINDS
+from services.stores.files import tells_of_full_disk, write_atomically
 from worker.contract import DUMP_SIGNAL, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, Outcome, Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
 

@@ -16,8 +16,8 @@ from torch.utils.data import Subset
 
 from models.backbones import Backbone
 from services.errors import UserError
-from services.files import write_atomically
 from services.stages import ExtractParams
+from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
 from worker.stages.backbone import frame_source, trained_backbone
 from worker.stages.features import Stored, write_features

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from services.errors import DataError
-from services.files import write_atomically
 from services.specs import Stream
 from services.specs.networks import Network
+from services.stores.files import write_atomically
 from worker.contract import Task
 from worker.training.batches import Indices, Inputs
 from worker.video.survey.manifest import Clip

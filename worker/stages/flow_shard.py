@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.errors import DataError
-from services.files import link_file, write_atomically
 from services.stages import FlowParams
+from services.stores.files import link_file, write_atomically
 from worker.contract import Reporter, Task
 from worker.video.decoding.container import DecodeFailed
 from worker.video.decoding.limits import Limits

@@ -21,9 +21,9 @@ import numpy as np
 
 from services.datasets.official import categories_of
 from services.errors import DataError, UserError
-from services.files import write_atomically
 from services.specs import Stream
 from services.stages import FuseParams
+from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
 from worker.stages.metrics import measure, ranks_of
 from worker.stages.scores import (

@@ -14,8 +14,8 @@ from services.datasets.layouts import digest_of_lists, read_annotations, require
 from services.datasets.official import shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
-from services.files import write_atomically
 from services.stages import IndexParams
+from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
 from worker.video.decoding.container import DecodeFailed
 from worker.video.decoding.limits import Limits

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from services.files import write_atomically
+from services.stores.files import write_atomically
 from worker.contract import Task
 from worker.training import checkpoint
 from worker.training.loop import History

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from services.errors import DataError
-from services.files import write_atomically
 from services.specs import Stream
+from services.stores.files import write_atomically
 
 SCORES_FILE = "scores.json"
 

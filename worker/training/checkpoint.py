@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from services.files import replacing
+from services.stores.files import replacing
 
 CHECKPOINT_FILE = "checkpoint.pt"
 

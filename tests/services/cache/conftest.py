@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from services import experiments
-from services.artifacts import ArtifactStore
 from services.cache.collection import Collected, Collector
 from services.cache.inventory import Category, Entry
-from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import StageRow
-from services.queue import succeed
+from services.queue import experiments
+from services.queue.attempts import succeed
+from services.queue.claim import Claim
 from services.specs import ExperimentSpec
+from services.stores.artifacts import ArtifactStore
 from tests.services.conftest import Decreed, decreed_summary, submit
 
 SIZES = {"index": 10, "flow": 500, "gpu_flow": 500, "extract": 100, "train": 40, "finetune": 60, "score": 7, "fuse": 3}

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services import experiments, outbox, submission
 from services.api_keys import LOCAL
 from services.cache.collection import ADVISORY_LOCK
 from services.cache.inventory import total_bytes
 from services.db.locks import held
 from services.db.tables import EventRow, OutboxRow, ResultRow, StageRow
 from services.errors import Cause, Conflict
+from services.journal import outbox
+from services.planning import submission
+from services.queue import experiments
 from tests.services.cache.conftest import House, set_stages
 from tests.services.conftest import small_spec
 

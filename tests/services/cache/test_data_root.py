@@ -134,7 +134,7 @@ def test_generated_clips_go_with_their_index_and_only_when_named(local: House) -
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from services.artifacts import ArtifactStore
+from services.stores.artifacts import ArtifactStore
 from services.cache.collection import Collector
 from services.db.engine import Database
 shutil.rmtree = lambda path, **_: Path(path).exists() and os.kill(os.getpid(), 9)

@@ -15,13 +15,14 @@ from sqlalchemy import select
 from cli.stack import ports
 from cli.stack.mlflow import Mlflow
 from cli.stack.process import Process, StackError
-from services import experiments, queue, tracking
-from services.artifacts import ArtifactStore
-from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import EventRow, OutboxRow
-from services.queue import Fact
-from services.tracking import Tracker
+from services.queue import attempts, experiments
+from services.queue.attempts import Fact
+from services.queue.claim import Claim
+from services.stores.artifacts import ArtifactStore
+from services.tracking import sender
+from services.tracking.sender import Tracker
 from tests.ports import reserved
 from tests.services.conftest import Decreed, small_spec, submit
 
@@ -79,7 +80,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(tracking, "FIRST_HOLD_SECONDS", 3600.0)  # who is held waits longer than any test
+    monkeypatch.setattr(sender, "FIRST_HOLD_SECONDS", 3600.0)  # who is held waits longer than any test
 
 
 @pytest.fixture
@@ -104,9 +105,9 @@ def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path, we
         (folder / "model.pt").write_bytes(weights)
         place = store.publish(folder, claim.key, claim.attempt)
         with database.transaction() as session:
-            queue.record(session, claim.key, claim.attempt, facts)
+            attempts.record(session, claim.key, claim.attempt, facts)
         with database.transaction() as session:
-            queue.succeed(session, claim.key, claim.attempt, summary={}, output=place, log="", files=["model.pt"])
+            attempts.succeed(session, claim.key, claim.attempt, summary={}, output=place, log="", files=["model.pt"])
 
     worker.run_all(end)
     return row.id

@@ -13,17 +13,19 @@ from pathlib import Path
 import psutil
 import pytest
 from mlflow import MlflowClient
+from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
 from cli.stack import ports
-from services import experiments, outbox, tracker_state
-from services.artifacts import ArtifactStore
 from services.db.engine import Database
 from services.db.tables import OutboxRow
 from services.errors import Unavailable
-from services.mlflow_server import EXPERIMENT_NAME
-from services.tracking import Tracker
+from services.journal import outbox
+from services.queue import experiments
+from services.stores.artifacts import ArtifactStore
+from services.tracking import tracker_state
+from services.tracking.mlflow_server import EXPERIMENT_NAME
+from services.tracking.sender import Tracker
 from tests.services.conftest import Away, small_spec, submit
-from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
 pytestmark = pytest.mark.timeout(600)
 TABLES = ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags")

@@ -15,13 +15,13 @@ from statistics import mean
 import psutil
 import pytest
 from mlflow import MlflowClient
+from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
-from services import tracker_state, tracking
-from services.artifacts import ArtifactStore
 from services.db.engine import Database
 from services.errors import Unavailable
-from services.tracking import Backoff, Tracker
-from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
+from services.stores.artifacts import ArtifactStore
+from services.tracking import sender, tracker_state
+from services.tracking.sender import Backoff, Tracker
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE_SECONDS = 240
@@ -38,11 +38,11 @@ def test_pauses_double_up_to_a_limit_with_a_share_of_chance() -> None:
     backoffs = [Backoff() for _ in range(200)]
     rounds = [[backoff.after(success=False) for backoff in backoffs] for _ in range(12)]
     for number, pauses in enumerate(rounds):
-        longest = min(tracking.FIRST_PAUSE_SECONDS * 2**number, tracking.LAST_PAUSE_SECONDS)
+        longest = min(sender.FIRST_PAUSE_SECONDS * 2**number, sender.LAST_PAUSE_SECONDS)
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
         assert mean(pauses) == pytest.approx(0.75 * longest, rel=0.1)
-    assert backoffs[0].after(success=True) == tracking.POLL_SECONDS
-    assert backoffs[0].after(success=False) <= tracking.FIRST_PAUSE_SECONDS
+    assert backoffs[0].after(success=True) == sender.POLL_SECONDS
+    assert backoffs[0].after(success=False) <= sender.FIRST_PAUSE_SECONDS
 
 
 def test_nothing_ends_the_rounds_and_each_cause_is_told_once(
@@ -60,9 +60,9 @@ def test_nothing_ends_the_rounds_and_each_cause_is_told_once(
         return 0
 
     monkeypatch.setattr(tracker, "drain", drain)
-    monkeypatch.setattr(tracking, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(sender, "FIRST_PAUSE_SECONDS", 0.01)
     with caplog.at_level(logging.WARNING):
-        tracking._send_until(over, tracker, database)
+        sender._send_until(over, tracker, database)
     assert causes == []
     assert [(record.args[0], bool(record.exc_info)) for record in caplog.records if record.args] == [
         ("ValueError: odd", True),
@@ -91,7 +91,7 @@ def test_a_server_that_hangs_keeps_no_connections_and_hears_everything_once_it_g
     }
     process.suspend()
     try:
-        argv = [sys.executable, "-m", "services.tracking"]
+        argv = [sys.executable, "-m", "services.tracking.sender"]
         sender = subprocess.Popen(argv, stdin=subprocess.PIPE, env=environment)
         until(lambda: told(database, "mlflow.held"), "the sender finds that MLflow hangs")
         with database.transaction() as session:

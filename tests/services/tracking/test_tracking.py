@@ -9,16 +9,18 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, update
+from tests.services.tracking.conftest import Server, run_with_curves
 
-from services import experiments, outbox, tracking
 from services.api_keys import LOCAL
-from services.artifacts import ArtifactStore
 from services.db.engine import Database
 from services.db.tables import OutboxRow
 from services.errors import Cause, Unavailable
-from services.tracking import Tracker
+from services.journal import outbox
+from services.queue import experiments
+from services.stores.artifacts import ArtifactStore
+from services.tracking import sender
+from services.tracking.sender import Tracker
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
-from tests.services.tracking.conftest import Server, run_with_curves
 
 pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
 
@@ -177,7 +179,7 @@ def test_a_row_at_which_mlflow_goes_on_failing_is_set_aside_and_told(
     tag(database, row.id, "after")
     tracker.drain()
     with database.transaction() as session:  # as after all the pauses
-        session.execute(update(OutboxRow).where(OutboxRow.failures == 1).values(failures=tracking.GIVE_UP_FAILURES - 1))
+        session.execute(update(OutboxRow).where(OutboxRow.failures == 1).values(failures=sender.GIVE_UP_FAILURES - 1))
     Tracker(server.url, database, store).drain()
     assert "after" in tags_of(database, client, row.id)
     with database.transaction() as session:

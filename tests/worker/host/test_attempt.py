@@ -12,14 +12,15 @@ import fsspec
 import pytest
 from sqlalchemy import select
 
-from services import experiments, queue, registry
+from services import registry
 from services.api_keys import LOCAL
-from services.artifacts import ArtifactStore
-from services.claim import Claim
 from services.db.engine import Database
 from services.db.tables import AttemptRow, EventRow, StageRow
 from services.errors import Cause, Denied, LeaseLost
+from services.queue import attempts, experiments
+from services.queue.claim import Claim
 from services.settings import Settings
+from services.stores.artifacts import ArtifactStore
 from tests.services.conftest import Away, Decreed, small_spec, submit
 from worker.contract import Task
 from worker.host import attempt
@@ -215,10 +216,10 @@ def test_the_kept_end_of_a_log_says_what_came_before_it(database: Database, tmp_
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"short\n")
     assert found.attempt._log_tail() == "short\n"
-    log.write_bytes(b"x" * queue.LOG_BYTES + b"the end\n")
+    log.write_bytes(b"x" * attempts.LOG_BYTES + b"the end\n")
     found.attempt.heartbeat()
     with database.transaction() as session:
         (kept,) = [log for log in session.scalars(select(AttemptRow.log)) if log and log.endswith("the end\n")]
     note, _, end = kept.partition("\n")
-    left_out = queue.LOG_BYTES + 8 - len(end)
+    left_out = attempts.LOG_BYTES + 8 - len(end)
     assert (note, end[-9:]) == (f"[{left_out} bytes before this are left out]", "xthe end\n")

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from services import queue, registry, workers
-from services.claim import claim as take
+from services import registry
 from services.db.engine import Database
 from services.db.tables import AttemptRow, DatasetRow
 from services.errors import Cause
+from services.queue import attempts, workers
+from services.queue.claim import claim as take
 from services.settings import Settings
 from tests.services.conftest import Decreed, small_spec, submit
 from worker.host import tasks
@@ -53,7 +54,7 @@ def test_what_is_the_fault_of_no_host_stops_no_worker(tmp_path: Path, between: C
 def test_a_full_work_root_stops_a_worker_while_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = drain(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("services.files.FULL_BYTES", float("inf"))
+        patch.setattr("services.stores.files.FULL_BYTES", float("inf"))
         assert found.reason == f"the disk of {tmp_path} is full"
     assert found.reason is None
 
@@ -83,7 +84,7 @@ def report(database: Database, worker_id: str, queues: tuple[str, ...] = ("cpu",
     )
 
 
-@pytest.mark.parametrize("cause", sorted(queue.HOST_CAUSES))
+@pytest.mark.parametrize("cause", sorted(attempts.HOST_CAUSES))
 def test_a_stage_that_failed_on_a_worker_goes_to_another_while_there_is_one(database: Database, cause: Cause) -> None:
     bad = Decreed(database, "bad")
     for name in ("bad", "good"):

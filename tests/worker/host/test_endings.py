@@ -91,7 +91,7 @@ def test_a_full_disk_is_the_cause_of_what_a_stage_could_not_explain(
 ) -> None:
     mute, told = Ending("failed", Cause.INTERNAL, "exit code 70 without a result"), Ending("failed", Cause.DATA_ERROR)
     assert blame_full_disk(mute, tmp_path) == mute
-    monkeypatch.setattr("services.files.FULL_BYTES", float("inf"))
+    monkeypatch.setattr("services.stores.files.FULL_BYTES", float("inf"))
     assert blame_full_disk(told, tmp_path) == told
     ending = blame_full_disk(mute, tmp_path / "not" / "there")
     assert ending.cause is Cause.DISK_FULL

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from services.errors import LeaseLost, Unavailable
-from services.queue import Renewal
+from services.queue.attempts import Renewal
 from tests.worker.conftest import PATIENCE_SECONDS, Clock, Until
 from worker.host.heartbeat import Heartbeat
 

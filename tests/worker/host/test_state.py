@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from services.artifacts import ArtifactStore
-from services.claim import Claim
 from services.errors import Unavailable
-from services.files import link_file, write_atomically
+from services.queue.claim import Claim
+from services.stores.artifacts import ArtifactStore
+from services.stores.files import link_file, write_atomically
 from worker.host.state import BATCH_FILES, State
 
 KEY = "ab" * 32

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.errors import Cause, LeaseLost, Unavailable
-from services.queue import Renewal
+from services.queue.attempts import Renewal
 from tests.worker.conftest import PATIENCE_SECONDS, Clock, Until
 from worker.contract import Event, Task
 from worker.host.endings import Ending

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services import workers
 from services.db.engine import Database
+from services.queue import workers
 from services.settings import Settings
 from worker.host import tasks
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.files import write_atomically
+from services.stores.files import write_atomically
 from worker.video.mapped import MappedArray, OpenReaders, Use, most_readers
 from worker.video.survey.manifest import Clip
 

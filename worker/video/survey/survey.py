@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from services.files import write_atomically
+from services.stores.files import write_atomically
 from worker.video.decoding.decoder import DecodeFailed
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.survey.inspection import DECODER, FACTS, Inspection

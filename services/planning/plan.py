@@ -1,0 +1,299 @@
+"""Turns a spec into its graph of stages: the same work always gets the same key, whoever asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+from services.errors import InvalidRequest
+from services.specs import (
+    MAX_WEIGHTS_BYTES,
+    BackboneSpec,
+    ExperimentSpec,
+    FinetuneSpec,
+    NetworkPart,
+    Stream,
+    TrainingSpec,
+)
+from services.stages import (
+    BackboneParams,
+    Edge,
+    EndToEndParams,
+    ExtractParams,
+    FinetuneParams,
+    FlowMethodParams,
+    FlowParams,
+    FuseParams,
+    IndexParams,
+    Params,
+    ScoreParams,
+    StageKind,
+    StageSpec,
+    TrainParams,
+    ViewParams,
+)
+
+
+class Place(NamedTuple):
+    """One of the repetitions of an experiment."""
+
+    split: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"split {self.split}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage with the words by which people know it, such as ``train rgb, split 1, seed 0``."""
+
+    spec: StageSpec
+    key: str
+    label: str
+
+
+@dataclass
+class Plan:
+    """Builds the graph of one experiment; ``stages`` lists inputs before what needs them, each key once.
+
+    ``digests`` are of the weights files that were read, by what the spec calls them.
+    """
+
+    spec: ExperimentSpec
+    index: IndexParams
+    stages: dict[str, PlannedStage] = field(default_factory=dict)
+    digests: dict[str, str | None] = field(default_factory=dict)
+
+    def build(self) -> tuple[PlannedStage, ...]:
+        """Plan every split and seed and return the stages in order."""
+        for split, seed in product(self.spec.splits, self.spec.seeds):
+            self._plan_result(split, seed)
+        return tuple(self.stages.values())
+
+    def _add(self, kind: StageKind, params: Params, inputs: tuple[Edge, ...], label: str) -> str:
+        spec = StageSpec(kind=kind, params=params, inputs=inputs)
+        key = spec.key
+        self.stages.setdefault(key, PlannedStage(spec, key, label))
+        return key
+
+    def _plan_result(self, split: int, seed: int) -> None:
+        """One number set: train and score each network, then fuse."""
+        spec, place = self.spec, Place(split, seed)
+        edges = []
+        for network in spec.networks:
+            plan_score = self._plan_score if network.end_to_end is None else self._plan_score_end_to_end
+            edges.append(Edge(name="+".join(network.streams), key=plan_score(network, place)))
+        weights: dict[Stream, float] = {"rgb": spec.fusion.rgb, "flow": spec.fusion.flow}
+        params = FuseParams(
+            dataset=spec.dataset,
+            split=split,
+            seed=seed,
+            method=spec.fusion.method if len(edges) > 1 else "features",
+            weights={stream: weights[stream] for stream in spec.streams},
+        )
+        self._add("fuse", params, tuple(edges), f"fuse {'+'.join(spec.streams)}, {place}")
+
+    def _plan_score(self, network: NetworkPart, place: Place) -> str:
+        """Train and score on features, which every network on the same backbone shares."""
+        look, label = self.spec.evaluation, f"{network.model.kind} {'+'.join(network.streams)}, {place}"
+        features = (Edge(name=stream, key=self._plan_features(network, stream, place)) for stream in network.streams)
+        inputs = (self._index_edge, *features)
+        train = TrainParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            training=network.training,
+            snippet=look.snippet,
+        )
+        edge = Edge(name="train", key=self._add("train", train, inputs, f"train {label}"))
+        score = ScoreParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            average=look.average,
+            views=None if look.snippet is None else ViewParams(frames=look.frames, snippet=look.snippet),
+        )
+        return self._add("score", score, (*inputs, edge), f"score {label}")
+
+    def _plan_features(self, network: NetworkPart, stream: Stream, place: Place) -> str:
+        spec, look, backbone = self.spec, self.spec.evaluation, network.backbones[stream]
+        frames, weights = self._frame_edges(stream), self._weight_edges(backbone, stream, place)
+        params = ExtractParams(
+            stream=stream,
+            backbone=_as_trained(backbone) if weights else self._first_weights(backbone),
+            feature=network.feature(stream),
+            frames=look.frames if look.snippet is None else None,
+            first_seconds=look.first_seconds,
+            crop="stretch" if look.crops == "stretch" else "center",
+            # for rgb too: both streams look at the same frames (TS-LSTM, sec. 3.4.1), unless they look at all
+            flow_stack=spec.flow.stack if stream == "flow" or look.snippet is None else 0,
+            flow=self._on_the_fly if stream == "flow" else None,
+            seed=place.seed if not weights and backbone.weights == "none" else None,
+        )
+        label = f"extract {backbone.name} {stream}" + (f", {place}" if weights else "")
+        return self._add("extract", params, (*frames, *weights), label)
+
+    def _plan_score_end_to_end(self, network: NetworkPart, place: Place) -> str:
+        """Train the network together with its backbone, on frames of one stream, and score it on frames."""
+        (stream,), look = network.streams, self.spec.evaluation
+        train_key, params = self._plan_train_end_to_end(network, place)
+        score = ScoreParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            average=look.average,
+            views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
+            end_to_end=params.model_copy(update={"backbone": _as_trained(network.backbones[stream])}),
+        )
+        inputs = (*self._frame_edges(stream), Edge(name="train", key=train_key))
+        return self._add("score", score, inputs, f"score {network.model.kind} {stream} end to end, {place}")
+
+    def _plan_train_end_to_end(self, network: NetworkPart, place: Place) -> tuple[str, EndToEndParams]:
+        (stream,), recipe = network.streams, network.end_to_end
+        assert recipe is not None
+        backbone = network.backbones[stream]
+        if network.from_rgb:
+            rgb = next(other for other in self.spec.networks if other.streams == ("rgb",))
+            weights: tuple[Edge, ...] = (Edge(name="train", key=self._plan_train_end_to_end(rgb, place)[0]),)
+        else:
+            weights = self._weight_edges(backbone, stream, place)
+        params = EndToEndParams(
+            stream=stream,
+            backbone=_as_trained(backbone) if weights else self._first_weights(backbone),
+            feature=network.feature(stream),
+            flow_stack=self.spec.flow.stack,
+            flow=self._on_the_fly if stream == "flow" else None,
+            snippets=recipe.snippets,
+            augmentation=recipe.augmentation,
+            first_seconds=self.spec.evaluation.first_seconds,
+        )
+        train = TrainParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            training=network.training,
+            end_to_end=params,
+        )
+        label = f"train {network.model.kind} {stream} end to end, {place}"
+        return self._add("train", train, (*self._frame_edges(stream), *weights), label), params
+
+    def _frame_edges(self, stream: Stream) -> tuple[Edge, ...]:
+        """What reading frames of a stream takes."""
+        return (self._index_edge, *(self._flow_edges if stream == "flow" else ()))
+
+    def _weight_edges(self, backbone: BackboneSpec, stream: Stream, place: Place) -> tuple[Edge, ...]:
+        """The trained backbone, where there is one."""
+        if backbone.finetune is None:
+            return ()
+        return (Edge(name="finetune", key=self._plan_finetune(backbone, backbone.finetune, stream, place)),)
+
+    def _plan_finetune(self, backbone: BackboneSpec, recipe: FinetuneSpec, stream: Stream, place: Place) -> str:
+        own = {"samples_per_clip", "dropout", "augmentation"}
+        params = FinetuneParams(
+            **place._asdict(),
+            stream=stream,
+            backbone=self._first_weights(backbone),
+            flow_stack=self.spec.flow.stack if stream == "flow" else 0,
+            flow=self._on_the_fly if stream == "flow" else None,
+            samples_per_clip=recipe.samples_per_clip,
+            dropout=recipe.dropout,
+            augmentation=recipe.augmentation,
+            training=TrainingSpec.model_validate(recipe.model_dump(exclude=own)),
+        )
+        label = f"finetune {backbone.name} {stream}, {place}"
+        return self._add("finetune", params, self._frame_edges(stream), label)
+
+    @cached_property
+    def _index_edge(self) -> Edge:
+        return Edge(name="index", key=self._add("index", self.index, (), f"index {self.spec.dataset}"))
+
+    @cached_property
+    def _flow_edges(self) -> tuple[Edge, ...]:
+        return tuple(self._flow_shards())
+
+    def _flow_shards(self) -> Iterator[Edge]:
+        flow = self.spec.flow
+        if flow.storage == "on_the_fly":
+            return
+        kind: StageKind = "gpu_flow" if flow.chosen_device == "gpu" else "flow"
+        for shard in range(flow.shards):
+            params = FlowParams(
+                **dict(self._flow_method),
+                codec=flow.codec,
+                jpeg_quality=flow.jpeg_quality if flow.codec == "jpeg" else None,
+                shard=shard,
+                shards=flow.shards,
+            )
+            label = f"flow {flow.algorithm}, shard {shard + 1} of {flow.shards}"
+            yield Edge(name=f"flow/{shard}", key=self._add(kind, params, (self._index_edge,), label))
+
+    @cached_property
+    def _flow_method(self) -> FlowMethodParams:
+        flow = self.spec.flow
+        params = FlowMethodParams(
+            algorithm=flow.algorithm, bound=flow.bound, quantization=flow.quantization, resize=flow.resize
+        )
+        if flow.algorithm != "raft":
+            return params
+        found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest("flow.weights", flow.weights)}
+        return params.model_copy(update=found)
+
+    @property
+    def _on_the_fly(self) -> FlowMethodParams | None:
+        return self._flow_method if self.spec.flow.storage == "on_the_fly" else None
+
+    def _first_weights(self, backbone: BackboneSpec) -> BackboneParams:
+        if backbone.weights not in self.digests:
+            field = "backbone" if backbone == self.spec.backbone else "flow_stream.backbone"
+            self.digests[backbone.weights] = _file_digest(f"{field}.weights", backbone.weights)
+        found = {"weights": backbone.weights, "digest": self.digests[backbone.weights]}
+        return _as_trained(backbone).model_copy(update=found)
+
+
+def _as_trained(backbone: BackboneSpec) -> BackboneParams:
+    """Return a backbone whose weights come from another stage."""
+    return BackboneParams(name=backbone.name, normalization=backbone.normalization)
+
+
+def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:
+    """Return the stages of an experiment, inputs first.
+
+    Args:
+        spec: what was submitted.
+        index: the registered dataset that ``spec.dataset`` names.
+
+    Raises:
+        InvalidRequest: a file of weights is not where the spec says, or cannot be one.
+    """
+    return Plan(spec, index).build()
+
+
+def _file_digest(field: str, weights: str) -> str | None:
+    """Return the SHA-256 of a file of weights, or None where only the workers may have it.
+
+    A file that is missing from a folder that is there is missed now, not hours later by a stage.
+    """
+    if weights in {"none", "imagenet", "default"}:
+        return None
+    path = Path(weights)
+    if not path.is_absolute() or "\0" in weights:
+        raise InvalidRequest(field, weights, "an absolute path, or one of the names in the field's description")
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_WEIGHTS_BYTES:
+            raise InvalidRequest(field, weights, f"a regular file of 1 to {MAX_WEIGHTS_BYTES} bytes")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        if path.parent.is_dir():
+            raise InvalidRequest(field, weights, "a file that is there") from error
+    except OSError:  # it may be there for the workers, or open to them; one that cannot read it says so by name
+        pass
+    return None

@@ -1,0 +1,190 @@
+"""Submission: an experiment and its plan become rows, in a few statements whatever the number of stages.
+
+Stages that are there, finished or not, are shared. Rows of the stage table are locked by their keys' order: first the
+new ones as they are inserted, then the shared ones; only then is anything written that refers to them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from services import registry
+from services.db.tables import ExperimentRow, StageRow
+from services.errors import Conflict
+from services.journal import outbox
+from services.planning.plan import PlannedStage, plan
+from services.queue import experiments, graph, needs
+from services.specs import ExperimentSpec
+
+INSERT_STAGES = text("""
+INSERT INTO stage (key, kind, params, label, queue, priority, owner, gpus, timeout_seconds)
+SELECT key, kind, params, label, queue, :priority, :owner, gpus, :timeout_seconds
+FROM jsonb_to_recordset(:planned) AS planned (key text, kind text, params jsonb, label text, queue text, gpus int)
+ORDER BY key
+ON CONFLICT DO NOTHING RETURNING key
+""").bindparams(bindparam("planned", type_=JSONB))
+
+RECORD = select(ExperimentRow).from_statement(
+    text("""
+    WITH submitted AS (
+        INSERT INTO experiment (id, name, owner, dataset, spec, recipe, priority, gpus, timeout_seconds,
+                                idempotency_key, body_digest, total_stages, reused_stages)
+        VALUES (:id, :name, :owner, :dataset, :spec, :recipe, :priority, :gpus, :timeout_seconds,
+                :idempotency_key, :body_digest, jsonb_array_length(:links), :reused)
+        RETURNING *
+    ), linked AS (
+        INSERT INTO experiment_stage (experiment_id, stage_key, position, reused)
+        SELECT :id, key, position, reused
+        FROM jsonb_to_recordset(:links) AS link (key text, position int, reused boolean)
+    ), joined AS (
+        INSERT INTO stage_input (stage_key, name, input_key, position)
+        SELECT stage_key, name, input_key, position
+        FROM jsonb_to_recordset(:edges) AS edge (stage_key text, name text, input_key text, position int)
+    ), outboxed AS (
+        INSERT INTO outbox (experiment_id, kind, data)
+        SELECT :id, kind, data FROM jsonb_to_recordset(:messages) AS message (kind text, data jsonb)
+    ), told AS (
+        INSERT INTO event (experiment_id, type) VALUES (:id, 'experiment.queued')
+    )
+    SELECT * FROM submitted
+    """).bindparams(*(bindparam(name, type_=JSONB) for name in ("spec", "links", "edges", "messages")))
+)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A new experiment, or the one that the same idempotency key made before.
+
+    Attributes:
+        row: the experiment.
+        created: whether it is new.
+        states: how many of its stages are in which state.
+        queues: how much new work each queue has.
+    """
+
+    row: ExperimentRow
+    created: bool
+    states: Mapping[str, int]
+    queues: Mapping[str, int]
+
+
+def submit(
+    session: Session,
+    spec: ExperimentSpec,
+    *,
+    owner: str,
+    body_digest: str,
+    recipe: str | None = None,
+    idempotency_key: str | None = None,
+    seen: registry.Seen = None,
+) -> Submitted:
+    """Store an experiment and its plan.
+
+    Args:
+        session: a transaction of the caller.
+        spec: what is submitted.
+        owner: whose it is.
+        body_digest: of the request, by which a repeated idempotency key is compared.
+        recipe: from which the spec was made.
+        idempotency_key: makes a repeated submission harmless.
+        seen: a look at the dataset's lists, see ``registry.look_again``.
+
+    Raises:
+        InvalidRequest: no dataset has that name, or it lacks a split.
+        Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
+    """
+    planned = plan(spec, registry.index_params_for(session, spec))
+    if idempotency_key is not None:
+        earlier = _claim_key(session, owner, idempotency_key, body_digest)
+        if earlier is not None:
+            return Submitted(earlier, False, experiments.counts(session, [earlier.id])[earlier.id], {})
+    registry.require_unchanged(session, spec.dataset, seen)
+    keys = [stage.key for stage in planned]
+    new = _insert_stages(session, spec, owner, planned)
+    shared = graph.revive(session, [key for key in keys if key not in new])
+    inputs = {stage.key: [edge.key for edge in stage.spec.inputs] for stage in planned}
+    remade = graph.remake_evicted(session, shared, inputs)
+    columns = {
+        "id": f"exp_{int(time.time() * 1000):012x}{secrets.token_hex(4)}",
+        "name": spec.name,
+        "owner": owner,
+        "dataset": spec.dataset,
+        "spec": spec.model_dump(mode="json"),
+        "recipe": recipe,
+        "priority": spec.priority,
+        "gpus": max(1, spec.resources.gpus),
+        "timeout_seconds": spec.resources.timeout_hours * 3600,
+        "idempotency_key": idempotency_key,
+        "body_digest": body_digest,
+    }
+    row = session.scalars(RECORD, columns | _links(planned, shared, remade)).one()
+    needs.refresh_requests(session, shared)
+    queues = graph.make_ready(session, keys)
+    states = Counter(stage.state for stage in shared.values())
+    states += Counter(waiting=len(new) - sum(queues.values()), ready=sum(queues.values()))
+    if states.keys() <= set(graph.DONE):
+        graph.settle(session, [row])
+    return Submitted(row, True, states, queues)
+
+
+def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> ExperimentRow | None:
+    """Return the experiment that a key made before; two requests with one key at once wait for each other."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"{owner}\n{key}"})
+    query = select(ExperimentRow).where(ExperimentRow.owner == owner, ExperimentRow.idempotency_key == key)
+    earlier = session.scalar(query)
+    if earlier is not None and earlier.body_digest != body_digest:
+        raise Conflict(f"Idempotency-Key {key!r} was used for experiment {earlier.id} with another body")
+    return earlier
+
+
+def _insert_stages(
+    session: Session, spec: ExperimentSpec, owner: str, planned: Sequence[PlannedStage]
+) -> AbstractSet[str]:
+    """Insert the stages that nobody planned before and return their keys."""
+    values = {
+        "planned": [_columns(stage, spec) for stage in planned],
+        "priority": spec.priority,
+        "owner": owner,
+        "timeout_seconds": spec.resources.timeout_hours * 3600,
+    }
+    return set(session.scalars(INSERT_STAGES, values))
+
+
+def _columns(stage: PlannedStage, spec: ExperimentSpec) -> dict[str, Any]:
+    return {
+        "key": stage.key,
+        "kind": stage.spec.kind,
+        "params": stage.spec.params.model_dump(mode="json"),
+        "label": stage.label,
+        "queue": stage.spec.queue,
+        "gpus": max(1, spec.resources.gpus) if stage.spec.kind in needs.PARALLEL_KINDS else 1,
+    }
+
+
+def _links(planned: Sequence[PlannedStage], shared: Mapping[str, StageRow], remade: AbstractSet[str]) -> dict[str, Any]:
+    """Return what links an experiment to its stages, and new ones to their inputs; what is made again is not reused."""
+    there = shared.keys() - remade
+    reused = {place: shared[stage.key] for place, stage in enumerate(planned) if stage.key in there}
+    return {
+        "links": [
+            {"key": stage.key, "position": place, "reused": place in reused} for place, stage in enumerate(planned)
+        ],
+        "edges": [
+            {"stage_key": stage.key, "name": edge.name, "input_key": edge.key, "position": number}
+            for stage in planned
+            if stage.key not in shared
+            for number, edge in enumerate(stage.spec.inputs)
+        ],
+        "messages": outbox.opening(reused),
+        "reused": len(reused),
+    }

@@ -1,0 +1,1 @@
+"""The state machine of stages and experiments, in Postgres. Open `claim` first, then `attempts`."""

@@ -1,0 +1,224 @@
+"""Experiments: looked at, cancelled, tried again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from services.api_keys import Caller
+from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
+from services.errors import Conflict, InvalidRequest, NotFound
+from services.journal import events, outbox
+from services.queue import graph, needs
+
+MAX_PAGE = 200
+CURSOR = r"([0-9]{1,16})-(exp_[0-9a-f]{1,36})"
+"""Of an experiment: when it was made, in microseconds since 1970, and its id."""
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Retried:
+    """An experiment that runs again; ``queues`` counts new work."""
+
+    row: ExperimentRow
+    queues: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some experiments, newest first, how many there are on all pages, and where the next page begins."""
+
+    items: list[ExperimentRow]
+    next_cursor: str | None
+    total: int
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage in the plan of one experiment."""
+
+    row: StageRow
+    reused: bool
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AttemptLog:
+    """The end of what one attempt wrote to its log."""
+
+    stage_key: str
+    label: str
+    number: int
+    state: str
+    text: str
+
+
+def get(session: Session, experiment_id: str) -> ExperimentRow:
+    """Return an experiment, or raise ``NotFound``."""
+    row = session.get(ExperimentRow, experiment_id)
+    if row is None:
+        raise NotFound("experiment", experiment_id)
+    return row
+
+
+def page(
+    session: Session,
+    *,
+    state: str | None = None,
+    dataset: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """Return experiments, newest first, from where ``cursor`` of the page before says.
+
+    Raises:
+        InvalidRequest: the cursor is not one that we gave.
+    """
+    query, count = select(ExperimentRow), select(func.count()).select_from(ExperimentRow)
+    for column, wanted in ((ExperimentRow.state, state), (ExperimentRow.dataset, dataset)):
+        if wanted is not None:
+            query, count = query.where(column == wanted), count.where(column == wanted)
+    query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
+    if cursor is not None:
+        query = query.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < tuple_(*_open_cursor(cursor)))
+    rows = list(session.scalars(query.limit(limit + 1)))
+    more = len(rows) > limit
+    total = session.scalar(count) or 0
+    return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None, total)
+
+
+def stages(session: Session, experiment_id: str) -> list[StageView]:
+    """Return the stages of an experiment in the order of its plan."""
+    get(session, experiment_id)
+    query = (
+        select(StageRow, ExperimentStageRow.reused)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+        .where(ExperimentStageRow.experiment_id == experiment_id)
+        .order_by(ExperimentStageRow.position)
+    )
+    found = [(row, reused) for row, reused in session.execute(query)]
+    inputs: dict[str, list[str]] = {}
+    edges = select(StageInputRow).where(StageInputRow.stage_key.in_([row.key for row, _ in found]))
+    for edge in session.scalars(edges.order_by(StageInputRow.position)):
+        inputs.setdefault(edge.stage_key, []).append(edge.input_key)
+    return [StageView(row, reused, tuple(inputs.get(row.key, ()))) for row, reused in found]
+
+
+def counts(session: Session, experiment_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """Return, for each experiment, how many of its stages are in which state."""
+    query = (
+        select(ExperimentStageRow.experiment_id, StageRow.state, func.count())
+        .join(StageRow, StageRow.key == ExperimentStageRow.stage_key)
+        .where(ExperimentStageRow.experiment_id.in_(experiment_ids))
+        .group_by(ExperimentStageRow.experiment_id, StageRow.state)
+    )
+    found: dict[str, dict[str, int]] = {experiment_id: {} for experiment_id in experiment_ids}
+    for experiment_id, state, count in session.execute(query):
+        found[experiment_id][state] = count
+    return found
+
+
+def events_after(session: Session, experiment_id: str, after: int, limit: int) -> list[events.EventView]:
+    """Return the events of an experiment and its stages that follow position ``after``."""
+    return events.after(session, get(session, experiment_id), after, limit)
+
+
+def logs(session: Session, experiment_id: str) -> list[AttemptLog]:
+    """Return the log of every attempt at a stage of the experiment, in the order of the plan."""
+    get(session, experiment_id)
+    query = (
+        select(AttemptRow, StageRow.label)
+        .join(StageRow, StageRow.key == AttemptRow.stage_key)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+        .where(ExperimentStageRow.experiment_id == experiment_id)
+        .order_by(ExperimentStageRow.position, AttemptRow.number)
+    )
+    return [
+        AttemptLog(row.stage_key, label, row.number, row.state, row.log or "") for row, label in session.execute(query)
+    ]
+
+
+def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
+    """Cancel an experiment; stages that others need go on, running ones of its own are stopped by their workers.
+
+    Raises:
+        NotFound: no such experiment.
+        Forbidden: it belongs to another user.
+        Conflict: it has finished.
+    """
+    row = _lock(session, experiment_id, caller)
+    if row.state in ("succeeded", "failed", "cancelled"):
+        raise Conflict(f"experiment {experiment_id} cannot be cancelled: it has {row.state}")
+    row.state = "cancelling"
+    events.tell(session, "experiment.cancelling", experiment_id=row.id)
+    session.flush()
+    rows = graph.lock_stages(session, _keys_of(session, row))
+    needs.cancel_unneeded(session, rows, "cancelled before it started")
+    needs.refresh_requests(session, rows)
+    graph.settle(session, [row])
+    return row
+
+
+def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
+    """Run the failed and cancelled stages of an experiment again; finished ones are kept.
+
+    Raises:
+        NotFound: no such experiment.
+        Forbidden: it belongs to another user.
+        Conflict: it has neither failed nor been cancelled.
+    """
+    row = _lock(session, experiment_id, caller)
+    if row.state not in ("failed", "cancelled"):
+        raise Conflict(f"experiment {experiment_id} cannot be tried again: it is {row.state}")
+    row.state, row.cause, row.message, row.finished_at = "queued", None, None, None
+    events.tell(session, "experiment.queued", experiment_id=row.id)
+    outbox.reopen_experiment(session, row)
+    keys = _keys_of(session, row)
+    rows = graph.revive(session, keys)
+    _remake_evicted(session, row, rows)
+    needs.refresh_requests(session, rows)
+    queues = graph.make_ready(session, keys)
+    graph.settle(session, [row])
+    return Retried(row, queues)
+
+
+def _lock(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
+    query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update(key_share=True)
+    row = session.scalar(query)
+    if row is None:
+        raise NotFound("experiment", experiment_id)
+    caller.require_owned(f"experiment {experiment_id}", row.owner)
+    return row
+
+
+def _keys_of(session: Session, row: ExperimentRow) -> list[str]:
+    return list(session.scalars(select(ExperimentStageRow.stage_key).where(ExperimentStageRow.experiment_id == row.id)))
+
+
+def _remake_evicted(session: Session, experiment: ExperimentRow, rows: Mapping[str, StageRow]) -> None:
+    """Have evicted outputs that a plan misses made again; such a stage is no reused one."""
+    inputs: dict[str, list[str]] = {key: [] for key in rows}
+    for edge in session.scalars(select(StageInputRow).where(StageInputRow.stage_key.in_(list(rows)))):
+        inputs[edge.stage_key].append(edge.input_key)
+    remade = graph.remake_evicted(session, rows, inputs)
+    if remade:
+        mine = (ExperimentStageRow.experiment_id == experiment.id, ExperimentStageRow.stage_key.in_(remade))
+        reused = update(ExperimentStageRow).where(*mine, ExperimentStageRow.reused).values(reused=False)
+        experiment.reused_stages -= len(list(session.scalars(reused.returning(ExperimentStageRow.stage_key))))
+
+
+def _make_cursor(row: ExperimentRow) -> str:
+    return f"{(row.created_at - EPOCH) // MICROSECOND}-{row.id}"
+
+
+def _open_cursor(cursor: str) -> tuple[datetime, str]:
+    found = re.fullmatch(CURSOR, cursor, re.ASCII)
+    if found is None:
+        raise InvalidRequest("cursor", cursor, "the `next_cursor` of the page before")
+    return EPOCH + int(found[1]) * MICROSECOND, found[2]

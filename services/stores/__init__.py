@@ -1,0 +1,1 @@
+"""What is not in Postgres: files on disk, the artifact store, the broker."""

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from services.board.protocol import protocol
+from services.errors import InvalidRequest
+from services.planning.plan import PlannedStage, plan
+from services.specs import (
+    TSN,
+    BackboneSpec,
+    ConvALSTM,
+    ConvLSTM,
+    EndToEndSpec,
+    EvaluationSpec,
+    ExperimentSpec,
+    FlowSpec,
+    FlowStreamSpec,
+    FusionSpec,
+    MeanPooling,
+    MotionALSTM,
+    TrainingSpec,
+    VideoLSTM,
+)
+from services.stages import ExtractParams, FuseParams, IndexParams, ScoreParams, TrainParams, ViewParams
+
+INDEX = IndexParams(dataset="ucf101", root="/data", annotations="/lists", revision=1)
+
+
+def spec(**changes: object) -> ExperimentSpec:
+    return ExperimentSpec(**({"dataset": "ucf101", "backbone": {"name": "tiny"}} | changes))  # type: ignore[arg-type]
+
+
+def kinds(stages: tuple[PlannedStage, ...]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for stage in stages:
+        counts[stage.spec.kind] = counts.get(stage.spec.kind, 0) + 1
+    return counts
+
+
+def keys(stages: tuple[PlannedStage, ...], *wanted: str) -> set[str]:
+    return {stage.key for stage in stages if stage.spec.kind in wanted}
+
+
+def test_the_graph_of_a_two_stream_system_with_late_fusion() -> None:
+    counts = kinds(plan(spec(), INDEX))
+    assert counts == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 6, "score": 6, "fuse": 3}
+
+
+def test_features_of_both_streams_go_into_one_network() -> None:
+    stages = plan(spec(fusion=FusionSpec(method="features")), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
+    train = next(stage for stage in stages if stage.spec.kind == "train")
+    assert [edge.name for edge in train.spec.inputs] == ["index", "rgb", "flow"]
+
+
+def test_a_network_that_sees_both_streams_is_one() -> None:
+    stages = plan(spec(model=VideoLSTM()), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
+    assert {stage.spec.params.feature for stage in stages if isinstance(stage.spec.params, ExtractParams)} == {"conv4"}
+    assert {stage.spec.params.method for stage in stages if isinstance(stage.spec.params, FuseParams)} == {"features"}
+
+
+def test_the_flow_stream_may_have_a_network_of_its_own() -> None:
+    own = FlowStreamSpec(model=ConvALSTM(), training=TrainingSpec(epochs=7), backbone=BackboneSpec(name="vgg16"))
+    apart = plan(spec(splits=(1,), model=ConvLSTM(), flow_stream=own), INDEX)
+    params = {stage.label: stage.spec.params for stage in apart}
+    rgb, flow = (params[f"train {kind}, split 1, seed 0"] for kind in ("conv_lstm rgb", "conv_alstm flow"))
+    assert isinstance(rgb, TrainParams)
+    assert isinstance(flow, TrainParams)
+    assert (rgb.training.epochs, flow.training.epochs) == (100, 7)
+    assert {label.split()[1] for label in params if label.startswith("finetune")} == {"tiny", "vgg16"}
+    steered = plan(spec(splits=(1,), model=VideoLSTM(), flow_stream=FlowStreamSpec(model=ConvALSTM())), INDEX)
+    fuse = steered[-1].spec
+    assert [edge.name for edge in fuse.inputs] == ["rgb+flow", "flow"]
+    assert isinstance(fuse.params, FuseParams)
+    assert fuse.params.method == "probabilities"
+
+
+def test_each_stream_gives_the_form_of_features_that_the_network_takes() -> None:
+    stages = plan(spec(model=MotionALSTM(), splits=(1,)), INDEX)
+    params = [stage.spec.params for stage in stages if isinstance(stage.spec.params, ExtractParams)]
+    assert {entry.stream: entry.feature for entry in params} == {"rgb": "conv4", "flow": "pool"}
+
+
+def test_end_to_end_training_extracts_nothing() -> None:
+    backbone = BackboneSpec(name="tiny", end_to_end=EndToEndSpec(snippets=5))
+    look = EvaluationSpec(frames=25, crops="ten", positions=2)
+    stages = plan(spec(model=TSN(), backbone=backbone, evaluation=look), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "train": 6, "score": 6, "fuse": 3}
+    edges = {stage.label: [edge.name for edge in stage.spec.inputs] for stage in stages}
+    assert edges["train tsn rgb end to end, split 1, seed 0"] == ["index", "finetune"]
+    assert edges["score tsn flow end to end, split 1, seed 0"] == ["index", "flow/0", "flow/1", "train"]
+    score = next(stage.spec.params for stage in stages if isinstance(stage.spec.params, ScoreParams))
+    assert score.views == ViewParams(frames=25, positions=2, crops="ten")
+    assert score.end_to_end is not None
+    assert (score.end_to_end.snippets, score.end_to_end.backbone.weights) == (5, "none")
+
+
+@pytest.mark.parametrize("end_to_end", [None, EndToEndSpec(snippets=5)])
+def test_every_stage_with_a_backbone_knows_how_its_input_is_normalised(end_to_end: EndToEndSpec | None) -> None:
+    backbone = BackboneSpec(name="tiny", end_to_end=end_to_end, normalization="tsn")
+    model = MeanPooling() if end_to_end is None else TSN()
+    params = [stage.spec.params.model_dump() for stage in plan(spec(model=model, backbone=backbone), INDEX)]
+    found = [(one.get("end_to_end") or one).get("backbone") for one in params]
+    assert {one["normalization"] for one in found if one} == {"tsn"}
+    assert len([one for one in found if one]) == (12 if end_to_end is None else 18)
+
+
+def test_a_flow_network_may_wait_for_the_rgb_one() -> None:
+    backbone = BackboneSpec(name="tiny", finetune=None, end_to_end=EndToEndSpec())
+    own = FlowStreamSpec(from_rgb=True)
+    stages = plan(spec(model=TSN(), backbone=backbone, flow_stream=own, splits=(1,), streams=("flow", "rgb")), INDEX)
+    edges = {stage.label: {edge.name: edge.key for edge in stage.spec.inputs} for stage in stages}
+    rgb = next(stage.key for stage in stages if stage.label == "train tsn rgb end to end, split 1, seed 0")
+    assert edges["train tsn flow end to end, split 1, seed 0"]["train"] == rgb
+    assert kinds(stages)["train"] == 2
+    tuned = plan(
+        spec(model=TSN(), backbone=BackboneSpec(name="tiny", end_to_end=EndToEndSpec()), flow_stream=own), INDEX
+    )
+    assert {stage.label.split()[2] for stage in tuned if stage.spec.kind == "finetune"} == {"rgb,"}
+
+
+def test_snippets_are_cut_from_features_of_every_frame() -> None:
+    stages = plan(spec(evaluation=EvaluationSpec(frames=25, snippet=30), streams=("rgb",), splits=(1,)), INDEX)
+    params = {stage.spec.kind: stage.spec.params for stage in stages}
+    assert isinstance(params["extract"], ExtractParams)
+    assert params["extract"].frames is None
+    assert isinstance(params["train"], TrainParams)
+    assert params["train"].snippet == 30
+    assert isinstance(params["score"], ScoreParams)
+    assert params["score"].views == ViewParams(frames=25, snippet=30)
+
+
+def test_frozen_features_are_shared_by_all_splits() -> None:
+    counts = kinds(plan(spec(backbone=BackboneSpec(name="tiny", finetune=None)), INDEX))
+    assert (counts["extract"], "finetune" in counts) == (2, False)
+
+
+def test_inputs_come_before_what_needs_them_and_keys_are_unique() -> None:
+    stages = plan(spec(seeds=(0, 1)), INDEX)
+    seen: set[str] = set()
+    for stage in stages:
+        assert {edge.key for edge in stage.spec.inputs} <= seen
+        assert stage.key not in seen
+        seen.add(stage.key)
+    assert len({stage.label for stage in stages}) == len(stages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared", "other"),
+    [
+        ({"model": MeanPooling()}, ("index", "flow", "finetune", "extract"), ("train", "score", "fuse")),
+        ({"training": TrainingSpec(epochs=3)}, ("index", "flow", "finetune", "extract"), ("train",)),
+        ({"evaluation": EvaluationSpec(average="logits")}, ("extract", "train"), ("score", "fuse")),
+        ({"flow": FlowSpec(bound=15)}, ("index",), ("flow",)),
+        (
+            {"training": TrainingSpec(checkpoint_epochs=7)},
+            ("index", "flow", "finetune", "extract", "train", "fuse"),
+            (),
+        ),
+        ({"name": "another", "priority": 3}, ("index", "flow", "finetune", "extract", "train", "score", "fuse"), ()),
+    ],
+)
+def test_what_a_change_shares_and_what_it_makes_anew(
+    changes: dict[str, object], shared: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    before, after = plan(spec(), INDEX), plan(spec(**changes), INDEX)
+    assert keys(before, *shared) == keys(after, *shared)
+    assert all(keys(before, kind).isdisjoint(keys(after, kind)) for kind in other)
+
+
+def test_a_flow_change_leaves_rgb_alone() -> None:
+    before, after = plan(spec(streams=("rgb",)), INDEX), plan(spec(streams=("rgb",), flow=FlowSpec(bound=1)), INDEX)
+    assert [stage.key for stage in before] == [stage.key for stage in after]
+
+
+def test_another_revision_of_a_dataset_is_other_work() -> None:
+    again = IndexParams(**(INDEX.model_dump() | {"revision": 2}))
+    assert keys(plan(spec(), INDEX), "index").isdisjoint(keys(plan(spec(), again), "index"))
+
+
+def test_another_weights_file_under_the_same_name_is_other_work(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    wanted = spec(backbone=BackboneSpec(name="tiny", weights=str(weights)))
+    weights.write_bytes(b"one")
+    before = plan(wanted, INDEX)
+    weights.write_bytes(b"two")
+    assert keys(before, "finetune").isdisjoint(keys(plan(wanted, INDEX), "finetune"))
+
+
+def test_the_protocol_says_how_a_number_was_measured() -> None:
+    assert protocol(spec(), "rgb") == "25 frames, centre crop, probabilities, last epoch; frames of stack 10"
+    assert protocol(spec(flow=FlowSpec(stack=1)), "rgb").endswith("; frames of stack 1")  # nearer to a clip's ends
+    look = EvaluationSpec(frames=25, snippet=30, crops="stretch", first_seconds=10)
+    expected = "25 snippets of 30 frames of the first 10 s, stretched frame, probabilities, last epoch"
+    assert protocol(spec(evaluation=look), "rgb") == expected
+    backbone = BackboneSpec(name="tiny", end_to_end=EndToEndSpec())
+    look = EvaluationSpec(frames=8, positions=4, crops="five", average="logits")
+    expected = "8 frames at 4 positions, 5 crops, logits, last epoch; frames of stack 10"
+    assert protocol(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb") == expected
+    assert protocol(spec(), "two-stream").endswith("; flow tvl1 +-20, stack 10")
+
+
+WEIGHTS = [
+    ("backbone.weights", {"backbone": {"name": "tiny", "weights": "{path}"}}),
+    ("flow_stream.backbone.weights", {"flow_stream": {"backbone": {"name": "tiny", "weights": "{path}"}}}),
+    ("flow.weights", {"flow": {"algorithm": "raft", "weights": "{path}"}}),
+]
+
+
+def with_weights(changes: dict[str, object], path: object) -> ExperimentSpec:
+    written = json.dumps({"fusion": {"method": "probabilities"}} | changes).replace('"{path}"', json.dumps(str(path)))
+    return spec(**json.loads(written))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("field", "changes"), WEIGHTS)
+def test_a_file_of_weights_that_cannot_be_one_is_missed_at_submission(
+    field: str, changes: dict[str, object], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "nothing")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2**40)
+    wrong = [tmp_path / name for name in ("missing.pt", "pipe", "empty", "nowhere", "huge")]
+    for path in (*wrong, tmp_path, "/dev/zero", "weights.pt", "imagnet", "/a\0b"):
+        with pytest.raises(InvalidRequest, match=rf"^{field}: got .*, allowed: ") as caught:
+            plan(with_weights(changes, path), INDEX)
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("field", "changes"), WEIGHTS)
+def test_a_folder_that_only_the_workers_have_is_left_to_them(
+    field: str, changes: dict[str, object], tmp_path: Path
+) -> None:
+    away = plan(with_weights(changes, tmp_path / "away" / "weights.pt"), INDEX)
+    (tmp_path / "weights.pt").write_bytes(b"here")
+    here = plan(with_weights(changes, tmp_path / "weights.pt"), INDEX)
+    assert [stage.label for stage in away] == [stage.label for stage in here]
+    assert hashlib.sha256(b"here").hexdigest() in str([stage.spec for stage in here])
