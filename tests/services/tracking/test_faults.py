@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 from mlflow import MlflowClient
-from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
 from cli.stack import ports
 from services.db.engine import Database
@@ -26,6 +25,7 @@ from services.tracking import tracker_state
 from services.tracking.mlflow_server import EXPERIMENT_NAME
 from services.tracking.sender import Tracker
 from tests.services.conftest import Away, small_spec, submit
+from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
 pytestmark = pytest.mark.timeout(600)
 TABLES = ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags")

@@ -15,13 +15,13 @@ from statistics import mean
 import psutil
 import pytest
 from mlflow import MlflowClient
-from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
 from services.db.engine import Database
 from services.errors import Unavailable
 from services.stores.artifacts import ArtifactStore
 from services.tracking import sender, tracker_state
 from services.tracking.sender import Backoff, Tracker
+from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
 
 pytestmark = pytest.mark.timeout(600)
 PATIENCE_SECONDS = 240

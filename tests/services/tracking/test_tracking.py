@@ -9,7 +9,6 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, update
-from tests.services.tracking.conftest import Server, run_with_curves
 
 from services.api_keys import LOCAL
 from services.db.engine import Database
@@ -21,6 +20,7 @@ from services.stores.artifacts import ArtifactStore
 from services.tracking import sender
 from services.tracking.sender import Tracker
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
+from tests.services.tracking.conftest import Server, run_with_curves
 
 pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
 
