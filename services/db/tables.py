@@ -184,7 +184,15 @@ class StageRow(Base):
 
     __table_args__ = (
         CheckConstraint(_one_of("state", STAGE_STATES), name="state"),
-        Index("ix_stage_claim", "queue", text("priority DESC"), "ready_at", postgresql_where=text("state = 'ready'")),
+        Index(
+            "ix_stage_claim",
+            "queue",
+            "owner",
+            text("priority DESC"),
+            "ready_at",
+            "key",
+            postgresql_where=text("state = 'ready'"),
+        ),
         Index("ix_stage_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
     )
 

@@ -21,21 +21,33 @@ MAY_BE_TAKEN = """gpus <= :gpus
 
 CLAIM = text(
     """
-WITH load AS MATERIALIZED (
+WITH RECURSIVE line AS (  -- the owners of each queue's ready stages, each found by one look into the index
+    SELECT served.queue, (
+        SELECT owner FROM stage WHERE state = 'ready' AND stage.queue = served.queue ORDER BY owner LIMIT 1) AS owner
+    FROM unnest(CAST(:queues AS text[])) AS served (queue)
+    UNION ALL
+    SELECT line.queue, (
+        SELECT owner FROM stage WHERE state = 'ready' AND stage.queue = line.queue AND stage.owner > line.owner
+        ORDER BY owner LIMIT 1)
+    FROM line WHERE line.owner IS NOT NULL
+), load AS MATERIALIZED (
     SELECT owner, count(*) AS running FROM stage WHERE state = 'running' GROUP BY owner
-), candidate AS (  -- of each queue as many as other claims may lock at one moment; the index has them by priority
-    SELECT found.* FROM unnest(CAST(:queues AS text[])) AS served (queue) CROSS JOIN LATERAL (
+), candidate AS MATERIALIZED (  -- of each owner as many as other claims may lock at one moment, by the index
+    SELECT found.* FROM line LEFT JOIN load ON load.owner = line.owner CROSS JOIN LATERAL (
         SELECT stage.key, priority, coalesce(load.running, 0) AS running, ready_at
-        FROM stage LEFT JOIN load USING (owner)
-        WHERE state = 'ready' AND stage.queue = served.queue AND MAY_BE_TAKEN
-        ORDER BY priority DESC, running, ready_at, stage.key
+        FROM stage
+        WHERE state = 'ready' AND stage.queue = line.queue AND stage.owner = line.owner AND MAY_BE_TAKEN
+        ORDER BY priority DESC, ready_at, stage.key
         LIMIT 64
     ) AS found
-), best AS (
-    SELECT stage.key FROM candidate JOIN stage USING (key)
-    WHERE (stage.state = 'ready') IS TRUE AND MAY_BE_TAKEN  -- in words for which no index has all ready stages
-    ORDER BY candidate.priority DESC, candidate.running, candidate.ready_at, stage.key
-    LIMIT 1 FOR NO KEY UPDATE OF stage SKIP LOCKED
+    ORDER BY priority DESC, running, ready_at, key
+), best AS (  -- one at a time in that order, until one is locked
+    SELECT free.key FROM candidate CROSS JOIN LATERAL (
+        SELECT stage.key FROM stage
+        WHERE stage.key = candidate.key AND (state = 'ready') IS TRUE AND MAY_BE_TAKEN  -- in words no index has
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS free
+    LIMIT 1
 ), claimed AS (
     UPDATE stage SET
         state = 'running', worker_id = :worker_id, attempt = attempt + 1, progress = NULL, cause = NULL, message = NULL,
@@ -49,7 +61,7 @@ WITH load AS MATERIALIZED (
     SELECT id FROM experiment WHERE id IN (SELECT id FROM needing WHERE state = 'queued') FOR NO KEY UPDATE SKIP LOCKED
 ), started AS (
     UPDATE experiment SET state = 'running', started_at = clock_timestamp()
-    FROM waiting WHERE experiment.id = waiting.id AND state = 'queued' RETURNING experiment.id
+    WHERE id = ANY(ARRAY(SELECT id FROM waiting)) AND state = 'queued' RETURNING id
 ), attempted AS (
     INSERT INTO attempt (stage_key, number, worker_id, device)
     SELECT key, attempt, :worker_id, CASE queue WHEN 'cpu' THEN 'cpu' ELSE :device END FROM claimed
