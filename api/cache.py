@@ -15,7 +15,7 @@ from services.cache.collection import Collector
 from services.cache.inventory import BY_DEFAULT, CATEGORIES, Category, Entry, listed, only, total_bytes
 from services.cache.sizes import ALLOWED, MAX_BYTES, PATTERN, parse_bytes
 from services.settings import Settings
-from services.stores.artifacts import ArtifactStore
+from services.stores.artifacts import open_store
 
 router = APIRouter(prefix="/cache", tags=["cache"])
 
@@ -122,7 +122,7 @@ def collect(body: JsonBody, backend: BackendDep) -> CollectionReport:
 def _collector(settings: Settings, backend: BackendDep) -> Collector:
     return Collector(
         backend.database,
-        ArtifactStore(settings.artifacts, settings.work / "cache"),
+        open_store(settings),
         settings.data,
         grace_seconds=settings.cache_grace_seconds,
         tracked=settings.mlflow_url is not None,

@@ -35,7 +35,8 @@ from services.db.tables import OutboxRow, StageRow
 from services.errors import Conflict
 from services.journal import events
 from services.queue import graph
-from services.stores.artifacts import TRASH_FOLDER, ArtifactStore
+from services.stores.artifacts import ArtifactStore
+from services.stores.places import TRASH_FOLDER
 
 ADVISORY_LOCK = 7_205_759_403_792_797
 """Held by the collection that is at work; any fixed number that nothing else uses."""

@@ -20,7 +20,9 @@ from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.queue.graph import UNFINISHED
 from services.stages import KINDS, OutputCategory
-from services.stores.artifacts import ArtifactStore, StoredFile, walk
+from services.stores.artifacts import ArtifactStore
+from services.stores.folder import walk
+from services.stores.places import StoredFile
 
 Category = Literal[OutputCategory, "frames", "leftovers"]
 CATEGORIES: tuple[Category, ...] = (*get_args(OutputCategory), "frames", "leftovers")

@@ -82,8 +82,10 @@ class Delivery:
             StoreAway: the artifact store does not answer.
             FileGone: it has no such file.
         """
+        uri: str = row.data["uri"]
+        folder, _, name = uri.rpartition("/")
         try:
-            file = self._store.open_file(row.data["uri"])
+            file = self._store.fetch(folder) / name
         except Denied as error:
             raise FileGone(str(error)) from error
         except Unavailable as error:

@@ -30,7 +30,7 @@ from services.errors import Unavailable
 from services.journal import events, outbox
 from services.proxies import spare_local
 from services.settings import load
-from services.stores.artifacts import ArtifactStore
+from services.stores.artifacts import ArtifactStore, open_store
 from services.tracking import mlflow_server, tracker_state
 from services.tracking.delivery import Delivery, FileGone, StoreAway, Subject, remember
 from services.tracking.mlflow_server import SERVER_ERROR, MlflowServer, TrackerAway, first_line
@@ -336,7 +336,7 @@ def main() -> None:
     spare_local(settings.mlflow_url)
     mlflow_server.set_up_client()
     database = Database(settings.database_url, pool_size=2)
-    store = ArtifactStore(settings.artifacts, settings.work / "cache")
+    store = open_store(settings)
     _send_until(over, Tracker(settings.mlflow_url, database, store), database)
     database.close()
 

@@ -10,8 +10,9 @@ from api import cache
 from services.db.engine import Database
 from services.db.tables import StageRow
 from services.settings import Settings
-from services.stores.artifacts import ArtifactStore
+from services.stores.artifacts import open_store
 from tests.api.clients import client_of
+from tests.services.conftest import publish
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def features(database: Database, settings: Settings, tmp_path: Path, submit, wor
     worker().finish_all()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "features.npy").write_bytes(b"x" * 1000)
-    store = ArtifactStore(settings.artifacts, tmp_path / "fetched")
+    store = open_store(settings)
     with database.transaction() as session:
         [row] = session.query(StageRow).filter_by(kind="extract")
-        row.output = store.publish(tmp_path / "out", row.key, row.attempt)
+        row.output = publish(store, tmp_path / "out", row.key, row.attempt)
         return row.key
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from services.queue.claim import Claim
 from services.queue.claim import claim as take
 from services.specs import BackboneSpec, ExperimentSpec
 from services.stores.artifacts import ArtifactStore
+from services.stores.files import finished_files
+from services.stores.objects import ObjectStore
 
 
 @pytest.fixture
@@ -28,6 +31,11 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
+def publish(store: ArtifactStore, folder: Path, key: str, attempt: int, name: str = "output") -> str:
+    """Publish a whole folder, and return its place."""
+    return store.add(folder, [*finished_files(folder)], key, attempt, name)
+
+
 class EndpointLost(Exception):
     """An error as object stores' libraries have them: no ``OSError``."""
 
@@ -35,7 +43,7 @@ class EndpointLost(Exception):
 class Away:
     """Stands before a store's file system, and is away for as many calls as ``calls`` says."""
 
-    def __init__(self, store: ArtifactStore, calls: int) -> None:
+    def __init__(self, store: ObjectStore, calls: int) -> None:
         self.files, self.calls = store._files, calls
         store._files = self
 

@@ -29,7 +29,7 @@ from services.queue import experiments
 from services.queue.housekeeping import Housekeeper
 from services.settings import Settings
 from services.specs import ExperimentSpec
-from services.stores.artifacts import ArtifactStore
+from services.stores.artifacts import open_store
 from services.stores.broker import Broker
 from tests.parts import running
 
@@ -81,7 +81,7 @@ class Service:
         )
         self.database = Database(database_url)
         self.broker = Broker(self.redis.url)
-        self.store = ArtifactStore(self.settings.artifacts, folder / "cache")
+        self.store = open_store(self.settings)
         self.add_dataset(DATASET, generator=GENERATOR.model_dump())
         self._housekeeper = Housekeeper(self.settings, self.database, self.broker)
         self._housekeeper.start()

@@ -17,8 +17,10 @@ from sqlalchemy import select
 from cli.stack.process import Process
 from services.db.tables import StageRow
 from services.queue import experiments
+from services.settings import Settings
 from services.stages import FlowParams
-from services.stores.artifacts import ArtifactStore
+from services.stores.artifacts import ArtifactStore, open_store
+from services.stores.folder import FolderStore
 from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
 from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow
@@ -130,7 +132,7 @@ def start(service: Service, host: Path, checkpoint_seconds: float, artifacts: st
 def test_a_host_that_is_lost_costs_no_clip_that_was_published(
     service: Service, dataset: str, store_root: str, tmp_path: Path
 ) -> None:
-    store = ArtifactStore(store_root, tmp_path / "fetched")
+    store = open_store(Settings(artifact_root=store_root, work_root=tmp_path))
     lost = start(service, tmp_path / "lost", 0, store_root)
     experiment_id = service.submit(wanted(dataset))
     key = flow_row(service, experiment_id).key
@@ -157,7 +159,7 @@ def test_a_host_that_is_lost_costs_no_clip_that_was_published(
         "found_finished": len(published),
     }
     output = store.fetch(str(row.output))
-    assert len(files) == (len(published) if store.is_local else 0)
+    assert len(files) == (len(published) if isinstance(store, FolderStore) else 0)
     assert files.items() <= inodes(output).items()  # in a folder the very files
     with service.database.transaction() as session:
         index = session.scalars(select(StageRow).where(StageRow.kind == "index")).one().output

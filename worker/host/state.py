@@ -15,7 +15,7 @@ from services.queue.claim import Claim
 from services.stores.artifacts import ArtifactStore
 from services.stores.files import finished_files, link_file
 
-FOLDER = "state"
+FOLDER, OUTPUT = "state", "output"
 BATCH_FILES = 16
 """Files that go out at once, between two looks at whether to stop; object stores take them side by side."""
 
@@ -97,7 +97,7 @@ class State:
         """
         stamps = {file: _stamp(folder / file) for file in finished_files(folder)}
         held = {file: self._places[stamp] for file, stamp in stamps.items() if stamp in self._places}
-        return self._store.publish(folder, self._claim.key, self._claim.attempt, held=held)
+        return self._store.add(folder, [*stamps], self._claim.key, self._claim.attempt, OUTPUT, held)
 
     def discard(self) -> None:
         """Remove what this and earlier attempts have in the store; what it keeps, a collection of the cache takes."""

@@ -23,7 +23,7 @@ from services.loops import Loop
 from services.queue import attempts, claim, workers
 from services.settings import Settings, load
 from services.stages import KINDS
-from services.stores.artifacts import ArtifactStore
+from services.stores.artifacts import open_store
 from services.stores.broker import QUEUES, TASK, Broker, celery_app
 from worker.host.attempt import Attempt, Worker
 from worker.host.devices import Devices
@@ -67,7 +67,7 @@ class Station:
             settings=settings,
             database=Database(settings.database_url, 3 * concurrency + 2, settings.patience_seconds),
             broker=Broker(settings.redis_url),
-            store=ArtifactStore(settings.artifacts, settings.work / "cache"),
+            store=open_store(settings),
             forkservers=ForkServers(),
             threads=max(1, (os.cpu_count() or 1) // concurrency),
             stopping=threading.Event(),

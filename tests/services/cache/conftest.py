@@ -18,9 +18,11 @@ from services.db.tables import StageRow
 from services.queue import experiments
 from services.queue.attempts import succeed
 from services.queue.claim import Claim
+from services.settings import Settings
 from services.specs import ExperimentSpec
-from services.stores.artifacts import ArtifactStore
-from tests.services.conftest import Decreed, decreed_summary, submit
+from services.stores.artifacts import ArtifactStore, open_store
+from services.stores.folder import FolderStore
+from tests.services.conftest import Decreed, decreed_summary, publish, submit
 
 SIZES = {"index": 10, "flow": 500, "gpu_flow": 500, "extract": 100, "train": 40, "finetune": 60, "score": 7, "fuse": 3}
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -43,7 +45,7 @@ class Making(Decreed):
             address.parent.mkdir(parents=True, exist_ok=True)
             address.unlink(missing_ok=True)
             os.link(file, address)
-        place = self.store.publish(output, claim.key, claim.attempt)
+        place = publish(self.store, output, claim.key, claim.attempt)
         file.unlink()  # as the worker drops its scratch folder
         with self.database.transaction() as session:
             succeed(
@@ -105,7 +107,7 @@ def set_stages(database: Database, condition: Any, **values: Any) -> None:
 
 @pytest.fixture
 def store(store_root: str, tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(store_root, tmp_path / "fetched")
+    return open_store(Settings(artifact_root=store_root, work_root=tmp_path))
 
 
 @pytest.fixture
@@ -116,4 +118,4 @@ def house(database: Database, store: ArtifactStore, tmp_path: Path) -> House:
 @pytest.fixture
 def local(database: Database, tmp_path: Path) -> House:
     """On a folder, where outputs and the data root share files."""
-    return House(database, ArtifactStore(str(tmp_path / "store"), tmp_path / "fetched"), tmp_path)
+    return House(database, FolderStore(tmp_path / "store"), tmp_path)

@@ -18,7 +18,7 @@ from services.journal import outbox
 from services.planning import submission
 from services.queue import experiments
 from tests.services.cache.conftest import House, set_stages
-from tests.services.conftest import small_spec
+from tests.services.conftest import publish, small_spec
 
 OTHER_MODEL = {"model": {"kind": "mean_pooling"}}
 
@@ -221,7 +221,7 @@ def test_checkpoints_go_with_age_and_are_not_looked_for_again(house: House, tmp_
     (state / "checkpoint.pt").write_bytes(b"x" * 9)
     house.run("train")
     train = house.row("train")
-    house.store.publish(state, train.key, 1, "state")
+    publish(house.store, state, train.key, 1, "state")
     house.collector = house.collector_with(grace_seconds=0)
     [entry] = house.entries("leftovers")
     assert entry.held == "it is running"

@@ -134,12 +134,12 @@ def test_generated_clips_go_with_their_index_and_only_when_named(local: House) -
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from services.stores.artifacts import ArtifactStore
+from services.stores.folder import FolderStore
 from services.cache.collection import Collector
 from services.db.engine import Database
 shutil.rmtree = lambda path, **_: Path(path).exists() and os.kill(os.getpid(), 9)
 url, store, data = sys.argv[1:]
-Collector(Database(url), ArtifactStore(store, Path(data)), Path(data), grace_seconds=0, tracked=False).collect(0)
+Collector(Database(url), FolderStore(Path(store)), Path(data), grace_seconds=0, tracked=False).collect(0)
 """
 
 

@@ -1,22 +1,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from services.errors import Denied, Unavailable
-from services.stores.artifacts import ArtifactStore, modified_at
-from tests.services.conftest import Away
+from services.settings import Settings
+from services.stores.artifacts import ArtifactStore, open_store
+from services.stores.folder import FolderStore
+from services.stores.objects import ObjectStore
+from tests.services.conftest import publish
 
 KEY = "ab" * 32
 
 
 @pytest.fixture
 def store(store_root: str, tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(store_root, tmp_path / "cache")
+    return open_store(Settings(artifact_root=store_root, work_root=tmp_path))
 
 
 def folder(path: Path, **files: str) -> Path:
@@ -32,22 +33,21 @@ def content(path: Path) -> dict[str, str]:
 
 
 def test_what_was_published_comes_back(store: ArtifactStore, tmp_path: Path) -> None:
-    place = store.publish(folder(tmp_path / "out", a_txt="1", deep__er__b_txt="2"), KEY, 1)
+    place = publish(store, folder(tmp_path / "out", a_txt="1", deep__er__b_txt="2"), KEY, 1)
     assert place == f"stages/ab/{KEY}/1/output"
     assert content(store.fetch(place)) == {"a.txt": "1", "deep/er/b.txt": "2"}
-    assert store.open_file(f"{place}/a.txt").read_text() == "1"
 
 
 def test_attempts_do_not_touch_each_other(store: ArtifactStore, tmp_path: Path) -> None:
-    first = store.publish(folder(tmp_path / "one", a_txt="1"), KEY, 1)
-    second = store.publish(folder(tmp_path / "two", a_txt="2"), KEY, 2)
+    first = publish(store, folder(tmp_path / "one", a_txt="1"), KEY, 1)
+    second = publish(store, folder(tmp_path / "two", a_txt="2"), KEY, 2)
     assert content(store.fetch(first)) == {"a.txt": "1"}
     assert content(store.fetch(second)) == {"a.txt": "2"}
 
 
 def test_state_is_found_until_it_is_discarded(store: ArtifactStore, tmp_path: Path) -> None:
     assert store.find(KEY, 1, "state") is None
-    place = store.publish(folder(tmp_path / "state", checkpoint_txt="x"), KEY, 1, "state")
+    place = publish(store, folder(tmp_path / "state", checkpoint_txt="x"), KEY, 1, "state")
     assert store.find(KEY, 1, "state") == place
     store.discard(KEY, 1, "state")
     store.discard(KEY, 1, "state")
@@ -61,37 +61,9 @@ def test_what_is_not_there_is_named(store: ArtifactStore, tmp_path: Path) -> Non
         store.bring(["none"], KEY, 1, "output", tmp_path)
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda store, folder: store.publish(folder, KEY, 1),
-        lambda store, folder: store.published(KEY, "output"),
-        lambda store, folder: store.bring(["a.txt"], KEY, 1, "output", folder),
-        lambda store, folder: store.fetch(f"stages/ab/{KEY}/1/output"),
-        lambda store, folder: store.find(KEY, 1, "output"),
-        lambda store, folder: store.discard(KEY, 1, "output"),
-        lambda store, folder: list(store.survey()),
-        lambda store, folder: store.take(f"stages/ab/{KEY}/1/output"),
-    ],
-    ids=["publish", "published", "bring", "fetch", "find", "discard", "survey", "take"],
-)
-def test_an_error_of_a_stores_own_library_says_that_it_is_away(ask: Callable[..., object], tmp_path: Path) -> None:
-    store = ArtifactStore("memory://twostream", tmp_path / "cache")
-    store.publish(folder(tmp_path / "out", a_txt="1"), KEY, 1)
-    Away(store, calls=1)
-    with pytest.raises(Unavailable, match=r"artifact store at memory://twostream: .*no route to the bucket") as caught:
-        ask(store, tmp_path / "out")
-    assert not isinstance(caught.value, Denied)
-    ask(store, tmp_path / "out")
-
-
-def test_messages_keep_a_password_for_themselves(tmp_path: Path) -> None:
-    assert ArtifactStore("memory://me:secret@host/folder", tmp_path).address == "memory://host/folder"
-
-
 def test_a_file_replaced_after_publishing_leaves_the_published_one(store: ArtifactStore, tmp_path: Path) -> None:
     source = folder(tmp_path / "source", a_txt="old")
-    place = store.publish(source, KEY, 1)
+    place = publish(store, source, KEY, 1)
     folder(tmp_path, new_txt="new")
     (tmp_path / "new.txt").replace(source / "a.txt")
     assert content(store.fetch(place)) == {"a.txt": "old"}
@@ -101,7 +73,7 @@ def test_what_is_still_being_written_is_not_published(store: ArtifactStore, tmp_
     state = folder(tmp_path / "state", a_txt="1", deep__b_txt="2")
     (state / "deep" / ".b.txt.77.tmp").write_text("ha")
     (state / ".checkpoint.pt.tmp").write_text("lf")
-    store.publish(state, KEY, 1, "state")
+    publish(store, state, KEY, 1, "state")
     assert store.published(KEY, "state") == {1: ["a.txt", "deep/b.txt"]}
 
 
@@ -111,7 +83,7 @@ def test_files_are_added_and_brought_back_one_by_one(store: ArtifactStore, tmp_p
     store.add(state, ["a.txt"], KEY, 1, "state")
     store.add(state, ["deep/b.txt"], KEY, 1, "state")
     store.add(state, ["c.txt"], KEY, 2, "state")
-    store.publish(state, KEY, 1)
+    publish(store, state, KEY, 1)
     assert store.published(KEY, "state") == {1: ["a.txt", "deep/b.txt"], 2: ["c.txt"]}
     back = folder(tmp_path / "back", a_txt="mine")
     store.bring(["deep/b.txt"], KEY, 1, "state", back)
@@ -125,7 +97,7 @@ def test_files_are_added_and_brought_back_one_by_one(store: ArtifactStore, tmp_p
 def test_a_survey_knows_every_file_and_its_age(store: ArtifactStore, tmp_path: Path) -> None:
     assert list(store.survey()) == []
     before = time.time() - 1
-    place = store.publish(folder(tmp_path / "out", a_txt="123", stages__b_txt="4"), KEY, 1)
+    place = publish(store, folder(tmp_path / "out", a_txt="123", stages__b_txt="4"), KEY, 1)
     found = {file.path: file for file in store.survey()}
     assert {path: file.bytes for path, file in found.items()} == {f"{place}/a.txt": 3, f"{place}/stages/b.txt": 1}
     assert all(before < file.modified_at < time.time() + 1 for file in found.values())
@@ -135,26 +107,15 @@ def test_a_survey_knows_every_file_and_its_age(store: ArtifactStore, tmp_path: P
     assert store.find(KEY, 1, "output") is None
 
 
-def test_names_of_one_file_have_one_identity(tmp_path: Path) -> None:
-    store = ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
-    out = folder(tmp_path / "out", a_txt="1")
-    store.publish(out, KEY, 1)
-    store.publish(out, KEY, 2)
-    assert [(file.links, file.bytes) for file in store.survey()] == [(3, 1), (3, 1)]
-    assert len({file.identity for file in store.survey()}) == 1
-
-
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("root", "kind"),
     [
-        ({"LastModified": datetime(2026, 1, 1, tzinfo=UTC)}, 1767225600.0),
-        ({"updated": "2026-01-01T00:00:00+00:00"}, 1767225600.0),
-        ({"mtime": 5.5, "created": 1.0}, 5.5),
+        ("/shared/artifacts", FolderStore),
+        ("file:///shared/artifacts", FolderStore),
+        ("memory://twostream", ObjectStore),
     ],
 )
-def test_each_store_words_the_age_of_an_object(facts: dict[str, object], expected: float) -> None:
-    assert modified_at(facts) == expected
-
-
-def test_an_object_of_unknown_age_is_new() -> None:
-    assert modified_at({"size": 1}) == pytest.approx(time.time(), abs=60)
+def test_the_artifact_root_says_which_store_it_is(root: str, kind: type) -> None:
+    store = open_store(Settings(artifact_root=root))
+    assert type(store) is kind
+    assert store.address == root.removeprefix("file://")

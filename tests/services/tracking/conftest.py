@@ -21,10 +21,11 @@ from services.queue import attempts, experiments
 from services.queue.attempts import Fact
 from services.queue.claim import Claim
 from services.stores.artifacts import ArtifactStore
+from services.stores.folder import FolderStore
 from services.tracking import sender
 from services.tracking.sender import Tracker
 from tests.ports import reserved
-from tests.services.conftest import Decreed, small_spec, submit
+from tests.services.conftest import Decreed, publish, small_spec, submit
 
 START_SECONDS = 240
 
@@ -74,7 +75,7 @@ def client(server: Server) -> MlflowClient:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(str(tmp_path / "store"), tmp_path / "cache")
+    return FolderStore(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +104,7 @@ def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path, we
         folder = tmp_path / claim.key
         folder.mkdir()
         (folder / "model.pt").write_bytes(weights)
-        place = store.publish(folder, claim.key, claim.attempt)
+        place = publish(store, folder, claim.key, claim.attempt)
         with database.transaction() as session:
             attempts.record(session, claim.key, claim.attempt, facts)
         with database.transaction() as session:

@@ -21,6 +21,7 @@ from services.errors import Unavailable
 from services.journal import outbox
 from services.queue import experiments
 from services.stores.artifacts import ArtifactStore
+from services.stores.objects import ObjectStore
 from services.tracking import tracker_state
 from services.tracking.mlflow_server import EXPERIMENT_NAME
 from services.tracking.sender import Tracker
@@ -198,13 +199,13 @@ def test_a_disk_that_has_no_room_for_a_file_counts_against_no_row(
 def test_an_artifact_store_that_is_away_counts_against_no_row(
     database: Database, tracker: Tracker, client: MlflowClient, server: Server, tmp_path: Path
 ) -> None:
-    store = ArtifactStore("memory://twostream", tmp_path / "cache")
+    store = ObjectStore("memory://twostream", tmp_path / "cache")
     experiment_id = run_with_curves(database, store, tmp_path)
     Away(store, 10**9)
     for _ in range(2):
         Tracker(server.url, database, store).drain()
     assert counted(database) == []
-    Tracker(server.url, database, ArtifactStore("memory://twostream", tmp_path / "other cache")).drain()
+    Tracker(server.url, database, ObjectStore("memory://twostream", tmp_path / "other cache")).drain()
     require_all(database, client, experiment_id)
 
 

@@ -21,6 +21,8 @@ from services.queue import attempts, experiments
 from services.queue.claim import Claim
 from services.settings import Settings
 from services.stores.artifacts import ArtifactStore
+from services.stores.folder import FolderStore
+from services.stores.objects import ObjectStore
 from tests.services.conftest import Away, Decreed, small_spec, submit
 from worker.contract import Task
 from worker.host import attempt
@@ -61,7 +63,7 @@ class Stuck(Held):
         claim = Decreed(database).claim("cpu")
         assert claim is not None
         (folder / "taken").touch()
-        super().__init__(database, claim, ArtifactStore(str(folder / "taken" / "store"), folder / "cache"), folder)
+        super().__init__(database, claim, FolderStore(folder / "taken" / "store"), folder)
 
     def finish(self) -> dict[str, int]:
         return self.attempt._finish(Ending("succeeded", summary={}), self.heart)
@@ -78,7 +80,7 @@ class Waiting(Held):
         worker.succeed(index)
         claim = worker.claim("gpu")
         assert claim is not None
-        store = ArtifactStore("memory://twostream", folder / "cache")
+        store = ObjectStore("memory://twostream", folder / "cache")
         memory = fsspec.filesystem("memory")
         memory.store.clear()
         if not lost:

@@ -9,41 +9,55 @@ from typing import Any
 
 import pytest
 
-from services.errors import Unavailable
+from services.errors import Denied, Unavailable
 from services.queue.claim import Claim
-from services.stores.artifacts import ArtifactStore
+from services.settings import Settings
+from services.stores.artifacts import ArtifactStore, open_store
 from services.stores.files import link_file, write_atomically
+from services.stores.objects import ObjectStore
 from worker.host.state import BATCH_FILES, State
 
 KEY = "ab" * 32
 
 
-class Watched(ArtifactStore):
-    """Remembers which files went out, call by call; ``refuses`` is how many calls it takes before it is away."""
+class Watched:
+    """Remembers which files went out to a store, call by call.
 
-    refuses = float("inf")
+    ``refuses`` is how many calls it takes before it is away; when it ``keeps``, it lets nothing go.
+    """
 
-    def __init__(self, root: str, cache: Path) -> None:
-        super().__init__(root, cache)
+    refuses, keeps = float("inf"), False
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
         self.sent: list[list[str]] = []
+        self.copies = isinstance(store, ObjectStore)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     def add(self, folder: Path, files: Sequence[str], *place: Any) -> str:
         if len(self.sent) >= self.refuses:
             raise Unavailable("bucket")
-        held = place[3] if len(place) > 3 and not self.is_local else {}
-        self.sent.append(sorted(file for file in files if file not in (held or {})))
-        return super().add(folder, files, *place)
+        held = place[3] if len(place) > 3 and self.copies else {}
+        self.sent.append(sorted(file for file in files if file not in held))
+        return self._store.add(folder, files, *place)
+
+    def discard(self, *place: Any) -> None:
+        if self.keeps:
+            raise Denied("Permission denied")
+        self._store.discard(*place)
 
 
 @pytest.fixture
 def store(store_root: str, tmp_path: Path) -> Watched:
-    return Watched(store_root, tmp_path / "cache")
+    return Watched(open_store(Settings(artifact_root=store_root, work_root=tmp_path)))
 
 
 class Try:
     """An attempt of a host: its state folder, restored."""
 
-    def __init__(self, store: ArtifactStore, home: Path, number: int, dropped: int = 0) -> None:
+    def __init__(self, store: Watched, home: Path, number: int, dropped: int = 0) -> None:
         values: dict[str, Any] = {
             "kind": "flow",
             "queue": "cpu",
@@ -177,7 +191,7 @@ def test_an_output_that_went_out_as_state_is_copied_within_the_store(
     first.write(two="new", checkpoint="epoch 2").publish()
     store.sent.clear()
     place = first.state.publish_output(output)
-    assert store.sent == [["checkpoint", "clips.json", *(["one"] if store.is_local else []), "two"]]
+    assert store.sent == [["checkpoint", "clips.json", *([] if store.copies else ["one"]), "two"]]
     found = {path.name: path.read_text() for path in store.fetch(place).iterdir()}
     assert found == {"one": "1", "two": "2", "checkpoint": "epoch 1", "clips.json": "{}"}
 
@@ -197,13 +211,10 @@ def test_nothing_is_left_in_the_store_after_success(attempt: Callable[..., Try],
 
 
 def test_a_store_that_does_not_let_go_harms_no_finished_stage(
-    attempt: Callable[..., Try], store: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    attempt: Callable[..., Try], store: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
     finished = attempt("a", 1).write(one="1").publish()
-    monkeypatch.setattr(store._files, "rm", refuse)
+    store.keeps = True
     finished.state.discard()
     assert "its state stays in the store" in caplog.text
 
