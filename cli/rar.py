@@ -1,29 +1,18 @@
-"""What a RAR archive says of the files in it, since not every program that unpacks it compares.
-
-Facts of the format 4 (`cli.rar5` has those of 5): blocks follow a marker of 7 bytes; a block begins with its checksum,
-type, flags and length; a file's block has two sizes and the CRC-32 of its content, and is followed by the packed
-content.
-"""
+"""What a RAR archive says of the files in it, since not every program that unpacks it compares."""
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from cli import rar5
+import rarfile
 
-MARKER = b"Rar!\x1a\x07\x00"
-ARCHIVE, FILE, END = 0x73, 0x74, 0x7B
-ENCRYPTED_HEADERS = 0x80
-CONTINUED, LARGE, FOLDER = 0x03, 0x100, 0xE0  # of a file's flags
-HAS_DATA = 0x8000
-BLOCK = struct.Struct("<HBHH")
-SIZES_AND_CHECKSUM = struct.Struct("<IIBI")
-HIGH_SIZES = struct.Struct("<II")
-HIGH_SIZES_AT = 25  # bytes into the body of a file's block
+from cli.client import CommandError
+
+rarfile.RAR_MAX_COMMENT = 0
+"""Of an archive's comment no byte is read; a packed one would be unpacked by a program, for as long as that takes."""
 CHUNK_BYTES = 1 << 20
 
 Checksums = Counter[tuple[int, int]]
@@ -31,49 +20,28 @@ Checksums = Counter[tuple[int, int]]
 
 
 def promised(archive: Path) -> Checksums | None:
-    """Return what an archive says it holds; None where it has several volumes or does not tell of each file."""
-    found: Checksums = Counter()
-    with archive.open("rb") as file:
-        marker = file.read(len(rar5.MARKER))
-        if marker == rar5.MARKER:
-            return rar5.promised(file)
-        if not marker.startswith(MARKER):
-            return None
-        file.seek(len(MARKER))
-        while (block := _read_block(file)) is not None:
-            kind, flags, body = block
-            if kind == END:
-                break
-            if kind == ARCHIVE and flags & ENCRYPTED_HEADERS:
-                return None
-            packed = struct.unpack_from("<I", body)[0] if flags & HAS_DATA else 0
-            if kind == FILE:
-                packed, size, checksum = _read_file(flags, body)
-                if flags & CONTINUED:
-                    return None
-                if flags & FOLDER != FOLDER:
-                    found[size, checksum] += 1
-            file.seek(packed, 1)
-    return found
+    """Return what an archive says it holds; None where it has another checksum than CRC-32 of a file.
 
-
-def _read_block(file: BinaryIO) -> tuple[int, int, bytes] | None:
-    """Return type, flags and body of the next block, or None where the file ends."""
-    start = file.read(BLOCK.size)
-    if len(start) < BLOCK.size:
+    Raises:
+        CommandError: it is damaged or cut short, needs a password, is one of several volumes, or holds a link.
+    """
+    blocks: list[Any] = []
+    try:
+        with rarfile.RarFile(archive, errors="strict", part_only=True, info_callback=blocks.append) as file:
+            locked = file.needs_password()
+            entries = [file.getinfo_orig(path) for path in {*file.namelist()}]  # of a copy what it is a copy of
+    except (rarfile.Error, OSError, ValueError, OverflowError) as error:  # all but the first: numbers beyond any file
+        raise CommandError(f"{archive}: {error}; hint: remove it, and run this again") from error
+    if locked:
+        raise CommandError(f"{archive}: needs a password, allowed: archives without one")
+    if any(block.type == rarfile.RAR_BLOCK_MAIN and block.flags & rarfile.RAR_MAIN_VOLUME for block in blocks):
+        raise CommandError(f"{archive}: is one of several volumes, allowed: archives of one file")
+    if links := sorted(entry.filename for entry in entries if entry.is_symlink()):
+        raise CommandError(f"{archive}: holds the link {links[0]!r}, allowed: files and folders")
+    files = [entry for entry in entries if entry.is_file()]
+    if any(entry.CRC is None for entry in files):
         return None
-    _, kind, flags, length = BLOCK.unpack(start)
-    body = file.read(max(0, length - BLOCK.size))
-    return kind, flags, body.ljust(HIGH_SIZES_AT + HIGH_SIZES.size, b"\0")
-
-
-def _read_file(flags: int, body: bytes) -> tuple[int, int, int]:
-    """Return the packed size, the size and the CRC-32 of a file."""
-    packed, size, _, checksum = SIZES_AND_CHECKSUM.unpack_from(body)
-    if flags & LARGE:
-        high_packed, high_size = HIGH_SIZES.unpack_from(body, HIGH_SIZES_AT)
-        packed, size = packed + (high_packed << 32), size + (high_size << 32)
-    return packed, size, checksum
+    return Counter((entry.file_size, entry.CRC) for entry in files)
 
 
 def unpacked(folder: Path) -> Checksums:

@@ -14,21 +14,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 MARKER = b"Rar!\x1a\x07\x00"
-ARCHIVE_HEADER, FILE_HEADER, END = 0x73, 0x74, 0x7B
-HAS_DATA, SKIPPED_IF_UNKNOWN, UNIX, VERSION, STORED, FILE_MODE = 0x8000, 0x4000, 3, 20, 0x30, 0o100644
+ARCHIVE_HEADER, FILE_HEADER, COMMENT, END = 0x73, 0x74, 0x7A, 0x7B
+HAS_DATA, SKIPPED_IF_UNKNOWN, UNIX, VERSION, STORED, PACKED, FILE_MODE = 0x8000, 0x4000, 3, 20, 0x30, 0x33, 0o100644
 HEAD, FACTS = struct.Struct("<BHH"), struct.Struct("<IIBIIBBHI")
 PROGRAM = (sys.executable, __file__)
 TIME = 0x2A210000  # 1 January 2001, in DOS's count
 
 
-def rar(files: Mapping[str, bytes]) -> bytes:
-    """Return a RAR 4 archive of files by path."""
-    content = MARKER + _block(ARCHIVE_HEADER, 0, bytes(6))
+def rar(
+    files: Mapping[str, bytes],
+    *,
+    archive_flags: int = 0,
+    file_flags: int = 0,
+    mode: int = FILE_MODE,
+    size: int | None = None,
+    comment: bytes = b"",
+) -> bytes:
+    """Return a RAR 4 archive of files by path.
+
+    What it says of a file's size may be wrong; a comment is taken as it is and called packed.
+    """
+    content = MARKER + _block(ARCHIVE_HEADER, archive_flags, bytes(6))
+    if comment:
+        facts = FACTS.pack(len(comment), len(comment), UNIX, zlib.crc32(comment), TIME, VERSION, PACKED, 3, 0)
+        content += _block(COMMENT, HAS_DATA, facts + b"CMT") + comment
     for path, data in files.items():
         name = path.replace("/", "\\").encode()  # RAR 4 divides folders so on every system
-        size = len(data)
-        facts = FACTS.pack(size, size, UNIX, zlib.crc32(data), TIME, VERSION, STORED, len(name), FILE_MODE)
-        content += _block(FILE_HEADER, HAS_DATA, facts + name) + data
+        said = len(data) if size is None else size
+        facts = FACTS.pack(len(data), said, UNIX, zlib.crc32(data), TIME, VERSION, STORED, len(name), mode)
+        content += _block(FILE_HEADER, HAS_DATA | file_flags, facts + name) + data
     return content + _block(END, SKIPPED_IF_UNKNOWN, b"")
 
 
