@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.shapes import FieldError
+from services.errors import REFUSED
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -20,8 +19,6 @@ M = TypeVar("M", bound=BaseModel)
 MAX_ERRORS = 50
 """Errors of one body that are told one by one; the last entry counts the others."""
 AN_OBJECT = "a JSON object, sent as application/json"
-SENTENCE = re.compile(r"(?:Value error, )?(?P<field>[\w.]+): got (?P<value>.*), allowed: (?P<allowed>.*)", re.DOTALL)
-"""How our own validators word an error."""
 
 
 class InvalidFields(Exception):
@@ -82,6 +79,8 @@ def translate(errors: Sequence[Mapping[str, Any]], schema: Json | None = None) -
 def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:
     names, node, parent = _walk(schema, error["loc"])
     field, value, context = ".".join(names) or "body", error.get("input"), error.get("ctx", {})
+    if error["type"] == REFUSED:
+        return FieldError.of(".".join(filter(None, (*names, context["field"]))), context["value"], context["allowed"])
     allowed = _described(node) or _plain(error["msg"])
     match error["type"]:
         case "extra_forbidden":
@@ -98,19 +97,7 @@ def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:
         case "json_invalid":
             field, value = "body", None
             allowed = f"JSON; {context['error']} at character {error['loc'][-1]}"
-        case "value_error" if found := SENTENCE.fullmatch(error["msg"]):
-            field, value, allowed = found["field"], _from_words(found["value"]), found["allowed"]
     return FieldError.of(field, value, allowed)
-
-
-def _from_words(value: str) -> Any:
-    """Return the value that a message quotes."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(value)
-        except (ValueError, SyntaxError):
-            continue
-    return value
 
 
 def _walk(schema: Json, loc: Sequence[int | str]) -> tuple[list[str], Json, Json]:
@@ -196,4 +183,5 @@ def _described_string(node: Json) -> str:
 
 def _plain(message: str) -> str:
     """Drop pydantic's opening words: "Input should be at most 3" becomes "at most 3"."""
-    return re.sub(r"^(Input|Value|String) should (be )?", "", message)
+    subject, _, words = message.partition(" should ")
+    return words.removeprefix("be ") if subject in {"Input", "Value", "String"} else message

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel
 
 from services.db.tables import ExperimentRow
+from services.errors import sentence
 from services.journal.events import EventView
 from services.queue.experiments import StageView
 
@@ -36,8 +37,7 @@ class FieldError(BaseModel):
     @property
     def sentence(self) -> str:
         """The error in words."""
-        given = "nothing" if self.value is None else f"got {self.value!r}"
-        return f"{self.field}: {given}, allowed: {self.allowed}"
+        return sentence(self.field, self.value, self.allowed)
 
 
 def _shown(value: object) -> object:

@@ -13,6 +13,7 @@ import httpx
 from cli.connection import http_client
 from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
 from cli.target import Target
+from services.errors import sentence
 
 __all__ = (
     "CONFLICT",
@@ -159,5 +160,5 @@ def _message(problem: Json) -> str:
     errors = problem.get("errors") or []
     if not errors:
         return str(problem.get("detail") or problem.get("title") or "error without words")
-    lines = [f"{error['field']}: got {error['value']!r}, allowed: {error['allowed']}" for error in errors]
+    lines = [sentence(error["field"], error["value"], error["allowed"]) for error in errors]
     return "\n  ".join([str(problem.get("title", "Invalid request")), *lines])

@@ -18,6 +18,12 @@ TwostreamError
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+REFUSED = "refused"
+"""Type of the errors of our own validators, beside those of pydantic."""
 
 
 class Cause(StrEnum):
@@ -49,7 +55,7 @@ class InvalidRequest(TwostreamError):
     """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
-        super().__init__(f"{field}: got {value!r}, allowed: {allowed}")
+        super().__init__(sentence(field, value, allowed))
         self.field, self.value, self.allowed = field, value, allowed
 
 
@@ -105,3 +111,21 @@ class UserError(StageError):
 
 class LeaseLost(TwostreamError):
     """A fenced write changed no row: another attempt owns the stage, or it was cancelled."""
+
+
+def refused(field: str, value: object, allowed: str) -> PydanticCustomError:
+    """Return what a validator raises; pydantic keeps field, value and allowed as the error's context.
+
+    Args:
+        field: dotted name below the model whose validator raises, such as ``training.batch_size``; empty where the
+            validator is of a single value, whose name pydantic knows.
+        value: what was given, as JSON has it.
+        allowed: what is allowed, in words.
+    """
+    context: dict[str, Any] = {"field": field, "value": value, "allowed": allowed}
+    return PydanticCustomError(REFUSED, sentence(field, value, allowed).removeprefix(": "), context)
+
+
+def sentence(field: str, value: object, allowed: str, nothing: str = "nothing") -> str:
+    """Word an error of a field; ``nothing`` stands for a value that was not given."""
+    return f"{field}: {nothing if value is None else f'got {value!r}'}, allowed: {allowed}"

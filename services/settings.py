@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.errors import InvalidSettings
+from services.errors import REFUSED, InvalidSettings, refused, sentence
 from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
 PREFIX = "TWOSTREAM_"
@@ -88,7 +89,7 @@ class Settings(BaseSettings):
         """Refuse what is no address of such a server; its password is not repeated."""
         looks, pattern = ADDRESSES[str(info.field_name)]
         if url is not None and re.fullmatch(pattern, url) is None:
-            raise ValueError(f"{variable(str(info.field_name))}: got {_shown(url)!r}, allowed: {looks}")
+            raise refused("", _shown(url), looks)
         return url
 
     @field_validator("allowed_hosts", mode="before")
@@ -98,31 +99,27 @@ class Settings(BaseSettings):
         names = [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
         for name in names if isinstance(names, list) else ():
             if HOST_NAME.fullmatch(name) is None:
-                allowed = "names or addresses of hosts without port, separated by commas"
-                raise ValueError(f"{variable('allowed_hosts')}: got {name!r}, allowed: {allowed}")
+                raise refused("", name, "names or addresses of hosts without port, separated by commas")
         return names
 
     @model_validator(mode="after")
     def _token_for_readers(self) -> Self:
         if self.read_requires_token and self.api_token is None:
-            raise ValueError("TWOSTREAM_API_TOKEN: not set, needed because TWOSTREAM_READ_REQUIRES_TOKEN is true")
+            raise refused("api_token", None, f"a token, needed because {variable('read_requires_token')} is true")
         return self
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:
         if not is_loopback(self.api_host) and self.api_token is None:
-            raise ValueError(
-                f"TWOSTREAM_API_TOKEN: not set, needed because TWOSTREAM_API_HOST is {self.api_host!r}, beyond loopback"
-            )
+            why = f"needed because {variable('api_host')} is {self.api_host!r}, beyond loopback"
+            raise refused("api_token", None, f"a token, {why}")
         return self
 
     @model_validator(mode="after")
     def _lease_outlasts_heartbeats(self) -> Self:
         if self.lease_seconds < 2 * self.heartbeat_seconds:
-            raise ValueError(
-                f"TWOSTREAM_LEASE_SECONDS: got {self.lease_seconds}, "
-                f"allowed: at least twice TWOSTREAM_HEARTBEAT_SECONDS = {self.heartbeat_seconds}"
-            )
+            allowed = f"at least twice {variable('heartbeat_seconds')} = {self.heartbeat_seconds}"
+            raise refused("lease_seconds", self.lease_seconds, allowed)
         return self
 
     @property
@@ -168,13 +165,13 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
-def _sentence(detail: Any) -> str:
-    """Word one of pydantic's errors; our own validators name their variable themselves."""
-    message = str(detail["msg"])
-    if detail["type"] == "value_error":
-        return message.removeprefix("Value error, ")
-    allowed = re.sub(r"^Input should be (a valid )?", "", message)
-    return f"{variable(str(detail['loc'][0]))}: got {detail['input']!r}, allowed: {allowed}"
+def _sentence(detail: ErrorDetails) -> str:
+    """Word one of pydantic's errors."""
+    name, value = ".".join(map(str, detail["loc"])), detail["input"]
+    allowed = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    if detail["type"] == REFUSED:
+        name, value, allowed = name or detail["ctx"]["field"], detail["ctx"]["value"], detail["ctx"]["allowed"]
+    return sentence(variable(name), value, allowed, nothing="not set")
 
 
 def _shown(url: str) -> str:

@@ -14,7 +14,7 @@ from cli.archives import unpack as unpack_archive
 from cli.client import FAILURE, INVALID, CommandError
 from cli.download import NotServed, download
 from cli.terminal import say
-from services.cache.sizes import parse_bytes
+from services.cache.sizes import ALLOWED, parse_bytes
 from services.datasets.layouts import Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations
 from services.errors import DataError
@@ -109,7 +109,7 @@ def fetch(
     try:
         most = parse_bytes(max_size)
     except ValueError as error:
-        raise CommandError(str(error).replace("max_size", "--max-size", 1), INVALID) from error
+        raise CommandError(f"--max-size: got {max_size!r}, allowed: {ALLOWED}", INVALID) from error
     layout: Layout = name  # type: ignore[assignment]
     source = SOURCES[layout]
     given = address or os.environ.get(f"TWOSTREAM_FETCH_{name.upper()}", "").split()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from services.errors import refused
+
 UNITS = {"": 1, "B": 1} | {
     f"{letter}{ending}": base**power
     for base, ending in ((1000, "B"), (1024, "IB"))
@@ -20,11 +22,11 @@ def parse_bytes(size: object) -> int:
     """Return a size in bytes; KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB of 1024.
 
     Raises:
-        ValueError: it is no size; the message says what is.
+        PydanticCustomError: it is no size, as `refused` says.
     """
     number = _parse(size) if isinstance(size, str) else size
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_BYTES:
-        raise ValueError(f"max_size: got {size}, allowed: {ALLOWED}")
+        raise refused("", size, ALLOWED)
     return number
 
 

@@ -1,12 +1,13 @@
 """What must fit together for a network to be trained: told at submission, not hours later by a stage.
 
-Each check raises a ValueError that names the field, the value and what is allowed.
+Each check raises `refused`, which names the field, the value and what is allowed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from services.errors import refused
 from services.specs.backbone import BATCH_NORM, FEATURES, PRETRAINED, TIMM, BackboneSpec, features_of
 from services.specs.parts import EvaluationSpec, FusionSpec, NetworkPart, ResourceSpec
 
@@ -18,25 +19,19 @@ def require_features(network: NetworkPart) -> None:
     """Backbones give the features and have the weights that are asked for, and maps of two streams are of one size."""
     for stream in network.streams:
         backbone, form = network.backbones[stream], network.model.features[stream]
-        field, allowed = network.field("backbone", stream), features_of(backbone.name, form)
-        if backbone.feature is not None and backbone.feature not in allowed:
-            raise ValueError(
-                f"{field}.feature: got {backbone.feature}, allowed: {' or '.join(allowed)}, since model"
-                f" {network.model.kind} takes a {form} of {stream}"
-            )
+        field, features = network.field("backbone", stream), features_of(backbone.name, form)
+        if backbone.feature is not None and backbone.feature not in features:
+            why = f"since model {network.model.kind} takes a {form} of {stream}"
+            raise refused(f"{field}.feature", backbone.feature, f"{' or '.join(features)}, {why}")
         if backbone.weights == "imagenet" and not backbone.name.startswith(TIMM) and backbone.name not in PRETRAINED:
-            raise ValueError(
-                f"{field}.weights: got imagenet, allowed: none or a file, since no library has weights of"
-                f" {backbone.name}"
-            )
+            why = f"since no library has weights of {backbone.name}"
+            raise refused(f"{field}.weights", backbone.weights, f"none or a file, {why}")
     names = {stream: network.backbones[stream].name for stream in network.streams}
     if not any(name.startswith(TIMM) for name in names.values()):
         sizes = {stream: FEATURES[name][network.feature(stream)][1:] for stream, name in names.items()}
         if len(set(filter(None, sizes.values()))) > 1:
-            raise ValueError(
-                f"{network.field('backbone', 'flow')}.name: got {names['flow']}, whose maps are {sizes['flow']},"
-                f" allowed: a backbone with maps of {sizes['rgb']}, as rgb's"
-            )
+            allowed = f"a backbone with maps of {sizes['rgb']}, as rgb's; those of {names['flow']} are {sizes['flow']}"
+            raise refused(f"{network.field('backbone', 'flow')}.name", names["flow"], allowed)
 
 
 def require_steps(network: NetworkPart, look: EvaluationSpec) -> None:
@@ -48,8 +43,8 @@ def require_steps(network: NetworkPart, look: EvaluationSpec) -> None:
     elif look.snippet is not None:
         steps, field = look.snippet, "evaluation.snippet"
     if network.model.least_steps > steps:
-        model = network.field("model")
-        raise ValueError(f"{model}.segments: got {network.model.least_steps}, allowed: 1 to {field} = {steps}")
+        segments = f"{network.field('model')}.segments"
+        raise refused(segments, network.model.least_steps, f"1 to {field} = {steps}")
 
 
 def require_batches(network: NetworkPart, resources: ResourceSpec) -> None:
@@ -74,28 +69,27 @@ def _require_batch(field: str, size: int, least: int, resources: ResourceSpec) -
     if size < needed:
         allowed = f"at least resources.gpus = {needed}" if least == 1 else f"at least {needed}"
         why = "" if least == 1 else ", since batch norm needs two samples in each process"
-        raise ValueError(f"{field}: got {size}, allowed: {allowed}{why}")
+        raise refused(field, size, allowed + why)
 
 
 def require_one_view(look: EvaluationSpec) -> None:
     """Features are of one view of a frame."""
     if look.crops in {"five", "ten"}:
-        allowed = "center or stretch, unless backbone.end_to_end is given"
-        raise ValueError(f"evaluation.crops: got {look.crops}, allowed: {allowed}")
+        raise refused("evaluation.crops", look.crops, "center or stretch, unless backbone.end_to_end is given")
     if look.positions > 1:
-        raise ValueError(f"evaluation.positions: got {look.positions}, allowed: 1, unless backbone.end_to_end is given")
+        raise refused("evaluation.positions", look.positions, "1, unless backbone.end_to_end is given")
 
 
 def require_end_to_end(network: NetworkPart, look: EvaluationSpec, fusion: FusionSpec) -> None:
     """The network can be trained with a backbone, on frames of one stream."""
     if not network.model.trains_backbone:
         allowed = "tsn, memory, relational_lstm with backbone.end_to_end"
-        raise ValueError(f"{network.field('model')}.kind: got {network.model.kind}, allowed: {allowed}")
+        raise refused(f"{network.field('model')}.kind", network.model.kind, allowed)
     if look.snippet is not None:
-        raise ValueError(f"evaluation.snippet: got {look.snippet}, allowed: null with backbone.end_to_end")
+        raise refused("evaluation.snippet", look.snippet, "null with backbone.end_to_end")
     if len(network.streams) > 1:
         allowed = "probabilities, logits or product with backbone.end_to_end"
-        raise ValueError(f"fusion.method: got {fusion.method}, allowed: {allowed}")
+        raise refused("fusion.method", fusion.method, allowed)
 
 
 def require_alike(networks: Iterable[NetworkPart]) -> None:
@@ -103,7 +97,7 @@ def require_alike(networks: Iterable[NetworkPart]) -> None:
     by_streams = {network.streams: network for network in networks}
     rgb, flow = by_streams.get(("rgb",)), by_streams.get(("flow",))
     if rgb is None or flow is None or rgb.end_to_end is None or flow.end_to_end is None:
-        raise ValueError("flow_stream.from_rgb: got true, allowed: false, unless both streams are trained end to end")
+        raise refused("flow_stream.from_rgb", True, "false, unless both streams are trained end to end")
     own, other = (
         {
             "backbone": network.backbones[network.streams[0]].name,
@@ -114,6 +108,5 @@ def require_alike(networks: Iterable[NetworkPart]) -> None:
     )
     differing = [name for name in own.keys() | other.keys() if own.get(name) != other.get(name)]
     if differing:
-        raise ValueError(
-            f"flow_stream.from_rgb: got true, allowed: false, unless both networks are alike; {min(differing)} differs"
-        )
+        allowed = f"false, unless both networks are alike; {min(differing)} differs"
+        raise refused("flow_stream.from_rgb", True, allowed)

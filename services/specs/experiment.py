@@ -5,10 +5,11 @@ Every model is frozen and refuses unknown fields. Defaults are those of the pape
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from services.errors import refused
 from services.specs.backbone import BackboneSpec
 from services.specs.base import Spec, Stream
 from services.specs.checks import (
@@ -70,7 +71,7 @@ class ExperimentSpec(Spec):
         for field in ("splits", "streams", "seeds"):
             values = getattr(self, field)
             if len(set(values)) != len(values):
-                raise ValueError(f"{field}: got {list(values)}, allowed: each value once")
+                raise refused(field, list(values), "each value once")
         return self
 
     @model_validator(mode="after")
@@ -78,28 +79,26 @@ class ExperimentSpec(Spec):
         if len(self.networks) < 2:
             return self
         if self.fusion.method == "logits" and self.evaluation.average != "logits":
-            raise ValueError(
-                f"evaluation.average: got {self.evaluation.average!r}, allowed: 'logits' with fusion.method 'logits'"
-            )
+            raise refused("evaluation.average", self.evaluation.average, "'logits' with fusion.method 'logits'")
         if self.fusion.rgb == self.fusion.flow == 0:
-            raise ValueError("fusion.rgb: got 0 beside fusion.flow 0, allowed: one of them above 0")
+            raise refused("fusion.rgb", self.fusion.rgb, "above 0, since fusion.flow is 0")
         return self
 
     @model_validator(mode="after")
     def _networks_see_their_streams(self) -> ExperimentSpec:
         if self.model.sees_both and len(self.streams) < 2:
-            raise ValueError(f"streams: got {list(self.streams)}, allowed: rgb and flow for model {self.model.kind}")
+            raise refused("streams", list(self.streams), f"rgb and flow for model {self.model.kind}")
         own = self.flow_stream
         if own is None:
             return self
         if "flow" not in self.streams:
-            raise ValueError(f"flow_stream: got values, allowed: null, since streams are {list(self.streams)}")
+            raise refused("flow_stream", _given(own), f"null, since streams are {list(self.streams)}")
         if own.model is not None and own.model.sees_both:
-            raise ValueError(f"flow_stream.model.kind: got {own.model.kind}, allowed: a network of one stream")
+            raise refused("flow_stream.model.kind", own.model.kind, "a network of one stream")
         if own.model is not None and len(self.streams) > 1 and self.fusion.method == "features":
-            raise ValueError(f"flow_stream.model: got {own.model.kind}, allowed: null with fusion.method features")
+            raise refused("flow_stream.model", _given(own.model), "null with fusion.method features")
         if own.training is not None and self.sees_together and own.model is None:
-            raise ValueError("flow_stream.training: got values, allowed: null, since one network sees both streams")
+            raise refused("flow_stream.training", _given(own.training), "null, since one network sees both streams")
         return self
 
     @model_validator(mode="after")
@@ -115,3 +114,8 @@ class ExperimentSpec(Spec):
         if self.flow_stream is not None and self.flow_stream.from_rgb:
             require_alike(self.networks)
         return self
+
+
+def _given(part: Spec) -> dict[str, Any]:
+    """Return a part as its author wrote it, without defaults."""
+    return part.model_dump(mode="json", exclude_unset=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from services.errors import refused
 from services.specs.base import Spec
 
 FlowAlgorithm = Literal["tvl1", "brox", "farneback", "dis", "raft"]
@@ -67,9 +68,10 @@ class FlowSpec(Spec):
 
     @model_validator(mode="after")
     def _device_has_algorithm(self) -> FlowSpec:
-        if self.chosen_device not in FLOW_DEVICES[self.algorithm]:
-            allowed = " or ".join(FLOW_DEVICES[self.algorithm])
-            raise ValueError(f"flow.device: got {self.chosen_device} for {self.algorithm}, allowed: {allowed}")
-        if self.storage == "on_the_fly" and self.chosen_device != "gpu":
-            raise ValueError("flow.storage: got on_the_fly with flow.device cpu, allowed: gpu")
+        devices = FLOW_DEVICES[self.algorithm]
+        if self.storage == "on_the_fly" and (self.device == "cpu" or "gpu" not in devices):
+            cause = "flow.device cpu" if self.device == "cpu" else f"flow.algorithm {self.algorithm}"
+            raise refused("storage", self.storage, f"stored with {cause}")
+        if self.chosen_device not in devices:
+            raise refused("device", self.chosen_device, f"{' or '.join(devices)} for {self.algorithm}")
         return self

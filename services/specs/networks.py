@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from services.errors import refused
 from services.specs.backbone import FeatureForm
 from services.specs.base import Spec, Stream
 
@@ -171,7 +172,7 @@ class TemporalConvNet(Network):
     @model_validator(mode="after")
     def _steps_are_left(self) -> TemporalConvNet:
         if prod(self.pools) > self.frames:
-            raise ValueError(f"model.pools: got {list(self.pools)}, allowed: a product of 1 to frames = {self.frames}")
+            raise refused("pools", list(self.pools), f"a product of 1 to frames = {self.frames}")
         return self
 
 

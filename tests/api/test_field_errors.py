@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.field_errors import MAX_ERRORS, InvalidFields, checked
+from api.experiments import SUBMISSION_FIELDS
+from api.field_errors import MAX_ERRORS, InvalidFields, checked, checked_as
+from services import recipes
+from services.errors import refused
+from services.specs import BackboneSpec, ExperimentSpec, FlowStreamSpec, ModelSpec, TrainingSpec
+
+KINDS = get_args(get_args(ModelSpec)[0])
 
 
 class Left(BaseModel):
@@ -74,16 +81,60 @@ def test_endless_errors_are_cut():
     assert (errors[-1].field, errors[-1].value) == ("body", f"{1000 - len(errors) + 1} more errors")
 
 
-@pytest.mark.parametrize("value", ["x", ["rgb", "rgb"], "[", "O'Neill"])
-def test_a_message_quotes_a_value_as_python_does(value):
+@pytest.mark.parametrize("value", ["x", ["rgb", "rgb"], "[", "O'Neill", "-1", "1e9", "x, allowed: y", {"a": 1}, None])
+def test_a_validator_of_ours_tells_the_value_as_it_was_given(value):
     class Worded(BaseModel):
-        name: str | list[str]
+        name: Any
 
         @model_validator(mode="after")
         def _refuse(self) -> Worded:
-            raise ValueError(f"name: got {self.name!r}, allowed: none")
+            raise refused("name", self.name, "none")
 
-    with pytest.raises(InvalidFields) as caught:
-        checked(Worded, {"name": value})
-    [error] = caught.value.errors
-    assert (error.field, error.value, error.allowed) == ("name", value, "none")
+    class Outer(BaseModel):
+        inner: Worded
+
+    for model, body, field in ((Worded, {"name": value}, "name"), (Outer, {"inner": {"name": value}}, "inner.name")):
+        with pytest.raises(InvalidFields) as caught:
+            checked(model, body)
+        [error] = caught.value.errors
+        assert (error.field, error.value, error.allowed) == (field, value, "none")
+
+
+FULL = ExperimentSpec(dataset="d", flow_stream=FlowStreamSpec(backbone=BackboneSpec(), training=TrainingSpec()))
+
+
+@pytest.mark.parametrize("wrong", ["text", -1, 10**10, 0.5, True, None, [], [[]], {}, {"kind": "x"}])
+def test_every_field_of_an_experiment_is_answered_with_what_it_allows(wrong):
+    refusals = 0
+    for kind in KINDS:
+        body = FULL.model_dump(mode="json") | {"model": kind().model_dump(mode="json")}
+        for path in paths(body):
+            if kind is not KINDS[0] and path[0] != "model":
+                continue
+            try:
+                with checked_as(SUBMISSION_FIELDS):
+                    recipes.resolve(replaced(body, path, wrong))
+            except InvalidFields as caught:
+                refusals += 1
+                for error in caught.errors:
+                    assert error.field.partition(".")[0] in ExperimentSpec.model_fields
+                    assert error.allowed
+                    assert "Value error" not in error.sentence
+    assert refusals > 50
+
+
+def paths(value: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to each value in an object."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield (key,)
+        yield from ((key, *path) for path in paths(below))
+
+
+def replaced(value: Any, path: Sequence[Any], other: object) -> Any:
+    """Return a copy in which another value is at the end of a path."""
+    if not path:
+        return other
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], other)
+    return copy

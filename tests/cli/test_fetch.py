@@ -203,7 +203,7 @@ def test_wrong_arguments_are_named(server, run, capsys) -> None:
     [
         (("--max-files", "3"), 1, "clips.zip: holds"),
         (("--max-size", "100"), 1, "allowed: 100 bytes; hint: --max-size"),
-        (("--max-size", "much"), 2, "--max-size: got much, allowed: a number of bytes, or a text such as 200GB"),
+        (("--max-size", "much"), 2, "--max-size: got 'much', allowed: a number of bytes, or a text such as 200GB"),
     ],
 )
 def test_archives_may_hold_what_options_say(server, run, capsys, options, code, words) -> None:

@@ -1,0 +1,299 @@
+"""What fits in no schema is refused by our own validators: each error carries field, value and what is allowed."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from services.errors import REFUSED, refused, sentence
+from services.specs import ExperimentSpec
+
+ROOT = Path(__file__).parents[2]
+END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end": {}}}
+TOGETHER: dict[str, Any] = {"fusion": {"method": "features"}}
+TWO_SAMPLES = "since batch norm needs two samples in each process"
+NOT_ALIKE = "false, unless both networks are alike;"
+
+CASES: list[tuple[dict[str, Any], str, object, str]] = [
+    ({"splits": [1, 1]}, "splits", [1, 1], "each value once"),
+    ({"streams": ["rgb", "rgb"]}, "streams", ["rgb", "rgb"], "each value once"),
+    ({"seeds": [0, 0]}, "seeds", [0, 0], "each value once"),
+    (
+        {"fusion": {"method": "logits"}},
+        "evaluation.average",
+        "probabilities",
+        "'logits' with fusion.method 'logits'",
+    ),
+    ({"fusion": {"rgb": 0, "flow": 0}}, "fusion.rgb", 0, "above 0, since fusion.flow is 0"),
+    (
+        {"model": {"kind": "video_lstm"}, "streams": ["rgb"]},
+        "streams",
+        ["rgb"],
+        "rgb and flow for model video_lstm",
+    ),
+    (
+        {"flow_stream": {"training": {"epochs": 2}}, "streams": ["rgb"]},
+        "flow_stream",
+        {"training": {"epochs": 2}},
+        "null, since streams are ['rgb']",
+    ),
+    (
+        {"flow_stream": {"model": {"kind": "video_lstm"}}},
+        "flow_stream.model.kind",
+        "video_lstm",
+        "a network of one stream",
+    ),
+    (
+        {**TOGETHER, "flow_stream": {"model": {"kind": "lstm"}}},
+        "flow_stream.model",
+        {"kind": "lstm"},
+        "null with fusion.method features",
+    ),
+    (
+        {**TOGETHER, "flow_stream": {"training": {"epochs": 3}}},
+        "flow_stream.training",
+        {"epochs": 3},
+        "null, since one network sees both streams",
+    ),
+    ({"flow": {"algorithm": "dis", "device": "gpu"}}, "flow.device", "gpu", "cpu for dis"),
+    ({"flow": {"algorithm": "brox", "device": "cpu"}}, "flow.device", "cpu", "gpu for brox"),
+    (
+        {"flow": {"storage": "on_the_fly", "device": "cpu"}},
+        "flow.storage",
+        "on_the_fly",
+        "stored with flow.device cpu",
+    ),
+    (
+        {"flow": {"storage": "on_the_fly", "algorithm": "farneback"}},
+        "flow.storage",
+        "on_the_fly",
+        "stored with flow.algorithm farneback",
+    ),
+    (
+        {"model": {"kind": "temporal_convnet", "pools": [8, 8]}},
+        "model.pools",
+        [8, 8],
+        "a product of 1 to frames = 25",
+    ),
+    (
+        {"flow_stream": {"model": {"kind": "temporal_convnet", "pools": [8, 8]}}},
+        "flow_stream.model.pools",
+        [8, 8],
+        "a product of 1 to frames = 25",
+    ),
+    (
+        {"backbone": {"feature": "conv5_2"}},
+        "backbone.feature",
+        "conv5_2",
+        "pool5, since model ts_lstm takes a vector of rgb",
+    ),
+    (
+        {"model": {"kind": "motion_alstm"}, "backbone": {"feature": "conv5_2"}},
+        "backbone.feature",
+        "conv5_2",
+        "pool5, since model motion_alstm takes a vector of flow",
+    ),
+    (
+        {"flow_stream": {"model": {"kind": "conv_lstm"}}, "backbone": {"feature": "pool5"}},
+        "backbone.feature",
+        "pool5",
+        "conv5_2 or conv5_3, since model conv_lstm takes a map of flow",
+    ),
+    (
+        {"backbone": {"name": "bn_inception", "weights": "imagenet"}},
+        "backbone.weights",
+        "imagenet",
+        "none or a file, since no library has weights of bn_inception",
+    ),
+    (
+        {**TOGETHER, "model": {"kind": "conv_lstm"}, "flow_stream": {"backbone": {"name": "tiny"}}},
+        "flow_stream.backbone.name",
+        "tiny",
+        "a backbone with maps of (7, 7), as rgb's; those of tiny are (4, 4)",
+    ),
+    (
+        {"model": {"kind": "ts_lstm", "segments": 20}, "evaluation": {"frames": 10}},
+        "model.segments",
+        20,
+        "1 to evaluation.frames = 10",
+    ),
+    (
+        {"model": {"kind": "tsn", "segments": 9}, "evaluation": {"snippet": 8}},
+        "model.segments",
+        9,
+        "1 to evaluation.snippet = 8",
+    ),
+    (
+        {"flow_stream": {"model": {"kind": "tsn", "segments": 25}}, "evaluation": {"frames": 20}},
+        "flow_stream.model.segments",
+        25,
+        "1 to evaluation.frames = 20",
+    ),
+    (
+        {**END_TO_END, "model": {"kind": "tsn", "segments": 4}},
+        "model.segments",
+        4,
+        "1 to backbone.end_to_end.snippets = 3",
+    ),
+    (
+        {**END_TO_END, "model": {"kind": "relational_lstm"}},
+        "model.segments",
+        8,
+        "1 to backbone.end_to_end.snippets = 3",
+    ),
+    (
+        {"training": {"batch_size": 4}, "resources": {"gpus": 8}},
+        "training.batch_size",
+        4,
+        f"at least 16, {TWO_SAMPLES}",
+    ),
+    (
+        {"training": {"batch_size": 4}, "resources": {"gpus": 8}, "model": {"kind": "convnet"}},
+        "training.batch_size",
+        4,
+        "at least resources.gpus = 8",
+    ),
+    (
+        {"training": {"batch_size": 1}, "resources": {"gpus": 0}},
+        "training.batch_size",
+        1,
+        f"at least 2, {TWO_SAMPLES}",
+    ),
+    ({**END_TO_END, "training": {"batch_size": 1}}, "training.batch_size", 1, f"at least 2, {TWO_SAMPLES}"),
+    (
+        {"backbone": {"finetune": {"batch_size": 1}}},
+        "backbone.finetune.batch_size",
+        1,
+        f"at least 2, {TWO_SAMPLES}",
+    ),
+    (
+        {"flow_stream": {"backbone": {"finetune": {"batch_size": 7}}}, "resources": {"gpus": 4}},
+        "flow_stream.backbone.finetune.batch_size",
+        7,
+        f"at least 8, {TWO_SAMPLES}",
+    ),
+    (
+        {"evaluation": {"crops": "ten"}},
+        "evaluation.crops",
+        "ten",
+        "center or stretch, unless backbone.end_to_end is given",
+    ),
+    ({"evaluation": {"positions": 4}}, "evaluation.positions", 4, "1, unless backbone.end_to_end is given"),
+    (
+        {"backbone": {"end_to_end": {}}},
+        "model.kind",
+        "ts_lstm",
+        "tsn, memory, relational_lstm with backbone.end_to_end",
+    ),
+    (
+        {**END_TO_END, "evaluation": {"snippet": 30}},
+        "evaluation.snippet",
+        30,
+        "null with backbone.end_to_end",
+    ),
+    (
+        {**END_TO_END, **TOGETHER},
+        "fusion.method",
+        "features",
+        "probabilities, logits or product with backbone.end_to_end",
+    ),
+    (
+        {**TOGETHER, "model": {"kind": "tsn"}, "flow_stream": {"backbone": {"end_to_end": {}}}},
+        "fusion.method",
+        "features",
+        "probabilities, logits or product with backbone.end_to_end",
+    ),
+    (
+        {"flow_stream": {"from_rgb": True}},
+        "flow_stream.from_rgb",
+        True,
+        "false, unless both streams are trained end to end",
+    ),
+    (
+        {**END_TO_END, "flow_stream": {"from_rgb": True, "model": {"kind": "memory"}}},
+        "flow_stream.from_rgb",
+        True,
+        f"{NOT_ALIKE} controller differs",
+    ),
+    (
+        {
+            "model": {"kind": "memory", "hidden": 64},
+            "backbone": {"end_to_end": {"snippets": 8}},
+            "flow_stream": {"from_rgb": True, "model": {"kind": "memory"}},
+        },
+        "flow_stream.from_rgb",
+        True,
+        f"{NOT_ALIKE} hidden differs",
+    ),
+]
+
+
+def refusal(changes: dict[str, Any]) -> Any:
+    """The one error of a spec, as pydantic lists it."""
+    with pytest.raises(ValidationError) as caught:
+        ExperimentSpec.model_validate({"dataset": "ucf101"} | changes)
+    [error] = caught.value.errors()
+    return error
+
+
+@pytest.mark.parametrize(("changes", "field", "value", "allowed"), CASES)
+def test_an_error_carries_field_value_and_what_is_allowed(
+    changes: dict[str, Any], field: str, value: object, allowed: str
+) -> None:
+    error = refusal(changes)
+    assert error["type"] == REFUSED
+    assert field.endswith(error["ctx"]["field"])
+    assert error["ctx"] == {"field": error["ctx"]["field"], "value": value, "allowed": allowed}
+    assert error["msg"] == sentence(**error["ctx"])
+
+
+def test_every_refusal_of_the_specs_has_a_case() -> None:
+    reached: set[tuple[Path, int]] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is refused.__code__ and frame.f_back is not None:
+            reached.add((Path(frame.f_back.f_code.co_filename), frame.f_back.f_lineno))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        for changes, *_ in CASES:
+            refusal(changes)
+    finally:
+        sys.setprofile(before)
+    files = sorted((ROOT / "services/specs").glob("*.py"))
+    raised = [(file, node) for file in files for node in raises(file) if name_of(node) == "refused"]
+    assert len(raised) > 20
+    assert [
+        f"{file.name}:{node.lineno}"
+        for file, node in raised
+        if not any(file == where and node.lineno <= line <= (node.end_lineno or 0) for where, line in reached)
+    ] == []
+
+
+def test_no_service_words_a_value_error_for_others_to_read() -> None:
+    """A sentence would have to be parsed back by whoever answers with field, value and what is allowed."""
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for part in ("services", "api")
+        for file in sorted((ROOT / part).rglob("*.py"))
+        for node in raises(file)
+        if name_of(node) in {"ValueError", "AssertionError", "PydanticCustomError"}
+    ]
+    assert found == []
+
+
+def raises(file: Path) -> list[ast.Raise]:
+    return [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Raise)]
+
+
+def name_of(node: ast.Raise) -> str | None:
+    """The name of what is raised, where it is called or named as it stands."""
+    raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+    return raised.id if isinstance(raised, ast.Name) else None
