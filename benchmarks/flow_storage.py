@@ -17,7 +17,8 @@ from benchmarks import report
 from benchmarks.flow_cpu import CLIPS, generated
 from services.specs import FlowAlgorithm
 from worker.video.decoding.decode import decode_frames
-from worker.video.flow import dequantize, estimator, open_flow, quantize
+from worker.video.flow import estimator, open_flow, quantize
+from worker.video.flow.quantization import LEVELS
 from worker.video.flow.storage import encode_flow
 
 BOUND, NUM_CLIPS, NUM_PAIRS, STACK = 20.0, 6, 5, 10
@@ -53,7 +54,7 @@ def measure(clips: list[Fields], codec: str, quality: int, folder: Path) -> None
         start = time.process_time()
         found = open_flow(folder / "clip")[np.arange(len(fields))]
         read += time.process_time() - start
-        errors.append(np.abs(dequantize(found, BOUND) - dequantize(fields, BOUND)).mean())
+        errors.append(np.abs(found.astype(int) - fields).mean() * 2 * BOUND / LEVELS)
     count = sum(map(len, clips))
     row(f"{codec} {quality or ''}", size / count, float(np.mean(errors)), write / count, read / count)
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.specs import TSLSTM, TrainingSpec
 from services.stages import IndexParams, TrainParams
@@ -21,6 +23,11 @@ PATIENCE_SECONDS = 120.0
 Until = Callable[[Callable[[], object]], None]
 STAGES = {"index": "scripted_stage", "train": "scripted_stage"}
 TRAIN = TrainParams(split=1, streams=("rgb",), seed=0, model=TSLSTM(), training=TrainingSpec())
+
+
+def pixels(levels: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
+    """Motion as the linear map's bytes have it, in pixels; off by at most bound / 255."""
+    return (levels.astype(np.float32) * (2 * bound / 255) - bound).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

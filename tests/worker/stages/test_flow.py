@@ -11,10 +11,10 @@ import pytest
 
 from services.errors import DataError
 from services.stages import FlowParams
+from tests.worker.conftest import pixels
 from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow
 from worker.video.decoding.decode import DecodeFailed, iterate_frames
-from worker.video.flow import dequantize
 from worker.video.flow.storage import clip_key
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.survey.manifest import Clip, Manifest
@@ -100,7 +100,7 @@ def test_fields_are_quantised_and_show_the_motion(task: Task, report: Reporter) 
         fields = np.load(task.output / f"{clip_id}.npy", mmap_mode="r")
         assert fields.shape == (frames - 1, 2, 48, 64)
         assert fields.dtype == np.uint8
-        x, y = dequantize(fields[:, :, 12:36, 16:48], 20.0).mean(axis=(0, 2, 3))
+        x, y = pixels(fields[:, :, 12:36, 16:48], 20.0).mean(axis=(0, 2, 3))
         assert x == pytest.approx(2.0, abs=0.3)
         assert y == pytest.approx(0.0, abs=0.3)
 
@@ -273,7 +273,7 @@ def test_larger_frames_are_brought_to_a_short_side(task: Task, report: Reporter)
         fields = np.load(task.output / f"{clip_id}.npy")
         assert fields.shape == (frames - 1, 2, 24, 32)
         assert manifest["clips"][clip_id] == {"size": [32, 24], "saturated": 0.0}
-        x, y = dequantize(fields[:, :, 6:18, 8:24], 20.0).mean(axis=(0, 2, 3))
+        x, y = pixels(fields[:, :, 6:18, 8:24], 20.0).mean(axis=(0, 2, 3))
         assert (x, y) == pytest.approx((1.0, 0.0), abs=0.3)
 
 

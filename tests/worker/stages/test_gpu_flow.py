@@ -12,10 +12,11 @@ import torch
 
 from services.errors import DataError
 from services.stages import FlowParams
+from tests.worker.conftest import pixels
 from worker.contract import Reporter, StageInput
 from worker.stages import flow, gpu_flow
 from worker.video.decoding.decode import DecodeFailed
-from worker.video.flow import dequantize, open_flow
+from worker.video.flow import open_flow
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest
 
@@ -62,7 +63,7 @@ def test_fields_show_the_motion(stages: Any, index: StageInput, algorithm: str) 
     for clip, frames in FRAMES.items():
         fields = np.load(finished.output / f"{clip}.npy")
         assert (fields.dtype, fields.shape) == (np.uint8, (frames - 1, 2, 32, 40))
-        x, y = dequantize(fields[:, :, 8:24, 8:32], 20.0).mean(axis=(0, 2, 3))
+        x, y = pixels(fields[:, :, 8:24, 8:32], 20.0).mean(axis=(0, 2, 3))
         assert (x, y) == pytest.approx((1.0, 0.0), abs=0.2)
 
 

@@ -12,7 +12,7 @@ This page names only what needs no torch, so that the `flow` stage stays light.
 """
 
 from worker.video.flow.opencv import Estimator, Field, Grey, estimator, optical_flow
-from worker.video.flow.quantization import dequantize, quantize
+from worker.video.flow.quantization import quantize
 from worker.video.flow.storage import FlowReader, open_flow
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Field",
     "FlowReader",
     "Grey",
-    "dequantize",
     "estimator",
     "open_flow",
     "optical_flow",

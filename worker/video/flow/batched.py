@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.specs import FlowQuantization
 from services.stages import FlowMethodParams
 from worker.video.decoding.pixels import Colour
 from worker.video.flow.brox import Brox
-from worker.video.flow.quantization import LEVELS
+from worker.video.flow.quantization import to_levels
 from worker.video.flow.raft import Raft
 from worker.video.flow.tvl1 import TVL1
 
@@ -79,14 +78,6 @@ class ClipFlow:
             part = slice(start, start + batch)
             before, after = (torch.from_numpy(side[part]).to(self._device) for side in (first, second))
             flow = self._method(images[before], images[after])
-            fields[part] = quantize(flow, self._params.bound, self._params.quantization).cpu().numpy()
+            levels = to_levels(flow, self._params.bound, self._params.quantization, torch)
+            fields[part] = levels.to(torch.uint8).cpu().numpy()
         return fields
-
-
-def quantize(flow: Tensor, bound: float, method: FlowQuantization) -> Tensor:
-    """Map motion to bytes where it lies; the same bytes as `worker.video.flow.quantization.quantize`."""
-    if method == "linear":
-        return ((flow.clamp(-bound, bound) + bound) * (LEVELS / (2 * bound))).round().to(torch.uint8)
-    least, greatest = flow.amin(dim=(-2, -1), keepdim=True), flow.amax(dim=(-2, -1), keepdim=True)
-    width = torch.where(greatest > least, greatest - least, 1.0)
-    return ((flow - least) / width * LEVELS).round().to(torch.uint8)

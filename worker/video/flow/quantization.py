@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from services.specs import FlowQuantization
 
 LEVELS = 255
+Array = TypeVar("Array")
 
 
 def quantize(flow: NDArray[np.float32], bound: float, method: FlowQuantization = "linear") -> NDArray[np.uint8]:
@@ -20,20 +23,24 @@ def quantize(flow: NDArray[np.float32], bound: float, method: FlowQuantization =
             which reads back as bound / 255. ``frame_min_max`` maps the least and greatest value of each component of
             each field to 0 and 255 (TS-LSTM's code); the range is lost, a field of one value becomes 0.
     """
-    if method == "frame_min_max":
-        return _stretch(flow)
-    clipped = np.clip(flow, -bound, bound)
-    values: NDArray[np.uint8] = np.rint((clipped + bound) * (LEVELS / (2 * bound))).astype(np.uint8)
+    values: NDArray[np.uint8] = to_levels(flow, bound, method, np).astype(np.uint8)
     return values
 
 
-def _stretch(flow: NDArray[np.float32]) -> NDArray[np.uint8]:
-    least, greatest = flow.min(axis=(-2, -1), keepdims=True), flow.max(axis=(-2, -1), keepdims=True)
-    width = np.where(greatest > least, greatest - least, 1.0)
-    values: NDArray[np.uint8] = np.rint((flow - least) / width * LEVELS).astype(np.uint8)
-    return values
+def to_levels(flow: Array, bound: float, method: FlowQuantization, library: Any) -> Array:
+    """Map motion to whole numbers from 0 to 255, still floats, as `quantize` says; a tensor stays on its device.
 
-
-def dequantize(values: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
-    """Map bytes of the linear map back to pixels in [-bound, bound]; off by at most bound / 255 from the source."""
-    return (values.astype(np.float32) * (2 * bound / LEVELS) - bound).astype(np.float32)
+    Args:
+        flow: (..., 2, H, W).
+        bound: see `quantize`.
+        method: see `quantize`.
+        library: whose array the flow is: ``numpy`` or ``torch``.
+    """
+    levels: Array
+    if method == "linear":
+        levels = library.round((library.clip(flow, -bound, bound) + bound) * (LEVELS / (2 * bound)))
+        return levels
+    least, greatest = (pick(flow, (-2, -1), keepdims=True) for pick in (library.amin, library.amax))
+    width = library.where(greatest > least, greatest - least, 1.0)
+    levels = library.round((flow - least) / width * LEVELS)
+    return levels
