@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.flow_cpu import CLIPS, generated
 from services.specs import FlowAlgorithm
-from worker.video.decoding.decode import decode_frames
+from worker.video.decoding.decode import FrameReader
 from worker.video.flow import estimator, open_flow, quantize
 from worker.video.flow.quantization import LEVELS
 from worker.video.flow.storage import encode_flow
@@ -32,7 +32,7 @@ def all_fields(algorithm: FlowAlgorithm) -> list[Fields]:
     files, estimate, clips = sorted(CLIPS.rglob("*.avi")), estimator(algorithm), []
     for number in range(NUM_CLIPS):
         if files:
-            frames = decode_frames(files[len(files) * number // NUM_CLIPS], range(20, 21 + NUM_PAIRS), "grey")
+            frames = FrameReader().read(files[len(files) * number // NUM_CLIPS], range(20, 21 + NUM_PAIRS), "grey")
         else:
             frames = np.stack([image.mean(axis=-1).astype(np.uint8) for image in generated(number, NUM_PAIRS + 1)])
         clips.append(quantize(np.stack([estimate(*pair) for pair in pairwise(frames)]), BOUND))

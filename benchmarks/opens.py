@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-from worker.video.decoding.decode import decode_frames
+from worker.video.decoding.decode import FrameReader
 
 CLIP = Path(__file__).parents[2] / "shared/data/clips/UCF-101/YoYo/v_YoYo_g01_c02.avi"
 OPENS, EVERY = 10_000, 500
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     clip = Path(arguments[0]) if arguments else CLIP
     peaks = []
     for number in range(1, OPENS + 1):
-        decode_frames(clip, [0, 3], paired=bool(number % 2))
+        FrameReader().read(clip, [0, 3], paired=bool(number % 2))
         if number % EVERY == 0:
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             print(f"{number} opens: peak {peaks[-1]:.1f} MiB", flush=True)

@@ -32,20 +32,20 @@ __all__ = ["KINDS", "ConvNet", "Inputs", "Kind", "Output", "build"]
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "convnet": Kind(ConvNet, per_step=True),
+        "convnet": Kind(ConvNet),
         "tsn": Kind(TSN),
         "mean_pooling": Kind(mean_pooling),
         "max_pooling": Kind(max_pooling),
-        "lstm": Kind(LSTM),  # per step with predict="steps"
+        "lstm": Kind(LSTM),
         "ts_lstm": Kind(TSLSTM),
         "temporal_convnet": Kind(TemporalConvNet),
-        "alstm": Kind(ALSTM, "map", per_step=True),
-        "conv_lstm": Kind(ConvLSTM, "map", per_step=True),
-        "conv_alstm": Kind(ConvALSTM, "map", per_step=True),
+        "alstm": Kind(ALSTM, "map"),
+        "conv_lstm": Kind(ConvLSTM, "map"),
+        "conv_alstm": Kind(ConvALSTM, "map"),
         "memory": Kind(MemoryNetwork),
         "relational_lstm": Kind(RelationalLSTMNetwork, "map"),
-        "motion_alstm": Kind(MotionALSTM, "rgb+flow", {"rgb": "map", "flow": "vector"}, per_step=True),
-        "video_lstm": Kind(VideoLSTM, "rgb+flow", {"rgb": "map", "flow": "map"}, per_step=True),
+        "motion_alstm": Kind(MotionALSTM, "rgb+flow", {"rgb": "map", "flow": "vector"}),
+        "video_lstm": Kind(VideoLSTM, "rgb+flow", {"rgb": "map", "flow": "map"}),
     }
 )
 """Networks by the name that an experiment's ``model.kind`` gives them."""
@@ -55,8 +55,7 @@ def build(
     kind: str,
     *,
     num_classes: int,
-    feature_dim: int | None = None,
-    feature_shape: Shape | Mapping[str, Shape] | None = None,
+    feature_shape: Shape | Mapping[str, Shape],
     **options: Any,
 ) -> nn.Module:
     """Build a network that maps features and an optional ``mask (N, T)`` to an ``Output``.
@@ -70,9 +69,8 @@ def build(
     Args:
         kind: a key of ``KINDS``, which says what features it takes.
         num_classes: K.
-        feature_dim: D of vector features, the sum over streams where their features are concatenated.
-        feature_shape: features without N and T: ``(D,)`` or ``(C, H, W)``, or a mapping of streams to such shapes for
-            a network that takes the streams apart.
+        feature_shape: features without N and T: ``(D,)`` or ``(C, H, W)``, D or C the sum over streams whose features
+            are concatenated, or a mapping of streams to such shapes for a network that takes the streams apart.
         options: keyword arguments of that architecture.
 
     Raises:
@@ -82,4 +80,4 @@ def build(
     if kind not in KINDS:
         raise ValueError(f"model kind: got {kind!r}, allowed: {', '.join(sorted(KINDS))}")
     found = KINDS[kind]
-    return found.build(num_classes=num_classes, **feature_arguments(found, feature_dim, feature_shape), **options)
+    return found.build(num_classes=num_classes, **feature_arguments(found, feature_shape), **options)

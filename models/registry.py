@@ -22,18 +22,14 @@ class Kind:
         inputs: ``vector`` features ``(N, T, D)`` and ``map`` features ``(N, T, C, H, W)`` of one stream, or of several
             concatenated on D or C; ``rgb+flow`` takes a mapping with the features of both streams apart.
         streams: of ``rgb+flow``, the features of each stream.
-        per_step: whether logits are ``(N, T, K)``, with the training loss taken at every step.
     """
 
     build: Callable[..., nn.Module]
     inputs: Inputs = "vector"
     streams: Mapping[str, Features] = field(default_factory=dict)
-    per_step: bool = False
 
 
-def feature_arguments(
-    kind: Kind, feature_dim: int | None, feature_shape: Shape | Mapping[str, Shape] | None
-) -> dict[str, Any]:
+def feature_arguments(kind: Kind, feature_shape: Shape | Mapping[str, Shape]) -> dict[str, Any]:
     """Return the feature arguments of a kind's builder.
 
     Raises:
@@ -44,11 +40,13 @@ def feature_arguments(
             raise ValueError(f"features: got {feature_shape}, allowed: a shape for each of {sorted(kind.streams)}")
         _require_axes(feature_shape, kind.streams)
         return {"feature_shape": {name: tuple(shape) for name, shape in feature_shape.items()}}
-    shape = (feature_dim,) if feature_shape is None and feature_dim is not None else feature_shape
-    if shape is None or isinstance(shape, Mapping):
-        raise ValueError(f"features: got {shape}, allowed: the shape of one {kind.inputs}")
-    _require_axes({"features": shape}, {"features": kind.inputs})
-    return {"feature_dim": shape[0]} if kind.inputs == "vector" else {"feature_shape": tuple(shape)}
+    if isinstance(feature_shape, Mapping):
+        wrong = f"features: got {feature_shape}, allowed: the shape of one {kind.inputs}"
+        raise ValueError(wrong)  # noqa: TRY004 - both forms are allowed, of another kind
+    _require_axes({"features": feature_shape}, {"features": kind.inputs})
+    if kind.inputs == "vector":
+        return {"feature_dim": feature_shape[0]}
+    return {"feature_shape": tuple(feature_shape)}
 
 
 def _require_axes(shapes: Mapping[str, Shape], features: Mapping[str, str]) -> None:

@@ -84,7 +84,7 @@ def _layer(rows: int, inner: int, columns: int, *, steps: int = 1, input_gradien
 
 def memory(batch: int, device: torch.device) -> Parts:
     torch.manual_seed(0)
-    net = models.build("memory", num_classes=K, feature_dim=D, dropout=0.0).to(device)
+    net = models.build("memory", num_classes=K, feature_shape=(D,), dropout=0.0).to(device)
     rows = MEMORY_T * batch
     products = [
         *_layer(rows, D, 4 * HIDDEN + D + CONTROLLER, input_gradient=False),  # LSTM, W_w and W_sf

@@ -59,7 +59,7 @@ CASES: list[tuple[str, dict[str, Any], Callable[..., Any]]] = [
 def test_outputs_and_gradients_equal_the_reference(
     kind: str, options: dict[str, Any], expected: Callable[..., Any], lengths: tuple[int, ...] | None
 ) -> None:
-    network = randomise(models.build(kind, num_classes=3, feature_dim=5, **options))
+    network = randomise(models.build(kind, num_classes=3, feature_shape=(5,), **options))
     agree(network, expected, torch.randn(3, 7, 5, dtype=torch.float64), lengths)
 
 
@@ -67,7 +67,7 @@ def test_outputs_and_gradients_equal_the_reference(
 def test_one_step_of_one_video_equals_the_reference(
     kind: str, options: dict[str, Any], expected: Callable[..., Any]
 ) -> None:
-    network = randomise(models.build(kind, num_classes=3, feature_dim=5, **options))
+    network = randomise(models.build(kind, num_classes=3, feature_shape=(5,), **options))
     agree(network, expected, torch.randn(1, 1, 5, dtype=torch.float64))
 
 
@@ -87,7 +87,7 @@ COUNTS = [  # by arithmetic over the papers' sizes
 @pytest.mark.parametrize(("kind", "options", "expected"), COUNTS)
 def test_parameter_count(counted: Count, kind: str, options: dict[str, Any], expected: int) -> None:
     with torch.device("meta"):
-        network = models.build(kind, num_classes=101, feature_dim=4096, **options)
+        network = models.build(kind, num_classes=101, feature_shape=(4096,), **options)
     assert counted(kind, options, network) == expected
 
 
@@ -149,7 +149,7 @@ def test_training_draws_one_snippet_of_each_segment() -> None:
 
 
 def test_dropout_of_the_lstm_of_002_comes_twice() -> None:
-    network = models.build("lstm", num_classes=3, feature_dim=4, batch_norm=False, fc_dim=64, dropout=0.5)
+    network = models.build("lstm", num_classes=3, feature_shape=(4,), batch_norm=False, fc_dim=64, dropout=0.5)
     states = torch.ones(1000, 512)
     assert (network.classifier.input_dropout(states) == 0).float().mean().sub(0.5).abs() < 0.02
     assert network.classifier.dropout.p == 0.5

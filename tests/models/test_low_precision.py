@@ -27,8 +27,8 @@ NORMED: dict[str, dict[str, Any]] = {
 def build(kind: str, mean: float) -> nn.Module:
     torch.manual_seed(0)
     relational = kind == "relational_lstm"
-    shape: Any = {"feature_shape": (16, 4, 4)} if relational else {"feature_dim": 16}
-    network = models.build(kind, num_classes=5, **shape, **NORMED[kind]).eval()
+    shape = (16, 4, 4) if relational else (16,)
+    network = models.build(kind, num_classes=5, feature_shape=shape, **NORMED[kind]).eval()
     norm = network.relational.norm if relational else network.input_norm
     norm.running_mean.fill_(mean)
     return network
@@ -106,7 +106,7 @@ def test_means_of_masked_steps_are_summed_in_single_precision(dtype: torch.dtype
 
 def test_the_memory_is_read_as_a_mean_of_exact_shares() -> None:
     """A share of 1 / 25 is 0.4 % off in bfloat16, for every item alike."""
-    network = models.build("memory", num_classes=2, feature_dim=4, hidden=4, controller=4).eval()
+    network = models.build("memory", num_classes=2, feature_shape=(4,), hidden=4, controller=4).eval()
     nn.init.eye_(network.write.weight)
     nn.init.zeros_(network.decision.weight)  # nothing is written, so that the mean of all items stands in
     with torch.autocast("cpu", torch.bfloat16):

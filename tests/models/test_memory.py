@@ -14,11 +14,11 @@ from tests.models.reference import memory as reference
 K, D = 5, 7
 SIZES = {"memory_dim": 6, "hidden": 3, "controller": 4}
 COUNTS = [
-    ({"feature_dim": 2048}, 12_008_549),
-    ({"feature_dim": 2048, "memory_dim": 1024}, 9_283_685),
-    ({"feature_dim": 2048, "hidden": 1024, "controller": 1024}, 22_237_285),
-    ({"feature_dim": 4096}, 31_089_765),
-    ({"feature_dim": 4096, "memory_dim": 1024}, 16_623_717),
+    ({"feature_shape": (2048,)}, 12_008_549),
+    ({"feature_shape": (2048,), "memory_dim": 1024}, 9_283_685),
+    ({"feature_shape": (2048,), "hidden": 1024, "controller": 1024}, 22_237_285),
+    ({"feature_shape": (4096,)}, 31_089_765),
+    ({"feature_shape": (4096,), "memory_dim": 1024}, 16_623_717),
 ]
 
 

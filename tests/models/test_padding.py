@@ -82,9 +82,11 @@ def test_anything_in_the_padding_is_as_good_as_nothing(
 def test_padded_frames_do_not_reach_a_backbone(kind: str, value: float, training: bool) -> None:
     torch.manual_seed(0)
     backbone = models.backbones.build("tiny").cut("conv4" if kind == "relational_lstm" else "pool")
-    shape: Any = {"feature_shape": (64, 4, 4)} if kind == "relational_lstm" else {"feature_dim": 64}
+    shape = (64, 4, 4) if kind == "relational_lstm" else (64,)
     options: dict[str, Any] = {"relational_lstm": {"segments": None, "width": 4, "hidden": 8}}.get(kind, {})
-    network = models.build(kind, num_classes=2, backbone=backbone, **shape, **options).double().train(training)
+    network = (
+        models.build(kind, num_classes=2, backbone=backbone, feature_shape=shape, **options).double().train(training)
+    )
     assert_unaffected(network, {"": torch.randn(*MASK.shape, 3, 64, 64, dtype=torch.float64)}, value)
 
 
@@ -93,7 +95,7 @@ def test_padding_has_no_part_in_the_statistics_of_a_backbones_batch_norms(kind: 
     def trained(steps: int) -> dict[str, Tensor]:
         torch.manual_seed(0)
         backbone = models.backbones.build("tiny")
-        network = models.build(kind, num_classes=2, feature_dim=64, backbone=backbone).train()
+        network = models.build(kind, num_classes=2, feature_shape=(64,), backbone=backbone).train()
         frames = torch.randn(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
         longer = torch.cat([frames, torch.full((2, steps, 3, 64, 64), 9.0)], 1)
         network(longer, torch.arange(4 + steps).expand(2, -1) < 4)

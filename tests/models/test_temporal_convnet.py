@@ -117,7 +117,7 @@ COUNTS = [  # by arithmetic over the papers' sizes
 
 def build(**options: Any) -> torch.nn.Module:
     with torch.device("meta"):
-        return models.build("temporal_convnet", num_classes=101, feature_dim=4096, **options)
+        return models.build("temporal_convnet", num_classes=101, feature_shape=(4096,), **options)
 
 
 @pytest.mark.parametrize(("options", "expected"), COUNTS)

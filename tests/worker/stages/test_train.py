@@ -36,7 +36,7 @@ def train(stages: Any, features: Any) -> Any:
 @pytest.mark.parametrize(("streams", "width"), [(["rgb"], 4), (["flow"], 4), (["rgb", "flow"], 8)])
 def test_streams_lie_side_by_side(train: Any, streams: list[str], width: int) -> None:
     finished = train(streams=streams)
-    network = models.build("ts_lstm", num_classes=2, feature_dim=width, hidden=(8,))
+    network = models.build("ts_lstm", num_classes=2, feature_shape=(width,), hidden=(8,))
     network.load_state_dict(checkpoint.load(finished.output / "model.pt"))
     assert finished.summary["train_clips"] == 36
     assert finished.summary["parameters"] == sum(p.numel() for p in network.parameters())

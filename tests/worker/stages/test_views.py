@@ -55,7 +55,7 @@ def test_runs_of_features_are_averaged(stages: Any, dataset: Any, learn: Any) ->
     rgb = stages.run("extract", {**params, "seed": 4}, dataset[1:]).as_input("rgb")
     views = {"frames": 3, "snippet": 4}
     trained, scored = learn({"kind": "lstm", "hidden": [4]}, "rgb", (dataset[1], rgb), views, snippet=4)
-    network = models.build("lstm", num_classes=2, feature_dim=64, hidden=(4,))
+    network = models.build("lstm", num_classes=2, feature_shape=(64,), hidden=(4,))
     network.load_state_dict(checkpoint.load(trained.output / "model.pt"))
     features = torch.from_numpy(np.load(rgb.path / "features.npy")).view(8, 1, 10, 64)
     names = [clip.id for clip in dataset[0].clips]

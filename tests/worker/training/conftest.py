@@ -31,7 +31,7 @@ def samples(count: int = 15) -> tuple[Tensor, Tensor]:
 
 def network() -> nn.Module:
     seed_everything(3)
-    return models.build("ts_lstm", num_classes=3, feature_dim=5, hidden=(8,), dropout=0.3)
+    return models.build("ts_lstm", num_classes=3, feature_shape=(5,), hidden=(8,), dropout=0.3)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ SPEC = TrainingSpec(epochs=2, batch_size=6, optimizer=OptimizerSpec(name="sgd", 
 def train(folder: Path, world: World, *, stop: bool = False, batch_norm: bool = False) -> list[dict[str, float]]:
     """Train from the folder's checkpoint on; ``stop`` has the last process alone ask for a stop."""
     seed_everything(1)
-    model = models.build("ts_lstm", num_classes=3, feature_dim=4, hidden=(5,), batch_norm=batch_norm)
+    model = models.build("ts_lstm", num_classes=3, feature_shape=(4,), hidden=(5,), batch_norm=batch_norm)
     features = torch.randn(16, 6, 4, generator=torch.Generator().manual_seed(2))
     source = TensorSource(features, torch.arange(16) % 3, SPEC.batch_size, 1, world)
     report = Reporter(folder / f"events{world.rank}")

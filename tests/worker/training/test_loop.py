@@ -192,5 +192,5 @@ def test_float16_needs_a_gpu(make_loop: MakeLoop) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_gpu_trains_in_every_precision(make_loop: MakeLoop, precision: str) -> None:
-    model = models.build("ts_lstm", num_classes=3, feature_dim=5).cuda()
+    model = models.build("ts_lstm", num_classes=3, feature_shape=(5,)).cuda()
     assert make_loop(precision=precision, epochs=40, model=model).run()[-1]["train_accuracy"] > 0.9

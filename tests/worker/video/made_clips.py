@@ -15,7 +15,8 @@ import pytest
 from hypothesis import event, settings
 from numpy.typing import NDArray
 
-from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip
+from worker.video.decoding.decode import Colour, DecodeFailed, FrameReader, decode_clip
+from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.survey.inspection import ClipInfo, probe_clip
 
 Frames = NDArray[np.uint8]
@@ -150,6 +151,19 @@ def plain(path: Path) -> Frames:
     if not images:
         raise NotWhole("no frames")
     return np.stack(images)
+
+
+def decode_frames(
+    path: Path,
+    frames: Sequence[int],
+    colour: Colour = "rgb",
+    *,
+    paired: bool = False,
+    threads: int = 1,
+    limits: Limits = LIMITS,
+) -> Frames:
+    """Return chosen frames of a clip that is read for the first time."""
+    return FrameReader(threads=threads, limits=limits).read(path, frames, colour, paired=paired)
 
 
 def assert_as_plain(path: Path) -> ClipInfo:

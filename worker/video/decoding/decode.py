@@ -25,7 +25,7 @@ from worker.video.decoding.packets import FileIndex, Stamp
 from worker.video.decoding.pixels import CHANNELS, Colour, Converter, shrunk
 from worker.video.decoding.threads import side_by_side
 
-__all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "decode_frames", "iterate_frames"]
+__all__ = ["Colour", "DecodeFailed", "FrameReader", "decode_clip", "iterate_frames"]
 
 MAX_CLIPS = 20_000
 
@@ -33,7 +33,6 @@ MAX_CLIPS = 20_000
 def iterate_frames(
     path: Path,
     colour: Colour = "rgb",
-    threads: int = 1,
     *,
     short_side: int | None = None,
     limits: Limits = LIMITS,
@@ -43,7 +42,6 @@ def iterate_frames(
     Args:
         path: the clip.
         colour: ``rgb`` or ``grey``.
-        threads: of the decoder.
         short_side: to which larger frames are brought.
         limits: how large its frames may be.
 
@@ -51,7 +49,7 @@ def iterate_frames(
         DecodeFailed: when a frame that does not decode, or the early end of the file, is reached; frames are too large.
     """
     convert = Converter(path, colour, short_side)
-    with Container(path, threads, limits) as container:
+    with Container(path, limits=limits) as container:
         for frame in container.frames():
             yield convert(frame, container.orientation, container.count)
 
@@ -83,19 +81,6 @@ def decode_clip(
     for place in reversed(range(len(frames))):
         whole[place] = frames.pop()  # which gives its memory back: both at once would take twice as much
     return whole
-
-
-def decode_frames(
-    path: Path,
-    frames: Sequence[int],
-    colour: Colour = "rgb",
-    *,
-    paired: bool = False,
-    threads: int = 1,
-    limits: Limits = LIMITS,
-) -> NDArray[np.uint8]:
-    """Return chosen frames; see `FrameReader.read`, which is faster for reading a clip again."""
-    return FrameReader(max_clips=0, threads=threads, limits=limits).read(path, frames, colour, paired=paired)
 
 
 class FrameReader:
@@ -178,7 +163,7 @@ class FrameReader:
                 reason = "packets and frames no longer pair off, unlike when the clip was indexed"
                 raise DecodeFailed(path, 0, reason)
             packets, found = known.packets, known.structure
-            index = FileIndex.of(container, found, packets) if self._max_clips else None
+            index = FileIndex.of(container, found, packets)
             if index is None:
                 _side_by_side(lambda: container.decoder, found, packets.__getitem__, images, threads=1)
             else:

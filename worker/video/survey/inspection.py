@@ -50,7 +50,7 @@ class ClipInfo(BaseModel):
         interlaced: some frame says so; its two fields come woven.
         timing: of the frames: at a constant rate, at a variable one, with timestamps that fall or repeat, or without.
         paired: packets and frames are known to pair off, and how one decodes depends on no picture but those that it
-            shows, so that `decode_frames` may leave out what nobody wants.
+            shows, so that `FrameReader` may leave out what nobody wants.
         pixel_aspect: width to height of a pixel, ``1:1`` where the file does not say; frames are as they are stored.
         pixel_format: FFmpeg's name.
         audio: codec, samples a second and channels of each audio stream.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from tests.worker.video.made_clips import assert_as_plain, encode, pictures, plain
-from worker.video.decoding.decode import DecodeFailed, decode_clip, decode_frames
+from tests.worker.video.made_clips import assert_as_plain, decode_frames, encode, pictures, plain
+from worker.video.decoding.decode import DecodeFailed, decode_clip
 from worker.video.survey.inspection import probe_clip
 
 FRAMES = 20

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.worker.video.made_clips import encode, pictures, plain
-from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip, decode_frames, iterate_frames
+from tests.worker.video.made_clips import decode_frames, encode, pictures, plain
+from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip, iterate_frames
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.survey.inspection import probe_clip
 

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from worker.video.decoding.decode import DecodeFailed, decode_clip, decode_frames, iterate_frames
+from tests.worker.video.made_clips import decode_frames
+from worker.video.decoding.decode import DecodeFailed, decode_clip, iterate_frames
 from worker.video.survey.inspection import probe_clip
 
 SHARED = Path(__file__).parents[5] / "shared/data/clips/edge-cases"

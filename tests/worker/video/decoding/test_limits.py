@@ -16,9 +16,10 @@ import torch
 
 from services.errors import DataError
 from services.stages import FlowMethodParams, FlowParams, IndexParams
+from tests.worker.video.made_clips import decode_frames
 from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow, gpu_flow, index
-from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip, decode_frames, iterate_frames
+from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip, iterate_frames
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.input.dataset import RgbSource

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.flow_motions import end_point_error, motions
-from worker.video.decoding.decode import decode_frames
+from tests.worker.video.made_clips import decode_frames
 from worker.video.flow import estimator, quantize
 from worker.video.flow.tvl1 import TVL1
 from worker.video.generated.shapes import background, draw_look, render, still

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from av.sidedata.sidedata import SideDataContainer
 
-from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip, decode_frames
+from tests.worker.video.made_clips import decode_frames
+from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip
 from worker.video.survey.files import clip_files
 from worker.video.survey.inspection import ClipInfo, probe_clip
 
