@@ -19,9 +19,10 @@ from models.convnet import ConvNet
 from models.lstm import LSTM
 from models.memory import MemoryNetwork
 from models.motion_alstm import MotionALSTM
+from models.parts.options import Count, require
 from models.parts.output import Output
-from models.pooling import max_pooling, mean_pooling
-from models.registry import Inputs, Kind, Shape, feature_arguments
+from models.pooling import MaxPooling, MeanPooling
+from models.registry import Inputs, Kind, Shape, feature_arguments, require_options
 from models.relational_lstm import RelationalLSTMNetwork
 from models.temporal_convnet import TemporalConvNet
 from models.ts_lstm import TSLSTM
@@ -34,8 +35,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "convnet": Kind(ConvNet),
         "tsn": Kind(TSN),
-        "mean_pooling": Kind(mean_pooling),
-        "max_pooling": Kind(max_pooling),
+        "mean_pooling": Kind(MeanPooling),
+        "max_pooling": Kind(MaxPooling),
         "lstm": Kind(LSTM),
         "ts_lstm": Kind(TSLSTM),
         "temporal_convnet": Kind(TemporalConvNet),
@@ -55,7 +56,7 @@ def build(
     kind: str,
     *,
     num_classes: int,
-    feature_shape: Shape | Mapping[str, Shape],
+    feature_shape: Shape | Mapping[str, Shape] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build a network that maps features and an optional ``mask (N, T)`` to an ``Output``.
@@ -74,10 +75,14 @@ def build(
         options: keyword arguments of that architecture.
 
     Raises:
-        ValueError: if no architecture has that name, or it takes other features.
+        ValueError: if no architecture has that name, it takes other features, or a value is not allowed; the message
+            names the argument, the value and what is allowed.
         TypeError: if the architecture has no such option.
     """
-    if kind not in KINDS:
-        raise ValueError(f"model kind: got {kind!r}, allowed: {', '.join(sorted(KINDS))}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"kind: got {kind!r}, allowed: {', '.join(sorted(KINDS))}")
     found = KINDS[kind]
-    return found.build(num_classes=num_classes, **feature_arguments(found, feature_shape), **options)
+    require("num_classes", num_classes, Count)
+    features = feature_arguments(found, feature_shape)
+    require_options(kind, found.options, options)
+    return found.network(num_classes=num_classes, **features, **options)

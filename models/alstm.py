@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.parts.initial_weights import InitialWeights
 from models.parts.masking import without_padding
+from models.parts.options import Count, Hidden, Share, one_width
 from models.parts.output import Output
 from models.recurrence.attention import SpatialAttention, attention_maps, expectation
 from models.recurrence.classifiers import vector_classifier
@@ -27,7 +28,7 @@ class ALSTM(nn.Module):
         attention_dim: width of the attention's layer; 512, the code's C.
         initial_state: ``learned`` from the mean over time and positions (the released code) or ``zero``.
         fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
-        dropout: share dropped before and after the tanh layer, 0 to 1: 0.5 in the code, 0.7 in the text.
+        dropout: share dropped before and after the tanh layer: 0.5 in the code, 0.7 in the text.
         initial_weights: as the released ``code`` draws them, or as ``pytorch`` does.
     """
 
@@ -36,22 +37,22 @@ class ALSTM(nn.Module):
         *,
         num_classes: int,
         feature_shape: tuple[int, int, int],
-        hidden: int = 512,
-        attention_dim: int = 512,
+        hidden: Hidden = 512,
+        attention_dim: Count = 512,
         initial_state: InitialState = "learned",
-        fc_dim: int = 1024,
-        dropout: float = 0.5,
+        fc_dim: Count = 1024,
+        dropout: Share = 0.5,
         initial_weights: InitialWeights = "code",
     ) -> None:
         super().__init__()
         channels = feature_shape[0]
-        self.hidden = hidden
+        self.hidden = state = one_width(hidden)
         self.attention = SpatialAttention(
-            channels, hidden, attention_dim, kernels=False, initial_weights=initial_weights
+            channels, state, attention_dim, kernels=False, initial_weights=initial_weights
         )
-        self.gates = VectorGates(channels, hidden, initial_weights)
-        self.initial = vector_state(channels, hidden, initial_state, initial_weights)
-        self.classifier = vector_classifier(hidden, num_classes, fc_dim, dropout, initial_weights)
+        self.gates = VectorGates(channels, state, initial_weights)
+        self.initial = vector_state(channels, state, initial_state, initial_weights)
+        self.classifier = vector_classifier(state, num_classes, fc_dim, dropout, initial_weights)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Output:
         """Classify every step.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.parts.initial_weights import InitialWeights
+from models.parts.options import Count, Hidden, OddCount, Share, one_width
 from models.parts.output import Output
 from models.recurrence.attended_product import AttendedProduct
 from models.recurrence.attention import SpatialAttention, attention_maps
@@ -29,7 +30,7 @@ class ConvALSTM(nn.Module):
         attention_dim: channels of the attention's 1x1 convolutions; 512 in sec. 5.2.
         initial_state: ``learned`` from the mean map (the released code) or ``zero``.
         fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
-        dropout: share dropped before the classifier, 0 to 1; 0.7 in sec. 5.2.
+        dropout: share dropped before the classifier; 0.7 in sec. 5.2.
         initial_weights: as the released ``code`` draws them, or as ``pytorch`` does.
     """
 
@@ -38,24 +39,22 @@ class ConvALSTM(nn.Module):
         *,
         num_classes: int,
         feature_shape: tuple[int, int, int],
-        hidden: int = 512,
-        kernel_size: int = 3,
-        attention_dim: int = 512,
+        hidden: Hidden = 512,
+        kernel_size: OddCount = 3,
+        attention_dim: Count = 512,
         initial_state: InitialState = "learned",
-        fc_dim: int = 1024,
-        dropout: float = 0.7,
+        fc_dim: Count = 1024,
+        dropout: Share = 0.7,
         initial_weights: InitialWeights = "code",
     ) -> None:
         super().__init__()
         channels, height, width = feature_shape
-        self.hidden = hidden
-        self.attention = SpatialAttention(
-            channels, hidden, attention_dim, kernels=True, initial_weights=initial_weights
-        )
-        self.gates = ConvGates(channels, hidden, kernel_size, initial_weights)
-        self.initial = map_state(channels, hidden, kernel_size, initial_state, initial_weights)
+        self.hidden = state = one_width(hidden)
+        self.attention = SpatialAttention(channels, state, attention_dim, kernels=True, initial_weights=initial_weights)
+        self.gates = ConvGates(channels, state, kernel_size, initial_weights)
+        self.initial = map_state(channels, state, kernel_size, initial_state, initial_weights)
         self.classifier = MapClassifier(
-            (hidden, height, width),
+            (state, height, width),
             num_classes,
             fc_dim=fc_dim,
             dropout=dropout,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.parts.initial_weights import InitialWeights
+from models.parts.options import Count, Hidden, OddCount, Share, one_width
 from models.parts.output import Output
 from models.recurrence.classifiers import MapClassifier
 from models.recurrence.gates import ConvGates
@@ -28,7 +29,7 @@ class ConvLSTM(nn.Module):
         kernel_size: of all convolutions; 3 in sec. 5.2.
         initial_state: ``zero`` (the released script), or ``learned`` as the attention networks have it.
         fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
-        dropout: share dropped before the classifier, 0 to 1; 0.7 in sec. 5.2.
+        dropout: share dropped before the classifier; 0.7 in sec. 5.2.
         initial_weights: as the released ``code`` draws them, or as ``pytorch`` does.
     """
 
@@ -37,20 +38,20 @@ class ConvLSTM(nn.Module):
         *,
         num_classes: int,
         feature_shape: tuple[int, int, int],
-        hidden: int = 512,
-        kernel_size: int = 3,
+        hidden: Hidden = 512,
+        kernel_size: OddCount = 3,
         initial_state: InitialState = "zero",
-        fc_dim: int = 1024,
-        dropout: float = 0.7,
+        fc_dim: Count = 1024,
+        dropout: Share = 0.7,
         initial_weights: InitialWeights = "code",
     ) -> None:
         super().__init__()
         channels, height, width = feature_shape
-        self.hidden = hidden
-        self.gates = ConvGates(channels, hidden, kernel_size, initial_weights)
-        self.initial = map_state(channels, hidden, kernel_size, initial_state, initial_weights)
+        self.hidden = state = one_width(hidden)
+        self.gates = ConvGates(channels, state, kernel_size, initial_weights)
+        self.initial = map_state(channels, state, kernel_size, initial_state, initial_weights)
         self.classifier = MapClassifier(
-            (hidden, height, width),
+            (state, height, width),
             num_classes,
             fc_dim=fc_dim,
             dropout=dropout,

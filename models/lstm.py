@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from models.parts.batch_norm import StepBatchNorm
 from models.parts.initial_weights import InitialWeights, draw_all_
 from models.parts.masking import lengths_of, pool, without_padding
+from models.parts.options import Count, Hidden, Share, widths_of
 from models.parts.output import Output
 from models.recurrence.classifiers import StepClassifier
 from models.recurrence.lstm_layer import hidden_states
@@ -28,12 +28,12 @@ class LSTM(nn.Module):
     Args:
         num_classes: K.
         feature_dim: D.
-        hidden: width of each of 1 to 3 stacked layers; 512 in both papers.
+        hidden: width of the LSTM, or of each of its stacked layers; 512 in both papers.
         batch_norm: the batch norms before and after the LSTM, or neither ("ConvNet + LSTM" of TS-LSTM, Table 7).
         predict: what is classified: the ``last`` step (TS-LSTM's code); every step, with ``mean`` of the scores over
             the steps of a clip; or ``steps``, which leaves each step's scores apart (VideoLSTM).
         fc_dim: width of a tanh layer before the classifier, 1024 in VideoLSTM; None for none.
-        dropout: share dropped before each layer of the classifier, 0 to 1: 0 in TS-LSTM, 0.5 in VideoLSTM's code for
+        dropout: share dropped before each layer of the classifier: 0 in TS-LSTM, 0.5 in VideoLSTM's code for
             the LSTM (0.7 in its text).
         initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as TS-LSTM's ``code`` does.
     """
@@ -43,17 +43,17 @@ class LSTM(nn.Module):
         *,
         num_classes: int,
         feature_dim: int,
-        hidden: Sequence[int] = (512,),
+        hidden: Hidden = (512,),
         batch_norm: bool = True,
         predict: Predict = "last",
-        fc_dim: int | None = None,
-        dropout: float = 0.0,
+        fc_dim: Count | None = None,
+        dropout: Share = 0.0,
         initial_weights: InitialWeights = "pytorch",
     ) -> None:
         super().__init__()
         self.predict = predict
         self.input_norm = StepBatchNorm(feature_dim) if batch_norm else None
-        widths = [feature_dim, *hidden]
+        widths = [feature_dim, *widths_of(hidden)]
         self.layers = nn.ModuleList(
             nn.LSTM(width, following, batch_first=True) for width, following in pairwise(widths)
         )

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones.base import Backbone
-from models.parts.frame_classifier import frame_features
+from models.parts.frame_classifier import feature_width, frame_features
 from models.parts.masking import at_least_float32, lengths_of, without_padding
+from models.parts.options import Count, Hidden, Share, one_width
 from models.parts.output import Output
 from models.recurrence.lstm_layer import lstm_step
 
@@ -34,9 +35,9 @@ class MemoryNetwork(nn.Module):
 
     Args:
         num_classes: K.
-        feature_dim: D of the frames' features, d in the paper; that of the backbone where there is one.
+        feature_dim: D of the frames' features, d in the paper; None for that of the backbone.
         backbone: gives the features where the input is clips.
-        memory_dim: width of an item, D in the paper; None for ``feature_dim``.
+        memory_dim: width of an item, D in the paper; None for D.
         hidden: width of the LSTM.
         controller: width of the controller.
         threshold: thr in equation 9; 0.5 in the paper.
@@ -50,24 +51,24 @@ class MemoryNetwork(nn.Module):
         self,
         *,
         num_classes: int,
-        feature_dim: int,
+        feature_dim: int | None = None,
         backbone: Backbone | None = None,
-        memory_dim: int | None = None,
-        hidden: int = 512,
-        controller: int = 512,
-        threshold: float = 0.5,
+        memory_dim: Count | None = None,
+        hidden: Hidden = 512,
+        controller: Count = 512,
+        threshold: Share = 0.5,
         empty_memory: EmptyMemory = "mean",
-        dropout: float = 0.8,
+        dropout: Share = 0.8,
     ) -> None:
         super().__init__()
         self.threshold, self.empty_memory = threshold, empty_memory
         self.backbone = backbone
-        width = feature_dim if backbone is None else backbone.feature_dim
+        width, state = feature_width(feature_dim, backbone), one_width(hidden)
         item = width if memory_dim is None else memory_dim
-        self.lstm = nn.LSTMCell(width, hidden)  # equation 3
+        self.lstm = nn.LSTMCell(width, state)  # equation 3
         self.write = nn.Linear(width, item, bias=False)  # W_w
         self.feature = nn.Linear(width, controller)  # W_sf and b_s
-        self.context = nn.Linear(hidden, controller, bias=False)  # W_sc
+        self.context = nn.Linear(state, controller, bias=False)  # W_sc
         self.history = nn.Linear(item, controller, bias=False)  # W_sm
         self.decision = nn.Linear(controller, 1, bias=False)  # v_s
         with torch.no_grad():

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.parts.batch_norm import StepBatchNorm
 from models.parts.masking import Pooling, pool
+from models.parts.options import Count, Share
 from models.parts.output import Output
 from models.parts.segments import cut_segments
 
 BatchNorms = Literal["before", "after"]
 
 
-class TemporalPooling(nn.Module):
+class _TemporalPooling(nn.Module):
     """Batch norm, a linear layer, pooling over each segment, batch norm, dropout, linear.
 
     Segments are cut as in TS-LSTM and their pooled features laid side by side (the authors' code at 27c57c2), so that
@@ -25,26 +26,29 @@ class TemporalPooling(nn.Module):
     Args:
         num_classes: K.
         feature_dim: D.
-        pooling: ``mean`` or ``max`` over the steps of a segment.
         segments: S; 1 pools over all steps.
         fc_dim: width of the linear layer before pooling, or None for none.
         dropout: share of pooled features dropped, 0 to 1; 0 in the paper.
         batch_norm: both batch norms, ``before`` and ``after`` pooling, one of them, or none (False).
+
+    Attributes:
+        pooling: over the steps of a segment.
     """
+
+    pooling: ClassVar[Pooling]
 
     def __init__(
         self,
         *,
         num_classes: int,
         feature_dim: int,
-        pooling: Pooling,
-        segments: int = 1,
-        fc_dim: int | None = None,
-        dropout: float = 0.0,
+        segments: Count = 1,
+        fc_dim: Count | None = None,
+        dropout: Share = 0.0,
         batch_norm: bool | BatchNorms = True,
     ) -> None:
         super().__init__()
-        self.pooling, self.segments = pooling, segments
+        self.segments = segments
         width = feature_dim if fc_dim is None else fc_dim
         self.input_norm = StepBatchNorm(feature_dim, segments) if batch_norm in {True, "before"} else None
         self.fc = None if fc_dim is None else SegmentLinear(segments, feature_dim, fc_dim)
@@ -74,6 +78,18 @@ class TemporalPooling(nn.Module):
         return Output(self.classifier(self.dropout(embedding)), embedding=embedding)
 
 
+class MeanPooling(_TemporalPooling):
+    """Mean over time, then one linear layer ("similarly with max pooling": TS-LSTM, sec. 4.2)."""
+
+    pooling = "mean"
+
+
+class MaxPooling(_TemporalPooling):
+    """Maximum over time, then one linear layer ("Max, FC" of TS-LSTM, Table 7)."""
+
+    pooling = "max"
+
+
 class SegmentLinear(nn.Module):
     """A linear layer for each of S segments, by one batched product.
 
@@ -94,45 +110,3 @@ class SegmentLinear(nn.Module):
         rows = x.transpose(0, 1).flatten(1, 2)  # (S, N M, D)
         out = torch.baddbmm(self.bias[:, None], rows, self.weight.transpose(1, 2))
         return out.view(len(out), x.shape[0], x.shape[2], -1).transpose(0, 1)
-
-
-def mean_pooling(
-    *,
-    num_classes: int,
-    feature_dim: int,
-    segments: int = 1,
-    fc_dim: int | None = None,
-    dropout: float = 0.0,
-    batch_norm: bool | BatchNorms = True,
-) -> nn.Module:
-    """Mean over time, then one linear layer ("similarly with max pooling": TS-LSTM, sec. 4.2)."""
-    return TemporalPooling(
-        num_classes=num_classes,
-        feature_dim=feature_dim,
-        pooling="mean",
-        segments=segments,
-        fc_dim=fc_dim,
-        dropout=dropout,
-        batch_norm=batch_norm,
-    )
-
-
-def max_pooling(
-    *,
-    num_classes: int,
-    feature_dim: int,
-    segments: int = 1,
-    fc_dim: int | None = None,
-    dropout: float = 0.0,
-    batch_norm: bool | BatchNorms = True,
-) -> nn.Module:
-    """Maximum over time, then one linear layer ("Max, FC" of TS-LSTM, Table 7)."""
-    return TemporalPooling(
-        num_classes=num_classes,
-        feature_dim=feature_dim,
-        pooling="max",
-        segments=segments,
-        fc_dim=fc_dim,
-        dropout=dropout,
-        batch_norm=batch_norm,
-    )

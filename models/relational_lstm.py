@@ -13,6 +13,7 @@ from models.parts.bottleneck import Conv53
 from models.parts.frame_classifier import frame_features
 from models.parts.masking import lengths_of, pool, without_padding
 from models.parts.moving_batch_norm import MOMENTUM, with_moving_statistics
+from models.parts.options import Count, Hidden, Momentum, Share, one_width
 from models.parts.output import Output
 from models.parts.relational_module import RelationalModule, per_step
 
@@ -53,19 +54,19 @@ class RelationalLSTMNetwork(nn.Module):
         feature_shape: Sequence[int],
         backbone: Backbone | None = None,
         branches: Literal["both", "local", "non-local"] = "both",
-        segments: int | None = 8,
-        hidden: int | None = None,
-        embedding: int | None = None,
+        segments: Count | None = 8,
+        hidden: Hidden | None = None,
+        embedding: Count | None = None,
         bias: bool = True,
         shared_theta: bool = False,
-        width: int | None = None,
-        momentum: float = MOMENTUM,
-        dropout: float = 0.8,
+        width: Count | None = None,
+        momentum: Momentum = MOMENTUM,
+        dropout: Share = 0.8,
     ) -> None:
         super().__init__()
         channels = feature_shape[0]
         inner = max(1, channels // 4) if width is None else width
-        state = max(1, channels // 2) if hidden is None else hidden
+        state = max(1, channels // 2) if hidden is None else one_width(hidden)
         self.segments = segments
         self.backbone = backbone
         if backbone is not None:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.parts.masking import lengths_of
+from models.parts.options import Count, Counts, Limit, OddCount, Share
 from models.parts.output import Output
 
 Architecture = Literal["inception", "vgg"]
 Downsample = Literal["pool", "stride"]
-Reduction = Sequence[int] | Literal["mean", "max"]
-Kernel = int | Sequence[int]
+Reduction = Sequence[Count] | Literal["mean", "max"]
+Kernel = OddCount | Annotated[Sequence[OddCount], Limit("a sequence of one or more odd numbers from 1", len)]
+Kernels = Annotated[
+    Sequence[Kernel], Limit("a sequence of one or more odd numbers from 1, or of sequences of such", len)
+]
 
 
 class TemporalConvNet(nn.Module):
@@ -48,7 +52,7 @@ class TemporalConvNet(nn.Module):
         reduce_each: reduce after every module in place of after the last.
         fc_dim: width of the linear layer before the classifier; None for none.
         batch_norm: before every ReLU, or none.
-        dropout: share dropped before the linear layer, 0 to 1; 0.2 in the code.
+        dropout: share dropped before the linear layer; 0.2 in the code.
         fc_dropout: share dropped after it; None for the code's, 0.2 of ``inception`` and 0 of ``vgg``.
         spatial_dropout: drop whole channels before the linear layer, as the code does: with one channel left that is a
             sample's every feature. The paper's text says dropout.
@@ -61,17 +65,17 @@ class TemporalConvNet(nn.Module):
         num_classes: int,
         feature_dim: int,
         architecture: Architecture = "inception",
-        kernels: Sequence[Kernel] = (5, 7),
-        pools: Sequence[int] = (2, 2, 2, 3),
+        kernels: Kernels = (5, 7),
+        pools: Counts = (2, 2, 2, 3),
         downsample: Downsample = "pool",
         reduction: Reduction = (4, 2, 1),
         reduce_each: bool = False,
-        fc_dim: int | None = 1024,
+        fc_dim: Count | None = 1024,
         batch_norm: bool = True,
-        dropout: float = 0.2,
-        fc_dropout: float | None = None,
+        dropout: Share = 0.2,
+        fc_dropout: Share | None = None,
         spatial_dropout: bool = False,
-        frames: int = 25,
+        frames: Count = 25,
     ) -> None:
         super().__init__()
         self.frames = frames

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from models.parts.batch_norm import StepBatchNorm
 from models.parts.initial_weights import InitialWeights, draw_all_
 from models.parts.masking import Pooling, pool
+from models.parts.options import Count, Hidden, Share, widths_of
 from models.parts.output import Output
 from models.parts.segments import cut_segments
 from models.recurrence.lstm_layer import hidden_states
@@ -26,11 +26,11 @@ class TSLSTM(nn.Module):
         num_classes: K.
         feature_dim: D.
         segments: S.
-        hidden: width of each stacked LSTM layer; the last step of the top layer is classified.
+        hidden: width of the LSTM, or of each of its stacked layers; the last step of the top layer is classified.
         pooling: ``max`` or ``mean`` over the steps of a segment.
         batch_norm: the batch norms before pooling and after the LSTM, or neither ("ConvNet + LSTM" in Table 3).
         shared_batch_norm: one input batch norm for all segments in place of one for each.
-        dropout: share of LSTM outputs dropped before the linear layer, 0 to 1; 0 in the paper.
+        dropout: share of LSTM outputs dropped before the linear layer; 0 in the paper.
         initial_weights: as ``pytorch`` draws them, or all from uniform(-0.1, 0.1) as TS-LSTM's ``code`` does, batch
             norms' scales too. The paper does not say.
     """
@@ -40,18 +40,18 @@ class TSLSTM(nn.Module):
         *,
         num_classes: int,
         feature_dim: int,
-        segments: int = 3,
-        hidden: Sequence[int] = (512,),
+        segments: Count = 3,
+        hidden: Hidden = (512,),
         pooling: Pooling = "max",
         batch_norm: bool = True,
         shared_batch_norm: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         initial_weights: InitialWeights = "pytorch",
     ) -> None:
         super().__init__()
         self.segments, self.pooling = segments, pooling
         self.input_norm = StepBatchNorm(feature_dim, 1 if shared_batch_norm else segments) if batch_norm else None
-        widths = [feature_dim, *hidden]
+        widths = [feature_dim, *widths_of(hidden)]
         self.layers = nn.ModuleList(
             nn.LSTM(width, following, batch_first=True) for width, following in pairwise(widths)
         )

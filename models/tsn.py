@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models.backbones.base import Backbone
 from models.parts.frame_classifier import FrameClassifier
 from models.parts.masking import lengths_of, pool
+from models.parts.options import Count, Share
 from models.parts.output import Output
 from models.parts.segments import draw_from_segments
 
@@ -22,10 +23,10 @@ class TSN(nn.Module):
 
     Args:
         num_classes: K.
-        feature_dim: D where there is no backbone.
+        feature_dim: D; None for that of the backbone.
         backbone: gives features of a snippet; None where the input is its features.
         segments: S, 3 in TSN's released models.
-        dropout: share of features dropped, 0 to 1: 0.8 for rgb and 0.7 for flow in TSN's code.
+        dropout: share of features dropped: 0.8 for rgb and 0.7 for flow in TSN's code.
         partial_batch_norm: freeze statistics, scale and shift of every batch norm of the backbone but the first.
     """
 
@@ -33,10 +34,10 @@ class TSN(nn.Module):
         self,
         *,
         num_classes: int,
-        feature_dim: int = 0,
+        feature_dim: int | None = None,
         backbone: Backbone | None = None,
-        segments: int = 3,
-        dropout: float = 0.8,
+        segments: Count = 3,
+        dropout: Share = 0.8,
         partial_batch_norm: bool = True,
     ) -> None:
         super().__init__()

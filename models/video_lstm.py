@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.parts.initial_weights import InitialWeights, draw_
+from models.parts.options import Count, Hidden, OddCount, Share, one_width
 from models.parts.output import Output
 from models.recurrence.attended_product import AttendedProduct
 from models.recurrence.attention import SpatialAttention, attention_maps
@@ -35,7 +36,7 @@ class VideoLSTM(nn.Module):
         attention_dim: channels of the attention's 1x1 convolutions; 512 in sec. 5.2.
         initial_state: ``learned`` from the mean maps (the released code) or ``zero``.
         fc_dim: width of the tanh layer before the classifier; 1,024 in sec. 5.2.
-        dropout: share dropped before the classifier, 0 to 1; 0.7 in sec. 5.2.
+        dropout: share dropped before the classifier; 0.7 in sec. 5.2.
         initial_weights: as the released ``code`` draws them, or as ``pytorch`` does.
 
     Raises:
@@ -47,31 +48,31 @@ class VideoLSTM(nn.Module):
         *,
         num_classes: int,
         feature_shape: Mapping[str, tuple[int, int, int]],
-        hidden: int = 512,
-        kernel_size: int = 3,
-        motion_kernel_size: int = 3,
-        attention_dim: int = 512,
+        hidden: Hidden = 512,
+        kernel_size: OddCount = 3,
+        motion_kernel_size: OddCount = 3,
+        attention_dim: Count = 512,
         initial_state: InitialState = "learned",
-        fc_dim: int = 1024,
-        dropout: float = 0.7,
+        fc_dim: Count = 1024,
+        dropout: Share = 0.7,
         initial_weights: InitialWeights = "code",
     ) -> None:
         super().__init__()
         (channels, *size), (motion_channels, *motion_size) = feature_shape["rgb"], feature_shape["flow"]
         if size != motion_size:
-            raise ValueError(f"flow maps: got height and width {motion_size}, allowed: those of rgb, {size}")
-        self.hidden = hidden
-        self.motion_gates = ConvGates(motion_channels, hidden, motion_kernel_size, initial_weights)
-        self.motion_initial = map_state(motion_channels, hidden, motion_kernel_size, initial_state, initial_weights)
-        self.top_weight = nn.Parameter(kernel(4 * hidden, hidden, motion_kernel_size))  # W_e
+            raise ValueError(
+                f"feature_shape of flow: got height and width {motion_size}, allowed: those of rgb, {size}"
+            )
+        self.hidden = state = one_width(hidden)
+        self.motion_gates = ConvGates(motion_channels, state, motion_kernel_size, initial_weights)
+        self.motion_initial = map_state(motion_channels, state, motion_kernel_size, initial_state, initial_weights)
+        self.top_weight = nn.Parameter(kernel(4 * state, state, motion_kernel_size))  # W_e
         draw_(self.top_weight, initial_weights, kernel=True)
-        self.attention = SpatialAttention(
-            channels, hidden, attention_dim, kernels=True, initial_weights=initial_weights
-        )
-        self.gates = ConvGates(channels, hidden, kernel_size, initial_weights)
-        self.initial = map_state(channels, hidden, kernel_size, initial_state, initial_weights)
+        self.attention = SpatialAttention(channels, state, attention_dim, kernels=True, initial_weights=initial_weights)
+        self.gates = ConvGates(channels, state, kernel_size, initial_weights)
+        self.initial = map_state(channels, state, kernel_size, initial_state, initial_weights)
         self.classifier = MapClassifier(
-            (hidden, size[0], size[1]),
+            (state, size[0], size[1]),
             num_classes,
             fc_dim=fc_dim,
             dropout=dropout,

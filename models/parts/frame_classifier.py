@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from models.backbones.base import Backbone
 from models.parts.masking import lengths_of, without_padding
+from models.parts.options import Share
 from models.parts.output import Output
 
 
@@ -17,18 +18,26 @@ class FrameClassifier(nn.Module):
 
     Args:
         num_classes: K.
-        feature_dim: D where there is no backbone.
+        feature_dim: D; None for that of the backbone.
         backbone: gives features of width D for a frame or a flow stack; None where the input is its features.
-        dropout: share of features dropped, 0 to 1.
+        dropout: share of features dropped.
+
+    Raises:
+        ValueError: if there is neither D nor a backbone, or D is not that of the backbone.
     """
 
     def __init__(
-        self, *, num_classes: int, feature_dim: int = 0, backbone: Backbone | None = None, dropout: float = 0.0
+        self,
+        *,
+        num_classes: int,
+        feature_dim: int | None = None,
+        backbone: Backbone | None = None,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(feature_dim if backbone is None else backbone.feature_dim, num_classes)
+        self.classifier = nn.Linear(feature_width(feature_dim, backbone), num_classes)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Output:
         """Classify frame by frame.
@@ -45,6 +54,21 @@ class FrameClassifier(nn.Module):
             lengths_of(mask)
         x = without_padding(frames, mask) if self.backbone is None else frame_features(self.backbone, frames, mask)
         return Output(without_padding(self.classifier(self.dropout(x)), mask))
+
+
+def feature_width(feature_dim: int | None, backbone: Backbone | None) -> int:
+    """Return D of the features, which the backbone gives where there is one.
+
+    Raises:
+        ValueError: if there is neither, or the two differ.
+    """
+    if backbone is None:
+        if feature_dim is None:
+            raise ValueError("feature_dim: got None, allowed: a whole number from 1, or None with a backbone")
+        return feature_dim
+    if feature_dim not in {None, backbone.feature_dim}:
+        raise ValueError(f"feature_dim: got {feature_dim}, allowed: {backbone.feature_dim}, that of the backbone")
+    return backbone.feature_dim
 
 
 def frame_features(backbone: Backbone, frames: Tensor, mask: Tensor | None = None) -> Tensor:

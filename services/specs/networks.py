@@ -1,6 +1,7 @@
 """Temporal networks: one spec for each kind, with the options that the papers' tables need.
 
-Defaults are the papers', or ours where paper and code leave a number open; ``models/`` says whose each one is.
+Defaults are the papers', or ours where paper and code leave a number open; ``models/`` says whose each one is. They are
+decided here. The constructors of ``models/`` have the same ones, for use without a spec: a test compares each.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from services.errors import refused
 from services.specs.backbone import FeatureForm
@@ -20,7 +21,21 @@ Width = Annotated[int, Field(ge=1, le=8192)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Segments = Annotated[int, Field(ge=1, le=25)]
 Kernel = Literal[1, 3, 5, 7, 9, 11]
-Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=3)]
+
+
+def _as_layers(hidden: object) -> object:
+    layers = [hidden] if isinstance(hidden, int) else hidden
+    return tuple(layers) if isinstance(layers, list) else layers  # strict, a list from JSON is no tuple any more
+
+
+def _as_width(hidden: object) -> object:
+    return hidden[0] if isinstance(hidden, list | tuple) and len(hidden) == 1 else hidden
+
+
+Layers = Annotated[tuple[Width, ...], Field(min_length=1, max_length=3), BeforeValidator(_as_layers)]
+"""Width of each of stacked layers; a number stands for a list of one."""
+State = Annotated[Width, BeforeValidator(_as_width)]
+"""Width of the state of one layer; a list of one stands for a number."""
 InitialState = Literal["learned", "zero"]
 InitialWeights = Literal["code", "pytorch"]
 
@@ -108,8 +123,8 @@ class LSTM(Network):
     """LSTM over all steps: batch norm, LSTM, batch norm, linear (TS-LSTM, Table 7); VideoLSTM's by its options."""
 
     kind: Literal["lstm"] = "lstm"
-    hidden: Widths = (512,)
-    """Width of each stacked layer."""
+    hidden: Layers = (512,)
+    """Width of the LSTM, or a list with that of each of its stacked layers."""
     batch_norm: bool = True
     predict: Literal["last", "mean", "steps"] = "last"
     """What is classified: the last step, all steps by the mean of their scores, or each by itself (VideoLSTM)."""
@@ -125,8 +140,8 @@ class TSLSTM(Network):
 
     kind: Literal["ts_lstm"] = "ts_lstm"
     segments: Segments = 3
-    hidden: Widths = (512,)
-    """Width of each stacked LSTM layer."""
+    hidden: Layers = (512,)
+    """Width of the LSTM, or a list with that of each of its stacked layers."""
     pooling: Literal["max", "mean"] = "max"
     batch_norm: bool = True
     shared_batch_norm: bool = False
@@ -179,7 +194,7 @@ class TemporalConvNet(Network):
 class _Recurrent(Network):
     """What VideoLSTM's networks share (sec. 5.2)."""
 
-    hidden: Width = 512
+    hidden: State = 512
     """Width, or channels, of the state."""
     initial_state: InitialState = "learned"
     """`learned` from the mean of the features (the released code), or `zero`."""
@@ -246,7 +261,7 @@ class Memory(Network):
     kind: Literal["memory"] = "memory"
     memory_dim: Width | None = None
     """Width of a memory item; none for that of the features."""
-    hidden: Width = 512
+    hidden: State = 512
     """Width of the segmental LSTM."""
     controller: Width = 512
     threshold: Share = 0.5
@@ -267,7 +282,7 @@ class RelationalLSTM(Network):
     """`both` (Table 2), `local` (Table 3) or `non-local` (Table 1)."""
     segments: Annotated[int, Field(ge=1, le=100)] | None = 8
     """Steps that the network sees, one of each of so many equal parts of a clip; 6, 8, 10 or 12 in Table 2."""
-    hidden: Width | None = None
+    hidden: State | None = None
     """Channels of the state; none for half of the maps'."""
     embedding: Width | None = None
     """Channels of theta and phi; none for those of the state."""

@@ -1,14 +1,17 @@
 """Every kind of network, small and in float64, with features and a scalar to differentiate."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import models
+from services.specs import ModelSpec
 
+SPECS = {spec.model_fields["kind"].default: spec for spec in get_args(get_args(ModelSpec)[0])}
+"""The spec of every kind."""
 SHAPES = {"vector": (4,), "map": (3, 3, 2)}
 STEPS, VIDEOS, CLASSES = 3, 2, 2
 SMALL: dict[str, dict[str, Any]] = {

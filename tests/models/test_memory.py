@@ -167,7 +167,7 @@ def test_every_frame_is_written_at_the_start() -> None:
 
 
 def test_clips_go_through_a_backbone() -> None:
-    ours = MemoryNetwork(num_classes=K, feature_dim=0, backbone=backbones.build("tiny"), **SIZES).eval()
+    ours = MemoryNetwork(num_classes=K, backbone=backbones.build("tiny"), **SIZES).eval()
     out = ours(torch.randn(2, 3, 3, 64, 64))
     assert out.logits.shape == (2, K)
     assert out.embedding.shape == (2, 6)

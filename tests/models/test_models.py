@@ -1,7 +1,5 @@
 """Every kind of network, walked through the registry."""
 
-import inspect
-import typing
 from typing import Any
 
 import pytest
@@ -9,9 +7,8 @@ import torch
 from torch import Tensor
 
 import models
-from services.specs import ModelSpec
+from tests.models.cases import SPECS
 
-SPECS = {spec.model_fields["kind"].default: spec for spec in typing.get_args(typing.get_args(ModelSpec)[0])}
 SHAPES = {"vector": (12,), "map": (6, 4, 3)}
 SMALL: dict[str, dict[str, Any]] = {
     "lstm": {"hidden": (8,)},
@@ -63,19 +60,9 @@ def test_a_spec_names_the_features_that_its_network_takes(kind: str) -> None:
     expected = dict(info.streams) if form is None else dict.fromkeys(("rgb", "flow"), form)
     assert dict(SPECS[kind].features) == expected
     assert SPECS[kind].sees_both == (info.inputs == "rgb+flow")
-    takes_backbone = "backbone" in inspect.signature(info.build).parameters
-    assert SPECS[kind].trains_backbone == (takes_backbone and kind != "convnet")  # `finetune` trains that one
-
-
-@pytest.mark.parametrize("kind", SPECS)
-def test_a_spec_of_defaults_builds_the_network_of_defaults(kind: str) -> None:
-    with torch.device("meta"):
-        info = models.KINDS[kind]
-        shape: Any = {name: SHAPES[form] for name, form in info.streams.items()} or SHAPES[info.inputs]
-        options = SPECS[kind]().model_dump(exclude={"kind"})
-        from_spec = models.build(kind, num_classes=7, feature_shape=shape, **options)
-        own = models.build(kind, num_classes=7, feature_shape=shape)
-    assert [p.shape for p in from_spec.parameters()] == [p.shape for p in own.parameters()]
+    assert SPECS[kind].trains_backbone == (
+        "backbone" in info.options and kind != "convnet"
+    )  # `finetune` trains that one
 
 
 @pytest.mark.parametrize("kind", models.KINDS)
@@ -160,24 +147,3 @@ def test_a_mask_that_is_no_prefix_is_refused(kind: str) -> None:
     mask[0, 2] = False
     with pytest.raises(ValueError, match="valid steps first"):
         build(kind)(features_of(kind, 1, 6), mask)
-
-
-def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"got 'tslstm', allowed: alstm, conv_alstm, .*, video_lstm"):
-        models.build("tslstm", num_classes=7, feature_shape=(12,))
-
-
-@pytest.mark.parametrize(
-    ("kind", "given", "message"),
-    [
-        ("lstm", {"feature_shape": (6, 4, 3)}, "got shape .6, 4, 3. without N and T, allowed: .D,."),
-        ("lstm", {"feature_shape": {"rgb": (6,)}}, "got .'rgb': .6,.., allowed: the shape of one vector"),
-        ("conv_lstm", {"feature_shape": (12,)}, "allowed: .C, H, W."),
-        ("conv_lstm", {"feature_shape": {"rgb": (6, 4, 3)}}, "allowed: the shape of one map"),
-        ("video_lstm", {"feature_shape": (6, 4, 3)}, "allowed: a shape for each of .'flow', 'rgb'."),
-        ("motion_alstm", {"feature_shape": {"rgb": (6, 4, 3), "flow": (6, 4, 3)}}, "flow: got shape .* allowed: .D,."),
-    ],
-)
-def test_features_of_another_form_are_refused(kind: str, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        models.build(kind, num_classes=7, **given)

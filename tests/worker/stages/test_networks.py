@@ -197,5 +197,5 @@ def test_a_clip_of_too_few_steps_is_refused(stages: Any, dataset: Any, learn: An
 
 
 def test_features_of_another_form_are_refused(stages: Any, dataset: Any, learn: Any) -> None:
-    with pytest.raises(UserError, match=r"model: features: got shape \(64,\)"):
+    with pytest.raises(UserError, match=r"model: feature_shape: got \(64,\)"):
         learn({"kind": "conv_lstm", **SMALL}, extracted(stages, dataset, "rgb", feature="pool"))

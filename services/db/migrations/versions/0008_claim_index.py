@@ -1,25 +1,24 @@
-"""Ready stages of each queue by owner: a claim reads the best of each owner in the order of the index."""
+"""A claim reads the best stages of each owner in the order of an index."""
+
+from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
 down_revision = "0007"
-branch_labels = None
-depends_on = None
-
-READY = sa.text("state = 'ready'")
 
 
 def upgrade() -> None:
     """Put the owner before the priority."""
-    op.drop_index("ix_stage_claim", table_name="stage")
-    columns = ["queue", "owner", sa.literal_column("priority DESC"), "ready_at", "key"]
-    op.create_index("ix_stage_claim", "stage", columns, postgresql_where=READY)
+    _index("owner", sa.text("priority DESC"), "ready_at", "key")
 
 
 def downgrade() -> None:
-    """Put the priority first again."""
+    """Take the owner out again."""
+    _index(sa.text("priority DESC"), "ready_at")
+
+
+def _index(*columns: str | sa.TextClause) -> None:
     op.drop_index("ix_stage_claim", table_name="stage")
-    columns = ["queue", sa.literal_column("priority DESC"), "ready_at"]
-    op.create_index("ix_stage_claim", "stage", columns, postgresql_where=READY)
+    op.create_index("ix_stage_claim", "stage", ["queue", *columns], postgresql_where=sa.text("state = 'ready'"))
