@@ -66,11 +66,14 @@ def test_one_step_of_one_video_equals_the_reference(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["conv_alstm", "video_lstm"])
-def test_past_the_memory_limit_each_step_convolves_and_still_equals_the_reference(
+def test_without_memory_for_its_products_attention_still_equals_the_reference(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attended_product, "KEPT_BYTES", 0)
-    agree(build(kind), REFERENCES[kind], features_of(kind), (2, 4, 1))
+    network, features = build(kind), features_of(kind)
+    expected = network(features).logits
+    monkeypatch.setattr(attended_product, "KEPT_SHARE", 0.0)
+    assert torch.equal(network(features).logits, expected)
+    agree(network, REFERENCES[kind], features, (2, 4, 1))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
