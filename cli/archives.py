@@ -10,6 +10,7 @@ from pathlib import Path
 from cli import rar
 from cli.allowance import Allowance, Content, content_of
 from cli.client import CommandError
+from services.stores.names import temporary
 
 RAR_MAGIC = b"Rar!\x1a\x07"
 ZIP_MAGIC = b"PK"
@@ -41,7 +42,7 @@ def unpack(archive: Path, folder: Path, allowance: Allowance | None = None) -> N
         CommandError: it is no archive, it is damaged, it holds links or too much, or no program can read it.
     """
     allowance = Allowance() if allowance is None else allowance
-    partial = folder.with_name(f".{folder.name}.unpacking")
+    partial = temporary(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         _extract(archive, partial / "all", allowance)

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from cli.stack.process import StackError
+from services.stores.files import write_atomically
 
 FOLDERS = ("logs", "postgres", "redis", "mlflow", "artifacts", "data", "work", "doctor")
 SPARED = ("mlflow", "doctor")
 """Of these, those that everything else goes on without: who uses one says what is wrong with it."""
 """All that lies below a home; who else is on the host looks into none of them."""
-PRIVATE = 0o700
+PRIVATE, OWNER_ONLY = 0o700, 0o600
+"""Permissions of folders, and of files with a secret."""
 
 logger = logging.getLogger(__name__)
 
@@ -145,11 +147,7 @@ class Home:
 
     def write_state(self, state: State) -> None:
         """Replace the state file, readable by its owner alone."""
-        temporary = self.state_file.with_suffix(".tmp")
-        temporary.unlink(missing_ok=True)  # of an earlier run, perhaps with another mode
-        temporary.touch(mode=0o600)
-        temporary.write_text(json.dumps(asdict(state), indent=1))
-        temporary.replace(self.state_file)
+        write_atomically(self.state_file, json.dumps(asdict(state), indent=1).encode(), OWNER_ONLY)
 
     def forget_state(self) -> None:
         """Remove the state file: nothing runs any more."""
@@ -159,12 +157,6 @@ class Home:
         """Return the password of the embedded servers, made at the first start."""
         file = self.path / "password"
         if not file.exists():
-            temporary = file.with_suffix(".tmp")
-            temporary.unlink(missing_ok=True)
-            temporary.touch(mode=0o600)
-            with temporary.open("w") as content:
-                content.write(secrets.token_urlsafe(24))
-                content.flush()
-                os.fsync(content.fileno())  # lost in a power cut, it would lock its owner out of the database
-            temporary.replace(file)
+            # Lost in a power cut, it would lock its owner out of the database.
+            write_atomically(file, secrets.token_urlsafe(24).encode(), OWNER_ONLY)
         return file.read_text()

@@ -16,6 +16,7 @@ from cli.stack import system_user
 from cli.stack.leftovers import end
 from cli.stack.ports import LOOPBACK
 from cli.stack.process import Command, StackError, run
+from services.stores.names import temporary
 
 ROLE = "twostream"
 SETTINGS = {
@@ -100,7 +101,7 @@ class Postgres:
 
     def _create(self, user: tuple[int, int] | None) -> None:
         """Run initdb beside the final place, so that an interrupted one is never taken for a cluster."""
-        partial, password_file = self.folder / "data.partial", self.folder / "password"
+        partial, password_file = temporary(self.data), self.folder / "password"
         if partial.exists():
             shutil.rmtree(partial)
         password_file.unlink(missing_ok=True)

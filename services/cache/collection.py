@@ -7,7 +7,6 @@ output there, and the collection finds it needed, or finds it evicted and has it
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +19,6 @@ from sqlalchemy.orm import Session
 from services.cache.facts import FLOW, why_held
 from services.cache.inventory import (
     BY_DEFAULT,
-    PLACE,
     Category,
     Entry,
     Identity,
@@ -36,7 +34,8 @@ from services.errors import Conflict
 from services.journal import events
 from services.queue import graph
 from services.stores.artifacts import ArtifactStore
-from services.stores.places import TRASH_FOLDER
+from services.stores.files import empty_trash, trash
+from services.stores.names import STATE, Place
 
 ADVISORY_LOCK = 7_205_759_403_792_797
 """Held by the collection that is at work; any fixed number that nothing else uses."""
@@ -109,7 +108,7 @@ class Collector:
             if not hold:
                 raise Conflict("another collection of the cache is at work; hint: try again when it has ended")
             self._store.empty_trash()
-            self._empty_trash()
+            empty_trash(self._data_root)
             return self._collect(max_bytes, categories, hold, deadline=time.monotonic() + seconds)
 
     def _collect(
@@ -192,12 +191,8 @@ class Collector:
                 StageRow.kind == "index", StageRow.state.in_((*graph.UNFINISHED, "succeeded"))
             )
             if all(generated_folder(row.kind, row.params) != name for row in session.scalars(query)):
-                (self._data_root / TRASH_FOLDER).mkdir(exist_ok=True)
-                (self._data_root / name).rename(self._data_root / TRASH_FOLDER / name)
-        self._empty_trash()
-
-    def _empty_trash(self) -> None:
-        shutil.rmtree(self._data_root / TRASH_FOLDER, ignore_errors=True)
+                trash(self._data_root / name, self._data_root)
+        empty_trash(self._data_root)
 
 
 class Ledger:
@@ -232,15 +227,14 @@ def _identities(entry: Entry) -> set[Identity]:
 
 def _disown(session: Session, entry: Entry) -> bool:
     """Write that there is no state to go on from; False when the stage has come to need it."""
-    found = PLACE.fullmatch(f"{entry.key}/")
-    if found is None:
+    place = Place.of(entry.key)
+    if place is None:
         return True
-    _, key, number, name = found.groups()
-    row = graph.lock_stages(session, [key]).get(key)
+    row = graph.lock_stages(session, [place.key]).get(place.key)
     if row is None:
         return True
     if row.state in graph.UNFINISHED or row.output == entry.key:
         return False
-    if name == "state":
-        row.state_dropped_at_attempt = max(row.state_dropped_at_attempt, int(number))
+    if place.name == STATE:
+        row.state_dropped_at_attempt = max(row.state_dropped_at_attempt, place.attempt)
     return True

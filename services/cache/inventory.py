@@ -22,6 +22,7 @@ from services.queue.graph import UNFINISHED
 from services.stages import KINDS, OutputCategory
 from services.stores.artifacts import ArtifactStore
 from services.stores.folder import walk
+from services.stores.names import KEY_PATH, Place, finished_name
 from services.stores.places import StoredFile
 
 Category = Literal[OutputCategory, "frames", "leftovers"]
@@ -30,10 +31,7 @@ BY_DEFAULT: tuple[Category, ...] = ("flow", "features", "frames", "leftovers")
 """What a collection takes when it is not told categories: what can be made again without touching any result."""
 CLIP_FOLDERS: tuple[Category, ...] = ("flow", "frames")
 """Folders of the data root whose files are named by their content address."""
-CLIP_FILE = re.compile(r"\w+/[0-9a-f]{2}/([0-9a-f]{64})\.\w+")
-UNFINISHED_FILE = re.compile(r"\w+/[0-9a-f]{2}/\.[0-9a-f]{64}\.\w+(\.\d+)+\.tmp")
-"""Left by a process that was killed while it wrote one."""
-PLACE = re.compile(r"(stages/[0-9a-f]{2}/([0-9a-f]{64})/(\d+)/(\w+))/.*")
+CLIP_FILE = re.compile(rf"\w+/{KEY_PATH}\.\w+")
 GENERATED = "motion_shapes-" + "[0-9a-f]" * 16
 
 Identity = tuple[object, ...]
@@ -118,8 +116,8 @@ class Stocktaker:
         """
         places: dict[str, list[StoredFile]] = defaultdict(list)
         for file in self._store.survey():  # before the database is asked: no transaction waits for a network
-            if found := PLACE.fullmatch(file.path):
-                places[found[1]].append(file)
+            if place := Place.of(file.path):
+                places[place.path].append(file)
         clips = [file for folder in CLIP_FOLDERS for file in walk(self._data_root, folder)]
         generated = {path.name: tuple(walk(self._data_root, path.name)) for path in self._data_root.glob(GENERATED)}
         with self._database.transaction() as session:
@@ -161,16 +159,17 @@ class Stocktaker:
         self, places: Mapping[str, Sequence[StoredFile]], stages: Mapping[str, StageFacts]
     ) -> Iterator[Entry]:
         """Yield what no finished stage names: checkpoints, outputs of attempts that lost their lease."""
-        for place, files in places.items():
-            _, _, key, number, name = place.split("/")
-            stage = stages.get(key)
-            if stage is not None and stage.output == place and stage.state == "succeeded":
+        for path, files in places.items():
+            place = Place.of(path)
+            assert place is not None
+            stage, what = stages.get(place.key), f"{place.name} of attempt {place.attempt}"
+            if stage is not None and stage.output == path and stage.state == "succeeded":
                 continue
-            held, label = self._why_young(files), f"{name} of attempt {number}, of a stage that nobody knows"
+            held, label = self._why_young(files), f"{what}, of a stage that nobody knows"
             if stage is not None:
-                label = f"{name} of attempt {number}: {stage.label} ({stage.state})"
+                label = f"{what}: {stage.label} ({stage.state})"
                 held = f"it is {stage.state}" if stage.state in UNFINISHED else held
-            yield Entry("leftovers", place, label, tuple(files), _latest(files), places=(place,), held=held)
+            yield Entry("leftovers", path, label, tuple(files), _latest(files), places=(path,), held=held)
 
     def _loose(self, files: Iterable[StoredFile], stages: Collection[StageFacts]) -> Iterator[Entry]:
         """Yield the clip files that no output has, one by one."""
@@ -179,7 +178,8 @@ class Stocktaker:
         opened_by_running = min(starts, default=float("inf"))
         for file in files:
             named = CLIP_FILE.fullmatch(file.path)
-            if not named and not UNFINISHED_FILE.fullmatch(file.path):
+            unfinished = finished_name(file.path)  # left by a process that was killed while it wrote it
+            if not named and not (unfinished and CLIP_FILE.fullmatch(unfinished)):
                 continue
             category: Category = (
                 next(name for name in CLIP_FOLDERS if file.path.startswith(name)) if named else "leftovers"
@@ -191,7 +191,7 @@ class Stocktaker:
                 held = "opened since the running stages began"
             elif file.links > 1:
                 held = "the working folder of a stage has it too"
-            key = named[1] if named else file.path
+            key = named["key"] if named else file.path
             yield Entry(category, key, "one clip", (file,), _latest([file]), paths=(file.path,), held=held, loose=True)
 
     def _why_young(self, files: Sequence[StoredFile]) -> str | None:

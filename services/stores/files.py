@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from services.stores.names import TRASH_FOLDER, is_unfinished, temporary
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a file that has no room to grow: on the disk, in a quota, below the limit of the process."""
 FULL_BYTES = 1 << 20
@@ -49,12 +51,6 @@ def finished_files(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def is_unfinished(path: str) -> bool:
-    """Tell by its name, such as ``.checkpoint.pt.tmp``, that a file is being written, or was left half-written."""
-    name = path.rpartition("/")[2]
-    return name.startswith(".") and name.endswith(".tmp")
-
-
 def link_file(source: Path, target: Path) -> None:
     """Give a file another name, by a hard link where the file system allows, else by bytes.
 
@@ -68,32 +64,44 @@ def link_file(source: Path, target: Path) -> None:
         if target.samefile(source):
             return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    temporary.unlink(missing_ok=True)  # left by a killed process of these numbers: perhaps a link to a finished file
+    made = temporary(target, os.getpid(), threading.get_ident())
+    made.unlink(missing_ok=True)  # left by a killed process of these numbers: perhaps a link to a finished file
     try:
-        os.link(source, temporary)
+        os.link(source, made)
     except OSError:
         try:
-            _copy(source, temporary)
+            _copy(source, made)
         except OSError:
-            temporary.unlink(missing_ok=True)  # what was copied does not keep a full disk full
+            made.unlink(missing_ok=True)  # what was copied does not keep a full disk full
             raise
-    temporary.replace(target)
-    temporary.unlink(missing_ok=True)  # where both have become the same file, the replacement does nothing
+    made.replace(target)
+    made.unlink(missing_ok=True)  # where both have become the same file, the replacement does nothing
 
 
-def trash(path: Path, folder: Path) -> None:
-    """Remove a file or folder so that it is there as a whole or not at all, even after a crash.
+def trash(path: Path, root: Path) -> Path:
+    """Take a file or folder away at once and as a whole, and return where it lies now.
 
     Args:
         path: what is to go; nothing happens if it is not there.
-        folder: on the same file system; what is in it belongs to nobody.
+        root: above it, on the same file system; what is in the trash there belongs to nobody.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / secrets.token_hex(8)
+    target = root / TRASH_FOLDER / secrets.token_hex(8)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         path.rename(target)
+    return target
+
+
+def remove(path: Path, root: Path) -> None:
+    """Remove a file or folder so that it is there as a whole or not at all, even after a crash; see `trash`."""
+    target = trash(path, root)
+    with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+
+def empty_trash(root: Path) -> None:
+    """Remove what was put into the trash of a root, and what an interrupted `remove` left there."""
+    shutil.rmtree(root / TRASH_FOLDER, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -102,29 +110,34 @@ def _copy(source: Path, target: Path) -> None:
         os.fsync(file.fileno())  # else a power cut could leave the name without the content
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file by some bytes; see `replacing`."""
-    with replacing(path) as file:
+    with replacing(path, mode) as file:
         file.write(content)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Replace a file so that a reader sees the old or the new content, never a part, even after a power cut.
 
     Where that fails the old file stays, and the part that was written does not keep a full disk full.
+
+    Args:
+        path: the file.
+        mode: its permissions, but for those that the process' mask takes away.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    made = temporary(path, os.getpid())
+    made.unlink(missing_ok=True)  # left by a killed process of this number, perhaps with another mode
     try:
-        with temporary.open("wb") as file:
+        with open(made, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        made.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
         raise

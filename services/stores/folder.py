@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from services.errors import Denied
-from services.stores.files import link_file, trash
-from services.stores.places import STAGES_FOLDER, TRASH_FOLDER, StoredFile, asking, by_attempt, place_of, stage_folder
+from services.stores.files import empty_trash, link_file, remove
+from services.stores.names import STAGES_FOLDER, Place, stage_folder
+from services.stores.places import StoredFile, asking, by_attempt
 
 
 class FolderStore:
@@ -35,7 +36,7 @@ class FolderStore:
         held: Mapping[str, str] | None = None,  # noqa: ARG002 - a link costs nothing, whether the store has the file or not
     ) -> str:
         """Link files; each gets its name when it is complete."""
-        place = place_of(key, attempt, name)
+        place = Place(key, attempt, name).path
         target = self._root / place
         with self._asked():
             target.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ class FolderStore:
 
     def bring(self, files: Sequence[str], key: str, attempt: int, name: str, folder: Path) -> None:
         """Link files."""
-        source = self._root / place_of(key, attempt, name)
+        source = self._root / Place(key, attempt, name).path
         with self._asked():
             for file in files:
                 link_file(source / file, folder / file)
@@ -63,7 +64,7 @@ class FolderStore:
 
     def find(self, key: str, attempt: int, name: str) -> str | None:
         """Return the place of a folder that is there."""
-        place = place_of(key, attempt, name)
+        place = Place(key, attempt, name).path
         return place if (self._root / place).is_dir() else None
 
     def discard(self, key: str, attempt: int, name: str) -> None:
@@ -79,11 +80,11 @@ class FolderStore:
     def take(self, place: str) -> None:
         """Move a folder into the trash, at once and as a whole, and remove it there."""
         with self._asked(place):
-            trash(self._root / place, self._root / TRASH_FOLDER)
+            remove(self._root / place, self._root)
 
     def empty_trash(self) -> None:
         """Remove what is in the trash."""
-        shutil.rmtree(self._root / TRASH_FOLDER, ignore_errors=True)
+        empty_trash(self._root)
 
     def _asked(self, place: str = "") -> AbstractContextManager[None]:
         return asking(self.address, OSError, place)

@@ -15,7 +15,8 @@ from typing import Any
 import fsspec
 
 from services.errors import Denied
-from services.stores.places import STAGES_FOLDER, StoredFile, asking, by_attempt, place_of, stage_folder
+from services.stores.names import STAGES_FOLDER, Place, stage_folder, temporary
+from services.stores.places import StoredFile, asking, by_attempt
 
 MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "created")
 """How the stores of `fsspec` name the time of the last change: SFTP, S3, Azure, Google, memory."""
@@ -44,7 +45,7 @@ class ObjectStore:
         held: Mapping[str, str] | None = None,
     ) -> str:
         """Send files, and have the store copy those that it holds; it takes each as a whole."""
-        place = place_of(key, attempt, name)
+        place = Place(key, attempt, name).path
         target = self._at(place)
         with self._asked():
             for parent in sorted({f"{target}/{file}".rpartition("/")[0] for file in files}):
@@ -71,9 +72,9 @@ class ObjectStore:
 
     def bring(self, files: Sequence[str], key: str, attempt: int, name: str, folder: Path) -> None:
         """Copy files; each gets its name when it is complete."""
-        source = self._at(place_of(key, attempt, name))
+        source = self._at(Place(key, attempt, name).path)
         targets = [folder / file for file in files]
-        partial = [target.with_name(f".{target.name}.tmp") for target in targets]
+        partial = [temporary(target) for target in targets]
         with self._asked():
             for target in targets:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ class ObjectStore:
 
     def find(self, key: str, attempt: int, name: str) -> str | None:
         """Return the place below which there are objects."""
-        place = place_of(key, attempt, name)
+        place = Place(key, attempt, name).path
         with self._asked():
             return place if self._files.isdir(self._at(place)) else None
 

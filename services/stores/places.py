@@ -1,12 +1,7 @@
-"""Where artifacts lie in a store of either sort, what is known of each file, and how errors of a store are worded.
-
-Outputs of a stage lie below ``stages/<key>/<attempt>``, so that a worker which has lost its lease can never overwrite
-what another attempt published.
-"""
+"""What stores of either sort share: what is known of each file, whose it is, and how errors of a store are worded."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,10 +9,7 @@ from dataclasses import dataclass
 from errno import ENOSPC
 
 from services.errors import Denied, Unavailable
-from services.stores.files import is_unfinished
-
-STAGES_FOLDER, TRASH_FOLDER = "stages", ".trash"
-PUBLISHED = re.compile(r"(?P<attempt>\d+)/(?P<name>\w+)/(?P<file>.+)")
+from services.stores.names import Place, is_unfinished
 
 
 @dataclass(frozen=True)
@@ -39,23 +31,13 @@ class StoredFile:
     links: int = 1
 
 
-def stage_folder(key: str) -> str:
-    """Return the folder of a stage, relative to the store's root."""
-    return f"{STAGES_FOLDER}/{key[:2]}/{key}"
-
-
-def place_of(key: str, attempt: int, name: str) -> str:
-    """Return the folder of what an attempt publishes under a name, relative to the store's root."""
-    return f"{stage_folder(key)}/{attempt}/{name}"
-
-
 def by_attempt(paths: Iterable[str], key: str, name: str) -> dict[int, list[str]]:
-    """Return the files that each attempt at a stage has under a name, of all paths below the stage's folder."""
+    """Return the files that each attempt at a stage has under a name, of paths relative to the store's root."""
     found: dict[int, list[str]] = defaultdict(list)
     for path in sorted(paths):
-        parts = PUBLISHED.fullmatch(path.removeprefix(f"{stage_folder(key)}/"))
-        if parts and parts["name"] == name and not is_unfinished(parts["file"]):
-            found[int(parts["attempt"])].append(parts["file"])
+        place = Place.of(path)
+        if place is not None and (place.key, place.name) == (key, name) and not is_unfinished(path):
+            found[place.attempt].append(path.removeprefix(f"{place.path}/"))
     return dict(found)
 
 

@@ -84,7 +84,7 @@ def test_no_file_grows_beyond_what_is_allowed_whatever_the_headers_say(
     )
     with pytest.raises(CommandError, match=r"x\.rar: holds 5.00 MB or more, allowed: 5.00 MB"):
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips", Allowance(5 * 10**6, 100))
-    assert not (tmp_path / ".clips.unpacking").exists()
+    assert not (tmp_path / ".clips.tmp").exists()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_program_is_ended_while_it_unpacks_too_much(
     program(monkeypatch, tmp_path, code + "    time.sleep(0.001)\n")
     with pytest.raises(CommandError, match=words):
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips", Allowance(10**6, 50))
-    assert not (tmp_path / ".clips.unpacking").exists()
+    assert not (tmp_path / ".clips.tmp").exists()
 
 
 def test_a_header_that_says_less_than_there_is_does_not_help(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_file_that_a_program_damaged_is_noticed(tmp_path: Path, monkeypatch: p
 
 def test_what_an_interrupted_run_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(zipped(CLIPS))
-    (tmp_path / ".clips.unpacking" / "all").mkdir(parents=True)
-    (tmp_path / ".clips.unpacking" / "all" / "half.avi").write_bytes(b"half")
+    (tmp_path / ".clips.tmp" / "all").mkdir(parents=True)
+    (tmp_path / ".clips.tmp" / "all" / "half.avi").write_bytes(b"half")
     archives.unpack(tmp_path / "x.zip", tmp_path / "clips")
     assert contents(tmp_path / "clips") == CLIPS

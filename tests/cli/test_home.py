@@ -1,3 +1,4 @@
+import os
 import stat
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def test_the_folders_of_a_home_are_private_whatever_the_homes_own_mode(tmp_path,
 
 
 def test_a_secret_is_private_though_an_earlier_run_left_its_draft_open(home):
-    for name in ("stack.tmp", "password.tmp"):
+    for name in (f".stack.json.{os.getpid()}.tmp", f".password.{os.getpid()}.tmp"):
         (home.path / name).touch()
         (home.path / name).chmod(0o644)
     home.password()

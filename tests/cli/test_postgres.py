@@ -56,7 +56,7 @@ def test_the_data_and_the_role_of_the_process_are_not_roots(server):
 
 
 def test_an_interrupted_initdb_is_begun_anew(server):
-    (server.folder / "data.partial" / "base").mkdir(parents=True)
+    (server.folder / ".data.tmp" / "base").mkdir(parents=True)
     process = started(server)
     assert query(server.url("postgres"), b"SELECT 1") == 1
     process.stop()

@@ -21,6 +21,7 @@ from services.stages import KINDS
 from services.stores.artifacts import ArtifactStore
 from services.stores.broker import Broker
 from services.stores.files import tells_of_full_disk, write_atomically
+from services.stores.names import OUTPUT, STATE, Place, stage_folder
 from worker.contract import Event, StageInput, Task
 from worker.host.devices import Grant
 from worker.host.endings import Ending, blame_full_disk
@@ -62,10 +63,11 @@ class Attempt:
 
     def __init__(self, worker: Worker, claim: Claim, grant: Grant) -> None:
         self._worker, self._claim, self._grant = worker, claim, grant
-        self._home = worker.settings.work / "stages" / claim.key[:2] / claim.key
-        self._folder = self._home / str(claim.attempt)
+        work = worker.settings.work
+        self._output, self._saved = (work / Place(claim.key, claim.attempt, name).path for name in (OUTPUT, STATE))
+        self._home, self._folder = work / stage_folder(claim.key), self._output.parent
         self._log = self._folder / "log.txt"
-        self._state = State(worker.store, claim, self._home)
+        self._state = State(worker.store, claim, work)
         self._told = ""
         self.ending: Ending | None = None
 
@@ -179,9 +181,8 @@ class Attempt:
     def _prepare(self) -> Task:
         """Lay out the attempt's folder, with the state that earlier attempts left, and fetch its inputs."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        output, state = self._folder / "output", self._folder / "state"
-        output.mkdir(parents=True)
-        self._state.restore(state)
+        self._output.mkdir(parents=True)
+        self._state.restore(self._saved)
         claim = self._claim
         return Task(
             key=claim.key,
@@ -192,8 +193,8 @@ class Attempt:
                 StageInput(name=entry.name, kind=entry.kind, key=entry.key, path=self._worker.store.fetch(entry.output))
                 for entry in claim.inputs
             ),
-            output=output,
-            state=state,
+            output=self._output,
+            state=self._saved,
             events=self._folder / "events.jsonl",
             result=self._folder / "result.json",
             data_root=self._worker.settings.data,
@@ -235,8 +236,8 @@ class Attempt:
         if ending.status == "lost":
             raise LeaseLost(ending.message)
         if ending.status == "succeeded":
-            place = self._state.publish_output(self._folder / "output")
-            files = [name for name in KINDS[claim.kind].published if (self._folder / "output" / name).is_file()]
+            place = self._state.publish_output(self._output)
+            files = [name for name in KINDS[claim.kind].published if (self._output / name).is_file()]
             log_tail = self._log_tail() or ""
             queues = database.run(
                 lambda session: attempts.succeed(

@@ -7,6 +7,8 @@ import secrets
 import sys
 from pathlib import Path
 
+from services.stores.names import temporary
+
 BYTES = 1 << 20
 
 
@@ -14,7 +16,7 @@ def main(arguments: list[str]) -> None:
     """Write, read and remove a file of one MiB, and multiply matrices on each GPU that is named."""
     work, devices = Path(arguments[0]), [name for name in arguments[1:] if name != "cpu"]
     work.mkdir(parents=True, exist_ok=True)
-    path, content = work / f".probe.{os.getpid()}.tmp", secrets.token_bytes(BYTES)
+    path, content = temporary(work / "probe", os.getpid()), secrets.token_bytes(BYTES)
     try:
         with path.open("wb") as file:
             file.write(content)

@@ -14,8 +14,8 @@ from services.errors import Unavailable
 from services.queue.claim import Claim
 from services.stores.artifacts import ArtifactStore
 from services.stores.files import finished_files, link_file
+from services.stores.names import OUTPUT, STATE, Place
 
-FOLDER, OUTPUT = "state", "output"
 BATCH_FILES = 16
 """Files that go out at once, between two looks at whether to stop; object stores take them side by side."""
 
@@ -34,11 +34,11 @@ class State:
     Args:
         store: where other hosts look.
         claim: the attempt.
-        home: folder of this host's attempts at the stage.
+        work: root of the folders of this host's attempts.
     """
 
-    def __init__(self, store: ArtifactStore, claim: Claim, home: Path) -> None:
-        self._store, self._claim, self._home = store, claim, home
+    def __init__(self, store: ArtifactStore, claim: Claim, work: Path) -> None:
+        self._store, self._claim, self._work = store, claim, work
         self._published: dict[str, Stamp] = {}
         self._places: dict[Stamp, str] = {}
 
@@ -49,9 +49,9 @@ class State:
             Unavailable: the store does not answer.
         """
         folder.mkdir(parents=True)
-        published = self._store.published(self._claim.key, FOLDER) if self._claim.attempt > 1 else {}
+        published = self._store.published(self._claim.key, STATE) if self._claim.attempt > 1 else {}
         for number in range(self._claim.attempt - 1, 0, -1):
-            earlier = self._home / str(number) / FOLDER
+            earlier = self._work / Place(self._claim.key, number, STATE).path
             here = [*finished_files(earlier)]
             if not here and number <= self._claim.state_dropped_at_attempt:
                 return
@@ -62,7 +62,7 @@ class State:
                 for file in missing:
                     link_file(earlier / file, folder / file)
             else:
-                self._store.bring(missing, self._claim.key, number, FOLDER, folder)
+                self._store.bring(missing, self._claim.key, number, STATE, folder)
                 self._published |= {file: _stamp(folder / file) for file in missing}
             who = f"{self._claim.label}: attempt {self._claim.attempt}"
             log.info("%s takes over %d files of attempt %d", who, len(missing), number)
@@ -82,7 +82,7 @@ class State:
             if stop.is_set():
                 return
             batch = fresh[first : first + BATCH_FILES]
-            place = self._store.add(folder, batch, self._claim.key, self._claim.attempt, FOLDER)
+            place = self._store.add(folder, batch, self._claim.key, self._claim.attempt, STATE)
             for file in batch:
                 if file in self._published:
                     self._places.pop(self._published[file], None)  # another is there now
@@ -103,7 +103,7 @@ class State:
         """Remove what this and earlier attempts have in the store; what it keeps, a collection of the cache takes."""
         try:
             for number in range(1, self._claim.attempt + 1):
-                self._store.discard(self._claim.key, number, FOLDER)
+                self._store.discard(self._claim.key, number, STATE)
         except Unavailable as error:
             log.warning("%s: its state stays in the store: %s", self._claim.label, error)
 

@@ -19,6 +19,7 @@ from services.errors import DataError
 from services.specs import Stream
 from services.specs.networks import Network
 from services.stores.files import write_atomically
+from services.stores.names import temporary
 from worker.contract import Task
 from worker.training.batches import Indices, Inputs
 from worker.video.survey.manifest import Clip
@@ -39,17 +40,17 @@ def write_features(folder: Path, clips: Sequence[Clip], lengths: Sequence[int], 
         lengths: steps of each clip.
         parts: features of clips one after another, ``(m, ...)``, m adding up to the sum of ``lengths``.
     """
-    temporary, whole, row = folder / f".{FEATURES_FILE}.tmp", None, 0
+    made, whole, row = temporary(folder / FEATURES_FILE), None, 0
     for part in parts:
         if whole is None:
             shape = (sum(lengths), *part.shape[1:])
-            whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=part.dtype, shape=shape)
+            whole = np.lib.format.open_memmap(made, mode="w+", dtype=part.dtype, shape=shape)
         whole[row : row + len(part)] = part
         row += len(part)
     assert whole is not None, "no clips"
     assert row == len(whole)
     whole.flush()
-    temporary.replace(folder / FEATURES_FILE)
+    made.replace(folder / FEATURES_FILE)
     content = {"ids": [c.id for c in clips], "labels": [c.label for c in clips], "lengths": list(lengths)}
     write_atomically(folder / CLIPS_FILE, json.dumps(content).encode())
 

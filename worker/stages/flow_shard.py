@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from services.errors import DataError
 from services.stages import FlowParams
 from services.stores.files import link_file, write_atomically
+from services.stores.names import key_path
 from worker.contract import Reporter, Task
 from worker.video.decoding.container import DecodeFailed
 from worker.video.decoding.limits import Limits
@@ -174,4 +175,4 @@ class Shard:
         ):  # else it is the flow that was made before there was a choice
             method["resize"] = self.params.resize
         key = clip_key(clip.sha256, method)
-        return self.task.data_root / STORE_FOLDER / key[:2] / f"{key}{SUFFIXES[self.params.codec]}"
+        return self.task.data_root / STORE_FOLDER / key_path(key, SUFFIXES[self.params.codec])

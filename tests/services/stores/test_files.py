@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 from threading import get_ident
 
 import pytest
 
-from services.stores.files import finished_files, is_unfinished, link_file
+from services.stores.files import empty_trash, finished_files, link_file, remove, trash, write_atomically
 
 
 @pytest.fixture
@@ -27,12 +28,6 @@ def no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def source(tmp_path: Path) -> Path:
     (tmp_path / "source").write_text("new")
     return tmp_path / "source"
-
-
-def test_a_name_tells_what_is_unfinished() -> None:
-    assert is_unfinished("A/.b.npy.12.34.tmp")
-    assert is_unfinished(".checkpoint.pt.tmp")
-    assert not any(map(is_unfinished, (".hidden/b.npy", "checkpoint.tmp", ".b.npy", "A.tmp/b")))
 
 
 def test_a_link_is_the_same_file_and_stays_it(source: Path, tmp_path: Path) -> None:
@@ -82,3 +77,25 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
         link_file(tmp_path / "nothing", tmp_path / "target")
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_taken_away_lies_in_the_trash_until_that_is_emptied(tmp_path: Path) -> None:
+    for name in ("kept", "gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    moved = trash(tmp_path / "kept", tmp_path)
+    assert moved.parent == tmp_path / ".trash"
+    assert (moved / "file").read_text() == "kept"
+    remove(tmp_path / "gone", tmp_path)
+    remove(tmp_path / "nothing", tmp_path)
+    assert [*tmp_path.iterdir()] == [tmp_path / ".trash"]
+    assert [*moved.parent.iterdir()] == [moved]
+    empty_trash(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_secret_is_private_whatever_a_killed_process_left(tmp_path: Path) -> None:
+    (tmp_path / f".secret.{os.getpid()}.tmp").touch(mode=0o644)
+    write_atomically(tmp_path / "secret", b"1", mode=0o600)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert [*finished_files(tmp_path)] == ["secret"]

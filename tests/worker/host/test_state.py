@@ -68,7 +68,7 @@ class Try:
         }
         claim = Claim(KEY, attempt=number, timeout_seconds=60, state_dropped_at_attempt=dropped, **values)
         self.state = State(store, claim, home)
-        self.folder = home / str(number) / "state"
+        self.folder = home / f"stages/ab/{KEY}/{number}/state"
         self.state.restore(self.folder)
         self.stop = threading.Event()
 

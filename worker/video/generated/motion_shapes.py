@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.datasets.motion_shapes import MotionShapesParams
+from services.stores.names import temporary
 from worker.video.generated.shapes import Floats, Look, States, background, draw_look, render, still
 
 CLASSES = (
@@ -94,7 +95,7 @@ def generate_motion_shapes(params: MotionShapesParams, data_root: Path, progress
     folder = folders.clips.parent
     with _locked(data_root / f".{folder.name}.lock"):
         if not folder.exists():
-            partial = folder.with_name(f".{folder.name}.partial")
+            partial = temporary(folder)
             shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
             _write_clips(params, partial / folders.clips.name, progress or (lambda _done, _total: None))
             _write_lists(params, partial / folders.lists.name)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.stores.files import write_atomically
+from services.stores.names import key_path
 from worker.video.mapped import MappedArray, OpenReaders, Use, most_readers
 from worker.video.survey.manifest import Clip
 
@@ -87,7 +88,7 @@ class FrameStore:
     def _address(self, clip: Clip) -> Path:
         content = json.dumps({"clip": clip.sha256, "decoder": clip.decoder, "version": STORE_VERSION}, sort_keys=True)
         key = hashlib.sha256(content.encode()).hexdigest()
-        return self._folder / key[:2] / f"{key}.npy"
+        return self._folder / key_path(key, ".npy")
 
     def _reserve(self, num_bytes: int) -> bool:
         """Count bytes in before they are written; all workers share the count, and correct it when it is full."""

@@ -69,7 +69,7 @@ def test_a_finished_dataset_is_left_alone(folders: Folders) -> None:
 
 def test_processes_at_once_and_leftovers_do_no_harm(folders: Folders, tmp_path: Path) -> None:
     expected = motion_shapes_folders(PARAMS, tmp_path)
-    leftover = tmp_path / f".{expected.clips.parent.name}.partial" / "UCF-101"
+    leftover = tmp_path / f".{expected.clips.parent.name}.tmp" / "UCF-101"
     leftover.mkdir(parents=True)
     (leftover / "half.avi").write_bytes(b"half")
     calls: list[int] = []
