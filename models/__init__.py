@@ -22,31 +22,31 @@ from models.motion_alstm import MotionALSTM
 from models.parts.options import Count, require
 from models.parts.output import Output
 from models.pooling import MaxPooling, MeanPooling
-from models.registry import Inputs, Kind, Shape, feature_arguments, require_options
+from models.registry import Inputs, NetworkKind, Shape, feature_arguments, require_options
 from models.relational_lstm import RelationalLSTMNetwork
 from models.temporal_convnet import TemporalConvNet
 from models.ts_lstm import TSLSTM
 from models.tsn import TSN
 from models.video_lstm import VideoLSTM
 
-__all__ = ["KINDS", "ConvNet", "Inputs", "Kind", "Output", "build"]
+__all__ = ["KINDS", "ConvNet", "Inputs", "NetworkKind", "Output", "build"]
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
+KINDS: Mapping[str, NetworkKind] = MappingProxyType(
     {
-        "convnet": Kind(ConvNet),
-        "tsn": Kind(TSN),
-        "mean_pooling": Kind(MeanPooling),
-        "max_pooling": Kind(MaxPooling),
-        "lstm": Kind(LSTM),
-        "ts_lstm": Kind(TSLSTM),
-        "temporal_convnet": Kind(TemporalConvNet),
-        "alstm": Kind(ALSTM, "map"),
-        "conv_lstm": Kind(ConvLSTM, "map"),
-        "conv_alstm": Kind(ConvALSTM, "map"),
-        "memory": Kind(MemoryNetwork),
-        "relational_lstm": Kind(RelationalLSTMNetwork, "map"),
-        "motion_alstm": Kind(MotionALSTM, "rgb+flow", {"rgb": "map", "flow": "vector"}),
-        "video_lstm": Kind(VideoLSTM, "rgb+flow", {"rgb": "map", "flow": "map"}),
+        "convnet": NetworkKind(ConvNet),
+        "tsn": NetworkKind(TSN),
+        "mean_pooling": NetworkKind(MeanPooling),
+        "max_pooling": NetworkKind(MaxPooling),
+        "lstm": NetworkKind(LSTM),
+        "ts_lstm": NetworkKind(TSLSTM),
+        "temporal_convnet": NetworkKind(TemporalConvNet),
+        "alstm": NetworkKind(ALSTM, "map"),
+        "conv_lstm": NetworkKind(ConvLSTM, "map"),
+        "conv_alstm": NetworkKind(ConvALSTM, "map"),
+        "memory": NetworkKind(MemoryNetwork),
+        "relational_lstm": NetworkKind(RelationalLSTMNetwork, "map"),
+        "motion_alstm": NetworkKind(MotionALSTM, "rgb+flow", {"rgb": "map", "flow": "vector"}),
+        "video_lstm": NetworkKind(VideoLSTM, "rgb+flow", {"rgb": "map", "flow": "map"}),
     }
 )
 """Networks by the name that an experiment's ``model.kind`` gives them."""

@@ -21,7 +21,7 @@ GIVEN = {"num_classes", "feature_dim", "feature_shape"}
 
 
 @dataclass(frozen=True)
-class Kind:
+class NetworkKind:
     """One kind of network.
 
     Attributes:
@@ -56,7 +56,7 @@ def require_options(kind: str, known: Mapping[str, inspect.Parameter], options: 
         require(name, value, known[name].annotation)
 
 
-def feature_arguments(kind: Kind, feature_shape: Shape | Mapping[str, Shape] | None) -> dict[str, Any]:
+def feature_arguments(kind: NetworkKind, feature_shape: Shape | Mapping[str, Shape] | None) -> dict[str, Any]:
     """Return the feature arguments of a kind's network.
 
     Raises:

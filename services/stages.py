@@ -232,7 +232,7 @@ class FuseParams(Params):
 
 
 @dataclass(frozen=True)
-class Kind:
+class StageTraits:
     """What is special to a kind of stage.
 
     Attributes:
@@ -260,12 +260,12 @@ class Kind:
     stall_minutes: float | None = None
 
 
-KINDS: Mapping[StageKind, Kind] = MappingProxyType(
+KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
     {
-        "index": Kind(IndexParams, "cpu", "index", version=4, needs_torch=False, stall_minutes=15),
-        "flow": Kind(FlowParams, "cpu", "flow", needs_torch=False, stall_minutes=15),
-        "gpu_flow": Kind(FlowParams, "gpu", "flow"),
-        "finetune": Kind(
+        "index": StageTraits(IndexParams, "cpu", "index", version=4, needs_torch=False, stall_minutes=15),
+        "flow": StageTraits(FlowParams, "cpu", "flow", needs_torch=False, stall_minutes=15),
+        "gpu_flow": StageTraits(FlowParams, "gpu", "flow"),
+        "finetune": StageTraits(
             FinetuneParams,
             "gpu",
             "models",
@@ -274,8 +274,8 @@ KINDS: Mapping[StageKind, Kind] = MappingProxyType(
             interruptible=True,
             published=("model.pt",),
         ),
-        "extract": Kind(ExtractParams, "gpu", "features", version=3),
-        "train": Kind(
+        "extract": StageTraits(ExtractParams, "gpu", "features", version=3),
+        "train": StageTraits(
             TrainParams,
             "gpu",
             "models",
@@ -284,8 +284,8 @@ KINDS: Mapping[StageKind, Kind] = MappingProxyType(
             interruptible=True,
             published=("model.pt",),
         ),
-        "score": Kind(ScoreParams, "gpu", "scores", version=3, published=("scores.json",)),
-        "fuse": Kind(FuseParams, "cpu", "scores", version=2, needs_torch=False, published=("results.json",)),
+        "score": StageTraits(ScoreParams, "gpu", "scores", version=3, published=("scores.json",)),
+        "fuse": StageTraits(FuseParams, "cpu", "scores", version=2, needs_torch=False, published=("results.json",)),
     }
 )
 

@@ -20,7 +20,7 @@ from cli.stack.process import StackError
 from cli.stack.redis import Redis
 from cli.stack.signals import Signals
 from cli.stack.supervisor import Part, Running, Supervisor
-from cli.stack.worker import Worker, WorkerOptions
+from cli.stack.worker import CeleryWorker, WorkerOptions
 from services.db.migrate import upgrade
 from services.errors import Unavailable
 from services.settings import Settings
@@ -180,7 +180,7 @@ class Stack:
 
     def _start_worker(self, options: WorkerOptions, environment: Mapping[str, str]) -> None:
         token = self._settings.api_token
-        worker = Worker(
+        worker = CeleryWorker(
             options,
             api=self._state.addresses["api"],
             token=None if token is None else token.get_secret_value(),

@@ -42,7 +42,7 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True)
-class Worker:
+class CeleryWorker:
     """One Celery worker.
 
     Attributes:

@@ -118,22 +118,22 @@ class Collector:
         dry_run = hold is None
         inventory = self.take_stock()
         covered = only(inventory, categories) if categories else inventory
-        ledger = Ledger(covered.entries)
-        before, taken = ledger.bytes, list[Entry]()
+        left = BytesLeft(covered.entries)
+        before, taken = left.bytes, list[Entry]()
         for entry in candidates(covered, categories or BY_DEFAULT):
-            if ledger.bytes <= max_bytes:
+            if left.bytes <= max_bytes:
                 break
             if taken and time.monotonic() > deadline:
-                return Collected(before, ledger.bytes, tuple(taken), more=True)
+                return Collected(before, left.bytes, tuple(taken), more=True)
             if hold is not None:
                 hold.keep()
                 if not self._take(entry):
                     continue
             taken.append(entry)
-            for identity in ledger.drop(entry):
+            for identity in left.drop(entry):
                 for name in () if dry_run else inventory.further_names.get(identity, ()):
                     (self._data_root / name).unlink(missing_ok=True)
-        return Collected(before, ledger.bytes, tuple(taken))
+        return Collected(before, left.bytes, tuple(taken))
 
     def _take(self, entry: Entry) -> bool:
         """Take an entry unless it is needed by now; return whether it is gone."""
@@ -195,7 +195,7 @@ class Collector:
         empty_trash(self._data_root)
 
 
-class Ledger:
+class BytesLeft:
     """The bytes that are left while entries go; a file that several have is there until the last of them goes."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:

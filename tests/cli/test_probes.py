@@ -11,7 +11,7 @@ from cli.stack import http, ports
 from cli.stack.api import Api
 from cli.stack.mlflow import Mlflow
 from cli.stack.redis import Redis
-from cli.stack.worker import Worker, WorkerOptions
+from cli.stack.worker import CeleryWorker, WorkerOptions
 
 CONNECTIONS = ("01", "04", "05", "08", "09")
 """States of a connection in /proc/net/tcp (include/net/tcp_states.h), less listening and waiting for late packets."""
@@ -46,7 +46,7 @@ class Silent(contextlib.ExitStack):
 PARTS = {
     "api": lambda server, folder: Api(server.listener, {}, folder / "log"),
     "mlflow": lambda server, folder: Mlflow(folder, server.listener, "", {}, folder / "log"),
-    "worker": lambda server, folder: Worker(
+    "worker": lambda server, folder: CeleryWorker(
         WorkerOptions(), ports.url_of(server.listener), None, 0, {}, folder / "log"
     ),
     "redis": lambda server, folder: Redis(folder, server.port, "secret", folder / "log"),

@@ -19,8 +19,7 @@ from cli.stack import ports
 from cli.stack.api import Api
 from cli.stack.process import Process
 from cli.stack.redis import Redis
-from cli.stack.worker import Worker as WorkerPart
-from cli.stack.worker import WorkerOptions
+from cli.stack.worker import CeleryWorker, WorkerOptions
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.db.tables import AttemptRow, DatasetRow, EventRow, StageRow
@@ -133,7 +132,7 @@ class Service:
         """Start a worker; ``environment`` has what differs on its host."""
         choice = WorkerOptions(**({"device": "cpu", "concurrency": 1} | options))
         log = self.folder / f"worker-{len(self.workers)}.log"
-        part = WorkerPart(choice, "", None, 75, {**self._environment(), **(environment or {})}, log)
+        part = CeleryWorker(choice, "", None, 75, {**self._environment(), **(environment or {})}, log)
         worker = Process.start(part.command())
         self.workers.append(worker)
         return worker

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerContext:
     """What the threads of one worker process share."""
 
     id: str
@@ -55,13 +55,13 @@ LOG_NOTE_BYTES = 100
 
 
 class Attempt:
-    """One execution of a claimed stage; also the ledger to which its supervisor speaks.
+    """One execution of a claimed stage; also the recorder to which its supervisor speaks.
 
     Attributes:
         ending: how it ended; None while it runs, and when the lease was lost.
     """
 
-    def __init__(self, worker: Worker, claim: Claim, grant: Grant) -> None:
+    def __init__(self, worker: WorkerContext, claim: Claim, grant: Grant) -> None:
         self._worker, self._claim, self._grant = worker, claim, grant
         work = worker.settings.work
         self._output, self._saved = (work / Place(claim.key, claim.attempt, name).path for name in (OUTPUT, STATE))
@@ -95,13 +95,13 @@ class Attempt:
         )
 
     def record(self, events: Sequence[Event]) -> None:
-        """Store events; see ``worker.host.supervise.Ledger``."""
+        """Store events; see ``worker.host.supervise.Recorder``."""
         facts = [Fact(event.type, int(event.time * 1000), event.data) for event in events]
         key, attempt = self._claim.key, self._claim.attempt
         self._worker.database.run(lambda session: attempts.record(session, key, attempt, facts))
 
     def save_state(self, state: Path, stop: threading.Event) -> None:
-        """Publish what is new in a state folder; see ``worker.host.supervise.Ledger``."""
+        """Publish what is new in a state folder; see ``worker.host.supervise.Recorder``."""
         self._state.publish(state, stop)
 
     def _supervise(self, heart: Heartbeat) -> Ending:

@@ -1,6 +1,6 @@
 """Watches one attempt: ends its stage when asked, and tells from what it left how it ended.
 
-Pure supervision: the store is behind ``Ledger``, the lease behind ``Heartbeat``, and both fail in foreseen ways. The
+Pure supervision: the store is behind ``Recorder``, the lease behind ``Heartbeat``, and both fail in foreseen ways. The
 supervising thread itself asks neither: what may hang, hangs in threads of its own.
 """
 
@@ -39,7 +39,7 @@ SAVE_PATIENCE_SECONDS = 300.0
 """How long a store that does not take the state of an ended stage is tried again."""
 
 
-class Ledger(Lease, Protocol):
+class Recorder(Lease, Protocol):
     """What a supervisor says to the database, fenced by the attempt's number.
 
     Every method may raise ``LeaseLost`` and ``Unavailable``, and is called again with the same arguments after the
@@ -71,40 +71,40 @@ class Limits:
 
 
 def supervise(
-    child: Child, task: Task, ledger: Ledger, heartbeat: Heartbeat, limits: Limits, stop: threading.Event
+    child: Child, task: Task, recorder: Recorder, heartbeat: Heartbeat, limits: Limits, stop: threading.Event
 ) -> Ending:
     """Stay with a child until it has ended, and return how.
 
     Args:
         child: the running stage.
         task: what it runs.
-        ledger: receives its events.
+        recorder: receives its events.
         heartbeat: a running heartbeat of the same attempt.
         limits: when it is ended.
         stop: set when the worker shuts down.
     """
-    attempt = _Attempt(child, task, ledger, heartbeat)
+    supervision = _Supervision(child, task, recorder, heartbeat)
     ooms = kernel_oom_kills()
     try:
-        ended = attempt.watch(limits, stop)
-        attempt.deliver(ended)
+        ended = supervision.watch(limits, stop)
+        supervision.deliver(ended)
     except LeaseLost as error:
         return Ending("lost", Cause.WORKER_LOST, str(error))
     finally:
-        attempt.give_up()
+        supervision.give_up()
         _make_sure_it_ended(child)
     out_of_memory = (kernel_oom_kills() or 0) > (ooms or 0)
-    return judge(ended, read_outcome(task.result), attempt.asked, last_words(child.log_file), out_of_memory)
+    return judge(ended, read_outcome(task.result), supervision.asked, last_words(child.log_file), out_of_memory)
 
 
-class _Attempt:
+class _Supervision:
     """The state of one supervision."""
 
-    def __init__(self, child: Child, task: Task, ledger: Ledger, heartbeat: Heartbeat) -> None:
+    def __init__(self, child: Child, task: Task, recorder: Recorder, heartbeat: Heartbeat) -> None:
         self.asked: Ending | None = None
         self._child, self._task, self._heartbeat = child, task, heartbeat
-        self._reports = Reports(task.events, ledger.record)
-        self._saver = Saver(partial(ledger.save_state, task.state))
+        self._reports = Reports(task.events, recorder.record)
+        self._saver = Saver(partial(recorder.save_state, task.state))
         self._stillness = Stillness(child.pid, task.events)
         self._began_at = time.monotonic()
         self._troubles = Troubles(f"saving the state of {task.kind} {task.key[:12]}")

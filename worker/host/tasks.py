@@ -25,7 +25,7 @@ from services.settings import Settings, load
 from services.stages import KINDS
 from services.stores.artifacts import open_store
 from services.stores.broker import QUEUES, TASK, Broker, celery_app
-from worker.host.attempt import Attempt, Worker
+from worker.host.attempt import Attempt, WorkerContext
 from worker.host.devices import Devices
 from worker.host.drain import Drain, probe_host
 from worker.host.forkserver import ForkServers
@@ -62,7 +62,7 @@ class Station:
         self.queues, self.concurrency = queues, concurrency
         self.devices = Devices(os.environ.get("TWOSTREAM_DEVICE", "auto"), queues, concurrency)
         self.drain = Drain(settings.work, partial(probe_host, settings.work, self.devices.names))
-        self.worker = Worker(
+        self.worker = WorkerContext(
             id=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
             settings=settings,
             database=Database(settings.database_url, 3 * concurrency + 2, settings.patience_seconds),

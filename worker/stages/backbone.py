@@ -19,7 +19,7 @@ from worker.contract import Reporter, Task
 from worker.stages.outputs import MODEL_FILE
 from worker.training import checkpoint
 from worker.video.decoding.limits import Limits
-from worker.video.input.dataset import CACHE_BYTES, FlowSource, RgbSource, Source
+from worker.video.input.dataset import CACHE_BYTES, ClipSource, FlowSource, RgbSource
 from worker.video.input.frames import STORE_FOLDER, FrameStore
 from worker.video.input.on_the_fly import OnTheFlyFlow
 from worker.video.mapped import Use
@@ -87,7 +87,7 @@ def frame_source(
     params: FinetuneParams | ExtractParams | EndToEndParams,
     report: Reporter,
     cache_bytes: int = CACHE_BYTES,
-) -> Source:
+) -> ClipSource:
     """Return what reads the frames or flow stacks of a clip: from its file, from stored flow, or computed now.
 
     A clip is decoded in parallel where there are no loader processes (`loader_workers`). What stays open or in memory

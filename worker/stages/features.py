@@ -24,7 +24,8 @@ from worker.contract import Task
 from worker.training.batches import Indices, Inputs
 from worker.video.survey.manifest import Clip
 
-FEATURES_FILE, CLIPS_FILE = "features.npy", "clips.json"
+FEATURES_FILE, ROWS_FILE = "features.npy", "clips.json"
+"""The features of all clips one after another; and which rows of them are of which clip, with its label."""
 
 Features = NDArray[np.float32]
 Stored = NDArray[np.float16] | NDArray[np.float32]
@@ -52,7 +53,7 @@ def write_features(folder: Path, clips: Sequence[Clip], lengths: Sequence[int], 
     whole.flush()
     made.replace(folder / FEATURES_FILE)
     content = {"ids": [c.id for c in clips], "labels": [c.label for c in clips], "lengths": list(lengths)}
-    write_atomically(folder / CLIPS_FILE, json.dumps(content).encode())
+    write_atomically(folder / ROWS_FILE, json.dumps(content).encode())
 
 
 class StoredFeatures:
@@ -90,14 +91,14 @@ def open_features(folder: Path, clips: Sequence[Clip]) -> StoredFeatures:
     Raises:
         DataError: a clip has no features, or another label than here.
     """
-    content = json.loads((folder / CLIPS_FILE).read_bytes())
+    content = json.loads((folder / ROWS_FILE).read_bytes())
     rows = {name: row for row, name in enumerate(content["ids"])}
     for clip in clips:
         if clip.id not in rows:
-            raise DataError(f"{folder / CLIPS_FILE}: no features of clip {clip.id}")
+            raise DataError(f"{folder / ROWS_FILE}: no features of clip {clip.id}")
         if content["labels"][rows[clip.id]] != clip.label:
             raise DataError(
-                f"{folder / CLIPS_FILE}: clip {clip.id} has label {content['labels'][rows[clip.id]]},"
+                f"{folder / ROWS_FILE}: clip {clip.id} has label {content['labels'][rows[clip.id]]},"
                 f" the manifest says {clip.label}"
             )
     own = [rows[clip.id] for clip in clips]

@@ -25,7 +25,8 @@ from worker.video.flow.saturation import Saturation, sampled, saturated
 from worker.video.flow.storage import FLOW_FILE, SUFFIXES, clip_key, encode_flow, open_flow
 from worker.video.survey.manifest import Clip, read_manifest
 
-CLIPS_FILE = "clips.json"
+FRAME_COUNTS_FILE = "clips.json"
+"""The frames of each clip of a shard, by its id."""
 STORE_FOLDER = "flow"
 
 
@@ -72,7 +73,7 @@ class Shard:
         for clip in self.clips:
             link_file(self._state(clip), self.task.output / self._name(clip))
         frames = {clip.id: clip.frames for clip in self.clips}
-        write_atomically(self.task.output / CLIPS_FILE, json.dumps(frames, sort_keys=True, indent=1).encode())
+        write_atomically(self.task.output / FRAME_COUNTS_FILE, json.dumps(frames, sort_keys=True, indent=1).encode())
         saturation = self._write_manifest()
         if saturation.warning:
             report.warning(saturation.warning)

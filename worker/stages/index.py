@@ -23,7 +23,7 @@ from worker.video.generated.motion_shapes import generate_motion_shapes
 from worker.video.survey.files import clip_files
 from worker.video.survey.inspection import Inspection
 from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
-from worker.video.survey.survey import Failure, Ledger, survey
+from worker.video.survey.survey import Failure, SurveyLog, survey
 
 NAMED = 5  # clips and classes that a warning names
 
@@ -147,14 +147,14 @@ def _some(names: Sequence[str]) -> str:
 
 def _read_clips(task: Task, root: Path, listed: tuple[ListedClip, ...], report: Reporter) -> Iterator[Clip]:
     entries = {clip.path: clip for clip in listed}
-    ledger = Ledger(task.state / "inspected")
-    for done, (path, found) in enumerate(survey(root, entries, ledger, task.threads, Limits.of(task)), start=1):
+    log = SurveyLog(task.state / "inspected")
+    for done, (path, found) in enumerate(survey(root, entries, log, task.threads, Limits.of(task)), start=1):
         if isinstance(found, Failure):
             raise DataError(f"{entries[path].line}: {DecodeFailed(root / path, *found)}")
         yield _clip(entries[path], found)
         report.progress(done, len(entries), "clips")
-    if ledger.trouble:
-        report.warning(ledger.trouble)
+    if log.trouble:
+        report.warning(log.trouble)
 
 
 def _differences(clips: Sequence[Clip]) -> Iterator[str]:

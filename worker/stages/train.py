@@ -19,7 +19,7 @@ from worker.stages.networks import build_end_to_end, build_network, load_from_rg
 from worker.stages.outputs import MODEL_FILE, summary, write_model
 from worker.stages.splits import clips_of
 from worker.training import checkpoint
-from worker.training.batches import DatasetSource, FeatureSource, Source, TensorSource, to_device
+from worker.training.batches import BatchSource, DatasetSource, FeatureSource, TensorSource, to_device
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
 from worker.training.loop import Loop, seed_everything
@@ -70,7 +70,7 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
 
 def _on_features(
     task: Task, params: TrainParams, manifest: Manifest, clips: Sequence[Clip], device: torch.device, world: World
-) -> tuple[nn.Module, Source]:
+) -> tuple[nn.Module, BatchSource]:
     features = stream_features(task, params.streams, params.model, clips)
     labels = torch.tensor([clip.label for clip in clips])
     steps = int(features.lengths.min()) if params.snippet is None else params.snippet
@@ -91,7 +91,7 @@ def _on_frames(
     clips: Sequence[Clip],
     world: World,
     report: Reporter,
-) -> tuple[nn.Module, Source]:
+) -> tuple[nn.Module, BatchSource]:
     model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
     for rgb in task.inputs_of("train"):
         load_from_rgb(model, backbone, checkpoint.load(rgb.path / MODEL_FILE))

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     size: int
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Training samples as batches."""
 
     @property

@@ -20,7 +20,7 @@ from services.errors import UserError
 from services.specs import TrainingSpec
 from worker.contract import Reporter
 from worker.training import checkpoint
-from worker.training.batches import Batch, Source, to_device
+from worker.training.batches import Batch, BatchSource, to_device
 from worker.training.distributed import World, wrap
 from worker.training.interrupt import Interrupted
 from worker.training.loss import clip_probabilities, cross_entropy
@@ -55,7 +55,7 @@ class Loop:
     def __init__(
         self,
         model: nn.Module,
-        source: Source,
+        source: BatchSource,
         spec: TrainingSpec,
         *,
         seed: int,

@@ -26,7 +26,7 @@ from services.stores.objects import ObjectStore
 from tests.services.conftest import Away, Decreed, small_spec, submit
 from worker.contract import Task
 from worker.host import attempt
-from worker.host.attempt import Attempt, Worker
+from worker.host.attempt import Attempt, WorkerContext
 from worker.host.devices import Grant
 from worker.host.endings import Ending
 from worker.host.heartbeat import Heartbeat
@@ -37,7 +37,7 @@ class Held:
 
     def __init__(self, database: Database, claim: Claim, store: ArtifactStore, folder: Path) -> None:
         self.key, self.database, self.stopping = claim.key, database, threading.Event()
-        worker = Worker(
+        worker = WorkerContext(
             id="held",
             settings=Settings(home=folder),
             database=database,

@@ -24,7 +24,7 @@ from worker.host.supervise import Limits, supervise
 
 
 @dataclass
-class Ledger:
+class Recorder:
     """Remembers what it is told; ``faults`` are raised, one a call, before anything is remembered.
 
     A save takes until ``upload`` is set or it is told to stop.
@@ -76,7 +76,7 @@ class Watch:
 
     server: ForkServer
     file: Path
-    ledger: Ledger
+    recorder: Recorder
     stop: threading.Event = field(default_factory=threading.Event)
     child: Child = field(init=False)
     heartbeat: Heartbeat = field(init=False)
@@ -98,8 +98,8 @@ class Watch:
         stall_seconds: float | None = None,
     ) -> None:
         limits = Limits(timeout_seconds, grace_seconds, stall_seconds)
-        with Heartbeat(self.ledger, every_seconds=0.05, lease_seconds=lease_seconds) as self.heartbeat:
-            self.ending = supervise(self.child, self.task, self.ledger, self.heartbeat, limits, self.stop)
+        with Heartbeat(self.recorder, every_seconds=0.05, lease_seconds=lease_seconds) as self.heartbeat:
+            self.ending = supervise(self.child, self.task, self.recorder, self.heartbeat, limits, self.stop)
 
     def end(self) -> Ending:
         self.thread.join(PATIENCE_SECONDS)
@@ -112,8 +112,8 @@ class Watch:
 def watch(light: ForkServer, make_task: Callable[..., Path], until: Until) -> Callable[..., Watch]:
     """A function that starts a script, has it supervised once it has begun, and returns then."""
 
-    def begin(script: str | None, ledger: Ledger | None = None, begun: int = 1, **limits: float) -> Watch:
-        found = Watch(light, make_task(script), ledger or Ledger())
+    def begin(script: str | None, recorder: Recorder | None = None, begun: int = 1, **limits: float) -> Watch:
+        found = Watch(light, make_task(script), recorder or Recorder())
         until(lambda: found.task.events.exists() and found.task.events.read_text().count("\n") >= begun)
         found.begin(**limits)
         return found
@@ -124,8 +124,8 @@ def watch(light: ForkServer, make_task: Callable[..., Path], until: Until) -> Ca
 def test_success_loses_nothing(watch: Callable[..., Watch]) -> None:
     attempt = watch("metrics")
     assert attempt.end() == Ending("succeeded", summary={}, exit_code=0, last_words="said on standard output")
-    assert attempt.ledger.types == ["progress", *["metrics"] * 5, "progress"]
-    assert attempt.ledger.saved == []
+    assert attempt.recorder.types == ["progress", *["metrics"] * 5, "progress"]
+    assert attempt.recorder.saved == []
 
 
 def test_a_failure_says_why(watch: Callable[..., Watch]) -> None:
@@ -140,7 +140,7 @@ def test_kill_9_of_the_rank_is_a_lost_worker_and_keeps_its_events(watch: Callabl
     os.kill(attempt.child.pid, signal.SIGKILL)
     ending = attempt.end()
     assert (ending.status, ending.cause, ending.signal) == ("failed", Cause.WORKER_LOST, signal.SIGKILL)
-    assert attempt.ledger.types == ["progress"]
+    assert attempt.recorder.types == ["progress"]
 
 
 def test_kill_9_of_the_zygote_is_a_lost_worker(watch: Callable[..., Watch], light: ForkServer) -> None:
@@ -167,7 +167,7 @@ def test_sigterm_from_elsewhere_is_a_preemption_with_a_checkpoint(watch: Callabl
     os.kill(attempt.child.pid, signal.SIGTERM)
     ending = attempt.end()
     assert (ending.status, ending.exit_code) == ("preempted", 75)
-    assert attempt.ledger.types == ["progress", "checkpoint"]
+    assert attempt.recorder.types == ["progress", "checkpoint"]
 
 
 def test_a_worker_that_shuts_down_keeps_the_checkpoint(watch: Callable[..., Watch]) -> None:
@@ -175,75 +175,75 @@ def test_a_worker_that_shuts_down_keeps_the_checkpoint(watch: Callable[..., Watc
     attempt.stop.set()
     ending = attempt.end()
     assert (ending.status, ending.cause, ending.exit_code) == ("preempted", Cause.PREEMPTED, 75)
-    assert attempt.ledger.types == ["progress", "checkpoint"]
-    assert attempt.ledger.saved[-1] == ["checkpoint.pt", "pid0"]
+    assert attempt.recorder.types == ["progress", "checkpoint"]
+    assert attempt.recorder.saved[-1] == ["checkpoint.pt", "pid0"]
 
 
 @pytest.mark.parametrize("ends", ["SIGKILL", "SIGTERM", "cancel", "shutdown"])
 def test_what_was_finished_is_saved_however_a_stage_ends(watch: Callable[..., Watch], until: Until, ends: str) -> None:
     attempt = watch("parts", begun=2)
-    until(lambda: attempt.ledger.saved == [["first"]])
+    until(lambda: attempt.recorder.saved == [["first"]])
     (attempt.task.state / "go").touch()
-    until(lambda: "metrics" in attempt.ledger.types)
-    assert attempt.ledger.saved == [["first"]]
+    until(lambda: "metrics" in attempt.recorder.types)
+    assert attempt.recorder.saved == [["first"]]
     if ends == "cancel":
-        attempt.ledger.cancel = True
+        attempt.recorder.cancel = True
     elif ends == "shutdown":
         attempt.stop.set()
     else:
         os.kill(attempt.child.pid, getattr(signal, ends))
     attempt.end()
-    assert attempt.ledger.saved == [["first"], ["first", "go", "second"]]
+    assert attempt.recorder.saved == [["first"], ["first", "go", "second"]]
 
 
 def test_a_long_upload_holds_up_neither_events_nor_the_end_of_the_stage(
     watch: Callable[..., Watch], until: Until
 ) -> None:
-    ledger = Ledger()
-    ledger.upload.clear()
-    attempt = watch("parts", ledger, begun=2)
-    assert ledger.uploading.wait(PATIENCE_SECONDS)
+    recorder = Recorder()
+    recorder.upload.clear()
+    attempt = watch("parts", recorder, begun=2)
+    assert recorder.uploading.wait(PATIENCE_SECONDS)
     (attempt.task.state / "go").touch()
-    until(lambda: "metrics" in ledger.types)
+    until(lambda: "metrics" in recorder.types)
     attempt.stop.set()
     until(lambda: attempt.child.wait(0) is not None)
-    assert ledger.saved == []
-    ledger.upload.set()
+    assert recorder.saved == []
+    recorder.upload.set()
     assert attempt.end().status == "preempted"
-    assert ledger.saved == [["first", "go", "second"]] * 2
+    assert recorder.saved == [["first", "go", "second"]] * 2
 
 
 def test_success_waits_for_no_upload(watch: Callable[..., Watch], until: Until) -> None:
-    ledger = Ledger()
-    ledger.upload.clear()
-    attempt = watch("parts", ledger, begun=2)
-    assert ledger.uploading.wait(PATIENCE_SECONDS)
+    recorder = Recorder()
+    recorder.upload.clear()
+    attempt = watch("parts", recorder, begun=2)
+    assert recorder.uploading.wait(PATIENCE_SECONDS)
     for name in ("go", "end"):
         (attempt.task.state / name).touch()
     assert attempt.end().status == "succeeded"
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "saver"])
-    assert ledger.saved == []
+    assert recorder.saved == []
 
 
 def test_a_lost_lease_ends_an_upload(watch: Callable[..., Watch], until: Until) -> None:
-    ledger = Ledger()
-    ledger.upload.clear()
-    attempt = watch("parts", ledger, begun=2)
-    assert ledger.uploading.wait(PATIENCE_SECONDS)
-    ledger.lost = True
+    recorder = Recorder()
+    recorder.upload.clear()
+    attempt = watch("parts", recorder, begun=2)
+    assert recorder.uploading.wait(PATIENCE_SECONDS)
+    recorder.lost = True
     assert attempt.end().status == "lost"
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "saver"])
-    assert ledger.saved == []
+    assert recorder.saved == []
 
 
 def test_a_store_that_is_away_for_a_while_is_tried_again(
     watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.host.supervise.RETRY_SECONDS", 0.05)
-    attempt = watch("parts", Ledger(refusals=[Unavailable("bucket")] * 3), begun=2)
+    attempt = watch("parts", Recorder(refusals=[Unavailable("bucket")] * 3), begun=2)
     attempt.stop.set()
     assert attempt.end().status == "preempted"
-    assert attempt.ledger.saved[-1] == ["first"]
+    assert attempt.recorder.saved[-1] == ["first"]
 
 
 def test_a_store_that_stays_away_does_not_keep_a_stage_from_ending(
@@ -251,22 +251,22 @@ def test_a_store_that_stays_away_does_not_keep_a_stage_from_ending(
 ) -> None:
     monkeypatch.setattr("worker.host.supervise.RETRY_SECONDS", 0.05)
     monkeypatch.setattr("worker.host.supervise.SAVE_PATIENCE_SECONDS", 0.2)
-    attempt = watch("parts", Ledger(refusals=[Unavailable("bucket")] * 99_999), begun=2)
+    attempt = watch("parts", Recorder(refusals=[Unavailable("bucket")] * 99_999), begun=2)
     attempt.stop.set()
     assert attempt.end().status == "preempted"
-    assert attempt.ledger.saved == []
+    assert attempt.recorder.saved == []
 
 
 def test_cancel_ends_a_running_stage(watch: Callable[..., Watch]) -> None:
     attempt = watch("sleep")
-    attempt.ledger.cancel = True
+    attempt.recorder.cancel = True
     ending = attempt.end()
     assert (ending.status, ending.cause, ending.signal) == ("cancelled", Cause.CANCELLED, signal.SIGTERM)
 
 
 def test_a_stage_deaf_to_sigterm_is_killed_after_its_grace(watch: Callable[..., Watch]) -> None:
     attempt = watch("deaf", begun=2, grace_seconds=0.2)
-    attempt.ledger.cancel = True
+    attempt.recorder.cancel = True
     ending = attempt.end()
     assert (ending.status, ending.signal) == ("cancelled", signal.SIGKILL)
 
@@ -279,7 +279,7 @@ def test_cancel_has_the_last_word_over_a_shutdown(
     attempt = watch("stubborn", begun=2, grace_seconds=600)
     attempt.stop.set()
     until(lambda: "was asked to stop" in attempt.task.events.read_text())
-    attempt.ledger.cancel = True
+    attempt.recorder.cancel = True
     assert attempt.heartbeat.cancel_requested.wait(PATIENCE_SECONDS)
     clock.ahead_seconds = 600
     assert attempt.end().status == "cancelled"
@@ -293,25 +293,25 @@ def test_a_stage_that_takes_too_long_is_ended(watch: Callable[..., Watch]) -> No
 
 @pytest.mark.parametrize("where", ["heartbeat", "record"])
 def test_a_lost_lease_kills_the_group_and_touches_nothing(watch: Callable[..., Watch], where: str) -> None:
-    ledger = Ledger(faults=[LeaseLost("attempt 2 owns it")] if where == "record" else [])
-    attempt = watch("deaf", ledger)
-    ledger.lost = where == "heartbeat"
+    recorder = Recorder(faults=[LeaseLost("attempt 2 owns it")] if where == "record" else [])
+    attempt = watch("deaf", recorder)
+    recorder.lost = where == "heartbeat"
     ending = attempt.end()
     assert (ending.status, ending.cause) == ("lost", Cause.WORKER_LOST)
-    assert ledger.events == [] or where == "heartbeat"
+    assert recorder.events == [] or where == "heartbeat"
 
 
 def test_a_database_that_is_away_for_a_while_loses_no_event(
     watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.host.reports.RETRY_SECONDS", 0.05)
-    attempt = watch("metrics", Ledger(faults=[Unavailable("db:5432")] * 3))
+    attempt = watch("metrics", Recorder(faults=[Unavailable("db:5432")] * 3))
     assert attempt.end().status == "succeeded"
-    assert attempt.ledger.types == ["progress", *["metrics"] * 5, "progress"]
+    assert attempt.recorder.types == ["progress", *["metrics"] * 5, "progress"]
 
 
 def test_a_database_that_stays_away_ends_the_stage_when_its_lease_is_over(watch: Callable[..., Watch]) -> None:
-    class Away(Ledger):
+    class Away(Recorder):
         def heartbeat(self) -> Renewal:
             raise Unavailable("db:5432")
 
@@ -322,7 +322,7 @@ def test_a_database_that_stays_away_ends_the_stage_when_its_lease_is_over(watch:
 def test_an_event_that_cannot_be_stored_is_left_out_and_holds_up_no_other(
     watch: Callable[..., Watch], caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Picky(Ledger):
+    class Picky(Recorder):
         def record(self, events: Sequence[Event]) -> None:
             if any(event.data.get("step") == 3 for event in events):
                 raise ZeroDivisionError("no such number")
@@ -330,16 +330,16 @@ def test_an_event_that_cannot_be_stored_is_left_out_and_holds_up_no_other(
 
     attempt = watch("metrics", Picky())
     assert attempt.end().status == "succeeded"
-    assert [event.data["step"] for event in attempt.ledger.events if event.type == "metrics"] == [1, 2, 4, 5]
+    assert [event.data["step"] for event in attempt.recorder.events if event.type == "metrics"] == [1, 2, 4, 5]
     assert "an event cannot be stored" in caplog.text
 
 
 @pytest.mark.parametrize("way", ["cancel", "shutdown", "timeout", "lost"])
 def test_a_database_that_hangs_in_a_report_holds_up_no_end(watch: Callable[..., Watch], way: str) -> None:
     answer = threading.Event()
-    ledger = Ledger(hang=answer)
-    attempt = watch("sleep", ledger, timeout_seconds=1 if way == "timeout" else 3600)
-    ledger.cancel, ledger.lost = way == "cancel", way == "lost"
+    recorder = Recorder(hang=answer)
+    attempt = watch("sleep", recorder, timeout_seconds=1 if way == "timeout" else 3600)
+    recorder.cancel, recorder.lost = way == "cancel", way == "lost"
     if way == "shutdown":
         attempt.stop.set()
     assert attempt.child.wait(PATIENCE_SECONDS / 2) is not None
@@ -349,7 +349,7 @@ def test_a_database_that_hangs_in_a_report_holds_up_no_end(watch: Callable[..., 
 
 
 def test_a_time_limit_that_rises_meanwhile_counts(watch: Callable[..., Watch], until: Until) -> None:
-    attempt = watch("parts", Ledger(timeout_seconds=3600), begun=2, timeout_seconds=1)
+    attempt = watch("parts", Recorder(timeout_seconds=3600), begun=2, timeout_seconds=1)
     until(lambda: hasattr(attempt, "heartbeat") and attempt.heartbeat.timeout_seconds == 3600)
     assert attempt.child.wait(2) is None  # beyond its first limit
     for name in ("go", "end"):

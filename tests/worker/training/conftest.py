@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import models
 from services.specs import OptimizerSpec, TrainingSpec
 from worker.contract import Reporter
-from worker.training.batches import Source, TensorSource
+from worker.training.batches import BatchSource, TensorSource
 from worker.training.distributed import World
 from worker.training.loop import Loop, seed_everything
 
@@ -43,7 +43,7 @@ def make_loop(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
         *,
         name: str = "run",
         should_stop: Callable[[], bool] = lambda: False,
-        source: Callable[[Source], Source] = lambda source: source,
+        source: Callable[[BatchSource], BatchSource] = lambda source: source,
         model: nn.Module | None = None,
         **changes: Any,
     ) -> Loop:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import models
 from services.errors import UserError
 from services.specs import OptimizerSpec
-from worker.training.batches import Batch, Source, TensorSource
+from worker.training.batches import Batch, BatchSource, TensorSource
 from worker.training.distributed import World
 from worker.training.interrupt import Interrupted
 from worker.training.loop import History, Loop, seed_everything
@@ -29,7 +29,7 @@ class Killed(Exception):
 class Dying:
     """Batches that end with an exception, as a process ends that is killed: nothing is written."""
 
-    def __init__(self, source: Source, after: int) -> None:
+    def __init__(self, source: BatchSource, after: int) -> None:
         self._source, self._left = source, after
 
     @property

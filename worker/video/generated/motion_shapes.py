@@ -68,20 +68,22 @@ Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
 
 
-class Folders(NamedTuple):
+class GeneratedFolders(NamedTuple):
     """Where a generated dataset lies: folder of the clips, folder of the lists."""
 
     clips: Path
     lists: Path
 
 
-def motion_shapes_folders(params: MotionShapesParams, data_root: Path) -> Folders:
+def motion_shapes_folders(params: MotionShapesParams, data_root: Path) -> GeneratedFolders:
     """Return the folders that belong to the parameters, generated or not."""
     folder = data_root / params.folder_name
-    return Folders(folder / "UCF-101", folder / "lists")
+    return GeneratedFolders(folder / "UCF-101", folder / "lists")
 
 
-def generate_motion_shapes(params: MotionShapesParams, data_root: Path, progress: Progress | None = None) -> Folders:
+def generate_motion_shapes(
+    params: MotionShapesParams, data_root: Path, progress: Progress | None = None
+) -> GeneratedFolders:
     """Write clips and lists unless they exist; equal parameters give equal bytes.
 
     The folder appears complete or not at all. Of several processes one writes, the others wait for it.

@@ -36,7 +36,7 @@ CACHE_BYTES = 2**30
 BLOCK_FRAMES = 64  # as many flow stacks of 20 channels, as float32, take 257 MB
 
 
-class Source(Protocol):
+class ClipSource(Protocol):
     """Reads frames or flow stacks of a clip.
 
     Attributes:
@@ -212,7 +212,7 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """
 
     def __init__(
-        self, clips: Sequence[Clip], source: Source, transform: Transform, *, seed: int, samples_per_clip: int = 1
+        self, clips: Sequence[Clip], source: ClipSource, transform: Transform, *, seed: int, samples_per_clip: int = 1
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
         self.finish = transform.finish
@@ -267,7 +267,7 @@ class ClipDataset(Dataset[Tensor]):
     def __init__(
         self,
         clips: Sequence[Clip],
-        source: Source,
+        source: ClipSource,
         transform: Transform,
         *,
         frames: int | None,

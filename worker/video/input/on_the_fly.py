@@ -28,7 +28,7 @@ def _nobody_listens(_: str) -> None:
 
 
 class OnTheFlyFlow:
-    """Decodes the frames of a stack and computes its fields: a `worker.video.input.dataset.Source`.
+    """Decodes the frames of a stack and computes its fields: a `worker.video.input.dataset.ClipSource`.
 
     The bytes are those that a `gpu_flow` stage with the codec ``raw`` stores, on the same device. On a GPU it belongs
     into the process that trains (loader workers that are forked cannot use CUDA).

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from worker.video.input.crops import VIEWS, TestCrops
-from worker.video.input.dataset import Source, visible_frames
+from worker.video.input.dataset import ClipSource, visible_frames
 from worker.video.input.protocols import segment_positions, segment_starts
 from worker.video.input.sampling import Indices, spaced_frames
 from worker.video.input.transforms import Transform
@@ -41,7 +41,7 @@ class SnippetDataset(Dataset[tuple[Tensor, Tensor, int]]):
     def __init__(
         self,
         clips: Sequence[Clip],
-        source: Source,
+        source: ClipSource,
         transform: Transform,
         *,
         seed: int,
@@ -91,7 +91,7 @@ class ViewDataset(Dataset[Tensor]):
     def __init__(
         self,
         clips: Sequence[Clip],
-        source: Source,
+        source: ClipSource,
         crops: TestCrops,
         *,
         frames: int,

@@ -26,7 +26,7 @@ from services.errors import DataError
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.survey.files import clip_files, printable
 from worker.video.survey.inspection import DECODER, Inspection, Timing
-from worker.video.survey.survey import Failure, Found, Ledger, survey
+from worker.video.survey.survey import Failure, Found, SurveyLog, survey
 
 
 class Report(BaseModel):
@@ -86,7 +86,7 @@ class Report(BaseModel):
         return not (self.missing or self.undecodable or self.leaks)
 
 
-class Folders(NamedTuple):
+class ExaminedFolders(NamedTuple):
     """Where a dataset lies, and where the doctor keeps its findings; ``exclude`` names listed clips to leave out."""
 
     root: Path
@@ -96,7 +96,7 @@ class Folders(NamedTuple):
 
 
 def examine(
-    folders: Folders,
+    folders: ExaminedFolders,
     layout: Layout,
     official: str | None,
     threads: int,
@@ -124,12 +124,12 @@ def examine(
     named = {clip.path for clip in annotations.named_clips()}
     present = sorted(path for path in named if (folders.root / path).exists())  # a link may lead nowhere
     found: dict[str, Found] = {}
-    ledger = Ledger(folders.state)
-    for path, finding in survey(folders.root, present, ledger, threads, limits):
+    log = SurveyLog(folders.state)
+    for path, finding in survey(folders.root, present, log, threads, limits):
         found[path] = finding
         tell(len(found), len(present))
-    if ledger.trouble:
-        sys.stderr.write(f"{ledger.trouble}\n")
+    if log.trouble:
+        sys.stderr.write(f"{log.trouble}\n")
     return _report(folders.root, annotations, official, files, found, len(excluded))
 
 
@@ -206,7 +206,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f'{{"done": {done}, "total": {total}}}\n')
         sys.stdout.flush()
 
-    folders = Folders(options.root, options.lists, options.state, options.exclude)
+    folders = ExaminedFolders(options.root, options.lists, options.state, options.exclude)
     try:
         limits = Limits(pixels=options.max_frame_pixels)
         report = examine(folders, options.layout, options.official, options.threads, tell, limits)

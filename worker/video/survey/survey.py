@@ -39,7 +39,7 @@ Found = Inspection | Failure
 Finding = tuple[list[int], Found]
 
 
-class Ledger:
+class SurveyLog:
     """What clips hold, kept in a folder, so that a later run asks about new and changed files only.
 
     A run asks about a clip once: what it has been told, or has found out itself, it forgets.
@@ -99,14 +99,14 @@ class Ledger:
 
 
 def survey(
-    root: Path, paths: Iterable[str], ledger: Ledger, threads: int, limits: Limits = LIMITS
+    root: Path, paths: Iterable[str], log: SurveyLog, threads: int, limits: Limits = LIMITS
 ) -> Iterator[tuple[str, Found]]:
     """Inspect clips and yield each with what it holds or why it does not decode, in the given order.
 
     Args:
         root: folder of the clips.
         paths: of the clips, below it.
-        ledger: what is known already, and takes what is found.
+        log: what is known already, and takes what is found.
         threads: decoder processes.
         limits: how large frames may be.
     """
@@ -125,12 +125,12 @@ def survey(
             if isinstance(found, Future):
                 stamp, found = found.result()
                 if isinstance(found, Inspection):
-                    ledger.put(path, stamp, found)
+                    log.put(path, stamp, found)
             return path, found
 
         try:
             for path in paths:
-                known = ledger.get(root, path)
+                known = log.get(root, path)
                 allowed = known is not None and known.width * known.height <= limits.pixels
                 waiting.append((path, known if known is not None and allowed else pool.submit(inspect, path)))
                 if len(waiting) >= AHEAD * threads:
@@ -138,7 +138,7 @@ def survey(
             while waiting:
                 yield next_one()
         finally:
-            ledger.save()
+            log.save()
             pool.shutdown(wait=False, cancel_futures=True)
 
 

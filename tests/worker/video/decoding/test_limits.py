@@ -28,7 +28,7 @@ from worker.video.survey import inspection
 from worker.video.survey.inspection import inspect_clip, probe_clip
 from worker.video.survey.isolation import Inspector
 from worker.video.survey.manifest import Clip, Manifest
-from worker.video.survey.survey import Failure, Ledger, survey
+from worker.video.survey.survey import Failure, SurveyLog, survey
 
 FRAMES, HEIGHT, WIDTH = 4, 48, 64
 SMALLER = Limits(pixels=HEIGHT * WIDTH - 1)
@@ -229,7 +229,7 @@ def test_the_doctor_keeps_the_limit(clip: Path, lists: Path, tmp_path: Path) -> 
     report = json.loads(done.stdout.splitlines()[-1])["report"]
     assert list(report["undecodable"]) == ["C/x.avi"]
     assert "frames of 64x48 pixels, allowed: 3071 pixels" in report["undecodable"]["C/x.avi"]
-    found = dict(survey(tmp_path, ["C/x.avi"], Ledger(tmp_path / "other"), 1, SMALLER))
+    found = dict(survey(tmp_path, ["C/x.avi"], SurveyLog(tmp_path / "other"), 1, SMALLER))
     assert isinstance(found["C/x.avi"], Failure)
 
 

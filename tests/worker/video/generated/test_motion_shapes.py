@@ -13,7 +13,7 @@ from worker.video.generated.motion_shapes import (
     CLASSES,
     GROUPS,
     REST_FIELDS,
-    Folders,
+    GeneratedFolders,
     clip_path,
     generate_motion_shapes,
     motion_shapes_folders,
@@ -28,7 +28,7 @@ PARAMS = MotionShapesParams(seed=3, clips_per_group=1, size=32)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> GeneratedFolders:
     return generate_motion_shapes(PARAMS, tmp_path_factory.mktemp("data"))
 
 
@@ -36,11 +36,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def read(folders: Folders, name: str, group: int) -> np.ndarray:
+def read(folders: GeneratedFolders, name: str, group: int) -> np.ndarray:
     return decode_clip(folders.clips / clip_path(name, group, 1))
 
 
-def test_layout_and_lists_are_those_of_ucf101(folders: Folders) -> None:
+def test_layout_and_lists_are_those_of_ucf101(folders: GeneratedFolders) -> None:
     annotations = read_ucf101(folders.lists)
     assert annotations.classes == CLASSES
     assert (folders.lists / "classInd.txt").read_bytes().startswith(b"1 SlideLeft\r\n")
@@ -53,21 +53,21 @@ def test_layout_and_lists_are_those_of_ucf101(folders: Folders) -> None:
         assert groups[0] == set(GROUPS) - groups[1]
 
 
-def test_equal_parameters_give_equal_bytes_and_others_another_folder(folders: Folders, tmp_path: Path) -> None:
+def test_equal_parameters_give_equal_bytes_and_others_another_folder(folders: GeneratedFolders, tmp_path: Path) -> None:
     again = generate_motion_shapes(PARAMS, tmp_path)
     assert contents(again.clips.parent) == contents(folders.clips.parent)
     other = motion_shapes_folders(PARAMS.model_copy(update={"seed": 4}), tmp_path)
     assert other.clips.parent != again.clips.parent
 
 
-def test_a_finished_dataset_is_left_alone(folders: Folders) -> None:
+def test_a_finished_dataset_is_left_alone(folders: GeneratedFolders) -> None:
     def refuse(done: int, total: int) -> None:
         raise AssertionError("generated again")
 
     assert generate_motion_shapes(PARAMS, folders.clips.parents[1], refuse) == folders
 
 
-def test_processes_at_once_and_leftovers_do_no_harm(folders: Folders, tmp_path: Path) -> None:
+def test_processes_at_once_and_leftovers_do_no_harm(folders: GeneratedFolders, tmp_path: Path) -> None:
     expected = motion_shapes_folders(PARAMS, tmp_path)
     leftover = tmp_path / f".{expected.clips.parent.name}.tmp" / "UCF-101"
     leftover.mkdir(parents=True)
@@ -97,7 +97,7 @@ def test_a_failure_leaves_no_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_both_clips_of_a_pair_have_the_same_frames(folders: Folders, pair: tuple[str, str]) -> None:
+def test_both_clips_of_a_pair_have_the_same_frames(folders: GeneratedFolders, pair: tuple[str, str]) -> None:
     for group in GROUPS:
         first, second = (read(folders, name, group) for name in pair)
         assert len(first) % 2 == 1
@@ -107,7 +107,7 @@ def test_both_clips_of_a_pair_have_the_same_frames(folders: Folders, pair: tuple
 
 
 @pytest.mark.parametrize("pair", ORDER_PAIRS)
-def test_both_clips_of_an_order_pair_have_the_same_motions(folders: Folders, pair: tuple[str, str]) -> None:
+def test_both_clips_of_an_order_pair_have_the_same_motions(folders: GeneratedFolders, pair: tuple[str, str]) -> None:
     for group in (1, 9, 25):
         first, second = (motions(read(folders, name, group)) for name in pair)
         assert len(first) == len(second)
@@ -124,7 +124,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["GrowShrink", "ShrinkGrow", "SpinSlide", "SlideSpin"])
-def test_phases_are_parted_by_rest(folders: Folders, name: str) -> None:
+def test_phases_are_parted_by_rest(folders: GeneratedFolders, name: str) -> None:
     for group in GROUPS:
         frames = read(folders, name, group)
         moves = np.flatnonzero(np.abs(np.diff(luma(frames), axis=0)).max(axis=(1, 2)) > 8)
@@ -138,13 +138,13 @@ def test_colours_have_equal_luma() -> None:
     assert luma(np.array(RED)) == pytest.approx(luma(np.array(BLUE)), abs=0.1)
 
 
-def test_colour_pair_has_no_flow(folders: Folders) -> None:
+def test_colour_pair_has_no_flow(folders: GeneratedFolders) -> None:
     for name in ("RedBlue", "BlueRed"):
         grey = luma(read(folders, name, 4)).round().astype(np.uint8)
         assert max(np.abs(field).mean() for field in optical_flow(grey, "farneback")) < 0.02
 
 
-def test_pooled_flow_tells_the_slides_apart(folders: Folders) -> None:
+def test_pooled_flow_tells_the_slides_apart(folders: GeneratedFolders) -> None:
     for group in range(1, 6):
         means = []
         for name in ("SlideLeft", "SlideRight"):

@@ -8,7 +8,7 @@ from services.errors import DataError
 from services.stages import FlowMethodParams
 from worker.video.decoding.decode import decode_clip
 from worker.video.flow import batched
-from worker.video.input.dataset import Source
+from worker.video.input.dataset import ClipSource
 from worker.video.input.on_the_fly import OnTheFlyFlow
 from worker.video.input.sampling import stack_fields
 from worker.video.survey.manifest import Clip
@@ -18,12 +18,12 @@ PARAMS = FlowMethodParams(algorithm="tvl1", bound=20.0)
 
 
 @pytest.fixture
-def source(root: Path) -> Source:
+def source(root: Path) -> ClipSource:
     torch.set_num_threads(1)
     return OnTheFlyFlow(root, PARAMS, 3, CPU)
 
 
-def test_stacks_are_those_of_stored_flow(source: Source, root: Path, clips: tuple[Clip, Clip]) -> None:
+def test_stacks_are_those_of_stored_flow(source: ClipSource, root: Path, clips: tuple[Clip, Clip]) -> None:
     stored = batched.build(PARAMS, CPU).fields(decode_clip(root / clips[1].path, "grey"))
     frames = [3, 0, 6, 3]
     stacks = source.read(clips[1], frames)
@@ -33,7 +33,7 @@ def test_stacks_are_those_of_stored_flow(source: Source, root: Path, clips: tupl
         np.testing.assert_array_equal(stack, expected.reshape(6, 32, 48))
 
 
-def test_stacks_end_where_no_more_may_be_looked_at(source: Source, root: Path, clips: tuple[Clip, Clip]) -> None:
+def test_stacks_end_where_no_more_may_be_looked_at(source: ClipSource, root: Path, clips: tuple[Clip, Clip]) -> None:
     stored = batched.build(PARAMS, CPU).fields(decode_clip(root / clips[1].path, "grey"))
     stack = source.read(clips[1], [3], visible=4)[0].numpy()
     np.testing.assert_array_equal(stack, stored[[2, 2, 2]].reshape(6, 32, 48))
@@ -41,7 +41,7 @@ def test_stacks_end_where_no_more_may_be_looked_at(source: Source, root: Path, c
         source.read(clips[1], [0], visible=1)
 
 
-def test_a_clip_of_one_frame_is_refused(source: Source, clips: tuple[Clip, Clip]) -> None:
+def test_a_clip_of_one_frame_is_refused(source: ClipSource, clips: tuple[Clip, Clip]) -> None:
     with pytest.raises(DataError, match="flow needs 2 frames, the clip has 1"):
         source.read(clips[0].model_copy(update={"frames": 1}), [0])
 

@@ -11,14 +11,14 @@ import pytest
 
 from services.errors import DataError
 from worker.video.generated.motion_shapes import write_avi
-from worker.video.survey.doctor import Folders, examine
+from worker.video.survey.doctor import ExaminedFolders, examine
 from worker.video.survey.files import clip_files
 
 SHARED = Path(__file__).parents[5] / "shared/data"
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Folders:
+def folders(tmp_path: Path) -> ExaminedFolders:
     """Six listed clips: two equal, one broken, one missing; a group on both sides; and one clip in no list."""
     root, lists = tmp_path / "clips", tmp_path / "lists"
     names = ("v_A_g01_c01", "v_A_g01_c02", "v_A_g02_c01", "v_A_g03_c01", "v_A_g04_c01", "new")
@@ -31,10 +31,10 @@ def folders(tmp_path: Path) -> Folders:
     (lists / "classInd.txt").write_text("1 A\n")
     (lists / "trainlist01.txt").write_text("".join(f"A/{name}.avi 1\n" for name in names[:3:2]))
     (lists / "testlist01.txt").write_text("".join(f"A/{name}.avi\n" for name in (names[1], *names[3:5], "gone")))
-    return Folders(root, lists, tmp_path / "state")
+    return ExaminedFolders(root, lists, tmp_path / "state")
 
 
-def test_every_finding(folders: Folders) -> None:
+def test_every_finding(folders: ExaminedFolders) -> None:
     told: list[tuple[int, int]] = []
     report = examine(folders, "ucf101", "ucf101", 2, lambda done, total: told.append((done, total)))
     assert told[-1] == (5, 5)
@@ -51,7 +51,7 @@ def test_every_finding(folders: Folders) -> None:
     assert not report.healthy
 
 
-def test_what_files_hold_beside_their_frames(folders: Folders) -> None:
+def test_what_files_hold_beside_their_frames(folders: ExaminedFolders) -> None:
     path = folders.root / "A/v_A_g01_c01.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -75,21 +75,21 @@ def test_what_files_hold_beside_their_frames(folders: Folders) -> None:
     assert (report.others, report.mirrored, report.turned) == ({}, 0, 0)
 
 
-def test_surplus_behind_a_linked_folder_is_counted(folders: Folders, tmp_path: Path) -> None:
+def test_surplus_behind_a_linked_folder_is_counted(folders: ExaminedFolders, tmp_path: Path) -> None:
     (folders.root / "A").rename(tmp_path / "elsewhere")
     (folders.root / "A").symlink_to(tmp_path / "elsewhere")
     report = examine(folders, "ucf101", None, 1, lambda done, total: None)
     assert report.surplus == ("A/new.avi",)
 
 
-def test_a_link_that_leads_nowhere_is_a_missing_clip(folders: Folders) -> None:
+def test_a_link_that_leads_nowhere_is_a_missing_clip(folders: ExaminedFolders) -> None:
     (folders.root / "A/gone.avi").symlink_to("elsewhere.avi")
     report = examine(folders, "ucf101", None, 1, lambda done, total: None)
     assert (report.present, report.missing) == (5, ("A/gone.avi",))
     assert list(report.undecodable) == ["A/v_A_g04_c01.avi"]
 
 
-def test_odd_names_are_found_and_worded(folders: Folders) -> None:
+def test_odd_names_are_found_and_worded(folders: ExaminedFolders) -> None:
     odd = [b"not \xff UTF-8.avi", b"new\nline.avi", "\u00fcmlaut.AVI".encode(), b".hidden.avi"]
     for name in odd:
         (folders.root / "A" / os.fsdecode(name)).touch()
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         clip_files(tmp_path / "gone")
 
 
-def test_it_runs_as_a_process_and_names_wrong_lists(folders: Folders) -> None:
+def test_it_runs_as_a_process_and_names_wrong_lists(folders: ExaminedFolders) -> None:
     command = [
         sys.executable,
         "-m",
@@ -136,7 +136,7 @@ def test_it_runs_as_a_process_and_names_wrong_lists(folders: Folders) -> None:
 @pytest.mark.data
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no genuine clips at {SHARED}")
 def test_official_lists_with_the_genuine_clips(tmp_path: Path) -> None:
-    folders = Folders(SHARED / "clips/UCF-101", SHARED / "annotations/ucf101", tmp_path / "state")
+    folders = ExaminedFolders(SHARED / "clips/UCF-101", SHARED / "annotations/ucf101", tmp_path / "state")
     report = examine(folders, "ucf101", "ucf101", 2, lambda *_: None)
     assert report.deviations == ()
     assert report.leaks == ()

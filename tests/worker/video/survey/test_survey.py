@@ -9,7 +9,7 @@ from worker.video.generated.motion_shapes import write_avi
 from worker.video.survey import survey as module
 from worker.video.survey.inspection import Inspection
 from worker.video.survey.isolation import Inspectors
-from worker.video.survey.survey import Failure, Ledger, survey
+from worker.video.survey.survey import Failure, SurveyLog, survey
 
 NAMES = ("a.avi", "b.avi", "c.avi")
 
@@ -38,7 +38,7 @@ def inspected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_clips_come_in_order_and_failures_with_frame_and_reason(root: Path, tmp_path: Path) -> None:
-    found = dict(survey(root, [*NAMES, "absent.avi"], Ledger(tmp_path / "state"), threads=2))
+    found = dict(survey(root, [*NAMES, "absent.avi"], SurveyLog(tmp_path / "state"), threads=2))
     assert list(found) == [*NAMES, "absent.avi"]
     assert [found[name].frames for name in ("a.avi", "c.avi")] == [5, 7]  # type: ignore[union-attr]
     assert isinstance(found["b.avi"], Failure)
@@ -47,20 +47,20 @@ def test_clips_come_in_order_and_failures_with_frame_and_reason(root: Path, tmp_
 
 
 def test_a_later_run_inspects_what_is_left_or_has_changed(root: Path, tmp_path: Path, inspected: list[str]) -> None:
-    for _ in survey(root, NAMES, Ledger(tmp_path / "state", seconds=0), threads=1):
+    for _ in survey(root, NAMES, SurveyLog(tmp_path / "state", seconds=0), threads=1):
         break  # killed here
     first = list(inspected)
-    found = dict(survey(root, NAMES, Ledger(tmp_path / "state", seconds=0), threads=1))
+    found = dict(survey(root, NAMES, SurveyLog(tmp_path / "state", seconds=0), threads=1))
     assert "a.avi" not in inspected[len(first) :]
     assert len(found) == 3
     write_avi(root / "b.avi", np.full((4, 32, 48, 3), 9, np.uint8))
     before = len(inspected)
-    again = dict(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1))
+    again = dict(survey(root, NAMES, SurveyLog(tmp_path / "state"), threads=1))
     assert inspected[before:] == ["b.avi"]
     assert again["b.avi"].frames == 4  # type: ignore[union-attr]
-    assert dict(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1)) == again
+    assert dict(survey(root, NAMES, SurveyLog(tmp_path / "state"), threads=1)) == again
     write_avi(root / "a.avi", np.full((3, 32, 48, 3), 9, np.uint8))
-    assert next(survey(root, NAMES, Ledger(tmp_path / "state"), threads=1))[1].frames == 3  # type: ignore[union-attr]
+    assert next(survey(root, NAMES, SurveyLog(tmp_path / "state"), threads=1))[1].frames == 3  # type: ignore[union-attr]
     assert inspected[before:] == ["b.avi", "a.avi"]
 
 
@@ -72,21 +72,21 @@ def test_a_failure_is_looked_into_again(root: Path, tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as changed:
         changed.setattr(Inspectors, "inspect", killed)
-        found = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+        found = dict(survey(root, ["a.avi"], SurveyLog(tmp_path / "state"), threads=1))
         assert found["a.avi"] == Failure(3, "the decoder crashed: SIGKILL")
-    found = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+    found = dict(survey(root, ["a.avi"], SurveyLog(tmp_path / "state"), threads=1))
     assert found["a.avi"].frames == 5  # type: ignore[union-attr]
 
 
 def test_findings_that_cannot_be_kept_or_read_cost_no_result(root: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.write_bytes(b"in the way")
-    ledger = Ledger(state, seconds=0)
-    found = dict(survey(root, NAMES, ledger, threads=1))
+    log = SurveyLog(state, seconds=0)
+    found = dict(survey(root, NAMES, log, threads=1))
     assert len(found) == 3
-    assert f"{state}: what clips hold cannot be kept for a later run" in ledger.trouble
+    assert f"{state}: what clips hold cannot be kept for a later run" in log.trouble
     state.unlink()
-    whole = Ledger(state, seconds=3600)
+    whole = SurveyLog(state, seconds=3600)
     assert dict(survey(root, NAMES, whole, threads=1)) == found
     assert whole.trouble == ""
     (file,) = state.iterdir()
@@ -94,7 +94,7 @@ def test_findings_that_cannot_be_kept_or_read_cost_no_result(root: Path, tmp_pat
     del entries["a.avi"]["found"]["sha256"]  # as another version has it
     file.write_text(json.dumps(entries))
     (state / "000001.json").write_bytes(b"half a fi")
-    assert dict(survey(root, NAMES, Ledger(state), threads=1)) == found
+    assert dict(survey(root, NAMES, SurveyLog(state), threads=1)) == found
 
 
 def test_a_clip_that_changes_before_its_finding_is_kept_is_inspected_again(
@@ -108,7 +108,7 @@ def test_a_clip_that_changes_before_its_finding_is_kept_is_inspected_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "Inspectors", Overtaken)
-        found = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+        found = dict(survey(root, ["a.avi"], SurveyLog(tmp_path / "state"), threads=1))
     assert found["a.avi"].frames == 5  # type: ignore[union-attr]
-    again = dict(survey(root, ["a.avi"], Ledger(tmp_path / "state"), threads=1))
+    again = dict(survey(root, ["a.avi"], SurveyLog(tmp_path / "state"), threads=1))
     assert again["a.avi"].frames == 9  # type: ignore[union-attr]
