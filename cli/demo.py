@@ -13,8 +13,8 @@ import httpx
 from rich.text import Text
 from rich.tree import Tree
 
+from cli.board import print_board
 from cli.client import Client
-from cli.commands.catalogue import print_board
 from cli.connection import http_client
 from cli.output import console
 from cli.stack.home import Home

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from cli.client import CommandError
-from cli.commands import cache, catalogue, check, experiments, fetch, fleet, keys, local
+from cli.commands import cache, check, datasets, experiments, fetch, fleet, keys, leaderboard, local
 from cli.stack.process import StackError
 from cli.terminal import print_json, say_text, take_any_letter
 from services.proxies import spare_local
@@ -38,10 +38,10 @@ app.command("list")(experiments.listing)
 app.command()(experiments.show)
 app.command()(experiments.results)
 app.command()(experiments.logs)
-app.command()(catalogue.leaderboard)
-catalogue.datasets.command()(check.check)
-catalogue.datasets.command()(fetch.fetch)
-app.add_typer(catalogue.datasets, name="dataset")
+app.command()(leaderboard.leaderboard)
+datasets.datasets.command()(check.check)
+datasets.datasets.command()(fetch.fetch)
+app.add_typer(datasets.datasets, name="dataset")
 app.add_typer(cache.cache, name="cache")
 app.add_typer(keys.keys, name="key")
 app.command()(fleet.queue)

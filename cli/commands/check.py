@@ -20,7 +20,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from cli.client import FAILURE, INVALID, Client, CommandError
-from cli.commands.catalogue import read_excluded, read_lists, require_folders
+from cli.commands.datasets import read_excluded, read_lists, require_folders
 from cli.output import JsonOption, print_table, progress_bar
 from cli.target import home
 from cli.terminal import print_json, say, say_text

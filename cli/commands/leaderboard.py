@@ -1,0 +1,38 @@
+"""`leaderboard`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.board import print_board
+from cli.client import Client
+from cli.output import CursorOption, JsonOption, LimitOption
+from cli.terminal import print_json
+
+
+def leaderboard(
+    dataset: Annotated[str, typer.Option(help="Name of the dataset.")] = "motion_shapes",
+    split: Annotated[str, typer.Option(help="mean, 1, 2 or 3.")] = "mean",
+    stream: Annotated[str, typer.Option(help="rgb, flow or two-stream.")] = "two-stream",
+    metric: Annotated[str, typer.Option(help="top1, top5 or mean_class.")] = "top1",
+    protocol: Annotated[
+        str | None, typer.Option(help="Test protocol; the one with most entries if none is named.")
+    ] = None,
+    revision: Annotated[
+        int | None, typer.Option(min=1, help="Revision of the dataset; the present one if none is named.")
+    ] = None,
+    limit: LimitOption = 100,
+    cursor: CursorOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Rank the measured results of a dataset."""
+    options = {"dataset": dataset, "split": split, "stream": stream, "metric": metric, "protocol": protocol}
+    options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
+    with Client.connect() as client:
+        board = client.get("/leaderboard", **options, cursor=cursor)
+    if json:
+        print_json(board)
+    else:
+        print_board(board, options)
