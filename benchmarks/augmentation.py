@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from models.backbones.base import RGB_MEAN, RGB_STD
+from models.backbones.format import IMAGENET
 from worker.video.input.transforms import TrainTransform
 
 CLIPS, SIZE, ROUNDS = 64, 224, 7
@@ -34,7 +34,7 @@ def ours(clips: list[Tensor], jitter: float) -> Tensor:
     """Change bytes clip by clip, as a loader does, and finish the batch in memory that the batch before had."""
     rng = np.random.default_rng(0)
     transform = TrainTransform(
-        SIZE, RGB_MEAN, RGB_STD, flow=False, min_area=0.08, flip=0.5, invert_flow_on_flip=True, jitter=jitter
+        IMAGENET.of(SIZE, 3), flow=False, min_area=0.08, flip=0.5, invert_flow_on_flip=True, jitter=jitter
     )
     samples = [(transform(clip, rng), transform.colours(rng)) for clip in clips]
     frames, colours = (torch.stack(column) for column in zip(*samples, strict=True))
@@ -53,7 +53,7 @@ def theirs(clips: list[Tensor], jitter: float, *, reuse: bool = False) -> Tensor
             v2.RandomHorizontalFlip(),
             *([v2.ColorJitter(jitter, jitter, jitter)] if jitter else []),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(RGB_MEAN, RGB_STD),
+            v2.Normalize(IMAGENET.rgb_mean, IMAGENET.rgb_std),
         ]
     )
     changed = [transform(clip) for clip in clips]

@@ -7,10 +7,10 @@ from itertools import takewhile
 
 from torch import Tensor, nn
 
-RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, of ImageNet
-# Flow in 0..1, zero motion at 128/255. TS-LSTM's code has about (.493, .421) and (.060, .058), measured on UCF101 after
-# a rescaling of each frame that we leave out, so here the centre is exact and both components alike.
-FLOW_MEAN, FLOW_STD = 128 / 255, 0.06
+from models.backbones.format import IMAGENET, Normalization
+
+TIMM = "timm:"
+"""Before the names of timm's models, which are none of ours."""
 
 
 def unchanged(name: str, value: Tensor) -> tuple[str, Tensor]:
@@ -31,14 +31,10 @@ class Backbone(nn.Module):
         first_conv: state-dict name of the first convolution's kernel.
         head: prefixes of the classifiers' names in the library's state dicts.
         translate: turns an entry of the library's state dicts into one of ``network``'s, where they differ.
-        rgb_mean: what the library subtracts from red, green and blue in 0..1.
-        rgb_std: what it divides them by.
-        flow_std: what flow in 0..1 is divided by, after 128 / 255 is subtracted.
-        bgr: whether the library's weights expect blue first; inputs are red first all the same.
+        normalization: of its input, as the library's weights expect it.
 
     Attributes:
-        mean: what to subtract from each channel of an input in 0..1.
-        std: what to divide each channel by.
+        format: what it takes: size and channels of an input, and its normalisation.
         turned: how many neighbouring channels the weights expect the other way round: 3 for blue first, 2 for flow with
             y before x, 1 for none. Inputs are red first, and x before y, all the same.
     """
@@ -55,20 +51,14 @@ class Backbone(nn.Module):
         first_conv: str,
         head: Sequence[str],
         translate: Callable[[str, Tensor], tuple[str, Tensor]] = unchanged,
-        rgb_mean: Sequence[float] = RGB_MEAN,
-        rgb_std: Sequence[float] = RGB_STD,
-        flow_std: float = FLOW_STD,
-        bgr: bool = False,
+        normalization: Normalization = IMAGENET,
     ) -> None:
         super().__init__()
         self.network = network
         self.path, self.taps = tuple(path), dict(taps)
-        self.feature_dim, self.input_size, self.channels = feature_dim, input_size, channels
-        self.first_conv, self.head = first_conv, tuple(head)
-        self.mean = tuple(rgb_mean) if channels == 3 else (FLOW_MEAN,) * channels
-        self.std = tuple(rgb_std) if channels == 3 else (flow_std,) * channels
-        self.translate = translate
-        self.turned = 3 if bgr and channels == 3 else 1
+        self.feature_dim = feature_dim
+        self.first_conv, self.head, self.translate = first_conv, tuple(head), translate
+        self.format, self.turned = normalization.of(input_size, channels), normalization.turned(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn ``x (N, C, H, W)``, normalised, into its first feature: ``(N, D)``, unless cut off before."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.base import Backbone, with_channels
+from models.backbones.format import NORMALIZATIONS
 
 INPUT_SIZE = 224
 FEATURE_DIM = 1024
@@ -60,11 +61,13 @@ def build(name: str, channels: int) -> Backbone:
         first_conv="conv1_7x7_s2.weight",
         head=("fc.", "fc_action.", "last_linear.", "new_fc."),
         translate=from_tsn,
-        rgb_mean=(128 / 255, 117 / 255, 104 / 255),  # TSN subtracts (104, 117, 128) from blue, green and red
-        rgb_std=(1 / 255,) * 3,
-        flow_std=1 / 255,
-        bgr=True,
+        normalization=NORMALIZATIONS["tsn"],
     )
+
+
+def has_weights(name: str) -> bool:  # noqa: ARG001 - of any name
+    """Say whether a library offers weights; none does, TSN's come as files."""
+    return False
 
 
 def from_tsn(name: str, value: Tensor) -> tuple[str, Tensor]:

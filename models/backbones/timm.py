@@ -10,9 +10,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from models.backbones.base import Backbone
+from models.backbones.base import TIMM, Backbone
+from models.backbones.format import IMAGENET
 
-PREFIX = "timm:"
 RESNET101_V2 = "resnetv2_101"  # pre-activation, without convolution biases
 RESNET101_V2_PATH = ("stem", "stages.0", "stages.1", "stages.2", *(f"stages.3.blocks.{i}" for i in range(3)), "norm")
 
@@ -38,7 +38,7 @@ def build(name: str, channels: int) -> Backbone:
         )
     with torch.device("meta"):
         shadow = timm.create_model(library_name, in_chans=channels, num_classes=0).eval()
-    return TimmBackbone(network, map_shape=_map_shape(shadow, channels), **_published(network, channels))
+    return TimmBackbone(network, has_map=_has_map(shadow, channels), **_published(network, channels))
 
 
 def pretrained_weights(name: str) -> Mapping[str, Tensor]:
@@ -66,14 +66,12 @@ class TimmBackbone(Backbone):
 
     Args:
         network: the model without its classifier.
-        map_shape: ``(C, H, W)`` of its last feature map; None where it has none.
+        has_map: whether it has a last feature map.
         published: as for any backbone.
     """
 
-    def __init__(self, network: nn.Module, *, map_shape: tuple[int, ...] | None, **published: Any) -> None:
-        taps = {"pool": "", "map": ""} if map_shape else {"pool": ""}
-        super().__init__(network, path=(), taps=taps, **published)
-        self.map_shape = map_shape
+    def __init__(self, network: nn.Module, *, has_map: bool, **published: Any) -> None:
+        super().__init__(network, path=(), taps={"pool": "", "map": ""} if has_map else {"pool": ""}, **published)
 
     def features(self, x: Tensor, name: str) -> Tensor:
         """Turn ``x (N, C, H, W)`` into ``pool (N, D)`` or ``map (N, C, H, W)``."""
@@ -91,7 +89,7 @@ class TimmBackbone(Backbone):
         self._path_to(name)
         self.taps = {name: ""}
         weight = next(self.network.parameters())
-        size = (1, self.channels, self.input_size, self.input_size)
+        size = (1, self.format.channels, self.format.size, self.format.size)
         with torch.enable_grad():
             # evaluation, so that no running statistic moves
             training, _ = self.network.training, self.network.eval()
@@ -105,9 +103,9 @@ class TimmBackbone(Backbone):
 
 
 def _library_name(name: str) -> str:
-    library_name = RESNET101_V2 if name == "resnet101_v2" else name.removeprefix(PREFIX)
+    library_name = RESNET101_V2 if name == "resnet101_v2" else name.removeprefix(TIMM)
     if not timm.is_model(library_name):
-        raise ValueError(f"backbone name: got {name!r}, allowed: {PREFIX} and a model of timm {timm.__version__}")
+        raise ValueError(f"backbone name: got {name!r}, allowed: {TIMM} and a model of timm {timm.__version__}")
     return library_name
 
 
@@ -121,8 +119,7 @@ def _published(network: Any, channels: int) -> dict[str, Any]:
         "channels": channels,
         "first_conv": f"{first_conv[0]}.weight" if first_conv else "",
         "head": tuple(f"{prefix}." for prefix in classifier),
-        "rgb_mean": config["mean"],
-        "rgb_std": config["std"],
+        "normalization": IMAGENET._replace(rgb_mean=tuple(config["mean"]), rgb_std=tuple(config["std"])),
     }
 
 
@@ -133,11 +130,10 @@ def _names(entry: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def _map_shape(shadow: Any, channels: int) -> tuple[int, ...] | None:
-    """Return ``(C, H, W)`` of the last map of a model whose weights are mere shapes."""
+def _has_map(shadow: Any, channels: int) -> bool:
+    """Say whether a model, whose weights are mere shapes, has a last map."""
     size = shadow.pretrained_cfg["input_size"][-1]
-    maps = _as_map(shadow, shadow.forward_features(torch.empty(1, channels, size, size, device="meta")))
-    return None if maps is None else tuple(maps.shape[1:])
+    return _as_map(shadow, shadow.forward_features(torch.empty(1, channels, size, size, device="meta"))) is not None
 
 
 def _as_map(network: Any, features: Tensor) -> Tensor | None:

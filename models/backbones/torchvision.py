@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from torchvision import models as library
 
 from models.backbones.base import Backbone, with_channels
+from models.backbones.format import IMAGENET
 
 INPUT_SIZE = 224
-# The first published weights of each, nearest to those that the papers start from.
-WEIGHTS = dict.fromkeys(("resnet18", "resnet101", "vgg16", "googlenet"), "IMAGENET1K_V1")
+WEIGHTS = "IMAGENET1K_V1"  # the first that were published of each, nearest to those that the papers start from
 STEM = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
 INCEPTIONS = tuple(f"inception{block}" for block in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"))
 
 
 def build(name: str, channels: int) -> Backbone:
-    """Build a backbone for inputs ``(N, C, 224, 224)``; ``BACKBONES`` has its features.
+    """Build a backbone for inputs ``(N, C, 224, 224)``.
 
     Vectors are the global average (``pool5``) of ResNet and GoogLeNet, and VGG's ``fc7`` after its ReLU.
     """
@@ -25,6 +25,11 @@ def build(name: str, channels: int) -> Backbone:
         return _googlenet(library.googlenet(weights=None, aux_logits=False, init_weights=False), channels)
     network: nn.Module = library.get_model(name, weights=None)
     return _vgg(network, channels) if name.startswith("vgg") else _resnet(network, channels)
+
+
+def has_weights(name: str) -> bool:  # noqa: ARG001 - of any name
+    """Say whether torchvision offers weights; it does for each."""
+    return True
 
 
 def pretrained_weights(name: str) -> Mapping[str, Tensor]:
@@ -35,7 +40,7 @@ def pretrained_weights(name: str) -> Mapping[str, Tensor]:
 
 def _weight_name(name: str) -> str:
     enum = library.get_model_weights(name).__name__
-    return f"{enum}.{WEIGHTS[name]}"
+    return f"{enum}.{WEIGHTS}"
 
 
 def _resnet(network: nn.Module, channels: int) -> Backbone:
@@ -97,8 +102,8 @@ def _googlenet(network: nn.Module, channels: int) -> Backbone:
         channels=channels,
         first_conv="conv1.conv.weight",
         head=("fc.", "aux1.", "aux2."),
-        rgb_mean=(0.5,) * 3,  # torchvision turns its own normalisation into this one for the published weights
-        rgb_std=(0.5,) * 3,
+        # torchvision turns its own normalisation into this one for the published weights
+        normalization=IMAGENET._replace(rgb_mean=(0.5,) * 3, rgb_std=(0.5,) * 3),
     )
 
 

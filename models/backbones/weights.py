@@ -24,8 +24,8 @@ def load_weights(backbone: Backbone, state: Mapping[str, Any]) -> None:
     given = {name: value for name, value in entries if not name.startswith(backbone.head)}
     own = backbone.network.state_dict()
     kernel = given.get(backbone.first_conv)
-    if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3 and backbone.channels != 3:
-        given[backbone.first_conv] = cross_modality(kernel, backbone.channels)
+    if kernel is not None and kernel.ndim == 4 and kernel.shape[1] == 3 and backbone.format.channels != 3:
+        given[backbone.first_conv] = cross_modality(kernel, backbone.format.channels)
     differing = _differences(own, given)
     if differing:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""

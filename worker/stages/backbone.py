@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models import backbones
 from models.backbones import Backbone
-from models.backbones.normalization import NORMALIZATIONS
+from models.backbones.format import NORMALIZATIONS
 from models.backbones.weights import load_weights
 from services.errors import UserError
 from services.specs import Stream
@@ -42,7 +42,7 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
         raise UserError(f"backbone.name: {error}") from error
     if params.normalization != "weights":
         normalization = NORMALIZATIONS[params.normalization]
-        backbone.mean, backbone.std = normalization.of(channels)
+        backbone.format = normalization.of(backbone.format.size, channels)
         backbone.turned = normalization.turned(channels)
     try:
         weights = _first_weights(params)

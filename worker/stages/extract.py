@@ -49,9 +49,7 @@ def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
     manifest = read_manifest(task.input("index").path)
     seed_everything(params.seed or 0)
     backbone = trained_backbone(task, params).to(task.device).eval()
-    transform = (Stretch if params.crop == "stretch" else TestTransform)(
-        backbone.input_size, backbone.mean, backbone.std
-    )
+    transform = (Stretch if params.crop == "stretch" else TestTransform)(backbone.format)
     dataset = ClipDataset(
         manifest.clips,
         frame_source(task, manifest, params, report, cache_bytes=0),
@@ -95,8 +93,7 @@ def _inputs(
     task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipDataset, first: int
 ) -> Iterator[Tensor]:
     """Yield the backbone's inputs of all blocks from one on, over the ends of parts."""
-    frames = max(len(block.frames) for block in dataset.blocks)
-    item_bytes = frames * backbone.channels * backbone.input_size**2
+    item_bytes = max(len(block.frames) for block in dataset.blocks) * backbone.format.num_bytes
     loader = Loader[Tensor](
         Subset(dataset, range(first, len(dataset))),
         batch_size=None,

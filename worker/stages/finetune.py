@@ -58,7 +58,7 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
 def _source(
     task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World, report: Reporter
 ) -> DatasetSource:
-    batch_bytes = backbone.channels * backbone.input_size**2 * -(-params.training.batch_size // world.size)
+    batch_bytes = backbone.format.num_bytes * -(-params.training.batch_size // world.size)
     num_workers = loader_workers(task, params.flow, batch_bytes)
     cache_bytes = CACHE_BYTES // max(1, num_workers)
     dataset = FrameDataset(
@@ -81,11 +81,9 @@ def _source(
 def _transform(params: FinetuneParams, backbone: Backbone) -> Transform:
     augmentation = params.augmentation
     if augmentation is None:
-        return TestTransform(backbone.input_size, backbone.mean, backbone.std)
+        return TestTransform(backbone.format)
     return TrainTransform(
-        backbone.input_size,
-        backbone.mean,
-        backbone.std,
+        backbone.format,
         flow=params.stream == "flow",
         min_area=augmentation.min_area,
         flip=augmentation.flip,

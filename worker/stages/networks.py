@@ -74,7 +74,8 @@ def load_from_rgb(network: nn.Module, backbone: Backbone, rgb: Mapping[str, Tens
     """
     first = f"network.{backbone.first_conv}"
     weights = {
-        name: cross_modality(value, backbone.channels) if name.endswith(first) else value for name, value in rgb.items()
+        name: cross_modality(value, backbone.format.channels) if name.endswith(first) else value
+        for name, value in rgb.items()
     }
     try:
         network.load_state_dict(weights)
@@ -84,7 +85,7 @@ def load_from_rgb(network: nn.Module, backbone: Backbone, rgb: Mapping[str, Tens
 
 def _shape(backbone: Backbone) -> Shape:
     """Return the shape of the feature that a backbone gives."""
-    frame = torch.zeros(1, backbone.channels, backbone.input_size, backbone.input_size)
+    frame = torch.zeros(1, backbone.format.channels, backbone.format.size, backbone.format.size)
     training, _ = backbone.training, backbone.eval()
     with torch.no_grad():
         shape = tuple(backbone(frame).shape[1:])

@@ -113,7 +113,7 @@ def _on_frames(
     dataset = ViewDataset(
         clips,
         frame_source(task, manifest, frames, report, cache_bytes=0),
-        TestCrops(views.crops, backbone.input_size, backbone.mean, backbone.std, flow=frames.stream == "flow"),
+        TestCrops(views.crops, backbone.format, flow=frames.stream == "flow"),
         frames=views.frames,
         positions=views.positions,
         stack=max(1, frames.flow_stack),

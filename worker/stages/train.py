@@ -95,14 +95,14 @@ def _on_frames(
     model, backbone = build_end_to_end(task, frames, params.model, len(manifest.classes))
     for rgb in task.inputs_of("train"):
         load_from_rgb(model, backbone, checkpoint.load(rgb.path / MODEL_FILE))
-    sample_bytes = frames.snippets * backbone.channels * backbone.input_size**2
-    batch_bytes = sample_bytes * -(-params.training.batch_size // world.size)
+    batch_bytes = frames.snippets * backbone.format.num_bytes * -(-params.training.batch_size // world.size)
     num_workers = loader_workers(task, frames.flow, batch_bytes)
-    look = (backbone.input_size, backbone.mean, backbone.std)
     dataset = SnippetDataset(
         clips,
         frame_source(task, manifest, frames, report, CACHE_BYTES // max(1, num_workers)),
-        MultiScale(*look, flow=frames.stream == "flow") if frames.augmentation else TestTransform(*look),
+        MultiScale(backbone.format, flow=frames.stream == "flow")
+        if frames.augmentation
+        else TestTransform(backbone.format),
         seed=params.seed,
         snippets=frames.snippets,
         stack=max(1, frames.flow_stack),

@@ -1,4 +1,4 @@
-"""Published figures of every backbone, flow input, and weights in their libraries' own formats."""
+"""What every backbone gives, as specs name it; flow input, and weights in their libraries' own formats."""
 
 import subprocess
 import sys
@@ -7,13 +7,24 @@ from unittest import mock
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models as library
 
 from models import ConvNet, backbones
-from models.backbones.normalization import NORMALIZATIONS
 from models.backbones.weights import cross_modality
+from services.specs import FEATURES, PRETRAINED
+from services.specs.backbone import BATCH_NORM, TIMM
 
 SMALL = ["tiny", "resnet18"]
+PARAMETERS = {  # for rgb, without a classifier
+    "tiny": 60_688,
+    "resnet18": 11_176_512,
+    "resnet101": 42_500_160,
+    "vgg16": 134_260_544,
+    "googlenet": 5_599_904,
+    "resnet101_v2": 42_492_480,
+    "bn_inception": 10_270_240,
+}
 FIRST_CONV = {
     "tiny": "0.weight",
     "resnet18": "conv1.weight",
@@ -35,17 +46,25 @@ def count(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", backbones.BACKBONES)
-def test_published_figures_are_true(name: str) -> None:
-    info, network = backbones.BACKBONES[name], on_meta(name, 3)
-    assert count(network.backbone) == info.params
-    assert network.backbone.feature_dim == info.feature_dim
-    assert network.backbone.input_size == info.input_size
-    frames = torch.empty(2, 3, info.input_size, info.input_size, device="meta")
-    assert network.backbone(frames).shape == (2, info.feature_dim)
-    assert list(network.backbone.taps) == list(info.features)
-    for feature, shape in info.features.items():
-        assert network.backbone.features(frames, feature).shape == (2, *shape)
-    assert FIRST_CONV[name] == network.backbone.first_conv
+def test_backbones_give_what_a_spec_may_name(name: str) -> None:
+    backbone = on_meta(name, 3).backbone
+    frames = torch.empty(2, 3, backbone.format.size, backbone.format.size, device="meta")
+    shapes = {feature: tuple(backbone.features(frames, feature).shape[1:]) for feature in backbone.taps}
+    assert list(shapes.items()) == list(FEATURES[name].items())
+    assert backbone(frames).shape == (2, backbone.feature_dim)
+    assert backbone.format.size == (64 if name == "tiny" else 224)
+    assert (count(backbone), backbone.first_conv) == (PARAMETERS[name], FIRST_CONV[name])
+    assert any(isinstance(layer, _BatchNorm) for layer in backbone.modules()) == (name in BATCH_NORM)
+
+
+def test_specs_and_models_name_the_same_backbones() -> None:
+    assert list(FEATURES) == list(backbones.BACKBONES)
+    assert TIMM == backbones.TIMM
+    for name in backbones.BACKBONES.keys() - PRETRAINED:
+        with pytest.raises(ValueError, match=f"got 'imagenet' for '{name}'"):
+            backbones.require_pretrained(name)
+    for name in PRETRAINED:
+        backbones.require_pretrained(name)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +111,7 @@ def test_flow_stacks_go_through(name: str) -> None:
     features = backbone(torch.randn(2, 20, 64, 64))
     assert features.shape == (2, backbone.feature_dim)
     assert features.isfinite().all()
-    assert len(backbone.mean) == len(backbone.std) == 20
+    assert backbone.format.channels == 20
 
 
 def test_an_rgb_kernel_is_averaged_and_repeated() -> None:
@@ -163,16 +182,3 @@ def test_models_import_no_torchvision() -> None:
         "import sys, models; models.backbones.build('tiny'); sys.exit(bool({'torchvision', 'timm'} & {*sys.modules}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
-
-
-def test_normalizations_of_the_papers_are_by_channel() -> None:
-    rgb, flow = (NORMALIZATIONS["ts_lstm"].of(channels) for channels in (3, 4))
-    assert rgb == ((0.3974, 0.3885, 0.3517), (0.2415, 0.2348, 0.2307))
-    assert flow == ((0.421, 0.493, 0.421, 0.493), (0.058, 0.060, 0.058, 0.060))  # x, y, x, y
-    assert [NORMALIZATIONS["ts_lstm"].turned(channels) for channels in (3, 4)] == [1, 2]  # y before x
-    for name, means in (("video_lstm", (123, 117, 104)), ("tsn", (128, 117, 104))):
-        mean, std = NORMALIZATIONS[name].of(3)
-        assert [(200 / 255 - m) / s for m, s in zip(mean, std, strict=True)] == pytest.approx([200 - m for m in means])
-        assert [NORMALIZATIONS[name].turned(channels) for channels in (3, 20)] == [3, 1]  # blue first
-        mean, std = NORMALIZATIONS[name].of(20)
-        assert [(130 / 255 - m) / s for m, s in zip(mean, std, strict=True)] == pytest.approx([2.0] * 20)

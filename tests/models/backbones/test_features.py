@@ -1,15 +1,12 @@
 """Vectors and maps by name, and networks cut off behind one of them."""
 
 import copy
-import warnings
 
 import pytest
-import timm
 import torch
 
 from models import backbones
-from models.backbones.base import FLOW_MEAN
-from services.specs import FEATURES
+from services.specs.backbone import TIMM_FEATURES
 
 # 64 pixels where the library allows it: the figures are the same, the test is not slow.
 LIBRARIES_OWN = ["resnet18", "googlenet", "timm:test_resnet", "timm:test_vit"]
@@ -18,7 +15,7 @@ LIBRARIES_OWN = ["resnet18", "googlenet", "timm:test_resnet", "timm:test_vit"]
 @pytest.mark.parametrize("name", LIBRARIES_OWN)
 def test_the_vector_is_the_librarys_own_forward_pass(name: str) -> None:
     backbone = backbones.build(name).eval()
-    size = backbone.input_size if name.startswith("timm") else 64
+    size = backbone.format.size if name.startswith("timm") else 64
     frames = torch.randn(2, 3, size, size)
     with torch.no_grad():
         torch.testing.assert_close(backbone(frames), backbone.network(frames))
@@ -38,20 +35,18 @@ def test_resnet101_v2_is_timms() -> None:
 
 @pytest.mark.parametrize("name", ["timm:test_resnet", "timm:test_vit", "timm:swin_s3_tiny_224"])
 def test_models_of_timm_publish_what_they_give(name: str) -> None:
-    info = backbones.info(name)
     with torch.device("meta"):
         backbone = backbones.build(name, channels=20).eval()
-    frames = torch.empty(2, 20, info.input_size, info.input_size, device="meta")
-    assert list(info.features) == ["pool", "map"]
-    for feature, shape in info.features.items():
-        assert backbone.features(frames, feature).shape == (2, *shape)
-    assert info.feature_dim == backbone.feature_dim
-    assert info.pretrained
+    frames = torch.empty(2, 20, backbone.format.size, backbone.format.size, device="meta")
+    assert list(backbone.taps) == list(TIMM_FEATURES.values()) == ["pool", "map"]
+    assert backbone.features(frames, "pool").shape == (2, backbone.feature_dim)
+    assert backbone.features(frames, "map").ndim == 4
+    backbones.require_pretrained(name)
 
 
 def test_the_map_of_tokens_is_in_its_place() -> None:
     backbone = backbones.build("timm:test_vit").eval()
-    network, frames = backbone.network, torch.randn(2, 3, backbone.input_size, backbone.input_size)
+    network, frames = backbone.network, torch.randn(2, 3, backbone.format.size, backbone.format.size)
     with torch.no_grad():
         maps = backbone.features(frames, "map")
         tokens = network.forward_features(frames)
@@ -59,13 +54,9 @@ def test_the_map_of_tokens_is_in_its_place() -> None:
     torch.testing.assert_close(maps[:, :, 1, 2], tokens[:, network.num_prefix_tokens + side + 2])
 
 
-def test_a_published_backbone_is_its_own_info() -> None:
-    assert backbones.info("tiny") is backbones.BACKBONES["tiny"]
-
-
 @pytest.mark.parametrize("name", ["timm:resnet51", "timm:", "resnet51"])
 def test_unknown_names_are_refused(name: str) -> None:
-    for function in (backbones.build, backbones.info, backbones.pretrained_weights):
+    for function in (backbones.build, backbones.require_pretrained, backbones.pretrained_weights):
         with pytest.raises(ValueError, match=f"got '{name}'"):
             function(name)
 
@@ -89,7 +80,7 @@ CUTS = [
 @pytest.mark.parametrize(("name", "feature"), CUTS)
 def test_a_cut_backbone_gives_the_same_map_and_no_weight_without_gradient(name: str, feature: str) -> None:
     backbone = backbones.build(name).eval()
-    size = backbone.input_size if name.startswith("timm") else 64
+    size = backbone.format.size if name.startswith("timm") else 64
     frames = torch.randn(1, 3, size, size)
     with torch.no_grad():
         expected = backbone.features(frames, feature)
@@ -113,19 +104,14 @@ def test_bn_inception_sees_blue_first_and_0_to_255() -> None:
     """TSN's numbers: blue, green and red minus (104, 117, 128)."""
     backbone = backbones.build("bn_inception").eval()
     frame = torch.rand(1, 3, 64, 64)  # red, green, blue in 0..1
-    normalised = (frame - torch.tensor(backbone.mean)[:, None, None]) / torch.tensor(backbone.std)[:, None, None]
+    normalised = (frame - torch.tensor(backbone.format.mean)[:, None, None]) / torch.tensor(backbone.format.std)[
+        :, None, None
+    ]
     as_tsn = frame.flip(1) * 255 - torch.tensor([104.0, 117.0, 128.0])[:, None, None]
     seen: list[torch.Tensor] = []
     backbone.network.conv1_7x7_s2.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     backbone(normalised)
     torch.testing.assert_close(seen[0], as_tsn, rtol=1e-5, atol=1e-4)
-
-
-def test_flow_is_not_turned_and_is_centred_at_no_motion() -> None:
-    backbone = backbones.build("bn_inception", channels=10)
-    assert backbone.turned == 1
-    assert backbone.mean == (FLOW_MEAN,) * 10
-    assert backbone.std == (1 / 255,) * 10  # TSN: minus 128, in 0..255
 
 
 @pytest.mark.parametrize("name", ["tiny", "timm:resnet10t"])
@@ -138,22 +124,3 @@ def test_channels_are_turned_to_what_weights_expect(name: str) -> None:
             expected = backbone.features(frames[:, order], feature)
             backbone.turned = turned
             torch.testing.assert_close(backbone.features(frames, feature), expected)
-
-
-def test_googlenet_is_normalised_as_its_published_weights_want() -> None:
-    """torchvision turns ImageNet's normalisation into minus a half, over a half (transform_input)."""
-    assert backbones.build("googlenet").mean == backbones.build("googlenet").std == (0.5, 0.5, 0.5)
-
-
-def test_timms_own_normalisation_is_published() -> None:
-    config = timm.get_pretrained_cfg("resnetv2_101")
-    with warnings.catch_warnings(), torch.device("meta"):
-        backbone = backbones.build("resnet101_v2")
-    assert backbone.mean == config.mean
-    assert backbone.std == config.std
-
-
-def test_the_features_that_a_spec_may_name_are_those_that_backbones_give() -> None:
-    assert {name: dict(found.features) for name, found in backbones.BACKBONES.items()} == {
-        name: dict(found) for name, found in FEATURES.items()
-    }

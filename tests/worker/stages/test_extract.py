@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models import backbones
+from models.backbones.format import NORMALIZATIONS
 from services.errors import UserError
 from services.stages import BackboneParams
 from worker.stages import extract
@@ -47,10 +48,8 @@ def test_features_are_the_finetuned_backbones(stages: Any, dataset: Any) -> None
     state = torch.load(trained.output / "model.pt", weights_only=True)
     prefix = "backbone."
     backbone.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    clips = ClipDataset(
-        dataset[0].clips[-1:], RgbSource(dataset[0].root), TestTransform(64, backbone.mean, backbone.std),
-        frames=5, stack=1,
-    )  # fmt: skip
+    look = TestTransform(backbone.format)
+    clips = ClipDataset(dataset[0].clips[-1:], RgbSource(dataset[0].root), look, frames=5, stack=1)
     with torch.inference_mode():
         expected = backbone(clips.finish(clips[0])).numpy()
     np.testing.assert_array_equal(np.load(finished.output / "features.npy")[-5:], expected)
@@ -119,7 +118,7 @@ def test_the_input_may_be_normalised_as_released_code_does(stages: Any, dataset:
 def test_weights_of_released_code_see_the_channels_that_it_showed_them(channels: int, name: str, turned: int) -> None:
     given = BackboneParams.model_validate({"name": "tiny", "normalization": name})
     backbone = build_backbone(given, "rgb" if channels == 3 else "flow", channels // 2)
-    assert (backbone.turned, len(backbone.mean)) == (turned, channels)
+    assert (backbone.turned, backbone.format) == (turned, NORMALIZATIONS[name].of(64, channels))
 
 
 def test_a_feature_that_the_backbone_lacks_is_refused(stages: Any, dataset: Any) -> None:

@@ -73,7 +73,7 @@ def test_views_of_frames_are_averaged(dataset: Any, learn: Any, at_once: int, mo
     backbone = backbones.build("tiny").cut("pool")
     network = models.build("tsn", num_classes=2, feature_shape=(64,), segments=2, backbone=backbone)
     network.load_state_dict(checkpoint.load(trained.output / "model.pt"))
-    crops = TestCrops("five", 64, backbone.mean, backbone.std, flow=False)
+    crops = TestCrops("five", backbone.format, flow=False)
     found = read_scores(scored.output)
     clips = [dataset[0].by_id[name] for name in found.clips]
     seen = ViewDataset(clips, RgbSource(dataset[0].root), crops, frames=2, positions=2, stack=2)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from models.backbones import InputFormat
 from services.errors import DataError
 from worker.training.batches import Batch, DatasetSource
 from worker.training.distributed import World
@@ -42,9 +43,8 @@ def clips(tmp_path: Path) -> list[Clip]:
 
 
 def source(root: Path, clips: list[Clip], num_workers: int, cache_bytes: int) -> DatasetSource:
-    transform = TrainTransform(
-        24, (0.5,), (0.25,), flow=False, min_area=0.3, flip=0.5, invert_flow_on_flip=True, jitter=0.4
-    )
+    input_format = InputFormat(24, 3, (0.5,), (0.25,))
+    transform = TrainTransform(input_format, flow=False, min_area=0.3, flip=0.5, invert_flow_on_flip=True, jitter=0.4)
     dataset = FrameDataset(clips, RgbSource(root, cache_bytes), transform, seed=3, samples_per_clip=4)
     return DatasetSource(dataset, 3, 3, World(), device=torch.device("cpu"), num_workers=num_workers)
 

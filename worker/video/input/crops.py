@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.backbones import InputFormat
 from services.specs import Crops
 from worker.video.input.resize import resize_bytes
 from worker.video.input.transforms import Box, TestTransform, Transform, crop, flip, normalize_bytes
@@ -85,7 +86,7 @@ class Stretch(Transform):
 
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
         """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
-        return stretch(frames, self.size).contiguous()
+        return stretch(frames, self.format.size).contiguous()
 
 
 class MultiScale(Transform):
@@ -94,22 +95,21 @@ class MultiScale(Transform):
     Frames are first brought to 340x256 pixels for an input of 224, and in proportion for another.
 
     Args:
-        size: side of the ConvNet's input in pixels.
-        mean: per channel, of values in [0, 1]; one value, or one per channel.
-        std: likewise.
+        input_format: what the ConvNet takes.
         flow: frames are flow stacks: fewer sizes, and the x channels turn with a flip.
     """
 
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float], *, flow: bool) -> None:
-        super().__init__(size, mean, std)
+    def __init__(self, input_format: InputFormat, *, flow: bool) -> None:
+        super().__init__(input_format)
         self.flow = flow
 
     def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size); all N frames get the same crop and flip."""
-        frames = resize_tsn(frames, self.size)
+        size = self.format.size
+        frames = resize_tsn(frames, size)
         height, width = frames.shape[-2:]
         box = multi_scale_box(height, width, FLOW_SCALES if self.flow else RGB_SCALES, rng)
-        frames = resize_bytes(crop(frames, box), self.size, self.size)
+        frames = resize_bytes(crop(frames, box), size, size)
         if rng.random() < 0.5:
             frames = flip(frames, invert_x=self.flow)
         return frames.contiguous()
@@ -121,27 +121,25 @@ class TestCrops:
     Args:
         crops: ``center`` (TS-LSTM), ``stretch`` (VideoLSTM), or of frames of 340x256 ``five`` (Relational LSTM) or
             ``ten`` (TSN, MATDL).
-        size: side of the ConvNet's input in pixels.
-        mean: per channel, of values in [0, 1]; one value, or one per channel.
-        std: likewise.
+        input_format: what the ConvNet takes.
         flow: frames are flow stacks, whose x channels turn in mirror images.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
-    def __init__(self, crops: Crops, size: int, mean: Sequence[float], std: Sequence[float], *, flow: bool) -> None:
-        self.crops, self.size, self.mean, self.std, self.flow = crops, size, tuple(mean), tuple(std), flow
+    def __init__(self, crops: Crops, input_format: InputFormat, *, flow: bool) -> None:
+        self.crops, self.format, self.flow = crops, input_format, flow
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Turn uint8 (N, C, H, W) into uint8 (V, N, C, size, size), V = 1, 5 or 10."""
         if self.crops in ("center", "stretch"):
             one = TestTransform if self.crops == "center" else Stretch
-            return one(self.size, self.mean, self.std)(frames)[None]
-        frames = resize_tsn(frames, self.size)
-        five = self.crops == "five"
-        views = five_crops(frames, self.size) if five else ten_crops(frames, self.size, invert_x=self.flow)
+            return one(self.format)(frames)[None]
+        size = self.format.size
+        frames = resize_tsn(frames, size)
+        views = five_crops(frames, size) if self.crops == "five" else ten_crops(frames, size, invert_x=self.flow)
         return views.transpose(0, 1).contiguous()
 
     def finish(self, frames: Tensor) -> Tensor:
         """Return the normalised values of bytes, float32 of the same shape."""
-        return normalize_bytes(frames, self.mean, self.std)
+        return normalize_bytes(frames, self.format.mean, self.format.std)

@@ -108,7 +108,7 @@ class ViewDataset(Dataset[Tensor]):
     def item_bytes(self) -> int:
         """Bytes of one item: all views of a clip, as uint8."""
         views = self._positions * VIEWS[self._crops.crops]
-        return views * self._frames * self._source.channels * self._crops.size**2
+        return views * self._frames * self._crops.format.num_bytes
 
     def __len__(self) -> int:
         """Return the number of clips."""

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.backbones import InputFormat
 from worker.video.input.resize import resize_bytes
 
 MARGIN = 256 / 224  # TS-LSTM's code: short side to 256, centre crop of 224
@@ -144,13 +145,11 @@ class Transform(ABC):
     """What happens to frames before a ConvNet takes them.
 
     Args:
-        size: side of the ConvNet's input in pixels.
-        mean: per channel, of values in [0, 1]; one value, one per channel, or two for flow (x, y).
-        std: likewise.
+        input_format: what the ConvNet takes.
     """
 
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.size, self.mean, self.std = size, tuple(mean), tuple(std)
+    def __init__(self, input_format: InputFormat) -> None:
+        self.format = input_format
 
     @abstractmethod
     def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
@@ -171,31 +170,30 @@ class Transform(ABC):
         Returns:
             float32 of the same shape.
         """
-        return normalize_bytes(frames, self.mean, self.std, out)
+        return normalize_bytes(frames, self.format.mean, self.format.std, out)
 
 
 class TestTransform(Transform):
-    """Short side to 256/224 of ``size``, centre crop, normalisation (TS-LSTM's test protocol); nothing random.
+    """Short side to 256/224 of the size, centre crop, normalisation (TS-LSTM's test protocol); nothing random.
 
-    Clips whose short side is ``size`` or less are scaled to it and lose no margin.
+    Clips whose short side is the size or less are scaled to it and lose no margin.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
         """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
-        margin = min(frames.shape[-2:]) > self.size
-        frames = resize_short_side(frames, round(self.size * MARGIN) if margin else self.size)
-        return crop(frames, center_box(frames.shape[-2], frames.shape[-1], self.size)).contiguous()
+        size = self.format.size
+        margin = min(frames.shape[-2:]) > size
+        frames = resize_short_side(frames, round(size * MARGIN) if margin else size)
+        return crop(frames, center_box(frames.shape[-2], frames.shape[-1], size)).contiguous()
 
 
 class TrainTransform(Transform):
     """Random area and aspect crop, flip, colour jitter, normalisation (TS-LSTM, sec. 3.4.1).
 
     Args:
-        size: side of the ConvNet's input in pixels.
-        mean: per channel, of values in [0, 1]; one value, one per channel, or two for flow (x, y).
-        std: likewise.
+        input_format: what the ConvNet takes.
         flow: frames are flow stacks: no colour jitter.
         min_area: smallest crop as a part of the frame; 0.08 in TS-LSTM.
         flip: probability of a mirror image.
@@ -205,9 +203,7 @@ class TrainTransform(Transform):
 
     def __init__(
         self,
-        size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        input_format: InputFormat,
         *,
         flow: bool,
         min_area: float,
@@ -215,14 +211,14 @@ class TrainTransform(Transform):
         invert_flow_on_flip: bool,
         jitter: float,
     ) -> None:
-        super().__init__(size, mean, std)
+        super().__init__(input_format)
         self.flow, self.min_area, self.flip = flow, min_area, flip
         self.invert_flow_on_flip, self.jitter = invert_flow_on_flip, jitter
 
     def __call__(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
         """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
         frames = crop(frames, random_area_box(frames.shape[-2], frames.shape[-1], self.min_area, rng))
-        frames = resize_bytes(frames, self.size, self.size)
+        frames = resize_bytes(frames, self.format.size, self.format.size)
         if rng.random() < self.flip:
             frames = flip(frames, invert_x=self.flow and self.invert_flow_on_flip)
         return frames.contiguous()
@@ -241,5 +237,5 @@ class TrainTransform(Transform):
         for first in range(0, len(frames), at_once):
             some = slice(first, first + at_once)
             values = color_jitter_(out[some].copy_(frames[some]).div_(255), colours[some])
-            normalize(values, self.mean, self.std, values)
+            normalize(values, self.format.mean, self.format.std, values)
         return out

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from models.backbones import InputFormat
 from services.errors import DataError
 from worker.video.decoding.decode import DecodeFailed, decode_clip
 from worker.video.input.dataset import ClipDataset, FlowSource, FrameDataset, RgbSource, visible_frames
@@ -13,11 +14,12 @@ from worker.video.input.transforms import TestTransform, TrainTransform
 from worker.video.survey.manifest import Clip
 
 Clips = tuple[Clip, Clip]
-PLAIN = TestTransform(32, (0.0,), (1.0,))
+PLAIN = TestTransform(InputFormat(32, 3, (0.0,), (1.0,)))
 
 
 def augmented(*, flow: bool = False) -> TrainTransform:
-    return TrainTransform(16, (0.5,), (0.25,), flow=flow, min_area=0.3, flip=0.5, invert_flow_on_flip=True, jitter=0.4)
+    input_format = InputFormat(16, 8 if flow else 3, (0.5,), (0.25,))
+    return TrainTransform(input_format, flow=flow, min_area=0.3, flip=0.5, invert_flow_on_flip=True, jitter=0.4)
 
 
 @pytest.fixture

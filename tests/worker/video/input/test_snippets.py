@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.backbones import InputFormat
 from worker.video.input.crops import MultiScale, Stretch, TestCrops
 from worker.video.input.dataset import FlowSource
 from worker.video.input.sampling import spaced_frames, stack_fields
@@ -15,6 +16,11 @@ from worker.video.input.snippets import SnippetDataset, ViewDataset, centres
 from worker.video.survey.manifest import Clip
 
 CLIP = Clip(id="A/a", path="A/a.avi", label=1, group=1, sha256="", frames=40, fps=25.0, width=48, height=40)
+
+
+def plain(size: int, channels: int = 3) -> InputFormat:
+    """Return a format that changes no value."""
+    return InputFormat(size, channels, mean=(0.0,), std=(1.0,))
 
 
 class Numbers:
@@ -32,7 +38,7 @@ def seen(frames: Tensor) -> list[int]:
 
 def dataset(seed: int = 0, **changes: object) -> SnippetDataset:
     options = {"snippets": 4, "stack": 1, **changes}
-    return SnippetDataset([CLIP], Numbers(), Stretch(8, (0.0,), (1.0,)), seed=seed, **options)  # type: ignore[arg-type]
+    return SnippetDataset([CLIP], Numbers(), Stretch(plain(8)), seed=seed, **options)  # type: ignore[arg-type]
 
 
 def test_each_part_of_a_clip_gives_one_frame_at_random() -> None:
@@ -57,9 +63,9 @@ def test_no_stack_leads_behind_the_beginning(tmp_path: Path) -> None:
     (tmp_path / "A").mkdir()
     numbers = np.arange(CLIP.frames - 1, dtype=np.uint8).reshape(-1, 1, 1, 1)  # of each field
     np.save(tmp_path / f"{CLIP.id}.npy", np.broadcast_to(numbers, (CLIP.frames - 1, 2, CLIP.height, CLIP.width)))
-    flow, look = FlowSource([tmp_path], stack=10), Stretch(8, (0.0,), (1.0,))
+    flow, look = FlowSource([tmp_path], stack=10), Stretch(plain(8, 20))
     training = SnippetDataset([CLIP], flow, look, seed=0, snippets=9, stack=10, first_seconds=0.4)
-    crops = TestCrops("center", 8, (0.0,), (1.0,), flow=True)
+    crops = TestCrops("center", plain(8, 20), flow=True)
     for positions in (1, 4):
         test = ViewDataset([CLIP], flow, crops, frames=9, positions=positions, stack=10, first_seconds=0.4)
         for found in (training[0][0], test[0]):
@@ -75,7 +81,7 @@ def test_the_stack_around_a_centre_begins_where_the_sample_does(stack: int, num_
 
 def views(crops: str, **changes: object) -> ViewDataset:
     options = {"frames": 5, "positions": 1, "stack": 1, **changes}
-    look = TestCrops(crops, 8, (0.0,), (1.0,), flow=False)  # type: ignore[arg-type]
+    look = TestCrops(crops, plain(8), flow=False)  # type: ignore[arg-type]
     return ViewDataset([CLIP], Numbers(), look, **options)  # type: ignore[arg-type]
 
 
@@ -96,7 +102,7 @@ def test_each_position_is_a_group_of_frames() -> None:
 def test_ten_crops_mirror_and_turn_the_x_flow() -> None:
     frames = torch.zeros(1, 4, 40, 48, dtype=torch.uint8)
     frames[..., 24:] = 200
-    five, ten = (TestCrops(crops, 32, (0.0,), (1.0,), flow=True)(frames) for crops in ("five", "ten"))  # type: ignore[arg-type]
+    five, ten = (TestCrops(crops, plain(32, 4), flow=True)(frames) for crops in ("five", "ten"))  # type: ignore[arg-type]
     torch.testing.assert_close(ten[:5], five)
     mirrored = ten[5:].flip(-1)
     torch.testing.assert_close(mirrored[:, :, 1::2], five[:, :, 1::2])
@@ -105,7 +111,7 @@ def test_ten_crops_mirror_and_turn_the_x_flow() -> None:
 
 def test_all_snippets_of_a_clip_get_one_crop_and_flip() -> None:
     frames = torch.arange(48).repeat(3, 3, 40, 1).to(torch.uint8)
-    change = MultiScale(16, (0.0,), (1.0,), flow=False)
+    change = MultiScale(plain(16), flow=False)
     results = [change(frames, np.random.default_rng(seed)) for seed in range(20)]
     assert all(torch.equal(result[0], result[2]) and result.shape == (3, 3, 16, 16) for result in results)
     falling = [bool((result[0, 0, 0].int().diff() <= 0).all()) for result in results]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from models.backbones import InputFormat
 from worker.video.decoding.threads import side_by_side
 from worker.video.input import resize, transforms
 from worker.video.input.transforms import TestTransform, TrainTransform
@@ -107,7 +108,7 @@ def test_resizing_keeps_a_flat_frame_flat() -> None:
 
 def test_test_transform_is_within_a_level_of_floats() -> None:
     clip = frames(2, 3, 60, 90)
-    transform = TestTransform(28, MEAN, STD)
+    transform = TestTransform(InputFormat(28, 3, MEAN, STD))
     out = transform.finish(transform(clip))
     exact = interpolated(clip, 32, 48)[..., 2:30, 10:38] / 255
     levels = (out - transforms.normalize(exact, MEAN, STD)) * torch.tensor(STD).view(3, 1, 1) * 255
@@ -118,8 +119,9 @@ def test_test_transform_is_within_a_level_of_floats() -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_train_transform_is_within_a_level_of_floats(flow: bool, mirrored: bool) -> None:
     clip = frames(2, 4 if flow else 3, 60, 90)
+    levels = InputFormat(28, clip.shape[1], (0.0,), (1 / 255,))
     transform = TrainTransform(
-        28, (0.0,), (1 / 255,), flow=flow, min_area=0.3, flip=float(mirrored), invert_flow_on_flip=True, jitter=0.0
+        levels, flow=flow, min_area=0.3, flip=float(mirrored), invert_flow_on_flip=True, jitter=0.0
     )
     box = transforms.random_area_box(60, 90, 0.3, np.random.default_rng(5))
     part = transforms.crop(clip, box)
@@ -178,7 +180,7 @@ def test_normalize_takes_one_value_one_for_x_and_y_or_one_per_channel() -> None:
 @pytest.mark.parametrize("size", [(240, 320), (64, 64), (20, 90)])
 @pytest.mark.parametrize("side", [64, 224])
 def test_test_transform_gives_the_side_whatever_the_clip(size: tuple[int, int], side: int) -> None:
-    out = TestTransform(side, MEAN, STD)(frames(1, 3, *size))
+    out = TestTransform(InputFormat(side, 3, MEAN, STD))(frames(1, 3, *size))
     assert out.shape == (1, 3, side, side)
     assert out.dtype == torch.uint8
     assert out.is_contiguous()
@@ -186,7 +188,7 @@ def test_test_transform_gives_the_side_whatever_the_clip(size: tuple[int, int], 
 
 def test_test_transform_leaves_frames_of_the_side_whole() -> None:
     clip = frames(2, 3, 64, 64)
-    out = TestTransform(64, (0.0,), (1.0,))(clip)
+    out = TestTransform(InputFormat(64, 3, (0.0,), (1.0,)))(clip)
     torch.testing.assert_close(out, clip)
 
 
@@ -210,6 +212,5 @@ def test_train_transform_of_flow_turns_x_when_it_mirrors() -> None:
 
 
 def train_transform(*, flow: bool, flip: float = 0.5, invert: bool = True) -> TrainTransform:
-    return TrainTransform(
-        16, (0.0,), (1.0,), flow=flow, min_area=0.08, flip=flip, invert_flow_on_flip=invert, jitter=0.4
-    )
+    plain = InputFormat(16, 4 if flow else 3, (0.0,), (1.0,))
+    return TrainTransform(plain, flow=flow, min_area=0.08, flip=flip, invert_flow_on_flip=invert, jitter=0.4)
