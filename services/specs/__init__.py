@@ -56,10 +56,19 @@ from services.specs.parts import (
     NetworkPart,
     ResourceSpec,
 )
-from services.specs.training import AugmentationSpec, FinetuneSpec, OptimizerSpec, TrainingSpec
+from services.specs.training import (
+    BATCH_NORM_REASON,
+    BATCH_NORM_SAMPLES,
+    AugmentationSpec,
+    FinetuneSpec,
+    OptimizerSpec,
+    TrainingSpec,
+)
 
 __all__ = [
     "ALSTM",
+    "BATCH_NORM_REASON",
+    "BATCH_NORM_SAMPLES",
     "FEATURES",
     "FLOW_DEVICES",
     "FLOW_SHORT_SIDE",

@@ -29,7 +29,7 @@ FEATURES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 PRETRAINED = frozenset({"resnet18", "resnet101", "vgg16", "googlenet", "resnet101_v2"})
 """Backbones of whose library `imagenet` weights come; which models of timm have some, timm knows."""
 BATCH_NORM = frozenset(FEATURES) - {"vgg16"}
-"""Backbones with batch norm, for which a step of training needs two samples; what models of timm have, timm knows."""
+"""Backbones with batch norm; what models of timm have, timm knows."""
 MAX_WEIGHTS_BYTES = 2**34
 """Of a file of weights: 16 GiB, several times those of the largest backbone."""
 TIMM = "timm:"

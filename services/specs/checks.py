@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from services.errors import refused
 from services.specs.backbone import BATCH_NORM, FEATURES, PRETRAINED, TIMM, BackboneSpec, features_of
 from services.specs.parts import EvaluationSpec, FusionSpec, NetworkPart, ResourceSpec
+from services.specs.training import BATCH_NORM_REASON, BATCH_NORM_SAMPLES
 
 FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory"}
 """Options of a network on which no weight's shape depends."""
@@ -61,14 +62,14 @@ def require_batches(network: NetworkPart, resources: ResourceSpec) -> None:
 
 
 def _least_samples(backbone: BackboneSpec) -> int:
-    return 2 if backbone.name in BATCH_NORM else 1
+    return BATCH_NORM_SAMPLES if backbone.name in BATCH_NORM else 1
 
 
 def _require_batch(field: str, size: int, least: int, resources: ResourceSpec) -> None:
     needed = least * max(1, resources.gpus)
     if size < needed:
         allowed = f"at least resources.gpus = {needed}" if least == 1 else f"at least {needed}"
-        why = "" if least == 1 else ", since batch norm needs two samples in each process"
+        why = "" if least == 1 else f", {BATCH_NORM_REASON}"
         raise refused(field, size, allowed + why)
 
 

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from services.errors import refused
 from services.specs.backbone import FeatureForm
 from services.specs.base import Spec, Stream
+from services.specs.training import BATCH_NORM_SAMPLES
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -65,8 +66,8 @@ class Network(Spec):
 
     @property
     def least_samples(self) -> int:
-        """Samples that each process must have of a batch: two for a batch norm of the batch's own statistics."""
-        return 2 if getattr(self, "batch_norm", False) else 1
+        """Samples that each process must have of a batch: more for a batch norm of the batch's own statistics."""
+        return BATCH_NORM_SAMPLES if getattr(self, "batch_norm", False) else 1
 
 
 class ConvNet(Network):

@@ -8,6 +8,11 @@ from pydantic import Field
 
 from services.specs.base import Spec
 
+BATCH_NORM_SAMPLES = 2
+"""Samples of a batch that each process must have where batch norm takes their statistics: one has no variance."""
+BATCH_NORM_REASON = "since batch norm needs two samples in each process"
+"""Why a smaller batch is refused, in the words of every message that says so."""
+
 
 class OptimizerSpec(Spec):
     """How weights are updated."""

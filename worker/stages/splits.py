@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from services.errors import DataError, UserError
+from services.specs import BATCH_NORM_SAMPLES
 from worker.video.survey.manifest import Clip, Manifest, Part
-
-LEAST_TRAINING_CLIPS = 2  # batch norm needs two samples
 
 
 def clips_of(manifest: Manifest, split: int, part: Part) -> tuple[Clip, ...]:
@@ -13,12 +12,12 @@ def clips_of(manifest: Manifest, split: int, part: Part) -> tuple[Clip, ...]:
 
     Raises:
         UserError: the dataset has no such split.
-        DataError: the list is empty, or has a single clip to train on.
+        DataError: the list is empty, or too short for batch norm to train on.
     """
     if split not in manifest.splits:
         raise UserError(f"splits: got {split}, allowed: {sorted(manifest.splits)} of dataset {manifest.dataset}")
     clips = manifest.clips_of(split, part)
-    least = LEAST_TRAINING_CLIPS if part == "train" else 1
+    least = BATCH_NORM_SAMPLES if part == "train" else 1
     if len(clips) < least:
         raise DataError(
             f"{part} list {split} of dataset {manifest.dataset}: {len(clips)} clips, allowed: {least} or more"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from services.specs import BATCH_NORM_SAMPLES
 from worker.training.distributed import World
 from worker.training.loader import Items, Loader
 
@@ -57,7 +58,7 @@ class BatchSource(Protocol):
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int, world_size: int = 1) -> list[Indices]:
     """Shuffle ``count`` samples and cut them into batches.
 
-    A last batch with fewer than two samples for each process joins the one before it, since batch norm needs two.
+    A last batch that is too small for batch norm in each process joins the one before it.
 
     Args:
         count: number of samples.
@@ -75,7 +76,7 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int, world_size
 
 def _starts(count: int, batch_size: int, world_size: int) -> list[int]:
     starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and count - starts[-1] < 2 * world_size:
+    if len(starts) > 1 and count - starts[-1] < BATCH_NORM_SAMPLES * world_size:
         starts.pop()
     return starts
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.parts.moving_batch_norm import MovingBatchNorm2d
 from services.errors import UserError
-from services.specs import TrainingSpec
+from services.specs import BATCH_NORM_REASON, BATCH_NORM_SAMPLES, TrainingSpec
 from worker.contract import Reporter
 from worker.training import checkpoint
 from worker.training.batches import Batch, BatchSource, to_device
@@ -100,15 +100,12 @@ class Loop:
         return self._history
 
     def _require_two_samples(self) -> None:
-        least = 2 * self._world.size
+        least = BATCH_NORM_SAMPLES * self._world.size
         takes_statistics = any(
             hasattr(part, "running_mean") and not isinstance(part, MovingBatchNorm2d) for part in self._module.modules()
         )
         if takes_statistics and self._spec.batch_size < least:
-            raise UserError(
-                f"batch_size: got {self._spec.batch_size}, allowed: at least {least}, since batch norm needs two"
-                " samples in each process"
-            )
+            raise UserError(f"batch_size: got {self._spec.batch_size}, allowed: at least {least}, {BATCH_NORM_REASON}")
 
     def _run_epoch(self) -> None:
         rate = learning_rate(self._spec.optimizer, self._spec.milestones, self._epoch)
