@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
 
 from services.datasets.layouts import Layout
 from services.datasets.motion_shapes import MotionShapesParams
@@ -127,98 +127,118 @@ class BackboneParams(Params):
     normalization: Normalization = "weights"
 
 
-class FinetuneParams(Params):
-    """Training of a ConvNet on one stream of one split; ``flow_stack`` is L, the fields in a stack.
+class StreamParams(Params):
+    """Frames of one stream and the ConvNet that takes them: rgb frames, or stacks of ``flow_stack`` flow fields.
 
     ``flow`` says how stacks are computed on the fly, and is None where they are read from `flow` stages.
     """
 
-    split: int
     stream: Stream
-    seed: int
     backbone: BackboneParams
     flow_stack: int
     flow: FlowMethodParams | None = None
+
+
+class FinetuneParams(StreamParams):
+    """Training of a ConvNet on one stream of one split."""
+
+    split: int
+    seed: int
     samples_per_clip: int
     dropout: float
     augmentation: AugmentationSpec | None
     training: TrainingSpec
 
 
-class ExtractParams(Params):
+class ExtractParams(StreamParams):
     """Features of every clip of the manifest, of a name that the backbone publishes: vectors, or maps.
 
     ``frames`` equally spaced frames of each clip, or every frame where it is None, in the first ``first_seconds`` (None
     for all of it). ``seed`` fixes the weights of a backbone that is neither trained nor loaded, and is None otherwise.
-    ``flow`` says how stacks are computed on the fly, and is None where they are read from `flow` stages.
     """
 
-    stream: Stream
-    backbone: BackboneParams
     feature: str
     frames: int | None
     first_seconds: float | None = None
     crop: Literal["center", "stretch"] = "center"
-    flow_stack: int
-    flow: FlowMethodParams | None = None
     seed: int | None = None
 
 
-class EndToEndParams(Params):
-    """A backbone that is trained along, on ``snippets`` frames or flow stacks of each clip.
+class SpacedFeatures(Params):
+    """Features of equally spaced frames, by an `extract` stage for each stream: all steps at once (TS-LSTM)."""
 
-    ``feature`` is what the temporal network sees of it; ``flow`` is as for `extract`.
+    kind: Literal["spaced_features"] = "spaced_features"
+
+
+class Snippets(Params):
+    """Features of every frame, by an `extract` stage for each stream: ``length`` steps in a row (VideoLSTM, sec. 5.2).
+
+    In training they begin at a random step of a clip.
     """
 
-    stream: Stream
-    backbone: BackboneParams
+    kind: Literal["snippets"] = "snippets"
+    length: int
+
+
+class SnippetViews(Snippets):
+    """The test on snippets: ``count`` of each clip, equally spaced, whose scores are averaged."""
+
+    count: int
+
+
+class Frames(StreamParams):
+    """Frames, or flow stacks, of one stream: the backbone is a part of the network (TSN, MATDL, Relational LSTM).
+
+    ``feature`` is what the rest of the network sees of it; no more than ``first_seconds`` of a clip are looked at (None
+    for all of it).
+    """
+
+    kind: Literal["frames"] = "frames"
     feature: str
-    flow_stack: int
-    flow: FlowMethodParams | None = None
-    snippets: int
-    augmentation: bool
     first_seconds: float | None = None
 
 
-class ViewParams(Params):
-    """The parts of a test clip whose scores are averaged.
+class FrameSamples(Frames):
+    """The training on frames: one at random of each of ``snippets`` equal parts of a clip."""
 
-    With features of every frame: ``frames`` equally spaced runs of ``snippet`` frames. End to end: ``positions`` groups
-    of ``frames`` frames, times the crops of a frame.
-    """
+    snippets: int
+    augmentation: bool
+
+
+class FrameViews(Frames):
+    """The test on frames: ``positions`` groups of ``frames``, times the crops of each, whose scores are averaged."""
 
     frames: int
-    snippet: int | None = None
     positions: int = 1
     crops: Crops = "center"
 
 
-class TrainParams(Params):
-    """Training of a temporal network on one or two streams: on features, or end to end.
+TrainInput = Annotated[SpacedFeatures | Snippets | FrameSamples, Field(discriminator="kind")]
+"""What a network is trained on."""
+ScoreInput = Annotated[SpacedFeatures | SnippetViews | FrameViews, Field(discriminator="kind")]
+"""What a network is tested on: the same kind."""
 
-    ``snippet`` is the number of consecutive steps that it sees of features of every frame, and None where it sees all
-    steps.
-    """
+
+class TrainParams(Params):
+    """Training of a temporal network on what it sees of one or two streams."""
 
     split: int
     streams: tuple[Stream, ...]
     seed: int
     model: ModelSpec
     training: TrainingSpec
-    snippet: int | None = None
-    end_to_end: EndToEndParams | None = None
+    input: TrainInput
 
 
 class ScoreParams(Params):
-    """Class scores of every test clip of a split; ``views`` is None where a clip is seen once, as its features are."""
+    """Class scores of every test clip of a split."""
 
     split: int
     streams: tuple[Stream, ...]
     seed: int
     model: ModelSpec
     average: Literal["probabilities", "logits"]
-    views: ViewParams | None = None
-    end_to_end: EndToEndParams | None = None
+    input: ScoreInput
 
 
 class FuseParams(Params):
@@ -279,12 +299,12 @@ KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
             TrainParams,
             "gpu",
             "models",
-            version=3,
+            version=4,
             uses_several_gpus=True,
             interruptible=True,
             published=("model.pt",),
         ),
-        "score": StageTraits(ScoreParams, "gpu", "scores", version=3, published=("scores.json",)),
+        "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.json",)),
         "fuse": StageTraits(FuseParams, "cpu", "scores", version=2, needs_torch=False, published=("results.json",)),
     }
 )

@@ -24,19 +24,25 @@ from services.specs import (
 from services.stages import (
     BackboneParams,
     Edge,
-    EndToEndParams,
     ExtractParams,
     FinetuneParams,
     FlowMethodParams,
     FlowParams,
+    Frames,
+    FrameSamples,
+    FrameViews,
     FuseParams,
     IndexParams,
     Params,
+    ScoreInput,
     ScoreParams,
+    Snippets,
+    SnippetViews,
+    SpacedFeatures,
     StageKind,
     StageSpec,
+    TrainInput,
     TrainParams,
-    ViewParams,
 )
 
 
@@ -86,10 +92,7 @@ class Plan:
     def _plan_result(self, split: int, seed: int) -> None:
         """One number set: train and score each network, then fuse."""
         spec, place = self.spec, Place(split, seed)
-        edges = []
-        for network in spec.networks:
-            plan_score = self._plan_score if network.end_to_end is None else self._plan_score_end_to_end
-            edges.append(Edge(name="+".join(network.streams), key=plan_score(network, place)))
+        edges = [Edge(name="+".join(part.streams), key=self._plan_score(part, place)) for part in spec.networks]
         weights: dict[Stream, float] = {"rgb": spec.fusion.rgb, "flow": spec.fusion.flow}
         params = FuseParams(
             dataset=spec.dataset,
@@ -101,26 +104,71 @@ class Plan:
         self._add("fuse", params, tuple(edges), f"fuse {'+'.join(spec.streams)}, {place}")
 
     def _plan_score(self, network: NetworkPart, place: Place) -> str:
-        """Train and score on features, which every network on the same backbone shares."""
-        look, label = self.spec.evaluation, f"{network.model.kind} {'+'.join(network.streams)}, {place}"
-        features = (Edge(name=stream, key=self._plan_features(network, stream, place)) for stream in network.streams)
-        inputs = (self._index_edge, *features)
-        train = TrainParams(
+        """Train a network and score it, on what it sees of clips."""
+        seen = self._seen_edges(network, place)
+        train = Edge(name="train", key=self._plan_train(network, place, seen))
+        params = ScoreParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            average=self.spec.evaluation.average,
+            input=self._score_input(network),
+        )
+        return self._add("score", params, (*seen, train), f"score {_label(network, place)}")
+
+    def _plan_train(self, network: NetworkPart, place: Place, seen: tuple[Edge, ...]) -> str:
+        weights = self._first_edges(network, place)
+        params = TrainParams(
             **place._asdict(),
             streams=network.streams,
             model=network.model,
             training=network.training,
-            snippet=look.snippet,
+            input=self._train_input(network, trained=bool(weights)),
         )
-        edge = Edge(name="train", key=self._add("train", train, inputs, f"train {label}"))
-        score = ScoreParams(
-            **place._asdict(),
-            streams=network.streams,
-            model=network.model,
-            average=look.average,
-            views=None if look.snippet is None else ViewParams(frames=look.frames, snippet=look.snippet),
+        return self._add("train", params, (*seen, *weights), f"train {_label(network, place)}")
+
+    def _seen_edges(self, network: NetworkPart, place: Place) -> tuple[Edge, ...]:
+        """What a network sees of clips: frames, or features, which every network on the same backbone shares."""
+        if network.end_to_end is not None:
+            return self._frame_edges(network.streams[0])
+        features = (Edge(name=stream, key=self._plan_features(network, stream, place)) for stream in network.streams)
+        return (self._index_edge, *features)
+
+    def _first_edges(self, network: NetworkPart, place: Place) -> tuple[Edge, ...]:
+        """Whose weights a network starts from: those of a fine-tuned backbone, or of the trained rgb network."""
+        if network.end_to_end is None:
+            return ()
+        if network.from_rgb:
+            rgb = next(other for other in self.spec.networks if other.streams == ("rgb",))
+            return (Edge(name="train", key=self._plan_train(rgb, place, self._frame_edges("rgb"))),)
+        (stream,) = network.streams
+        return self._weight_edges(network.backbones[stream], stream, place)
+
+    def _train_input(self, network: NetworkPart, *, trained: bool) -> TrainInput:
+        snippet, recipe = self.spec.evaluation.snippet, network.end_to_end
+        if recipe is not None:
+            backbone = network.backbones[network.streams[0]]
+            frames = self._frames(network, _as_trained(backbone) if trained else self._first_weights(backbone))
+            return FrameSamples(**dict(frames), snippets=recipe.snippets, augmentation=recipe.augmentation)
+        return SpacedFeatures() if snippet is None else Snippets(length=snippet)
+
+    def _score_input(self, network: NetworkPart) -> ScoreInput:
+        look = self.spec.evaluation
+        if network.end_to_end is not None:
+            frames = self._frames(network, _as_trained(network.backbones[network.streams[0]]))
+            return FrameViews(**dict(frames), frames=look.frames, positions=look.positions, crops=look.crops)
+        return SpacedFeatures() if look.snippet is None else SnippetViews(length=look.snippet, count=look.frames)
+
+    def _frames(self, network: NetworkPart, backbone: BackboneParams) -> Frames:
+        (stream,) = network.streams
+        return Frames(
+            stream=stream,
+            backbone=backbone,
+            feature=network.feature(stream),
+            flow_stack=self.spec.flow.stack,  # for rgb too: both streams look at the same frames
+            flow=self._on_the_fly if stream == "flow" else None,
+            first_seconds=self.spec.evaluation.first_seconds,
         )
-        return self._add("score", score, (*inputs, edge), f"score {label}")
 
     def _plan_features(self, network: NetworkPart, stream: Stream, place: Place) -> str:
         spec, look, backbone = self.spec, self.spec.evaluation, network.backbones[stream]
@@ -139,50 +187,6 @@ class Plan:
         )
         label = f"extract {backbone.name} {stream}" + (f", {place}" if weights else "")
         return self._add("extract", params, (*frames, *weights), label)
-
-    def _plan_score_end_to_end(self, network: NetworkPart, place: Place) -> str:
-        """Train the network together with its backbone, on frames of one stream, and score it on frames."""
-        (stream,), look = network.streams, self.spec.evaluation
-        train_key, params = self._plan_train_end_to_end(network, place)
-        score = ScoreParams(
-            **place._asdict(),
-            streams=network.streams,
-            model=network.model,
-            average=look.average,
-            views=ViewParams(frames=look.frames, positions=look.positions, crops=look.crops),
-            end_to_end=params.model_copy(update={"backbone": _as_trained(network.backbones[stream])}),
-        )
-        inputs = (*self._frame_edges(stream), Edge(name="train", key=train_key))
-        return self._add("score", score, inputs, f"score {network.model.kind} {stream} end to end, {place}")
-
-    def _plan_train_end_to_end(self, network: NetworkPart, place: Place) -> tuple[str, EndToEndParams]:
-        (stream,), recipe = network.streams, network.end_to_end
-        assert recipe is not None
-        backbone = network.backbones[stream]
-        if network.from_rgb:
-            rgb = next(other for other in self.spec.networks if other.streams == ("rgb",))
-            weights: tuple[Edge, ...] = (Edge(name="train", key=self._plan_train_end_to_end(rgb, place)[0]),)
-        else:
-            weights = self._weight_edges(backbone, stream, place)
-        params = EndToEndParams(
-            stream=stream,
-            backbone=_as_trained(backbone) if weights else self._first_weights(backbone),
-            feature=network.feature(stream),
-            flow_stack=self.spec.flow.stack,
-            flow=self._on_the_fly if stream == "flow" else None,
-            snippets=recipe.snippets,
-            augmentation=recipe.augmentation,
-            first_seconds=self.spec.evaluation.first_seconds,
-        )
-        train = TrainParams(
-            **place._asdict(),
-            streams=network.streams,
-            model=network.model,
-            training=network.training,
-            end_to_end=params,
-        )
-        label = f"train {network.model.kind} {stream} end to end, {place}"
-        return self._add("train", train, (*self._frame_edges(stream), *weights), label), params
 
     def _frame_edges(self, stream: Stream) -> tuple[Edge, ...]:
         """What reading frames of a stream takes."""
@@ -255,6 +259,11 @@ class Plan:
             self.digests[backbone.weights] = _file_digest(f"{field}.weights", backbone.weights)
         found = {"weights": backbone.weights, "digest": self.digests[backbone.weights]}
         return _as_trained(backbone).model_copy(update=found)
+
+
+def _label(network: NetworkPart, place: Place) -> str:
+    way = "" if network.end_to_end is None else " end to end"
+    return f"{network.model.kind} {'+'.join(network.streams)}{way}, {place}"
 
 
 def _as_trained(backbone: BackboneSpec) -> BackboneParams:

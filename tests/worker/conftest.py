@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.specs import TSLSTM, TrainingSpec
-from services.stages import IndexParams, TrainParams
+from services.stages import IndexParams, SpacedFeatures, TrainParams
 from worker.contract import Task
 from worker.host.forkserver import ForkServer
 
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 120.0
 """Longer than anything takes that a test waits for, on a machine that is busy with other things."""
 Until = Callable[[Callable[[], object]], None]
 STAGES = {"index": "scripted_stage", "train": "scripted_stage"}
-TRAIN = TrainParams(split=1, streams=("rgb",), seed=0, model=TSLSTM(), training=TrainingSpec())
+TRAIN = TrainParams(split=1, streams=("rgb",), seed=0, model=TSLSTM(), training=TrainingSpec(), input=SpacedFeatures())
 
 
 def pixels(levels: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:

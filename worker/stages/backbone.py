@@ -14,7 +14,7 @@ from models.backbones.format import NORMALIZATIONS
 from models.backbones.weights import load_weights
 from services.errors import UserError
 from services.specs import Stream
-from services.stages import BackboneParams, EndToEndParams, ExtractParams, FinetuneParams
+from services.stages import BackboneParams, ExtractParams, Frames, StreamParams
 from worker.contract import Reporter, Task
 from worker.stages.outputs import MODEL_FILE
 from worker.training import checkpoint
@@ -53,7 +53,7 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
     return backbone
 
 
-def trained_backbone(task: Task, params: ExtractParams | EndToEndParams) -> Backbone:
+def trained_backbone(task: Task, params: ExtractParams | Frames) -> Backbone:
     """Build the backbone of a spec with the weights of a `finetune` stage where there is one, else its first ones.
 
     Raises:
@@ -84,7 +84,7 @@ def _first_weights(params: BackboneParams) -> Mapping[str, Tensor] | None:
 def frame_source(
     task: Task,
     manifest: Manifest,
-    params: FinetuneParams | ExtractParams | EndToEndParams,
+    params: StreamParams,
     report: Reporter,
     cache_bytes: int = CACHE_BYTES,
 ) -> ClipSource:

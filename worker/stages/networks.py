@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from models.backbones.weights import cross_modality
 from models.relational_lstm import RelationalLSTMNetwork
 from services.errors import UserError
 from services.specs import ModelSpec
-from services.stages import EndToEndParams
-from worker.contract import Task
-from worker.stages.backbone import trained_backbone
+from services.stages import Frames
 from worker.stages.features import Shape
 
 
@@ -31,32 +29,24 @@ def build_network(spec: ModelSpec, num_classes: int, shape: Shape | dict[str, Sh
     return _build(spec, num_classes, feature_shape=shape)
 
 
-class EndToEnd(NamedTuple):
-    """A network, and the backbone that is a part of it."""
-
-    network: nn.Module
-    backbone: Backbone
-
-
-def build_end_to_end(task: Task, params: EndToEndParams, spec: ModelSpec, num_classes: int) -> EndToEnd:
-    """Build the network of a spec with its backbone, cut off behind the feature that the network sees.
+def build_end_to_end(spec: ModelSpec, num_classes: int, backbone: Backbone, look: Frames) -> nn.Module:
+    """Build the network of a spec with a backbone, which is cut off behind the feature that the network sees.
 
     The local branch of a Relational LSTM starts from what a ResNet-101-v2 is cut off (section 5.2 of the paper).
 
     Raises:
-        UserError: the weights cannot be read or do not fit, or the backbone has no such feature.
+        UserError: the feature is of another form than the network takes.
     """
-    backbone = trained_backbone(task, params)
     weights = backbone.network.state_dict()
-    backbone.cut(params.feature)
+    backbone.cut(look.feature)
     network = _build(spec, num_classes, feature_shape=_shape(backbone), backbone=backbone)
     if (
         isinstance(network, RelationalLSTMNetwork)
         and network.local is not None
-        and params.backbone.name == "resnet101_v2"
+        and look.backbone.name == "resnet101_v2"
     ):
         network.load_local(weights)
-    return EndToEnd(network, backbone)
+    return network
 
 
 def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
@@ -66,12 +56,17 @@ def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
         raise UserError(f"model: {error}") from error
 
 
-def load_from_rgb(network: nn.Module, backbone: Backbone, rgb: Mapping[str, Tensor]) -> None:
+def load_from_rgb(network: nn.Module, rgb: Mapping[str, Tensor]) -> None:
     """Start a flow network from the weights of a trained rgb one, the first convolution averaged (Relational LSTM).
+
+    Args:
+        network: has a backbone.
+        rgb: state dict of the other.
 
     Raises:
         UserError: the two networks differ in more than that.
     """
+    backbone = next(part for part in network.modules() if isinstance(part, Backbone))
     first = f"network.{backbone.first_conv}"
     weights = {
         name: cross_modality(value, backbone.format.channels) if name.endswith(first) else value

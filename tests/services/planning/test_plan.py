@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,19 @@ from services.specs import (
     TrainingSpec,
     VideoLSTM,
 )
-from services.stages import ExtractParams, FuseParams, IndexParams, ScoreParams, TrainParams, ViewParams
+from services.stages import (
+    BackboneParams,
+    ExtractParams,
+    FrameSamples,
+    FrameViews,
+    FuseParams,
+    IndexParams,
+    ScoreParams,
+    Snippets,
+    SnippetViews,
+    SpacedFeatures,
+    TrainParams,
+)
 
 INDEX = IndexParams(dataset="ucf101", root="/data", annotations="/lists", revision=1)
 
@@ -46,9 +59,15 @@ def keys(stages: tuple[PlannedStage, ...], *wanted: str) -> set[str]:
     return {stage.key for stage in stages if stage.spec.kind in wanted}
 
 
+def inputs(stages: tuple[PlannedStage, ...]) -> dict[str, Any]:
+    params = {stage.label: stage.spec.params for stage in stages}
+    return {label: found.input for label, found in params.items() if isinstance(found, TrainParams | ScoreParams)}
+
+
 def test_the_graph_of_a_two_stream_system_with_late_fusion() -> None:
-    counts = kinds(plan(spec(), INDEX))
-    assert counts == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 6, "score": 6, "fuse": 3}
+    stages = plan(spec(), INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 6, "score": 6, "fuse": 3}
+    assert set(inputs(stages).values()) == {SpacedFeatures()}
 
 
 def test_features_of_both_streams_go_into_one_network() -> None:
@@ -95,10 +114,26 @@ def test_end_to_end_training_extracts_nothing() -> None:
     edges = {stage.label: [edge.name for edge in stage.spec.inputs] for stage in stages}
     assert edges["train tsn rgb end to end, split 1, seed 0"] == ["index", "finetune"]
     assert edges["score tsn flow end to end, split 1, seed 0"] == ["index", "flow/0", "flow/1", "train"]
-    score = next(stage.spec.params for stage in stages if isinstance(stage.spec.params, ScoreParams))
-    assert score.views == ViewParams(frames=25, positions=2, crops="ten")
-    assert score.end_to_end is not None
-    assert (score.end_to_end.snippets, score.end_to_end.backbone.weights) == (5, "none")
+    seen = {"stream": "rgb", "backbone": BackboneParams(name="tiny"), "feature": "pool", "flow_stack": 10}
+    assert inputs(stages)["train tsn rgb end to end, split 1, seed 0"] == FrameSamples(
+        **seen, snippets=5, augmentation=True
+    )
+    assert inputs(stages)["score tsn rgb end to end, split 1, seed 0"] == FrameViews(
+        **seen, frames=25, positions=2, crops="ten"
+    )
+
+
+def test_a_network_that_is_trained_along_starts_from_the_first_weights_and_is_scored_with_its_own(
+    tmp_path: Path,
+) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"one")
+    backbone = BackboneSpec(name="tiny", finetune=None, weights=str(weights), end_to_end=EndToEndSpec())
+    stages = plan(spec(model=TSN(), backbone=backbone, streams=("rgb",), splits=(1,)), INDEX)
+    train, score = (inputs(stages)[f"{kind} tsn rgb end to end, split 1, seed 0"] for kind in ("train", "score"))
+    assert train.backbone.weights == str(weights)
+    assert train.backbone.digest == hashlib.sha256(b"one").hexdigest()
+    assert score.backbone == BackboneParams(name="tiny")
 
 
 @pytest.mark.parametrize("end_to_end", [None, EndToEndSpec(snippets=5)])
@@ -106,7 +141,7 @@ def test_every_stage_with_a_backbone_knows_how_its_input_is_normalised(end_to_en
     backbone = BackboneSpec(name="tiny", end_to_end=end_to_end, normalization="tsn")
     model = MeanPooling() if end_to_end is None else TSN()
     params = [stage.spec.params.model_dump() for stage in plan(spec(model=model, backbone=backbone), INDEX)]
-    found = [(one.get("end_to_end") or one).get("backbone") for one in params]
+    found = [one.get("input", one).get("backbone") for one in params]
     assert {one["normalization"] for one in found if one} == {"tsn"}
     assert len([one for one in found if one]) == (12 if end_to_end is None else 18)
 
@@ -131,9 +166,9 @@ def test_snippets_are_cut_from_features_of_every_frame() -> None:
     assert isinstance(params["extract"], ExtractParams)
     assert params["extract"].frames is None
     assert isinstance(params["train"], TrainParams)
-    assert params["train"].snippet == 30
+    assert params["train"].input == Snippets(length=30)
     assert isinstance(params["score"], ScoreParams)
-    assert params["score"].views == ViewParams(frames=25, snippet=30)
+    assert params["score"].input == SnippetViews(length=30, count=25)
 
 
 def test_frozen_features_are_shared_by_all_splits() -> None:
@@ -172,6 +207,17 @@ def test_what_a_change_shares_and_what_it_makes_anew(
     before, after = plan(spec(), INDEX), plan(spec(**changes), INDEX)
     assert keys(before, *shared) == keys(after, *shared)
     assert all(keys(before, kind).isdisjoint(keys(after, kind)) for kind in other)
+
+
+def test_another_test_of_the_same_training_shares_it() -> None:
+    end_to_end = {"model": TSN(), "backbone": BackboneSpec(name="tiny", end_to_end=EndToEndSpec())}
+    for changes, looks in (
+        (end_to_end, (EvaluationSpec(frames=25, crops="ten"), EvaluationSpec(frames=8, positions=4))),
+        ({}, (EvaluationSpec(snippet=30, frames=25), EvaluationSpec(snippet=30, frames=5))),
+    ):
+        one, other = (plan(spec(**changes, evaluation=look), INDEX) for look in looks)
+        assert keys(one, "extract", "train") == keys(other, "extract", "train")
+        assert keys(one, "score").isdisjoint(keys(other, "score"))
 
 
 def test_a_flow_change_leaves_rgb_alone() -> None:

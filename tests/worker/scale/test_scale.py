@@ -25,7 +25,8 @@ MAPS = 4_096
 BACKBONE = {"name": "tiny"}
 TRAINING = {"epochs": 1, "batch_size": 16}  # fewer than the few clips
 MODEL = {"kind": "ts_lstm", "segments": 3, "hidden": [16]}
-NETWORK = {"split": 1, "streams": ["rgb", "flow"], "seed": 0, "model": MODEL}
+SEEN = {"kind": "spaced_features"}
+NETWORK = {"split": 1, "streams": ["rgb", "flow"], "seed": 0, "model": MODEL, "input": SEEN}
 
 
 def extract(stream: str, frames: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 
 FRAMES, SIDE = 10, 64
 CLASSES = ("Dark", "Light")
+TRAINING = {"epochs": 2, "batch_size": 4, "optimizer": {"learning_rate": 0.01}}
+SPACED = {"kind": "spaced_features"}
 
 
 class Finished(NamedTuple):
@@ -77,6 +79,34 @@ class Stages:
             report.close()
 
 
+def frames(stream: str = "rgb", feature: str = "pool", **changes: Any) -> dict[str, Any]:
+    """Return frames as a network sees them: with ``snippets`` and ``augmentation`` in training, views in the test."""
+    own = {"kind": "frames", "stream": stream, "backbone": {"name": "tiny"}, "feature": feature, "flow_stack": 2}
+    return {**own, **changes}
+
+
+class Learn:
+    """Trains and scores a network on the small dataset."""
+
+    def __init__(self, stages: Stages, index: StageInput) -> None:
+        self._stages, self._index = stages, index
+
+    def __call__(
+        self,
+        model: Mapping[str, Any],
+        *inputs: StageInput,
+        seen: Mapping[str, Any] = SPACED,
+        viewed: Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> tuple[Finished, Finished]:
+        """Return both stages; ``seen`` is the input of training, ``viewed`` that of the test where it is another."""
+        streams = [seen["stream"]] if "stream" in seen else [entry.name for entry in inputs]
+        common, given = {"split": 1, "streams": streams, "seed": 2, "model": model}, (self._index, *inputs)
+        trained = self._stages.run("train", {**common, "training": TRAINING, "input": seen}, given, name)
+        scoring = {**common, "average": "probabilities", "input": viewed or seen}
+        return trained, self._stages.run("score", scoring, (*given, trained.as_input("train")))
+
+
 @pytest.fixture(autouse=True)
 def _no_interrupt() -> Iterator[None]:
     """No request to stop is left over."""
@@ -89,6 +119,23 @@ def stages(tmp_path: Path) -> Stages:
     folder = tmp_path / "stages"
     folder.mkdir()
     return Stages(folder)
+
+
+@pytest.fixture
+def learn(stages: Stages, dataset: tuple[Manifest, StageInput, StageInput]) -> Learn:
+    return Learn(stages, dataset[1])
+
+
+@pytest.fixture
+def extracted(stages: Stages, dataset: tuple[Manifest, StageInput, StageInput]) -> Callable[..., StageInput]:
+    """A function that extracts features of a stream."""
+
+    def run(stream: str, **changes: Any) -> StageInput:
+        own = {"stream": stream, "flow_stack": 2 * (stream == "flow")}
+        common = {"backbone": {"name": "tiny"}, "feature": "conv4", "frames": 5, "seed": 4}
+        return stages.run("extract", {**own, **common, **changes}, dataset[1:]).as_input(stream)
+
+    return run
 
 
 def clip(label: int, number: int) -> Clip:

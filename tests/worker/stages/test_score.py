@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.worker.stages.conftest import SPACED
 from worker.stages.scores import read_scores
 
 MODEL = {"kind": "ts_lstm", "hidden": [8]}
@@ -15,7 +16,7 @@ MODEL = {"kind": "ts_lstm", "hidden": [8]}
 def score(stages: Any, features: Any) -> Any:
     inputs = tuple(features[1].values())
     training = {"epochs": 15, "batch_size": 8, "optimizer": {"learning_rate": 0.02}}
-    common = {"split": 1, "streams": ["flow", "rgb"], "seed": 2, "model": MODEL}
+    common = {"split": 1, "streams": ["flow", "rgb"], "seed": 2, "model": MODEL, "input": SPACED}
     trained = stages.run("train", {**common, "training": training}, inputs)
 
     def run(average: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 import models
 from services.errors import DataError, UserError
 from tests.worker.conftest import PATIENCE_SECONDS, Until
+from tests.worker.stages.conftest import SPACED
 from worker.contract import Outcome, Task
 from worker.host.forkserver import Exit, ForkServer
 from worker.stages.features import open_features
@@ -22,7 +23,8 @@ TSLSTM = {"kind": "ts_lstm", "segments": 3, "hidden": [8], "dropout": 0.2}
 
 def params(**changes: Any) -> dict[str, Any]:
     training = {"epochs": 10, "batch_size": 8, "optimizer": {"learning_rate": 0.02}}
-    return {"split": 1, "streams": ["rgb", "flow"], "seed": 2, "model": TSLSTM, "training": training, **changes}
+    common = {"split": 1, "streams": ["rgb", "flow"], "seed": 2, "model": TSLSTM, "training": training, "input": SPACED}
+    return common | changes
 
 
 @pytest.fixture
