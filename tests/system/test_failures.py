@@ -7,8 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from sqlalchemy import select
 
 from services.api_keys import LOCAL
+from services.db.tables import StageRow
 from services.queue import experiments
 from tests.system.conftest import Service, rank_process, spec
 
@@ -50,6 +52,25 @@ def test_a_bad_dataset_fails_by_name_and_others_go_on(service: Service, tmp_path
     assert "trainlist01.txt:1" in str(first.message)
     assert "v_Punch_g01_c01.avi" in str(first.message)
     assert str(tmp_path / "nowhere") in str(second.message)
+
+
+def test_a_stage_that_another_version_planned_fails_by_name_and_others_go_on(service: Service) -> None:
+    """Such as one that waited while twostream was replaced, where no migration knows its parameters."""
+    short = {"backbone": {"name": "tiny", "finetune": None}}
+    foreign, good = service.submit(spec(**short)), service.submit(spec(model={"kind": "mean_pooling"}, **short))
+    with service.database.transaction() as session:
+        query = select(StageRow).where(StageRow.kind == "train", StageRow.label.contains("ts_lstm"))
+        row = session.scalars(query).one()
+        row.params = {**row.params, "input": {"kind": "video"}}
+    service.start_worker()
+    service.finish(foreign, "failed")
+    service.finish(good)
+    with service.database.transaction() as session:
+        ended = experiments.get(session, foreign)
+        assert session.get_one(StageRow, row.key).attempt == 1  # there is no use in trying again
+    assert ended.cause == "user_error"
+    assert "train: its parameters are not those of version 4: input: Input tag 'video'" in str(ended.message)
+    assert "submit the experiment again" in str(ended.message)
 
 
 def test_weights_of_another_network_are_refused_by_key(service: Service, tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.errors import Cause, StageError
-from services.stages import KINDS
+from pydantic import ValidationError
+
+from services.errors import Cause, StageError, UserError
+from services.stages import KINDS, Params
 from services.stores.files import tells_of_full_disk, write_atomically
 from worker.contract import DUMP_SIGNAL, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, Outcome, Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
@@ -78,13 +80,30 @@ def _run_stage(task: Task, stages: Mapping[str, str]) -> dict[str, object]:
     torch = sys.modules.get("torch")  # never imported here: light kinds go without
     if torch is not None:
         torch.set_num_threads(task.threads)
-    params = KINDS[task.kind].params.model_validate(task.params)
+    params = _params(task)
     report = Reporter(task.events)
     try:
         summary: dict[str, object] = module.run(task, params, report)
     finally:
         report.close()
     return summary
+
+
+def _params(task: Task) -> Params:
+    """Return the parameters of a stage.
+
+    Raises:
+        UserError: another version of twostream planned it, whose parameters this one does not have.
+    """
+    kind = KINDS[task.kind]
+    try:
+        return kind.params.model_validate(task.params)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()]
+        raise UserError(
+            f"{task.kind}: its parameters are not those of version {kind.version}: {'; '.join(wrong[:3])};"
+            " hint: another version of twostream planned this stage, submit the experiment again"
+        ) from error
 
 
 def cause_of(error: BaseException) -> Cause:

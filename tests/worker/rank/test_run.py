@@ -14,7 +14,7 @@ import pytest
 
 from services.errors import Cause
 from services.stages import KINDS, StageKind
-from tests.worker.conftest import PATIENCE_SECONDS, Until
+from tests.worker.conftest import PATIENCE_SECONDS, TRAIN, Until
 from worker.contract import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, Event, Outcome, Task
 from worker.rank.run import cause_of, run_task
 
@@ -94,14 +94,24 @@ def test_torch_errors_are_told_without_importing_torch() -> None:
     assert cause_of(type("OutOfMemoryError", (Exception,), {"__module__": "other"})()) is Cause.INTERNAL
 
 
-def test_wrong_params_and_a_module_that_does_not_import_are_internal(
-    scripted: None, make_task: Callable[..., Path]
-) -> None:
-    wrong, missing = make_task("metrics", params={"dataset": "metrics", "colour": 1}), make_task("metrics")
-    assert run_task(wrong, TABLE) == EXIT_FAILED
-    assert "colour" in outcome_of(wrong).message
+def test_a_module_that_does_not_import_is_internal(scripted: None, make_task: Callable[..., Path]) -> None:
+    missing = make_task("metrics")
     assert run_task(missing, {"index": "no_such_stage"}) == EXIT_FAILED
     assert outcome_of(missing).cause is Cause.INTERNAL
+
+
+def test_a_stage_that_another_version_planned_says_so(scripted: None, make_task: Callable[..., Path]) -> None:
+    before = {name: value for name, value in TRAIN.model_dump(mode="json").items() if name != "input"}
+    file = make_task(params={**before, "snippet": None, "end_to_end": None})
+    assert run_task(file, TABLE) == EXIT_FAILED
+    assert outcome_of(file) == Outcome(
+        status="failed",
+        cause=Cause.USER_ERROR,
+        message="train: its parameters are not those of version 4: input: Field required; snippet: Extra inputs are not"
+        " permitted; end_to_end: Extra inputs are not permitted; hint: another version of twostream planned this stage,"
+        " submit the experiment again",
+    )
+    assert not list(read(file).state.iterdir())  # it never ran
 
 
 def test_another_rank_reports_no_events_and_no_success_but_its_failure(
