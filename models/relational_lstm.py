@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from models.backbones.base import Backbone
 from models.parts.bottleneck import Conv53
 from models.parts.frame_classifier import frame_features
-from models.parts.masking import lengths_of, pool, without_padding
+from models.parts.masking import pool, without_padding
 from models.parts.moving_batch_norm import MOMENTUM, with_moving_statistics
 from models.parts.options import Count, Hidden, Momentum, Share, one_width
 from models.parts.output import Output
 from models.parts.relational_module import RelationalModule, per_step
+from models.parts.segments import step_of_segments
 
 # Where ResNet-101-v2 keeps the pretrained parts of the local branch in timm's weight files.
 TIMM_UNIT, TIMM_NORM = "stages.3.blocks.2.", "norm."
@@ -96,7 +97,10 @@ class RelationalLSTMNetwork(nn.Module):
         Returns:
             Logits ``(N, K)`` and the embedding ``(N, C)`` or ``(N, 2C)``, local before non-local.
         """
-        x, mask = draw_steps(features, self.segments, mask, at_random=self.training)
+        if self.segments is None:
+            x = without_padding(features, mask)
+        else:
+            x, mask = step_of_segments(features, self.segments, mask, share=None if self.training else 0.5), None
         if self.backbone is not None:
             x = frame_features(self.backbone, x, mask)
         parts = []
@@ -120,33 +124,6 @@ class RelationalLSTMNetwork(nn.Module):
         for part, prefix in ((self.local.unit, TIMM_UNIT), (self.local.norm, TIMM_NORM)):
             own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
             part.load_state_dict(own)
-
-
-def draw_steps(
-    features: Tensor, segments: int | None, mask: Tensor | None, *, at_random: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Take one step of each of S equal parts of every clip (section 3), at random or in the middle.
-
-    Args:
-        features: ``(N, T, ...)``.
-        segments: S; None takes all steps.
-        mask: ``(N, T)`` bool, valid steps first.
-        at_random: a random step of each part, else the middle one.
-
-    Returns:
-        ``(N, S, ...)`` and no mask, or all steps, with zeros where a clip is padded, and their mask.
-    """
-    lengths = None if mask is None else lengths_of(mask)
-    videos, steps = features.shape[:2]
-    if segments is None or (lengths is None and steps == segments):
-        return without_padding(features, mask), mask
-    sizes = torch.full((videos,), steps, device=features.device) if lengths is None else lengths
-    part = torch.arange(segments, device=features.device)
-    shape = (videos, segments)
-    # In float64: 3 + 0.99999997 is 4 in float32.
-    place = torch.rand(shape, device=features.device, dtype=torch.float64) if at_random else 0.5
-    index = ((part + place) * sizes[:, None] / segments).long().clamp(max=sizes[:, None] - 1)
-    return features[torch.arange(videos, device=features.device)[:, None], index], None
 
 
 def xavier(module: Conv53) -> Conv53:

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from models.parts.masking import lengths_of
 from models.parts.options import Count, Counts, Limit, OddCount, Share
 from models.parts.output import Output
+from models.parts.segments import step_of_segments
 
 Architecture = Literal["inception", "vgg"]
 Downsample = Literal["pool", "stride"]
@@ -103,7 +103,7 @@ class TemporalConvNet(nn.Module):
         Returns:
             Logits ``(N, K)`` and the last hidden layer as embedding.
         """
-        x = sample(features, self.frames, mask)[:, None]  # (N, 1, frames, D)
+        x = step_of_segments(features, self.frames, mask, share=0.0)[:, None]  # (N, 1, frames, D)
         flows = [head(tower(x)) for tower, head in zip(self.towers, self.heads, strict=True)]
         embedding = torch.cat(flows, 1)
         return Output(self.classifier(self.dropout(embedding)), embedding=embedding)
@@ -210,24 +210,3 @@ def _steps_left(frames: int, pools: Sequence[int]) -> int:
             f"pools: got {tuple(pools)}, which leave nothing of {frames} frames, allowed: one step or more"
         )
     return left
-
-
-def sample(features: Tensor, frames: int, mask: Tensor | None = None) -> Tensor:
-    """Sample each clip at equally spaced steps, step ``floor(i length / frames)`` for i from 0.
-
-    Args:
-        features: ``(N, T, D)``.
-        frames: number of steps.
-        mask: ``(N, T)`` bool, valid steps first.
-
-    Returns:
-        ``(N, frames, D)``; a clip of that length is itself.
-    """
-    if mask is None:
-        if features.shape[1] == frames:
-            return features
-        lengths = torch.full((len(features),), features.shape[1], device=features.device)
-    else:
-        lengths = lengths_of(mask)
-    index = torch.arange(frames, device=features.device) * lengths[:, None] // frames
-    return features[torch.arange(len(features), device=features.device)[:, None], index]

@@ -10,7 +10,6 @@ import torch
 import models
 from models.backbones import build as build_backbone
 from models.convnet import ConvNet
-from models.parts.segments import draw_from_segments
 from models.tsn import TSN
 from tests.models.counts import Count
 from tests.models.reference import frames as reference
@@ -134,18 +133,6 @@ def test_partial_batch_norm_freezes_all_but_the_first() -> None:
     free = TSN(num_classes=4, backbone=build_backbone("tiny"), partial_batch_norm=False).train()
     free(torch.rand(2, 3, 3, 64, 64))
     assert all(m.training for m in free.modules())
-
-
-def test_training_draws_one_snippet_of_each_segment() -> None:
-    steps = torch.arange(12.0)[None, :, None].repeat(200, 1, 1)
-    drawn = draw_from_segments(steps, 3)[..., 0]
-    for segment in range(3):
-        assert set(drawn[:, segment].tolist()) == set(range(4 * segment, 4 * segment + 4))
-    short = draw_from_segments(steps, 3, torch.full((200,), 6))[..., 0]
-    assert set(short.flatten().tolist()) == set(range(6))
-    assert torch.equal(draw_from_segments(steps[:, :3], 3), steps[:, :3])
-    with pytest.raises(ValueError, match="got a clip of 2, allowed: at least 3"):
-        draw_from_segments(steps[:, :2], 3)
 
 
 def test_dropout_of_the_lstm_of_002_comes_twice() -> None:

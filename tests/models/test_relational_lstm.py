@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from models import backbones, build
 from models.parts.relational_module import RelationalModule, relate
-from models.relational_lstm import RelationalLSTMNetwork, draw_steps
+from models.relational_lstm import RelationalLSTMNetwork
 from tests.models.counts import Count
 from tests.models.reference import relational_lstm as reference
 
@@ -148,33 +148,6 @@ def test_dropout_acts_on_the_concatenated_vectors() -> None:
     out = network()(videos(2, 2))
     assert out.embedding.shape == (2, 2 * C)
     close(out.logits, network().classifier(out.embedding))
-
-
-@pytest.mark.parametrize("segments", [6, 8, 10, 12])
-def test_one_step_of_each_segment(segments: int) -> None:
-    steps = torch.arange(25.0)[None, :, None].repeat(2, 1, 1)
-    mask = torch.arange(25) < torch.tensor([[25], [13]])
-    middle, left = draw_steps(steps, segments, mask, at_random=False)
-    assert left is None
-    for _ in range(20):
-        drawn, _ = draw_steps(steps, segments, mask, at_random=True)
-        for row, length in enumerate((25, 13)):
-            part = length / segments
-            for s in range(segments):
-                assert int(s * part) <= drawn[row, s] < (s + 1) * part
-                assert middle[row, s] == int((s + 0.5) * part)
-
-
-def test_as_many_steps_as_segments_are_taken_as_they_are() -> None:
-    maps = videos(8, 2)
-    assert draw_steps(maps, 8, None, at_random=True)[0] is maps
-    drawn, _ = draw_steps(maps, 8, torch.ones(2, 8, dtype=torch.bool), at_random=True)
-    assert torch.equal(drawn, maps)
-
-
-def test_a_clip_shorter_than_its_segments_repeats_steps() -> None:
-    drawn, _ = draw_steps(torch.arange(3.0)[None, :, None], 6, None, at_random=False)
-    assert drawn.flatten().tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_the_local_branch_starts_from_timms_weights() -> None:

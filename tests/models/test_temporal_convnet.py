@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import models
-from models.temporal_convnet import TemporalConvNet, sample
+from models.temporal_convnet import TemporalConvNet
 from tests.models.counts import Count
 from tests.models.reference.agree import agree, randomise
 from tests.models.reference.temporal_convnet import Layout
@@ -58,13 +58,6 @@ def test_clips_of_other_lengths_are_sampled_at_equal_steps() -> None:
         return Reference(weights, INCEPTION)(torch.stack(picked))
 
     agree(network, reference, features, lengths)
-
-
-def test_sampling_is_the_identity_at_its_own_length() -> None:
-    features = torch.randn(2, 25, 3)
-    assert sample(features, 25) is features
-    assert torch.equal(sample(features, 25, torch.ones(2, 25, dtype=torch.bool)), features)
-    assert sample(torch.arange(4.0).view(1, 4, 1), 2).flatten().tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("downsample", ["pool", "stride"])

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.parts.segments import cut_segments
 from models.ts_lstm import TSLSTM
 from tests.models.counts import Count
 
@@ -102,15 +101,6 @@ def test_a_clip_shorter_than_its_segments_is_refused() -> None:
     mask = torch.arange(8) < torch.tensor([[8], [3]])
     with pytest.raises(ValueError, match="got a clip of 3 steps"):
         network(torch.randn(2, 8, 5), mask)
-
-
-def test_a_masked_clip_is_cut_by_its_own_length() -> None:
-    features = torch.arange(10.0)[None, :, None].repeat(2, 1, 1)
-    mask = torch.arange(10) < torch.tensor([[10], [5]])
-    x, valid = cut_segments(features, 2, mask)
-    assert valid is not None
-    assert x[1, :, :, 0][valid[1]].tolist() == [0, 1, 2, 3]
-    assert x[0, :, :, 0].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 
 
 def test_training_with_a_full_mask_equals_training_without() -> None:
