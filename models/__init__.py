@@ -1,6 +1,6 @@
 """Networks: one architecture a file, flat keyword arguments, tensors in and a small named result out.
 
-Nothing here knows of files, specs or stages. Shapes follow the repository's legend: N videos, T time steps,
+No module here reads a file, a spec or a stage. Shapes follow the repository's legend: N videos, T time steps,
 S segments, C channels, H W height and width, D feature width, K classes, L flow fields in a stack.
 """
 
@@ -61,14 +61,14 @@ def build(
 ) -> nn.Module:
     """Build a network that maps features and an optional ``mask (N, T)`` to an ``Output``.
 
-    Autograd may be asked in any way: several calls on one graph, a part of the inputs or outputs, many gradients at
-    once. ``torch.func`` (grad, vmap with one mask for all, jvp) and forward mode give the same numbers more slowly, in
-    evaluation; in training they refuse batch norms that write statistics, as PyTorch's own do. Second derivatives exist
-    but for ``relational_lstm`` with fused attention and for ``lstm`` and ``ts_lstm`` with cuDNN, where the error says
-    what to choose instead.
+    Gradients are right however autograd is used: several backward passes through one graph, gradients of a part of the
+    inputs or outputs, many gradients at once. ``torch.func`` (grad, vmap with one mask for all, jvp) and forward mode
+    give the same numbers more slowly, in evaluation; in training they refuse batch norms that write statistics, as
+    PyTorch's own do. Second derivatives exist except for ``relational_lstm`` with fused attention and for ``lstm`` and
+    ``ts_lstm`` with cuDNN, whose error messages name the alternative.
 
     Args:
-        kind: a key of ``KINDS``, which says what features it takes.
+        kind: a key of ``KINDS``, which has the form of its features.
         num_classes: K.
         feature_shape: features without N and T: ``(D,)`` or ``(C, H, W)``, D or C the sum over streams whose features
             are concatenated, or a mapping of streams to such shapes for a network that takes the streams apart.

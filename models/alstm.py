@@ -67,7 +67,7 @@ class ALSTM(nn.Module):
         x = steps_of(features, mask)  # (T, N, H, W, C)
         positions = x.flatten(2, 3)  # (T, N, P, C)
         seen = self.attention.features(positions)
-        # The state meets the attention's weight and the gates' in one product.
+        # One product multiplies the state by the attention's weight and by that of the gates.
         from_state = TimeProduct(torch.cat([self.attention.hidden_weight, self.gates.hidden_weight]), steps=len(x))
         from_input = TimeProduct(self.gates.input_weight, self.gates.bias, steps=len(x))
         width = self.attention.hidden_weight.shape[0]

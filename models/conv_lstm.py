@@ -9,11 +9,7 @@ from models.parts.options import Count, Hidden, OddCount, Share, one_width
 from models.parts.output import Output
 from models.recurrence.classifiers import MapClassifier
 from models.recurrence.gates import ConvGates
-from models.recurrence.initial_state import (
-    InitialState,
-    first_state,
-    map_state,
-)
+from models.recurrence.initial_state import InitialState, first_state, map_state
 from models.recurrence.lstm_cell import lstm_cell
 from models.recurrence.steps import steps_of
 from models.recurrence.time_product import TimeProduct

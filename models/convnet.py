@@ -6,4 +6,4 @@ from models.parts.frame_classifier import FrameClassifier
 
 
 class ConvNet(FrameClassifier):
-    """Every frame or flow stack of a clip by itself; a clip's score is the mean over its frames."""
+    """Classifies every frame or flow stack of a clip by itself; a clip's score is the mean over its frames."""

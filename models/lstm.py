@@ -76,7 +76,7 @@ class LSTM(nn.Module):
         x = x if self.input_norm is None else normalise(self.input_norm, x, mask)
         for layer in self.layers:
             assert isinstance(layer, nn.LSTM)
-            x = hidden_states(layer, x)  # steps before padding do not see it
+            x = hidden_states(layer, x)  # padding comes last, and changes no step before it
         last = last_step(x, lengths)
         if self.predict == "last":
             last = last if self.norm is None else normalise(self.norm, last[:, None])[:, 0]

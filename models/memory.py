@@ -23,7 +23,7 @@ class MemoryNetwork(nn.Module):
 
     At each step an LSTM gives the context, the memory's mean before the step its history; from both and the frame the
     controller finds the probability a of writing, and writes where a > threshold. Where it does not, the LSTM starts
-    anew. The mean of what was written is classified. In the backward pass the decision counts as a itself
+    again. The mean of what was written is classified. In the backward pass the decision counts as a itself
     (straight-through, equation 10), also in the number of items that the means divide by.
 
     The memory is kept as running sums of s_t m_t, not as a list; and since the history enters linearly, the sum that a
@@ -41,7 +41,7 @@ class MemoryNetwork(nn.Module):
         hidden: width of the LSTM.
         controller: width of the controller.
         threshold: thr in equation 9; 0.5 in the paper.
-        empty_memory: what stands in for the memory of a clip of which nothing was written, which the paper leaves
+        empty_memory: what replaces the memory of a clip of which nothing was written, which the paper leaves
             open: ``mean``, as if all steps had been written (our default), or ``best``, as if the step
             with the largest probability had been.
         dropout: share of the video's feature dropped before the linear layer; TSN's 0.8 for rgb, 0.7 for flow.
@@ -107,7 +107,7 @@ class MemoryNetwork(nn.Module):
         seen = self.feature(x).unbind(1)
         recurrent = torch.cat([cell.weight_hh, self.context.weight]).t()
         sizes = [4 * cell.hidden_size, self.context.out_features]
-        # Zeros, but with a gradient: in a clip of one step DistributedDataParallel would wait for that of W_sm.
+        # Zeros that have a gradient: with clips of one step DistributedDataParallel would wait for that of W_sm.
         history, count = remembered[0].to(valid.dtype) * 0, torch.zeros_like(valid[:, :1])
         c, gates_h = valid.new_zeros(len(x), cell.hidden_size), torch.zeros_like(gates_x[0])
         writes, probabilities = [], []
@@ -131,7 +131,7 @@ class MemoryNetwork(nn.Module):
             stand_in = F.one_hot(probability.argmax(1), probability.shape[1]).to(valid.dtype)
         empty = (writes.sum(1, keepdim=True) == 0).to(valid.dtype)
         weights = writes + empty * stand_in
-        # Divided last: ones and noughts are exact in any type, their share of a sum is not.
+        # The division comes last: 0 and 1 are exact in any type, their share of a sum is not.
         return torch.einsum("nt,ntd->nd", weights, items) / weights.sum(1, keepdim=True)
 
 

@@ -19,7 +19,7 @@ BatchNorms = Literal["before", "after"]
 class _TemporalPooling(nn.Module):
     """Batch norm, a linear layer, pooling over each segment, batch norm, dropout, linear.
 
-    Segments are cut as in TS-LSTM and their pooled features laid side by side (the authors' code at 27c57c2), so that
+    Segments are cut as in TS-LSTM and their pooled features are concatenated (the authors' code at 27c57c2), so that
     "TS3, BN, FC512, Max, BN, FC-101" of TS-LSTM, Table 7 is three segments with ``fc_dim=512``; the linear layer before
     pooling has no activation and, as the batch norm before it, parameters of its own for each segment.
 

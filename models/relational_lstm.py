@@ -32,17 +32,17 @@ class RelationalLSTMNetwork(nn.Module):
     Args:
         num_classes: K.
         feature_shape: ``(C, H, W)`` of the maps, (2048, 7, 7) in the paper.
-        backbone: gives the maps where the input is clips, cut off behind them (``conv5_2`` of ``resnet101_v2``,
+        backbone: gives the maps where the input is clips, cut off after them (``conv5_2`` of ``resnet101_v2``,
             section 4: "after ResNet-101-v2 conv5_2 layer").
         branches: ``both`` (Table 2), ``local`` (Table 3) or ``non-local`` (Table 1).
         segments: S, steps that the network sees: one of each of S equal parts of a clip, at random in training and the
             middle one in the test; 6, 8, 10 or 12 in Table 2. A part shorter than a step repeats one. None for all.
         hidden: channels of the state; None for C / 2 (section 3).
-        embedding: channels of theta and phi; None for those of the state. The paper does not say; as the public
-            non-local networks do.
-        bias: of the embeddings and the 1x1 convolution. The equations have none, the public non-local networks have;
-            default ours.
-        shared_theta: one theta for both relations of a gate, for the "r" of equation 3 read more narrowly.
+        embedding: channels of theta and phi; None for those of the state. The paper does not say; the public
+            non-local networks do so.
+        bias: of the embeddings and the 1x1 convolution. The equations have none, the public non-local networks have
+            one; the default is ours.
+        shared_theta: one theta for both relations of a gate, a narrower reading of the r of equation 3.
         width: inner channels of conv5_3; None for C / 4, as in ResNet.
         momentum: of the moving batch norms, 0.001 or 0.0005 (section 5.2).
         dropout: share dropped before the linear layer: 0.8 for rgb, 0.7 for flow (section 5.2).

@@ -49,7 +49,7 @@ class TemporalConvNet(nn.Module):
             of the latter is not public: here it leaves as many steps as pooling would.
         reduction: how channels become fewer: widths of 1x1 convolutions one after another, or ``mean`` or ``max`` over
             channels (Table 9); empty for none. Of ``inception`` only.
-        reduce_each: reduce after every module in place of after the last.
+        reduce_each: reduce after every module, not after the last alone.
         fc_dim: width of the linear layer before the classifier; None for none.
         batch_norm: before every ReLU, or none.
         dropout: share dropped before the linear layer; 0.2 in the code.

@@ -18,8 +18,8 @@ from models.parts.segments import draw_from_segments
 class TSN(nn.Module):
     """Class scores of snippets, averaged before the softmax.
 
-    In training, one snippet of each of S equal parts of a clip, at random; a clip of S snippets is taken whole. For
-    the test every snippet counts.
+    In training, one snippet of each of S equal parts of a clip, at random; a clip of S snippets is taken whole. In
+    the test all snippets are averaged.
 
     Args:
         num_classes: K.

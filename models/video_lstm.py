@@ -24,7 +24,7 @@ from models.recurrence.time_product import TimeProduct
 class VideoLSTM(nn.Module):
     """A bottom ConvLSTM on flow maps steers the attention of a top ConvLSTM on rgb maps, which is classified.
 
-    Submodules bear the names of ``ConvLSTM`` (``motion_gates``, ``motion_initial``) and ``ConvALSTM`` (all others), so
+    Submodules have the names of ``ConvLSTM`` (``motion_gates``, ``motion_initial``) and ``ConvALSTM`` (all others), so
     that weights trained there can be carried over, as the released code does.
 
     Args:

@@ -1,7 +1,7 @@
 """Backbones: ConvNets that turn a frame ``(N, 3, H, W)`` or a flow stack ``(N, 2L, H, W)`` into vectors and maps.
 
 A backbone says itself what it takes (`Backbone.format`) and gives (`Backbone.taps`). Its module is imported when it is
-built, since torchvision alone takes seconds. ``timm:NAME`` stands for any model of timm.
+built, since torchvision alone takes seconds. ``timm:NAME`` names any model of timm.
 """
 
 from __future__ import annotations

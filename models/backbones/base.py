@@ -35,7 +35,7 @@ class Backbone(nn.Module):
 
     Attributes:
         format: what it takes: size and channels of an input, and its normalisation.
-        turned: how many neighbouring channels the weights expect the other way round: 3 for blue first, 2 for flow with
+        turned: how many neighbouring channels the weights expect in reverse order: 3 for blue first, 2 for flow with
             y before x, 1 for none. Inputs are red first, and x before y, all the same.
     """
 
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
         return x
 
     def cut(self, name: str) -> Backbone:
-        """Drop what comes after a feature, which is the only one from now on, and return the backbone itself.
+        """Drop what comes after a feature, which becomes the only one, and return the backbone itself.
 
         Training on maps needs it, so that no weight is left without a gradient.
 
@@ -90,7 +90,7 @@ class Backbone(nn.Module):
         return self
 
     def _as_expected(self, x: Tensor) -> Tensor:
-        """Turn the channels of an input ``(N, C, H, W)`` as the weights expect them."""
+        """Return an input ``(N, C, H, W)`` with its channels in the order that the weights expect."""
         return x if self.turned == 1 else x.reshape(len(x), -1, self.turned, *x.shape[2:]).flip(2).reshape(x.shape)
 
     def _path_to(self, name: str) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class Backbone(nn.Module):
 
 
 def with_channels(conv: nn.Module, channels: int) -> nn.Conv2d:
-    """Return a first convolution anew for another input width, drawn as torchvision's ResNet draws it."""
+    """Return a new first convolution for another number of channels, drawn as torchvision's ResNet draws it."""
     assert isinstance(conv, nn.Conv2d)
     kernel_size, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])  # all square
     wide = nn.Conv2d(channels, conv.out_channels, kernel_size, stride, padding, bias=conv.bias is not None)

@@ -34,7 +34,7 @@ def build(name: str, channels: int) -> Backbone:
     """Build TSN's BN-Inception for inputs ``(N, C, 224, 224)``.
 
     Features are ``pool5 (N, 1024)`` and ``inception_5b (N, 1024, 7, 7)``. Inputs are red first and in 0..1 before
-    normalisation, as for every backbone; the network sees what TSN's weights expect, blue first and in 0..255.
+    normalisation, as for every backbone; the network gets what TSN's weights expect, blue first and in 0..255.
     """
     assert name == "bn_inception"
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -71,7 +71,7 @@ def has_weights(name: str) -> bool:  # noqa: ARG001 - of any name
 
 
 def from_tsn(name: str, value: Tensor) -> tuple[str, Tensor]:
-    """Give an entry of TSN's flat state dict its place here: ``inception_3a_1x1.weight`` is ``1x1`` in that block.
+    """Return an entry of TSN's flat state dict under its name here, ``inception_3a.1x1`` for ``inception_3a_1x1``.
 
     Files written by PyTorch 0.3 hold the vectors of batch norm as ``(1, C)``.
     """

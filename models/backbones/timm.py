@@ -22,7 +22,7 @@ def build(name: str, channels: int) -> Backbone:
 
     ``resnet101_v2`` gives ``pool5 (N, 2048)``, ``conv5_2 (N, 2048, 7, 7)``, the sum before the next unit's batch norm,
     which Relational LSTM takes (section 4), and ``conv5_3 (N, 2048, 7, 7)`` after the last batch norm and ReLU. Any
-    other model gives ``pool``, what its classifier would see, and ``map``, its last feature map, where it has one.
+    other model gives ``pool``, the input of its classifier, and ``map``, its last feature map, where it has one.
 
     Raises:
         ValueError: if timm has no model of that name.
@@ -53,7 +53,7 @@ def pretrained_weights(name: str) -> Mapping[str, Tensor]:
 
 
 def has_weights(name: str) -> bool:
-    """Say whether timm offers weights for a model.
+    """Return whether timm offers weights for a model.
 
     Raises:
         ValueError: if timm has no such model.
@@ -85,7 +85,7 @@ class TimmBackbone(Backbone):
         return maps
 
     def cut(self, name: str) -> Backbone:
-        """Leave one feature; weights that only the other needs no longer ask for a gradient."""
+        """Keep one feature; weights that only the other one uses no longer require a gradient."""
         self._path_to(name)
         self.taps = {name: ""}
         weight = next(self.network.parameters())
@@ -110,7 +110,7 @@ def _library_name(name: str) -> str:
 
 
 def _published(network: Any, channels: int) -> dict[str, Any]:
-    """Return what timm publishes of a model in the words of ``Backbone``."""
+    """Return what timm publishes of a model as arguments of ``Backbone``."""
     config = network.pretrained_cfg
     first_conv, classifier = _names(config["first_conv"]), _names(config["classifier"])
     return {

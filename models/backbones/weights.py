@@ -1,4 +1,4 @@
-"""State dicts of published formats, carried into a backbone."""
+"""State dicts of published formats, loaded into a backbone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PREFIXES = ("module.", "base_model.")  # DataParallel's, and that of TSN's netwo
 
 
 def load_weights(backbone: Backbone, state: Mapping[str, Any]) -> None:
-    """Copy a library's state dict into a backbone, first convolution and classifier seen to.
+    """Copy a library's state dict into a backbone, its first convolution fitted and its classifier left out.
 
     Raises:
         ValueError: if names or shapes differ; the message holds the first that do, of the backbone's own names only.

@@ -13,8 +13,8 @@ class StepBatchNorm(nn.Module):
     """Batch norm of ``(N, S, T, D)`` sequences, with statistics over the batch at one time step (TS-LSTM's code).
 
     Each of the S groups has its own scale, shift and running statistics, or all share one set. In training a step is
-    normalised by the mean and variance over the N samples at that step, and running statistics take in the steps one
-    after another, in order; here all steps are one kernel call, and the running update its closed form.
+    normalised by the mean and variance over the N samples at that step, and the steps update the running statistics one
+    after another, in order. Here all steps are one kernel call, and one update has the result of all.
 
     Args:
         feature_dim: D.
@@ -39,7 +39,7 @@ class StepBatchNorm(nn.Module):
 
         Args:
             x: ``(N, S, T, D)``.
-            mask: ``(N, S, T)`` bool, True where a step counts for the statistics; other steps are taken for zeros. A
+            mask: ``(N, S, T)`` bool, True where a step counts for the statistics; other steps count as zeros. A
                 step at which fewer than two samples are valid is normalised by the running statistics and changes
                 nothing.
 
@@ -88,7 +88,7 @@ class StepBatchNorm(nn.Module):
 
     @torch.no_grad()
     def _update(self, mean: Tensor, var: Tensor, enough: Tensor | None = None) -> None:
-        """Take the steps' statistics ``(S, T, D)`` in, one after another: a decaying sum with known weights."""
+        """Update by the steps' statistics ``(S, T, D)``, one after another: a decaying sum with known weights."""
         mean, var = (v.reshape(self.groups, -1, v.shape[-1]).to(self.running_mean.dtype) for v in (mean, var))
         counted = torch.ones_like(mean) if enough is None else enough.reshape(mean.shape).to(mean.dtype)
         later = counted.flip(1).cumsum(1).flip(1) - counted

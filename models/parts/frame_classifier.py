@@ -13,7 +13,7 @@ from models.parts.output import Output
 class FrameClassifier(nn.Module):
     """A backbone, dropout, and a linear layer.
 
-    Rgb or flow, and the first convolution carried over from rgb to 2L flow channels, are the backbone's affair
+    The backbone is built for rgb or for flow, with its first convolution fitted to 2L channels
     (``models.backbones.build``).
 
     Args:
@@ -75,7 +75,7 @@ def frame_features(backbone: Backbone, frames: Tensor, mask: Tensor | None = Non
     """Return the features of frames, vectors or maps.
 
     Args:
-        backbone: sees valid frames only, so that padding has no part in the statistics of a batch norm either.
+        backbone: gets valid frames only, so that padding has no part in the statistics of a batch norm either.
         frames: ``(N, C, H, W)``, or clips ``(N, T, C, H, W)``.
         mask: ``(N, T)`` bool of clips, True where a frame is valid.
 
@@ -85,6 +85,6 @@ def frame_features(backbone: Backbone, frames: Tensor, mask: Tensor | None = Non
     if mask is None:
         features: Tensor = backbone(frames.flatten(0, -4))
         return features.view(*frames.shape[:-3], *features.shape[1:])
-    seen: Tensor = backbone(frames[mask])
-    places = mask.reshape(*mask.shape, *[1] * (seen.ndim - 1))
-    return seen.new_zeros(*mask.shape, *seen.shape[1:]).masked_scatter(places, seen)
+    found: Tensor = backbone(frames[mask])
+    valid = mask.reshape(*mask.shape, *[1] * (found.ndim - 1))
+    return found.new_zeros(*mask.shape, *found.shape[1:]).masked_scatter(valid, found)

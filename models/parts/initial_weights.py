@@ -1,4 +1,4 @@
-"""How the released codes of TS-LSTM and VideoLSTM draw first weights, of which the papers say nothing."""
+"""How the released code of TS-LSTM and of VideoLSTM draws first weights; the papers do not say."""
 
 from __future__ import annotations
 

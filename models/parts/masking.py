@@ -1,6 +1,6 @@
-"""Clips of unequal length in one batch: masks, lengths, and pooling that sees valid time steps only.
+"""Clips of unequal length in one batch: masks, lengths, and pooling over valid time steps only.
 
-What lies in the padding may be anything, NaN too. It is filled, never multiplied by a mask: NaN times zero is NaN, in
+Padding may hold any value, NaN too. It is filled with zeros, never multiplied by a mask: NaN times zero is NaN, in
 the backward pass as well, where a product of a zero gradient and a padded value would reach a weight.
 """
 
@@ -23,7 +23,10 @@ def lengths_of(mask: Tensor) -> Tensor:
     lengths = mask.sum(1)
     prefix = torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
     if not bool((prefix == mask).all()) or not bool((lengths > 0).all()):
-        raise ValueError("mask: allowed: for every clip one or more valid steps first, then padding")
+        raise ValueError(
+            "mask: got a clip without a valid step, or with one after padding,"
+            " allowed: one or more valid steps first, then padding"
+        )
     return lengths
 
 

@@ -14,15 +14,15 @@ MOMENTUM = 0.001  # Relational LSTM's "very small momentum (e.g. 0.001, 0.0005)"
 class MovingBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose moving mean and variance normalise in training as in the test, and follow the batches slowly.
 
-    ``nn.BatchNorm2d`` with the same momentum is another thing: in training it normalises by the batch. Here a batch
-    changes its own output in no way, and the gradient does not pass through statistics; the moving figures take the
-    batch in after it went through, new = (1 - momentum) old + momentum batch, with the unbiased variance, as PyTorch's
-    do. Names in the state dict are those of ``nn.BatchNorm2d``.
+    ``nn.BatchNorm2d`` with the same momentum differs: in training it normalises by the batch. Here the statistics of a
+    batch do not change its own output, and the gradient does not pass through statistics. They are updated after the
+    batch, new = (1 - momentum) old + momentum batch, with the unbiased variance, as PyTorch's are. Names in the state
+    dict are those of ``nn.BatchNorm2d``.
 
     Args:
         num_features: C.
         eps: added to the variance.
-        momentum: share of a batch in the moving figures; 0.001 or 0.0005 in Relational LSTM.
+        momentum: share of a batch in the moving statistics; 0.001 or 0.0005 in Relational LSTM.
         activation: applied to the result; for networks that hold it inside their batch norm, as timm's do.
     """
 
@@ -44,10 +44,10 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: A002 - the library's name
         """Normalise ``input (N, C, H, W)``.
 
-        ``mask (N,)`` is True where a sample counts for the statistics; other samples are taken for zeros.
+        ``mask (N,)`` is True where a sample counts for the statistics; other samples count as zeros.
         """
         input = without_padding(input, mask)  # noqa: A001 - the library's name
-        # The backward pass reads these figures, and the update below writes them in place.
+        # The backward pass reads these statistics, and the update below writes them in place.
         mean, var = self.running_mean.clone(), self.running_var.clone()
         out = F.batch_norm(input, mean, var, self.weight, self.bias, training=False, eps=self.eps)
         if self.training:
@@ -58,9 +58,9 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
     def mean_and_scale(self, input: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
         """Return what ``forward`` takes from each channel and multiplies it by before it adds ``bias``, both ``(C,)``.
 
-        In training the moving figures are updated as by ``forward``. A layer that multiplies next takes scale and bias
-        into its own weight and bias: as they are no function of the batch, the gradient of this norm then costs no
-        product, whereas through its output it costs one of the layer's size.
+        In training the moving statistics are updated as by ``forward``. A layer that multiplies next can take scale and
+        bias into its own weight and bias. They do not depend on the batch, so that the gradient of this norm then costs
+        no product; through its output it would cost one of the layer's size.
         """
         mean = self.running_mean.clone()  # the update writes in place
         scale = self.weight * (self.running_var + self.eps).rsqrt()
@@ -70,7 +70,7 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _update(self, x: Tensor, mask: Tensor | None) -> None:
-        """Let the moving figures take in the batch; one value a channel has no variance and changes only the mean."""
+        """Update the moving statistics by the batch; one value a channel has no variance and changes only the mean."""
         x = x.to(self.running_mean.dtype)
         positions = x.shape[2] * x.shape[3]
         if mask is None:
@@ -89,9 +89,9 @@ class MovingBatchNorm2d(nn.BatchNorm2d):
 
 
 def with_moving_statistics(module: nn.Module, momentum: float = MOMENTUM) -> nn.Module:
-    """Replace every 2d batch norm in a network by one that normalises by its moving figures; return the network.
+    """Replace every 2d batch norm in a network by one that normalises by its moving statistics; return the network.
 
-    Weights and figures are kept, and so are the names in the state dict. Batch norms of timm, which hold dropout and
+    Weights and statistics are kept, and so are the names in the state dict. Batch norms of timm, which hold dropout and
     activation inside, keep them.
     """
     if isinstance(module, nn.BatchNorm2d):

@@ -16,8 +16,8 @@ class Output(NamedTuple):
         attention: share of each position in a step's input, ``(N, T, H, W)``, summing to 1 over positions; zeros
             where a clip is padded.
         writes: 1 where a step was written to memory, else 0, ``(N, T)``.
-        write_probability: what the writing was decided on, 0 to 1, ``(N, T)``.
-        embedding: what the classifier saw of the video, ``(N, D)``.
+        write_probability: from which the decision to write is taken, 0 to 1, ``(N, T)``.
+        embedding: the classifier's input for the video, ``(N, D)``.
     """
 
     logits: Tensor

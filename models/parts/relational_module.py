@@ -78,7 +78,7 @@ class RelationalModule(nn.Module):
     def forward(self, maps: Tensor, mask: Tensor | None = None) -> Tensor:
         """Turn ``maps (N, T, C, H, W)`` into the last state after the 1x1 convolution, ``(N, C, H, W)``.
 
-        The last valid step counts where ``mask (N, T)`` is given, whatever lies in the others.
+        With ``mask (N, T)`` the last state is that of the last valid step; padding has no part in it.
         """
         maps = without_padding(maps, mask)
         videos, steps, _, height, width = maps.shape
@@ -93,7 +93,7 @@ class RelationalModule(nn.Module):
     def _embed(self, maps: Tensor, mask: Tensor | None) -> Tensor:
         """Return the embeddings ``(N T, P, ...)`` of ``maps (N T, C, H, W)`` after batch norm.
 
-        When only the norm's own weights ask for a gradient through it, norm and product are one layer on the maps less
+        When only the norm's own weights require a gradient through it, norm and product are one layer on the maps less
         their mean, of weight W scale and bias W shift + b: that saves a third of the work (``mean_and_scale`` says
         why). The mean is not folded into the bias: in bfloat16 the difference of the two would lose its digits.
         """

@@ -1,4 +1,4 @@
-"""What else than plain autograd may run a network: ``torch.func``, forward-mode differentiation, a compiler."""
+"""What may run a network besides plain autograd: ``torch.func``, forward-mode differentiation, a compiler."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.autograd import forward_ad
 
 
 def transformed() -> bool:
-    """Say whether a transform of ``torch.func`` (vmap, grad, jvp) or forward-mode differentiation is at work.
+    """Return whether a transform of ``torch.func`` (vmap, grad, jvp) or forward-mode differentiation is active.
 
-    They follow plain operations only, not fused ones or backward passes of our own: networks then do without those,
-    and give the same numbers more slowly.
+    They follow plain operations only, not fused ones or backward passes of our own. Networks then do without those, and
+    give the same numbers more slowly.
     """
     if torch.compiler.is_compiling():
         return False
@@ -21,12 +21,12 @@ def transformed() -> bool:
 
 
 def own_gradients() -> bool:
-    """Say whether backward passes of our own may stand in for autograd's; a compiler plans for itself."""
+    """Return whether backward passes of our own may replace autograd's; a compiler makes its own."""
     return not (torch.compiler.is_compiling() or transformed())
 
 
 def in_a_batch(gradient: Tensor) -> bool:
-    """Say whether autograd runs a backward pass for many gradients at once (``is_grads_batched=True``)."""
+    """Return whether autograd runs a backward pass for many gradients at once (``is_grads_batched=True``)."""
     return bool(torch._C._functorch.is_legacy_batchedtensor(gradient))
 
 

@@ -31,12 +31,12 @@ class SpatialAttention(nn.Module):
         self.hidden_weight = nn.Parameter(torch.empty(attention_dim, hidden))  # W_ha
         self.bias = nn.Parameter(torch.zeros(attention_dim))  # b_a
         self.score_weight = nn.Parameter(torch.empty(1, attention_dim))  # W_z
-        self.score_bias = nn.Parameter(torch.zeros(1))  # in the code, not in eq. 7; the softmax takes it away
+        self.score_bias = nn.Parameter(torch.zeros(1))  # in the code, not in eq. 7; the softmax cancels it
         for weight in (self.feature_weight, self.hidden_weight, self.score_weight):
             draw_(weight, initial_weights, kernel=kernels)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the features of all steps say, W_xa X + b_a: ``(..., A)`` of ``x (..., C)``."""
+        """Return the features' part of eq. 7 for all steps, W_xa X + b_a: ``(..., A)`` of ``x (..., C)``."""
         return TimeProduct(self.feature_weight, self.bias)(x)
 
     def shares(self, features: Tensor, state: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ def free_bytes(device: torch.device) -> int:
     """Return how many bytes can still be allocated on a device.
 
     Of a GPU: what its driver has left, and what PyTorch holds of it without using it. Of a processor: what Linux calls
-    available, caches that it can drop included. 0 where nothing says it.
+    available, caches that it can drop included. 0 where the system does not report it.
     """
     if device.type == "cuda":
         left, _ = torch.cuda.mem_get_info(device)

@@ -35,7 +35,7 @@ def _plain(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 class _Cell(torch.autograd.Function):
     """The same with a backward pass that writes the gates' gradient in place, in a third of autograd's operations.
 
-    The gates after their nonlinearities are an output too, so that second derivatives find their way through them.
+    The gates after their nonlinearities are an output too, so that second derivatives can be taken through them.
     """
 
     @staticmethod
@@ -79,8 +79,8 @@ def _in_place(active: Tensor, cell: Tensor, squashed: Tensor, gradients: Gradien
     if grad_new is not None:
         grad_cell.add_(grad_new)
     grad = torch.empty_like(active)
-    for place, (left, right) in enumerate(((grad_cell, g), (grad_cell, cell), (grad_hidden, squashed), (grad_cell, i))):
-        torch.mul(left, right, out=grad[..., place * width : (place + 1) * width])
+    for gate, (left, right) in enumerate(((grad_cell, g), (grad_cell, cell), (grad_hidden, squashed), (grad_cell, i))):
+        torch.mul(left, right, out=grad[..., gate * width : (gate + 1) * width])
     if grad_active is not None:
         grad += grad_active
     sigmoids, tanh = slice(3 * width), slice(3 * width, None)

@@ -1,4 +1,4 @@
-"""PyTorch's LSTM over vectors, in a form that every transform and processor can follow."""
+"""PyTorch's LSTM over vectors, in a form for every transform and processor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def hidden_states(layer: nn.LSTM, x: Tensor) -> Tensor:
 
     PyTorch's kernels have no rule for ``torch.func.vmap`` and for forward-mode differentiation; there the layer runs
     step by step. On a processor it runs in float32 under autocast too: few processors have a kernel for less. Second
-    derivatives exist but for cuDNN's kernel, whose error says how to do without it.
+    derivatives exist except through cuDNN's kernel, whose error message names the alternative.
 
     Args:
         layer: one layer, batch first.

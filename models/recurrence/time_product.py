@@ -1,7 +1,7 @@
 """Products with one weight at every step of a recurrence, whose weight gradient is one product over all steps.
 
 Autograd would multiply and add a gradient of the weight's size at every step, which is most of a convolutional LSTM's
-backward pass at small batches. Here a step's backward pass hands on the two factors of the weight's gradient, its input
+backward pass at small batches. Here a step's backward pass returns the two factors of the weight's gradient, its input
 and its output's gradient, and one product over all steps comes last.
 
 The factors go through the graph itself, as the gradients of two slots that each step takes beside its input. Nothing
@@ -34,7 +34,7 @@ class TimeProduct:
     Args:
         weight: ``(O, C)``, or a kernel ``(O, C, size, size)`` for maps, padded to keep their height and width.
         bias: ``(O,)``, or None for none.
-        steps: how often it is called, each time with an input of the same shape; what is never called costs nothing.
+        steps: how often it is called at most, each time with an input of the same shape.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, steps: int = 1) -> None:
@@ -82,7 +82,7 @@ def empty_slots(like: Tensor, shapes: Sequence[Sequence[int]], steps: int) -> tu
 
 
 def joined(factors: Sequence[Tensor | None]) -> Tensor:
-    """Join what the steps handed on, on the first axis; steps that this autograd call passed by have None."""
+    """Join the factors of the steps on the first axis; steps that had no part in this autograd call have None."""
     found = [factor for factor in factors if factor is not None]
     return found[0] if len(found) == 1 else torch.cat(found)
 
@@ -95,7 +95,7 @@ def _product(x: Tensor, matrix: Tensor, bias: Tensor | None, addend: Tensor | No
 
 
 class _Weight(torch.autograd.Function):
-    """Gives the steps their slots; its backward pass comes after all of theirs, and multiplies what they handed on."""
+    """Gives the steps their slots; its backward pass comes after all of theirs, and multiplies their factors."""
 
     @staticmethod
     def forward(
@@ -131,7 +131,7 @@ class _Step(torch.autograd.Function):
         bias: Tensor | None,
         size: int,
     ) -> Tensor:
-        ctx.save_for_backward(x, matrix)  # no copy of either, so that second derivatives find their way
+        ctx.save_for_backward(x, matrix)  # no copy of either, so that second derivatives can be taken through them
         ctx.size = size
         rows = patches(x, size)
         if addend is None:
