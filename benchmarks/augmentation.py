@@ -82,8 +82,8 @@ def main() -> None:
         clips = decoded(frames)
         rounds = [{name: spent(work, clips, jitter) for name, work in SYSTEMS.items()} for _ in range(ROUNDS)]
         print(f"{frames} frames a clip{', colour jitter' if jitter else ''}")
-        for place, clock in enumerate(("processor", "wall")):
-            best = {name: min(one[name][place] for one in rounds) for name in SYSTEMS}
+        for column, clock in enumerate(("processor", "wall")):
+            best = {name: min(one[name][column] for one in rounds) for name in SYSTEMS}
             for name, milliseconds in best.items():
                 print(f"  {clock}, {name}: {milliseconds:.1f} ms, {milliseconds / best['ours']:.2f} x ours")
 

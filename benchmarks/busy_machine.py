@@ -1,4 +1,4 @@
-"""Which place in line keeps both the API quick and MLflow alive while eight processes want the processor?
+"""Which priority keeps both the API quick and MLflow alive while eight processes want the processor?
 
 In one run, in turns and in an order drawn at random: the same MLflow server with other priorities, and one in the API's
 session. Each turn asks the API and MLflow one question after the other, and counts the rows of the outbox that MLflow
@@ -73,7 +73,7 @@ COUNT = "SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL AND error IS
 
 @dataclass(frozen=True)
 class Setting:
-    """A place in line: niceness of the process, of its scheduling group, its policy, and whose group it is in."""
+    """A priority: niceness of the process, of its scheduling group, its policy, and whose group it is in."""
 
     name: str
     nice: int = 0
@@ -113,7 +113,7 @@ class Figures:
 
 
 def apply(setting: Setting, pid: int) -> None:
-    """Give every thread of a process its place in line, and its group its own."""
+    """Give every thread of a process its priority, and its group its own."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.setpriority(os.PRIO_PROCESS, int(thread.name), setting.nice)
         os.sched_setscheduler(int(thread.name), setting.policy, os.sched_param(0))

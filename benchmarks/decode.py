@@ -183,7 +183,7 @@ def floor(jobs: list[Job]) -> tuple[float, float]:
             known = pictures(container.codec, extradata, [packet for packet in container.demux() if packet.size])
         assert known is not None
         runs = known.structure.runs(known.structure.order[number] for number in job.frames)
-        needed = [known.packets[place] for run in runs for place in run]
+        needed = [known.packets[number] for run in runs for number in run]
         images = np.zeros((len(job.frames), job.info.height, job.info.width, 3), np.uint8)
         decode, resize = partial(bare, job.info.codec, extradata, needed), partial(tensor, images)
         decoding.append(min(spent(decode) for _ in range(ROUNDS)))

@@ -22,7 +22,7 @@ class Motion(NamedTuple):
 
 
 def texture(seed: int) -> Texture:
-    """Return a smooth random texture that has a value, 0 to 255, at every real place (x, y)."""
+    """Return a smooth random texture that has a value, 0 to 255, at every real position (x, y)."""
     rng = np.random.default_rng(seed)
     angle, phase = rng.uniform(0, 2 * np.pi, (2, 40))
     length = rng.uniform(5, 50, 40)
@@ -54,9 +54,9 @@ def motions(size: tuple[int, int] = (120, 160)) -> dict[str, Motion]:
 def _affine(x: Floats, y: Floats, matrix: Floats, shift: Floats, middle: tuple[float, float]) -> Motion:
     """Move a texture by p -> matrix (p - middle) + middle + shift."""
     look, inverse = texture(1), np.linalg.inv(matrix)
-    places = np.stack([x - middle[0], y - middle[1]])
-    flow = np.einsum("ij,jhw->ihw", matrix, places) + shift[:, None, None] - places
-    source = np.einsum("ij,jhw->ihw", inverse, places - shift[:, None, None])
+    points = np.stack([x - middle[0], y - middle[1]])
+    flow = np.einsum("ij,jhw->ihw", matrix, points) + shift[:, None, None] - points
+    source = np.einsum("ij,jhw->ihw", inverse, points - shift[:, None, None])
     second = look(source[0] + middle[0], source[1] + middle[1])
     return Motion(_grey(look(x, y)), _grey(second), flow)
 

@@ -63,10 +63,10 @@ def board(api: httpx.Client) -> None:
     answer = api.get("/leaderboard", params={"dataset": "motion_shapes", "split": "mean", "stream": "two-stream"})
     rows = answer.raise_for_status().json()["rows"]
     ceiling = max(row["value"] for row in rows if row["name"] in POOLING)
-    for place, row in enumerate(rows, 1):
+    for rank, row in enumerate(rows, 1):
         splits = " / ".join(f"{100 * value:.2f}" for _, value in sorted(row["splits"].items()))
         print(
-            f"{place:>2}  {row['name']:<18} {row['model']:<16} {100 * row['value']:6.2f} %  splits {splits}"
+            f"{rank:>2}  {row['name']:<18} {row['model']:<16} {100 * row['value']:6.2f} %  splits {splits}"
             f"  {100 * (row['value'] - ceiling):+6.2f} points over pooling",
             flush=True,
         )

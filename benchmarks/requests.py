@@ -18,7 +18,7 @@ WARM_UP = 20
 SETTLE_SECONDS = 15
 """After the start, in which MLflow's client is still being loaded beside the API."""
 PAUSE_SECONDS = 0.2
-"""Between two submissions: nobody submits faster for long, and MLflow hears of each meanwhile."""
+"""Between two submissions: no user submits faster for long, and MLflow gets each meanwhile."""
 RESULTS = 100_000
 
 

@@ -40,7 +40,7 @@ class Normalization(NamedTuple):
         rgb_std: likewise.
         flow_mean: of x and y.
         flow_std: likewise.
-        rgb_turned: so many channels the weights expect the other way round: 3 for blue first, 1 for none.
+        rgb_turned: how many channels the weights expect in reverse order: 3 for blue first, 1 for none.
         flow_turned: likewise, 2 for y before x.
     """
 
@@ -58,7 +58,7 @@ class Normalization(NamedTuple):
         return InputFormat(size, channels, self.flow_mean, self.flow_std)
 
     def turned(self, channels: int) -> int:
-        """Return how many channels the weights expect the other way round (`Backbone.turned`)."""
+        """Return how many channels the weights expect in reverse order (`Backbone.turned`)."""
         return self.rgb_turned if channels == 3 else self.flow_turned
 
 

@@ -106,8 +106,8 @@ def _inputs(
 
 def _tell(report: Reporter, dataset: ClipDataset, first: int, done: int) -> None:
     """Report how many clips are done after some blocks from one on."""
-    place = first + done
-    clips = dataset.blocks[place].place if place < len(dataset) else len(dataset.lengths)
+    block = first + done
+    clips = dataset.blocks[block].clip_index if block < len(dataset) else len(dataset.lengths)
     report.progress(clips, len(dataset.lengths), "clips")
 
 

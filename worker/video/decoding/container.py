@@ -73,7 +73,7 @@ class Container:
 
     @property
     def _safe_threads(self) -> int:
-        """How many threads decode as one does: FFmpeg's do not tell each other of the fields in MPEG-4's B pictures."""
+        """How many threads decode as one does: FFmpeg's do not share the fields of MPEG-4's B pictures."""
         if self.codec != "mpeg4":
             return self._threads
         layer = layer_in(self.stream.codec_context.extradata or b"")
@@ -177,7 +177,7 @@ class Container:
         """Yield every frame in order of presentation.
 
         Raises:
-            DecodeFailed: when the bad place is reached.
+            DecodeFailed: when the first bad packet is reached.
         """
         for packet in self.demux():
             yield from self.decoder.decode(packet)

@@ -78,8 +78,8 @@ def decode_clip(
             height, width = frames[-1].shape[:2]
             limits.require_bytes(path, len(frames), width, height, CHANNELS[colour])
     whole = np.empty((len(frames), *frames[0].shape), np.uint8)
-    for place in reversed(range(len(frames))):
-        whole[place] = frames.pop()  # which gives its memory back: both at once would take twice as much
+    for position in reversed(range(len(frames))):
+        whole[position] = frames.pop()  # which gives its memory back: both at once would take twice as much
     return whole
 
 
@@ -108,14 +108,14 @@ class FrameReader:
         paired: bool = False,
         short_side: int | None = None,
     ) -> NDArray[np.uint8]:
-        """Return chosen frames, in the given order, repeats allowed; nothing behind the last of them is decoded.
+        """Return chosen frames, in the given order, repeats allowed; nothing after the last of them is decoded.
 
         Args:
             path: the clip.
             frames: N >= 1 frame numbers, from 0.
             colour: ``rgb`` or ``grey``.
             paired: the clip's packets and frames are known to pair off (``ClipInfo.paired``), so that
-                groups of frames and B pictures that nobody wants need not be decoded. The pixels are equal.
+                groups of frames and B pictures that are not wanted need not be decoded. The pixels are equal.
             short_side: to which larger frames are brought.
 
         Returns:
@@ -187,7 +187,7 @@ class Images:
         limits: what the result may take.
 
     Attributes:
-        places: of each chosen frame in the result.
+        positions: of each chosen frame in the result.
         array: the result, uint8 (N, H, W, 3), or (N, H, W) for grey; empty before the first frame.
     """
 
@@ -197,9 +197,9 @@ class Images:
         self._path, self._number, self._limits = path, len(frames), limits
         self.colour, self.short_side = colour, short_side
         self._making = threading.Lock()
-        self.places: dict[int, list[int]] = {}
-        for place, number in enumerate(frames):
-            self.places.setdefault(number, []).append(place)
+        self.positions: dict[int, list[int]] = {}
+        for position, number in enumerate(frames):
+            self.positions.setdefault(number, []).append(position)
         self.array: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def converter(self) -> Converter:
@@ -222,8 +222,8 @@ class Images:
                 height, width = image.shape[:2]
                 self.require(width, height)
                 self.array = np.empty((self._number, *image.shape), np.uint8)
-        for place in self.places[number]:
-            self.array[place] = image
+        for position in self.positions[number]:
+            self.array[position] = image
 
 
 def _side_by_side(
@@ -234,9 +234,9 @@ def _side_by_side(
     threads: int,
 ) -> None:
     """Decode what the wanted frames need, in several threads if more than one run of packets stands alone."""
-    if max(images.places) >= len(found.order):
-        raise DecodeFailed(new_decoder().path, max(images.places), f"the clip has {len(found.order)} frames")
-    runs = deque(found.runs(found.order[number] for number in images.places))
+    if max(images.positions) >= len(found.order):
+        raise DecodeFailed(new_decoder().path, max(images.positions), f"the clip has {len(found.order)} frames")
+    runs = deque(found.runs(found.order[number] for number in images.positions))
 
     def work() -> None:
         try:
@@ -253,7 +253,7 @@ def _decode_runs(
 ) -> None:
     """Take runs from the left until none is left, and fill in their frames."""
     decoder.frame_of = found.frame_of
-    wanted = {found.order[number]: number for number in images.places}
+    wanted = {found.order[number]: number for number in images.positions}
     missing: dict[int, int] = {}
     convert = images.converter()
 
@@ -268,10 +268,10 @@ def _decode_runs(
             run = runs.popleft()
         except IndexError:  # another thread was faster
             break
-        missing |= {place: wanted[place] for place in run if place in wanted}
-        for place in run:
-            packet = read(place)
-            packet.pts = place  # comes out with the frame
+        missing |= {packet_number: wanted[packet_number] for packet_number in run if packet_number in wanted}
+        for packet_number in run:
+            packet = read(packet_number)
+            packet.pts = packet_number  # comes out with the frame
             decode(packet)
     if missing:
         decode(None)
@@ -282,12 +282,12 @@ def _decode_runs(
 
 def _sequential(path: Path, images: Images, threads: int, limits: Limits) -> None:
     """Decode from the beginning up to the last wanted frame."""
-    last = max(images.places)
+    last = max(images.positions)
     convert = images.converter()
     with Container(path, threads, limits) as container:
         images.require(container.stream.width, container.stream.height)
         for frame in container.frames():
-            if container.count in images.places:
+            if container.count in images.positions:
                 images.put(container.count, convert(frame, container.orientation, container.count))
             if container.count == last:
                 return

@@ -59,16 +59,16 @@ def declared_bytes(file_format: str, path: Path) -> int:
 
 def _avi(file: BinaryIO) -> int:
     """Return where the last list of pictures ends; 0 where it does not say."""
-    place = riff_end = end = 0
+    offset = riff_end = end = 0
     while True:
-        file.seek(place)
+        file.seek(offset)
         head = file.read(RIFF_HEAD)
         name, kind = head[:4], head[8:]
-        behind = riff_end and place >= riff_end and name != b"RIFF"
-        if len(head) < RIFF_HEAD or behind or not name[:1].isalnum():  # what follows is no part of the file
+        after = riff_end and offset >= riff_end and name != b"RIFF"
+        if len(head) < RIFF_HEAD or after or not name[:1].isalnum():  # what follows is no part of the file
             return end
         size = int.from_bytes(head[4:8], "little")
-        content = place + 8
+        content = offset + 8
         if name == b"RIFF":
             riff_end = 0 if size in UNKNOWN else content + size
         elif name == b"LIST" and kind == b"movi":
@@ -80,7 +80,7 @@ def _avi(file: BinaryIO) -> int:
         elif name[:2].isdigit():  # a packet: the list is longer than it says
             return 0
         inside = name == b"RIFF" or (name == b"LIST" and kind in (b"hdrl", b"strl"))
-        place = place + RIFF_HEAD if inside else content + size + size % 2
+        offset = offset + RIFF_HEAD if inside else content + size + size % 2
 
 
 def _indexed(file: BinaryIO, content: int) -> int:
@@ -91,7 +91,7 @@ def _indexed(file: BinaryIO, content: int) -> int:
         return 0
     file.seek(content + INDEX_ENTRIES)
     entries = file.read(INDEX_ENTRY * min(count, MAX_LISTS))
-    return max((place for (place,) in struct.iter_unpack("<Q8x", entries[: len(entries) // 16 * 16])), default=0)
+    return max((offset for (offset,) in struct.iter_unpack("<Q8x", entries[: len(entries) // 16 * 16])), default=0)
 
 
 def _matroska(file: BinaryIO) -> Bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 QUANTIZATION, HUFFMAN, RESTARTS, SCAN = 0xDB, 0xC4, 0xDD, 0xDA  # ITU-T T.81, table B.1
 APPLICATIONS, COMMENT = range(0xE0, 0xF0), 0xFE
 HUFFMAN_LENGTHS = 16
-REMARK_BYTES = 4  # by which FFmpeg's decoder knows an application, and tells the comments that it follows
+REMARK_BYTES = 4  # by which FFmpeg's decoder knows an application, and the comments that it follows
 NUMBER = 0x1F  # bits of a table's number, for Huffman with its class
 
 
@@ -31,10 +31,10 @@ def _tables(content: bytes) -> Iterator[tuple[int, int]]:
             yield kind, 0
         if kind not in (QUANTIZATION, HUFFMAN):
             continue
-        place = 0
-        while place < len(body):
-            yield kind, body[place] & NUMBER
-            place += 1 + (_huffman_bytes(body[place + 1 :]) if kind == HUFFMAN else 64 * (1 + (body[place] >> 4)))
+        offset = 0
+        while offset < len(body):
+            yield kind, body[offset] & NUMBER
+            offset += 1 + (_huffman_bytes(body[offset + 1 :]) if kind == HUFFMAN else 64 * (1 + (body[offset] >> 4)))
 
 
 def _huffman_bytes(table: bytes) -> int:
@@ -44,13 +44,13 @@ def _huffman_bytes(table: bytes) -> int:
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield marker and body of the segments between the beginning and the first scan."""
-    place = 2
-    while place + 4 <= len(content) and content[place] == 0xFF:
-        kind, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4])
+    offset = 2
+    while offset + 4 <= len(content) and content[offset] == 0xFF:
+        kind, length = content[offset + 1], int.from_bytes(content[offset + 2 : offset + 4])
         if kind == 0xFF:  # any number of them may stand before a marker
-            place += 1
+            offset += 1
             continue
         if kind == SCAN:
             return
-        yield kind, content[place + 4 : place + 2 + length]
-        place += 2 + length
+        yield kind, content[offset + 4 : offset + 2 + length]
+        offset += 2 + length

@@ -1,6 +1,6 @@
 """How large a frame may be, and how many bytes a decode may ask for: a file of a megabyte can ask for gigabytes.
 
-A frame's size is looked at before anything is decoded, and FFmpeg is told the limit for frames that turn out larger
+A frame's size is looked at before anything is decoded, and FFmpeg gets the limit for frames that turn out larger
 than their header says.
 """
 
@@ -34,7 +34,7 @@ class Limits(NamedTuple):
 
     @property
     def options(self) -> dict[str, str]:
-        """What FFmpeg is told, whose decoders then refuse larger frames."""
+        """Options of FFmpeg, whose decoders then refuse larger frames."""
         return {"max_pixels": str(self.pixels)}
 
     def require_frame(self, path: Path, width: int, height: int) -> None:
@@ -68,7 +68,7 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
-"""What is allowed where nobody says otherwise."""
+"""What is allowed by default."""
 
 
 def _declared_size(path: Path) -> tuple[int, int]:

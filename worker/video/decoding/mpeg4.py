@@ -16,7 +16,7 @@ LASTING = (PREFIX + b"\xb2", PREFIX + b"\xb5")
 """User data and the visual object: what a decoder reads there holds until it reads others, layers or not."""
 NOTHING = b"\x7f"  # a packet of an encoder that is late by a picture
 LATE_ENCODERS, LATE_TAGS = (b"XviD", b"DivX"), ("XVID", "XVIX", "RMP4", "ZMP4", "SIPP", "QMP4")
-PACKER = b"DivX"  # in user data; a number behind it that ends in ``p`` says that packets are packed
+PACKER = b"DivX"  # in user data; a number after it that ends in ``p`` says that packets are packed
 I_VOP, B_VOP = 0b00, 0b10
 EXTENDED_ASPECT = 15
 RECTANGLE, GREY_SHAPE = 0, 3
@@ -87,19 +87,19 @@ class PacketReader:
         seen = content[first : first + HEADER_BYTES]
         header, width = int.from_bytes(seen), 8 * len(seen)
         kind = header >> width - 2
-        # Seconds since the last one as ones with a zero behind, marker, part of a second, marker, vop_coded.
-        place = width - 3
-        while place > 0 and header >> place & 1:
-            place -= 1
-        end = place - self._time_bits - 3
+        # Seconds since the last one as ones and then a zero, marker, part of a second, marker, vop_coded.
+        bit = width - 3
+        while bit > 0 and header >> bit & 1:
+            bit -= 1
+        end = bit - self._time_bits - 3
         if not self._time_bits or end < 0:
             return Vop(start, kind, True)
-        markers = header >> place - 1 & header >> end + 1 & 1
+        markers = header >> bit - 1 & header >> end + 1 & 1
         return Vop(start, kind, not markers or bool(header >> end & 1))
 
 
 def takes_nothing(tag: str, headers: bytes) -> bool:
-    """Tell whether FFmpeg's decoder knows an encoder that writes `NOTHING`, by the codec's tag or its name in headers.
+    """Return whether FFmpeg's decoder knows a writer of `NOTHING`, by the codec's tag or its name in headers.
 
     It then takes such packets for no pictures, and the next one for the picture that waits in a packed clip; else it
     refuses them.
@@ -122,11 +122,11 @@ def headers_of(content: bytes, start: int) -> bytes:
 def layer_in(headers: bytes) -> Layer:
     """Return the last layer in the headers before a picture."""
     found = Layer()
-    place = headers.find(PREFIX)
-    while 0 <= place < len(headers) - len(PREFIX):
-        if headers[place + len(PREFIX)] in VOL_CODES:
-            found = _layer(headers[place + 4 :])
-        place = headers.find(PREFIX, place + 1)
+    offset = headers.find(PREFIX)
+    while 0 <= offset < len(headers) - len(PREFIX):
+        if headers[offset + len(PREFIX)] in VOL_CODES:
+            found = _layer(headers[offset + 4 :])
+        offset = headers.find(PREFIX, offset + 1)
     return found
 
 

@@ -44,30 +44,30 @@ class Structure(NamedTuple):
     def frame_of(self, packet: int) -> int:
         """Return the frame that a packet becomes; for a placeholder, how many frames the packets before it become."""
         if packet in self.placeholders:
-            return sum(place < packet for place in self.order)
+            return sum(other < packet for other in self.order)
         return self.order.index(packet)
 
     def runs(self, packets: Iterable[int]) -> list[list[int]]:
         """Return what must be decoded to get the frames of some packets: runs in order, none of which needs another.
 
-        A run begins at an entry and ends with a packet that is wanted. B pictures that nobody wants are left out. One
-        just behind an entry leans on what lies before the entry too.
+        A run begins at an entry and ends with a packet that is wanted. B pictures that are not wanted are left out. One
+        just after an entry leans on what lies before the entry too.
         """
         wanted = set(packets)
         last: dict[int, int] = {}  # packet by the entry from which it is reached
         bridged: set[int] = set()
-        for place in sorted(wanted):
-            entry = bisect_right(self.entries, place) - 1
-            if entry > 0 and self._leans_back(place, self.entries[entry]):
+        for packet in sorted(wanted):
+            entry = bisect_right(self.entries, packet) - 1
+            if entry > 0 and self._leans_back(packet, self.entries[entry]):
                 bridged.add(entry)
                 last[entry - 1] = self.entries[entry] - 1
-            last[entry] = place
+            last[entry] = packet
         runs: list[list[int]] = []
         for entry in sorted(last):
             run = [
-                place
-                for place in range(self.entries[entry], last[entry] + 1)
-                if place in wanted or place not in self.b_pictures
+                packet
+                for packet in range(self.entries[entry], last[entry] + 1)
+                if packet in wanted or packet not in self.b_pictures
             ]
             if entry in bridged:
                 runs[-1] += run
@@ -75,10 +75,10 @@ class Structure(NamedTuple):
                 runs.append(run)
         return runs
 
-    def _leans_back(self, place: int, entry: int) -> bool:
-        """Tell whether a picture is shown before the entry that it follows."""
-        return place > entry and all(
-            between in self.b_pictures or between in self.placeholders for between in range(entry + 1, place + 1)
+    def _leans_back(self, packet: int, entry: int) -> bool:
+        """Return whether a picture is shown before the entry that it follows."""
+        return packet > entry and all(
+            between in self.b_pictures or between in self.placeholders for between in range(entry + 1, packet + 1)
         )
 
 
@@ -115,7 +115,7 @@ def pictures(codec: str, extradata: bytes | None, packets: Sequence[Packet]) -> 
     except NotCertain:
         return None
     found = _mpeg4(unpacked)
-    shown = array("i", [unpacked[place].carrier for place in found.order])
+    shown = array("i", [unpacked[number].carrier for number in found.order])
     return Pictures([picture.packet for picture in unpacked], found, shown)
 
 

@@ -16,8 +16,8 @@ from worker.video.decoding.limits import Limits
 from worker.video.decoding.order import Packet, Structure
 
 COPIED = ("codec_tag", "extradata", "width", "height", "bits_per_coded_sample", "reorder_depth")
-"""What an AVI tells FFmpeg's decoder of MPEG-4."""
-PREFIX_BYTES = 64  # of a packet, by which its place is looked for
+"""What FFmpeg's decoder of MPEG-4 gets from an AVI."""
+PREFIX_BYTES = 64  # of a packet, by which its offset is looked for
 
 
 class Stamp(NamedTuple):
@@ -86,14 +86,14 @@ class FileIndex(NamedTuple):
             DecodeFailed: from that function; the file cannot be read, or has become shorter.
         """
 
-        def read(place: int) -> Packet:
-            size = self.sizes[place]
+        def read(number: int) -> Packet:
+            size = self.sizes[number]
             try:
-                content = os.pread(file, size, self.offsets[place])
+                content = os.pread(file, size, self.offsets[number])
             except OSError as error:
-                raise DecodeFailed(path, self.structure.frame_of(place), in_words(error)) from error
+                raise DecodeFailed(path, self.structure.frame_of(number), in_words(error)) from error
             if len(content) < size:
-                raise DecodeFailed(path, self.structure.frame_of(place), f"the file ends inside packet {place}")
+                raise DecodeFailed(path, self.structure.frame_of(number), f"the file ends inside packet {number}")
             packet = av.Packet(size)
             packet.update(content)
             return packet

@@ -1,9 +1,9 @@
 """One picture for each packet of MPEG-4 part 2.
 
-A packed clip, as DivX began it, has packets with two pictures, and a placeholder behind them. `unpack` gives each
+A packed clip, as DivX began it, has packets with two pictures, and a placeholder after them. `unpack` gives each
 packet one picture, where it is certain what FFmpeg's decoder does: it keeps the second picture of a packet until the
 next packet, which it then does not read but for a B picture that may follow, and a picture that waits at the end is
-not shown. FFmpeg's own filter, ``mpeg4_unpack_bframes``, is not used: it tells placeholders by their size, and it takes
+not shown. FFmpeg's own filter, ``mpeg4_unpack_bframes``, is not used: it knows placeholders by their size, and it takes
 bytes of a picture for the end of a user data string and overwrites them (measured with FFmpeg 8.1.2 on an intra-only
 clip).
 """
@@ -50,7 +50,7 @@ def unpack(extradata: bytes | None, packets: Iterable[Packet]) -> list[Picture]:
     reader = PacketReader(extradata)
     found: list[Picture] = []
     waiting: tuple[Packet, Vop] | None = None
-    moved = False  # the picture that waits came behind another one that waited
+    moved = False  # the picture that waits came after another one that waited
     for number, packet in enumerate(packets):
         content = bytes(packet)
         vops = reader.vops(content)

@@ -137,9 +137,9 @@ class Brox:
     def _sweep(self, change: Tensor, force: Tensor, diagonal: Tensor, xy: Tensor, edges: Edges) -> None:
         """Relax the red pixels in place, x then y, then the black ones."""
         height, width = change.shape[-2:]
-        places = torch.arange(height, device=change.device)[:, None] + torch.arange(width, device=change.device)
+        diagonals = torch.arange(height, device=change.device)[:, None] + torch.arange(width, device=change.device)
         for colour in (0, 1):
-            chosen = places % 2 == colour
+            chosen = diagonals % 2 == colour
             pull = force + _neighbours(edges, change)
             for own, other in ((0, 1), (1, 0)):
                 solved = (pull[:, own] - xy * change[:, other]) / diagonal[:, own]
@@ -152,7 +152,7 @@ def _with_gradient(image: Tensor) -> Tensor:
 
 
 def _inside(flow: Tensor) -> Tensor:
-    """Return 1 where the field leads to a place within the image, else 0: (N, 1, H, W)."""
+    """Return 1 where the field leads to a point within the image, else 0: (N, 1, H, W)."""
     height, width = flow.shape[-2:]
     x = flow[:, :1] + torch.arange(width, device=flow.device)
     y = flow[:, 1:] + torch.arange(height, device=flow.device)[:, None]
@@ -178,8 +178,8 @@ def _neighbours(edges: Edges, field: Tensor) -> Tensor:
 def gaussian(images: Tensor, deviation: float) -> Tensor:
     """Smooth (N, H, W) by a Gaussian of a standard deviation in pixels, cut at three of them; borders repeat."""
     reach = max(1, round(3 * deviation))
-    places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (places / deviation) ** 2)
+    offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (offsets / deviation) ** 2)
     kernel = kernel / kernel.sum()
     wide = functional.pad(images[:, None], (reach, reach, reach, reach), mode="replicate")
     return functional.conv2d(functional.conv2d(wide, kernel[None, None, None]), kernel[None, None, :, None])[:, 0]

@@ -25,9 +25,9 @@ def resize(images: Tensor, size: tuple[int, int], scale: float | None = None) ->
     for axis, new in ((-1, size[1]), (-2, size[0])):
         old = images.shape[axis]
         step = old / new if scale is None else scale
-        place = ((torch.arange(new, dtype=torch.float64) + 0.5) * step - 0.5).clamp(0, old - 1)
-        low = place.floor().long().clamp(max=max(old - 2, 0))
-        weight = (place - low).to(images.dtype).to(images.device)
+        position = ((torch.arange(new, dtype=torch.float64) + 0.5) * step - 0.5).clamp(0, old - 1)
+        low = position.floor().long().clamp(max=max(old - 2, 0))
+        weight = (position - low).to(images.dtype).to(images.device)
         low = low.to(images.device)
         weight = weight if axis == -1 else weight[:, None]
         below, above = images.index_select(axis, low), images.index_select(axis, (low + 1).clamp(max=old - 1))
@@ -75,24 +75,24 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:
     for y, weight_y in zip(down, weights_y, strict=True):
         row = torch.zeros_like(images)
         for x, weight_x in zip(across, weights_x, strict=True):
-            places = (y * width + x).flatten(-2)[:, None].expand(-1, images.shape[1], -1)
-            row += flat.gather(-1, places).view_as(images) * weight_x[:, None]
+            index = (y * width + x).flatten(-2)[:, None].expand(-1, images.shape[1], -1)
+            row += flat.gather(-1, index).view_as(images) * weight_x[:, None]
         warped += row * weight_y[:, None]
     return warped
 
 
-def _taps(place: Tensor, size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the four pixels around a place, and their weights, which are 0 for those outside."""
-    place = place.clamp(-4.0, size + 4.0)  # farther out reads nothing either
-    first = place.floor()
+def _taps(position: Tensor, size: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the four pixels around a position, and their weights, which are 0 for those outside."""
+    position = position.clamp(-4.0, size + 4.0)  # farther out reads nothing either
+    first = position.floor()
     pixels = [first.long() + offset for offset in (-1, 0, 1, 2)]
-    weights = cubic_weights(place - first)
+    weights = cubic_weights(position - first)
     inside = [weight * ((pixel >= 0) & (pixel < size)) for pixel, weight in zip(pixels, weights, strict=True)]
     return [pixel.clamp(0, size - 1) for pixel in pixels], inside
 
 
 def cubic_weights(t: Tensor) -> Sequence[Tensor]:
-    """Return the weights of the pixels -1, 0, 1 and 2 for a place ``t`` in [0, 1) behind pixel 0."""
+    """Return the weights of the pixels -1, 0, 1 and 2 for a position ``t`` in [0, 1) after pixel 0."""
     near, far = t, 1.0 - t
     before = ((CUBIC * (near + 1.0) - 5.0 * CUBIC) * (near + 1.0) + 8.0 * CUBIC) * (near + 1.0) - 4.0 * CUBIC
     here = ((CUBIC + 2.0) * near - (CUBIC + 3.0)) * near * near + 1.0
@@ -112,7 +112,7 @@ def median5(images: Tensor) -> Tensor:
 def median_of_25(rows: list[list[Tensor]]) -> Tensor:
     """Return the elementwise median of 5 x 5 tensors.
 
-    After rows and columns are sorted, the element in place (i, j) has (i + 1)(j + 1) - 1 others that are not above it
+    After rows and columns are sorted, the element at (i, j) has (i + 1)(j + 1) - 1 others that are not above it
     and (5 - i)(5 - j) - 1 that are not below it; 13 of the 25 can be the median, and six fall out on either side.
     """
     rows = [sorted_list(row) for row in rows]

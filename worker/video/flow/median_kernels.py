@@ -52,7 +52,7 @@ def _row_of_5(image, y, x, ok, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _without_ends(a, b, c, d, e):
-    """Return five values less the least and the greatest, in three places."""
+    """Return the three of five values that are neither the least nor the greatest."""
     a, b, c, d, e = _sort5(a, b, c, d, e)
     return b, c, d
 

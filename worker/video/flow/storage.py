@@ -124,8 +124,8 @@ class _Pictures:
         end = self._content.find(b"\n", len(MAGIC)) + 1
         self.shape = self._read_shape(self._content[len(MAGIC) : end])
         self._table = end
-        behind = end + OFFSET.itemsize * (len(self) + 1)
-        if len(self._content) < behind or self._offset(len(self)) != len(self._content):
+        first = end + OFFSET.itemsize * (len(self) + 1)
+        if len(self._content) < first or self._offset(len(self)) != len(self._content):
             raise DataError(f"{path}: cut short: {len(self._content)} bytes")
 
     def _read_shape(self, header: bytes) -> tuple[int, int, int, int]:
@@ -149,13 +149,13 @@ class _Pictures:
             raise IndexError(f"fields: got {numbers.min()} to {numbers.max()}, allowed: 0 to {len(self) - 1}")
         pictures = {int(number): self._picture(int(number)) for number in np.unique(numbers)}
         chosen = np.empty((numbers.size, *self.shape[1:]), np.uint8)
-        for place, number in enumerate(numbers.flat):
-            chosen[place] = pictures[int(number)]
+        for index, number in enumerate(numbers.flat):
+            chosen[index] = pictures[int(number)]
         return chosen.reshape(*numbers.shape, *self.shape[1:])
 
     def _offset(self, number: int) -> int:
-        place = self._table + OFFSET.itemsize * number
-        return int.from_bytes(self._content[place : place + OFFSET.itemsize], "little")
+        start = self._table + OFFSET.itemsize * number
+        return int.from_bytes(self._content[start : start + OFFSET.itemsize], "little")
 
     def _picture(self, number: int) -> Fields:
         start, end = self._offset(number), self._offset(number + 1)

@@ -131,10 +131,10 @@ def _linearise(first, images, flow, terms, HEIGHT: tl.constexpr, WIDTH: tl.const
     """Write d/dx, d/dy and rho of the warped second frame: terms (N, 3, H, W)."""
     y, x = pixels(WIDTH, ROWS, COLUMNS)
     ok = (y < HEIGHT) & (x < WIDTH)
-    place, plane = y * WIDTH + x, HEIGHT * WIDTH
+    offset, plane = y * WIDTH + x, HEIGHT * WIDTH
     pair = tl.program_id(1).to(tl.int64)
-    u = tl.load(flow + pair * 2 * plane + place, mask=ok, other=0.0)
-    v = tl.load(flow + (pair * 2 + 1) * plane + place, mask=ok, other=0.0)
+    u = tl.load(flow + pair * 2 * plane + offset, mask=ok, other=0.0)
+    v = tl.load(flow + (pair * 2 + 1) * plane + offset, mask=ok, other=0.0)
     at_x = tl.minimum(tl.maximum(x + u, -4.0), WIDTH + 4.0)
     at_y = tl.minimum(tl.maximum(y + v, -4.0), HEIGHT + 4.0)
     left, top = tl.floor(at_x), tl.floor(at_y)
@@ -143,8 +143,8 @@ def _linearise(first, images, flow, terms, HEIGHT: tl.constexpr, WIDTH: tl.const
     warped = _cubic_read(image, row, column, at_x - left, at_y - top, ok, HEIGHT, WIDTH)
     dx = _cubic_read(image + plane, row, column, at_x - left, at_y - top, ok, HEIGHT, WIDTH)
     dy = _cubic_read(image + 2 * plane, row, column, at_x - left, at_y - top, ok, HEIGHT, WIDTH)
-    rho = warped - dx * u - dy * v - tl.load(first + pair * plane + place, mask=ok, other=0.0)
-    out = terms + pair * 3 * plane + place
+    rho = warped - dx * u - dy * v - tl.load(first + pair * plane + offset, mask=ok, other=0.0)
+    out = terms + pair * 3 * plane + offset
     tl.store(out, dx, mask=ok)
     tl.store(out + plane, dy, mask=ok)
     tl.store(out + 2 * plane, rho, mask=ok)
@@ -153,33 +153,33 @@ def _linearise(first, images, flow, terms, HEIGHT: tl.constexpr, WIDTH: tl.const
 @triton.jit
 def _moved(flow, dual, terms, y, x, ok, reach, theta, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
     """Return the next flow at pixels, x and y, and the squared length of its change."""
-    place, plane = y * WIDTH + x, HEIGHT * WIDTH
-    u = tl.load(flow + place, mask=ok, other=0.0)
-    v = tl.load(flow + plane + place, mask=ok, other=0.0)
-    dx = tl.load(terms + place, mask=ok, other=0.0)
-    dy = tl.load(terms + plane + place, mask=ok, other=0.0)
-    rho = tl.load(terms + 2 * plane + place, mask=ok, other=0.0) + (dx * u + dy * v)
+    offset, plane = y * WIDTH + x, HEIGHT * WIDTH
+    u = tl.load(flow + offset, mask=ok, other=0.0)
+    v = tl.load(flow + plane + offset, mask=ok, other=0.0)
+    dx = tl.load(terms + offset, mask=ok, other=0.0)
+    dy = tl.load(terms + plane + offset, mask=ok, other=0.0)
+    rho = tl.load(terms + 2 * plane + offset, mask=ok, other=0.0) + (dx * u + dy * v)
     square = dx * dx + dy * dy
     along = tl.where(square > 1.1920928955078125e-07, -rho / tl.maximum(square, 1.1920928955078125e-07), 0.0)
     along = tl.where(rho < -reach * square, reach, tl.where(rho > reach * square, -reach, along))
     inner_x, inner_y = ok & (x > 0), ok & (y > 0)
-    smooth_u = tl.load(dual + place, mask=ok, other=0.0) + tl.load(dual + plane + place, mask=ok, other=0.0)
-    smooth_u -= tl.load(dual + place - 1, mask=inner_x, other=0.0)
-    smooth_u -= tl.load(dual + plane + place - WIDTH, mask=inner_y, other=0.0)
+    smooth_u = tl.load(dual + offset, mask=ok, other=0.0) + tl.load(dual + plane + offset, mask=ok, other=0.0)
+    smooth_u -= tl.load(dual + offset - 1, mask=inner_x, other=0.0)
+    smooth_u -= tl.load(dual + plane + offset - WIDTH, mask=inner_y, other=0.0)
     dual += 2 * plane
-    smooth_v = tl.load(dual + place, mask=ok, other=0.0) + tl.load(dual + plane + place, mask=ok, other=0.0)
-    smooth_v -= tl.load(dual + place - 1, mask=inner_x, other=0.0)
-    smooth_v -= tl.load(dual + plane + place - WIDTH, mask=inner_y, other=0.0)
+    smooth_v = tl.load(dual + offset, mask=ok, other=0.0) + tl.load(dual + plane + offset, mask=ok, other=0.0)
+    smooth_v -= tl.load(dual + offset - 1, mask=inner_x, other=0.0)
+    smooth_v -= tl.load(dual + plane + offset - WIDTH, mask=inner_y, other=0.0)
     change_u, change_v = along * dx + theta * smooth_u, along * dy + theta * smooth_v
     return u + change_u, v + change_v, change_u * change_u + change_v * change_v
 
 
 @triton.jit
-def _dual_step(dual, out, dx, dy, place, ok, rate, plane):
+def _dual_step(dual, out, dx, dy, offset, ok, rate, plane):
     """Write the next dual variable of one component from the gradient of its flow."""
     norm = 1.0 + rate * tl.sqrt(dx * dx + dy * dy)
-    tl.store(out + place, (tl.load(dual + place, mask=ok, other=0.0) + rate * dx) / norm, mask=ok)
-    tl.store(out + plane + place, (tl.load(dual + plane + place, mask=ok, other=0.0) + rate * dy) / norm, mask=ok)
+    tl.store(out + offset, (tl.load(dual + offset, mask=ok, other=0.0) + rate * dx) / norm, mask=ok)
+    tl.store(out + plane + offset, (tl.load(dual + plane + offset, mask=ok, other=0.0) + rate * dy) / norm, mask=ok)
 
 
 @triton.jit
@@ -204,15 +204,15 @@ def _iterate(active, steps, errors, flow, dual, next_flow, next_dual, terms, ste
     u, v, change = _moved(flow, dual, terms, y, x, ok, reach, theta, HEIGHT, WIDTH)
     u_right, v_right, _ = _moved(flow, dual, terms, y, x + 1, right, reach, theta, HEIGHT, WIDTH)
     u_below, v_below, _ = _moved(flow, dual, terms, y + 1, x, below, reach, theta, HEIGHT, WIDTH)
-    place = y * WIDTH + x
+    offset = y * WIDTH + x
     out = next_flow + pair * 2 * plane
-    tl.store(out + place, u, mask=ok)
-    tl.store(out + plane + place, v, mask=ok)
+    tl.store(out + offset, u, mask=ok)
+    tl.store(out + plane + offset, v, mask=ok)
     out = next_dual + pair * 4 * plane
     dx, dy = tl.where(right, u_right - u, 0.0), tl.where(below, u_below - u, 0.0)
-    _dual_step(dual, out, dx, dy, place, ok, rate, plane)
+    _dual_step(dual, out, dx, dy, offset, ok, rate, plane)
     dx, dy = tl.where(right, v_right - v, 0.0), tl.where(below, v_below - v, 0.0)
-    _dual_step(dual + 2 * plane, out + 2 * plane, dx, dy, place, ok, rate, plane)
+    _dual_step(dual + 2 * plane, out + 2 * plane, dx, dy, offset, ok, rate, plane)
     tl.store(mine + tl.program_id(0), tl.sum(tl.where(ok, change, 0.0)))
     if tl.program_id(0) == 0:
         tl.store(steps + pair, step + 1)

@@ -2,7 +2,7 @@
 
 Real AVI files and lists in UCF101's layout, made of `MotionShapesParams` alone, so that a ConvNet, a pooling head and a
 temporal network can be told apart in minutes. A clip shows one textured shape on a textured background. The plane is a
-torus: what leaves on one side enters on the other, so that a place says nothing about the motion.
+torus: what leaves on one side enters on the other, so that a position says nothing about the motion.
 
     SlideLeft  SlideRight   the shape slides; one is the other backwards
     GrowShrink ShrinkGrow   it grows, rests, shrinks
@@ -15,10 +15,11 @@ Construction, and what follows from it:
    order: the Slide pair reversed, the three order pairs cut at the change of phase and swapped (a circular shift).
    Frames are coded each by itself (Motion JPEG), so that decoded frames are equal bit for bit: one frame is at chance
    inside a pair.
-2. *All classes look alike.* The 8 clips of one group and number share background, shape, and place, angle, size and
-   colour at rest. Over the dataset each of these has the same distribution in all classes: a shape that keeps its size
-   has that of a random moment of some growing clip, one that keeps its colour is red or blue with equal chance, place
-   and angle are uniform. One frame is at chance among all 8, and hardly gives away its clip to be learnt by heart.
+2. *All classes look alike.* The 8 clips of one group and number share background, shape, and position, angle, size
+   and colour at rest. Over the dataset each of these has the same distribution in all classes: a shape that keeps its
+   size has that of a random moment of some growing clip, one that keeps its colour is red or blue with equal chance,
+   position and angle are uniform. One frame is at chance among all 8, and hardly gives away its clip to be learnt by
+   heart.
 3. *Pooling over time is blind to order.* Each phase begins and ends at rest and starts where the other ends, so the
    motions between neighbouring frames are the same set in both clips of an order pair too. A phase rests for
    `REST_FIELDS` fields before and after its motion (in clips of 31 frames and more), so that a flow stack of L <= 5

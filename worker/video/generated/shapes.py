@@ -26,7 +26,7 @@ class Look(NamedTuple):
         contrast: of the texture, in parts of the colour.
         smallest: radius in pixels when it has not grown.
         largest: radius in pixels when it has.
-        x, y: place in pixels.
+        x, y: position in pixels.
         angle: in radians.
         growth: from smallest (0) to largest (1) where the clip does not change it.
         red: colour where the clip does not change it.
@@ -47,7 +47,7 @@ class Look(NamedTuple):
 
 
 class States(NamedTuple):
-    """What may change in a clip, one value for each of T frames: place, growth from 0 to 1, angle, colour."""
+    """What may change in a clip, one value for each of T frames: position, growth from 0 to 1, angle, colour."""
 
     x: Floats
     y: Floats

@@ -42,7 +42,7 @@ def multi_scale_box(height: int, width: int, scales: Sequence[float], rng: np.ra
 
 
 def fixed_positions(free_height: int, free_width: int) -> tuple[tuple[int, int], ...]:
-    """Return TSN's 13 places (top, left) of a crop, by how many pixels it can move down and right."""
+    """Return TSN's 13 positions (top, left) of a crop, by how many pixels it can move down and right."""
     down, right = free_height // 4, free_width // 4
     corners_and_centre = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))
     edges = ((2, 0), (2, 4), (4, 2), (0, 2))
@@ -66,8 +66,8 @@ def five_crops(frames: Tensor, size: int = 224) -> Tensor:
     if size > min(height, width):
         raise ValueError(f"size: got {size}, allowed: 1 to {min(height, width)}")
     down, right = height - size, width - size
-    places = ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2))
-    return torch.stack([crop(frames, Box(top, left, size, size)) for top, left in places], dim=1)
+    positions = ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2))
+    return torch.stack([crop(frames, Box(top, left, size, size)) for top, left in positions], dim=1)
 
 
 def ten_crops(frames: Tensor, size: int = 224, *, invert_x: bool = False) -> Tensor:
@@ -90,7 +90,7 @@ class Stretch(Transform):
 
 
 class MultiScale(Transform):
-    """TSN's training: a crop of one of several sizes and 13 places, and a flip with probability 1/2.
+    """TSN's training: a crop of one of several sizes and 13 positions, and a flip with probability 1/2.
 
     Frames are first brought to 340x256 pixels for an input of 224, and in proportion for another.
 

@@ -4,7 +4,7 @@
     datasets  `FrameDataset` (training) and `ClipDataset` (features) choose, transform and label them
 
 Every random choice depends on (seed, epoch, clip, sample) alone, so that results do not change with the number of
-loader workers, their order, or the place of a clip in the list.
+loader workers, their order, or the index of a clip in the list.
 """
 
 from __future__ import annotations
@@ -231,17 +231,17 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor, int]]):
         """Return uint8 (C, size, size), the changes of its colours and the label."""
         if not 0 <= index < len(self):
             raise IndexError(f"index: got {index}, allowed: 0 to {len(self) - 1}")
-        sample, place = divmod(index, len(self._clips))
-        clip = self._clips[place]
+        sample, clip_index = divmod(index, len(self._clips))
+        clip = self._clips[clip_index]
         rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode()), sample])
         frames = self._transform(self._source.read(clip, [random_frame(clip.frames, rng)]), rng)
         return frames[0], self._transform.colours(rng), clip.label
 
 
 class Block(NamedTuple):
-    """Frames of one clip that are read together: the clip's place in the list, and frame numbers."""
+    """Frames of one clip that are read together: the clip's index in the list, and frame numbers."""
 
-    place: int
+    clip_index: int
     frames: Indices
 
 
@@ -280,8 +280,8 @@ class ClipDataset(Dataset[Tensor]):
         chosen = [_chosen(visible, frames, stack) for visible in self._visible]
         self.lengths = [len(numbers) for numbers in chosen]
         self.blocks = [
-            Block(place, numbers[first : first + BLOCK_FRAMES] if frames is None else numbers)
-            for place, numbers in enumerate(chosen)
+            Block(clip_index, numbers[first : first + BLOCK_FRAMES] if frames is None else numbers)
+            for clip_index, numbers in enumerate(chosen)
             for first in range(0, len(numbers) if frames is None else 1, BLOCK_FRAMES)
         ]
 
@@ -291,10 +291,10 @@ class ClipDataset(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         """Return uint8 (n, C, size, size)."""
-        place, frames = self.blocks[index]
-        clip = self._clips[place]
+        clip_index, frames = self.blocks[index]
+        clip = self._clips[clip_index]
         rng = np.random.default_rng([0, 0, zlib.crc32(clip.id.encode()), 0])
-        return self._transform(self._source.read(clip, frames.tolist(), self._visible[place]), rng)
+        return self._transform(self._source.read(clip, frames.tolist(), self._visible[clip_index]), rng)
 
 
 def visible_frames(clip: Clip, first_seconds: float | None) -> int:

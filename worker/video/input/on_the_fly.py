@@ -20,11 +20,11 @@ from worker.video.mapped import FEW, Use
 from worker.video.survey.manifest import Clip
 
 ENOUGH_FIELDS = 100
-"""That are seen before something is said about all."""
+"""After which a warning may be given."""
 
 
-def _nobody_listens(_: str) -> None:
-    """Hear of a warning."""
+def _ignore(_: str) -> None:
+    """Do nothing with a warning."""
 
 
 class OnTheFlyFlow:
@@ -41,7 +41,7 @@ class OnTheFlyFlow:
         threads: that decode one clip.
         use: of a clip, which decides how many clips' packets are remembered.
         limits: how large frames may be, and what those of one read may take.
-        warn: is told once if many pixels move farther than the bound.
+        warn: called once if many pixels move farther than the bound.
 
     Raises:
         UserError: RAFT's weights cannot be read.
@@ -57,7 +57,7 @@ class OnTheFlyFlow:
         *,
         use: Use = "again",
         limits: Limits = LIMITS,
-        warn: Callable[[str], None] = _nobody_listens,
+        warn: Callable[[str], None] = _ignore,
     ) -> None:
         self._root, self._stack, self._params = root, stack, params
         self._saturation, self._warn = Saturation(params), warn
@@ -73,7 +73,7 @@ class OnTheFlyFlow:
             DataError: the clip has one frame, or a single one may be looked at.
         """
         stacks = clip_stacks(clip, frames, self._stack, visible)  # (N, L)
-        wanted, places = np.unique(stacks, return_inverse=True)
+        wanted, inverse = np.unique(stacks, return_inverse=True)
         numbers = np.union1d(wanted, wanted + 1)
         path = self._root / clip.path
         images = self._reader.read(
@@ -82,7 +82,7 @@ class OnTheFlyFlow:
         first, second = np.searchsorted(numbers, wanted), np.searchsorted(numbers, wanted + 1)
         computed = self._flow.pairs(images, first, second)
         self._look_at(computed)
-        fields = computed[places.reshape(stacks.shape)]  # (N, L, 2, H, W)
+        fields = computed[inverse.reshape(stacks.shape)]  # (N, L, 2, H, W)
         return torch.from_numpy(fields.reshape(len(frames), self.channels, *fields.shape[-2:]))
 
     def _look_at(self, fields: NDArray[np.uint8]) -> None:
@@ -90,4 +90,4 @@ class OnTheFlyFlow:
         self._saturation.add(saturated(fields), len(fields))
         if self._saturation.fields >= ENOUGH_FIELDS and self._saturation.warning:
             self._warn(self._saturation.warning)
-            self._warn = _nobody_listens
+            self._warn = _ignore

@@ -39,14 +39,14 @@ def _in_pieces(frames: Tensor, height: int, width: int) -> Tensor:
     layout = torch.channels_last if frames.shape[1] > 1 else torch.contiguous_format
     resized = torch.empty((*frames.shape[:2], height, width), dtype=torch.uint8, memory_format=layout)
 
-    inference = torch.is_inference_mode_enabled()  # of this thread alone: the others have to be told
+    inference = torch.is_inference_mode_enabled()  # of this thread alone
 
-    def fill(place: Tensor, piece: Tensor) -> None:
+    def fill(out: Tensor, piece: Tensor) -> None:
         with torch.inference_mode(inference):
-            place.copy_(_interpolate(piece, height, width))
+            out.copy_(_interpolate(piece, height, width))
 
     parts = zip(resized.tensor_split(pieces), frames.tensor_split(pieces), strict=True)
-    side_by_side([partial(fill, place, piece) for place, piece in parts])
+    side_by_side([partial(fill, out, piece) for out, piece in parts])
     return resized
 
 

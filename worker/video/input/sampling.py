@@ -16,8 +16,8 @@ def spaced_frames(num_frames: int, count: int, stack: int) -> Indices:
     """Return equally spaced frames whose flow stacks lie inside the clip (TS-LSTM, sec. 3.4.1: "sampled equally").
 
     The first and last frame keep a margin of L // 2 for the stack, at most a quarter of the clip when it is short.
-    Places between are rounded towards the nearer end, so that the choice is its own mirror image: no half of a clip is
-    favoured. TS-LSTM's code spaces by a whole step instead, see `spaced_frames_whole_step`.
+    Positions between are rounded towards the nearer end, so that the choice is its own mirror image: no half of a clip
+    is favoured. TS-LSTM's code spaces by a whole step instead, see `spaced_frames_whole_step`.
 
     Args:
         num_frames: T >= 1.
@@ -30,12 +30,12 @@ def spaced_frames(num_frames: int, count: int, stack: int) -> Indices:
     require_positive(num_frames=num_frames, count=count, stack=stack)
     margin = min(stack // 2, (num_frames - 1) // 4)
     last = num_frames - 1 - margin
-    places = np.linspace(margin, last, count) if count > 1 else np.array([(num_frames - 1) / 2])
+    positions = np.linspace(margin, last, count) if count > 1 else np.array([(num_frames - 1) / 2])
     first_half = np.arange(count) < (count + 1) // 2
-    return np.where(first_half, np.floor(places + _EPSILON), np.ceil(places - _EPSILON)).astype(np.int64)
+    return np.where(first_half, np.floor(positions + _EPSILON), np.ceil(positions - _EPSILON)).astype(np.int64)
 
 
-_EPSILON = 1e-6  # linspace may fall short of a whole number by one unit in the last place
+_EPSILON = 1e-6  # linspace may fall short of a whole number by a rounding error
 
 
 def spaced_frames_whole_step(num_frames: int, count: int, stack: int) -> Indices:

@@ -80,7 +80,7 @@ class ViewDataset(Dataset[Tensor]):
         source: reads frames or flow stacks.
         crops: V of them of each frame.
         frames: T, equally spaced frames of each clip, or with ``positions`` above 1 one of each of T equal parts.
-        positions: groups of T frames, each at its own place in all parts (Relational LSTM, sec. 5.2); V is a multiple.
+        positions: groups of T frames, each at its own share of every part (Relational LSTM, sec. 5.2); V is a multiple.
         stack: L of the flow stream, for both streams.
         first_seconds: looks at no more than the beginning of a clip.
 

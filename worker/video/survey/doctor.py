@@ -110,7 +110,7 @@ def examine(
         layout: of the lists.
         official: ``ucf101`` or ``hmdb51`` if the lists should be theirs.
         threads: decoder processes.
-        tell: hears how many clips of how many are done.
+        tell: called with how many clips are done, and how many there are.
         limits: how large frames may be.
 
     Raises:

@@ -24,21 +24,21 @@ def clip_files(root: Path) -> set[str]:
     return {printable(path.as_posix()) for path in _below(root, Path(), frozenset())}
 
 
-def _below(root: Path, place: Path, around: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """Yield the clips below a place, relative to the root; ``around`` are the folders that it lies in."""
+def _below(root: Path, folder: Path, around: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """Yield the clips below a folder, relative to the root; ``around`` are the folders that it lies in."""
     try:
-        status = (root / place).stat()
+        status = (root / folder).stat()
         if (status.st_dev, status.st_ino) in around:
             return
-        entries = list(os.scandir(root / place))
+        entries = list(os.scandir(root / folder))
     except OSError as error:
         raise DataError(f"{error.filename}: unreadable folder: {error.strerror}") from error
     for entry in entries:
         mode = _mode(entry)
         if stat.S_ISDIR(mode):
-            yield from _below(root, place / entry.name, around | {(status.st_dev, status.st_ino)})
+            yield from _below(root, folder / entry.name, around | {(status.st_dev, status.st_ino)})
         elif Path(entry.name).suffix.lower() in CLIP_SUFFIXES and not entry.name.startswith(".") and stat.S_ISREG(mode):
-            yield place / entry.name
+            yield folder / entry.name
 
 
 def _mode(entry: os.DirEntry[str]) -> int:

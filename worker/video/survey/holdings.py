@@ -147,13 +147,13 @@ def _movie(path: Path) -> bytes:
 
 
 def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    place = 0
-    while place + 8 <= len(content):
-        size, kind = struct.unpack_from(">I4s", content, place)
+    offset = 0
+    while offset + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, offset)
         if size < 8:
             return
-        yield kind, content[place + 8 : place + size]
-        place += size
+        yield kind, content[offset + 8 : offset + size]
+        offset += size
 
 
 def _inside(content: bytes, *kinds: bytes) -> bytes:

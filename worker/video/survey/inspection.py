@@ -50,7 +50,7 @@ class ClipInfo(BaseModel):
         interlaced: some frame says so; its two fields come woven.
         timing: of the frames: at a constant rate, at a variable one, with timestamps that fall or repeat, or without.
         paired: packets and frames are known to pair off, and how one decodes depends on no picture but those that it
-            shows, so that `FrameReader` may leave out what nobody wants.
+            shows, so that `FrameReader` may leave out what is not wanted.
         pixel_aspect: width to height of a pixel, ``1:1`` where the file does not say; frames are as they are stored.
         pixel_format: FFmpeg's name.
         audio: codec, samples a second and channels of each audio stream.
@@ -98,22 +98,22 @@ class Inspection(ClipInfo):
     decoder: str = DECODER
 
 
-def _nobody_listens(_: int) -> None:
-    """Hear of progress."""
+def _ignore(_: int) -> None:
+    """Do nothing with a count."""
 
 
 def inspect_clip(
     path: Path,
-    on_frame: Callable[[int], None] = _nobody_listens,
-    on_bytes: Callable[[int], None] = _nobody_listens,
+    on_frame: Callable[[int], None] = _ignore,
+    on_bytes: Callable[[int], None] = _ignore,
     limits: Limits = LIMITS,
 ) -> Inspection:
     """Hash a clip and decode it from end to end; see `probe_clip`.
 
     Args:
         path: the clip.
-        on_frame: hears the number of frames so far, after each.
-        on_bytes: hears the number of bytes hashed so far, some thousand times a gigabyte.
+        on_frame: called with the number of frames so far, after each.
+        on_bytes: called with the number of bytes hashed so far, some thousand times a gigabyte.
         limits: how large its frames may be.
 
     Raises:
@@ -132,12 +132,12 @@ def inspect_clip(
     return Inspection(sha256=digest.hexdigest(), size=size, **info.model_dump())
 
 
-def probe_clip(path: Path, on_frame: Callable[[int], None] = _nobody_listens, limits: Limits = LIMITS) -> ClipInfo:
+def probe_clip(path: Path, on_frame: Callable[[int], None] = _ignore, limits: Limits = LIMITS) -> ClipInfo:
     """Decode a clip from end to end, converting a frame of each kind of colours, and say what it holds.
 
     Args:
         path: the clip.
-        on_frame: hears the number of frames so far, after each.
+        on_frame: called with the number of frames so far, after each.
         limits: how large its frames may be.
 
     Raises:

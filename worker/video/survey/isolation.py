@@ -195,5 +195,5 @@ def serve(memory: int, inspect: Callable[[Path, Count, Count], Inspection] = ins
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
     serve(int(sys.argv[1]), partial(inspect_clip, limits=Limits(pixels=int(sys.argv[2]))))

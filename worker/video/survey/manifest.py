@@ -21,8 +21,8 @@ class Clip(ClipInfo):
     Attributes:
         id: path below the root without its extension, such as ``YoYo/v_YoYo_g01_c01``.
         path: path below the root.
-        label: place of its class in the class list, from 0.
-        group: number behind ``_g`` in its name, or None.
+        label: index of its class in the class list, from 0.
+        group: number after ``_g`` in its name, or None.
         sha256: of the file's bytes.
         size: bytes of the file.
         decoder: name and version of what decoded it.

@@ -42,7 +42,7 @@ Finding = tuple[list[int], Found]
 class SurveyLog:
     """What clips hold, kept in a folder, so that a later run asks about new and changed files only.
 
-    A run asks about a clip once: what it has been told, or has found out itself, it forgets.
+    A run asks about a clip once: what it was given, or has found out itself, it forgets.
 
     Files are written once and never changed: another run may have links to them. Failures are not kept, since many have
     a reason outside the file: rights, a disk that was away, a decoder that was killed.
