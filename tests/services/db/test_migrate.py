@@ -134,7 +134,7 @@ def test_a_stage_planned_before_goes_on_with_the_same_input(
 
     def rows() -> dict[str, dict[str, Any]]:
         with engine.begin() as connection:
-            return dict(connection.execute(text("SELECT key, params FROM stage")).tuples().all())
+            return dict(connection.execute(text("SELECT key, params FROM stage")).all())
 
     for _ in range(2):
         upgrade(url)
