@@ -1,7 +1,7 @@
 """Options of every kind of network: a spec and its network have the same ones, defaults and limits among them."""
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,9 +15,23 @@ from models.tsn import TSN
 from tests.models.cases import SPECS
 
 SHAPES = {"vector": (12,), "map": (6, 4, 3)}
+
+
+def words(form: Any) -> set[str]:
+    """The texts that a type allows, of all its parts."""
+    return {form} if isinstance(form, str) else {word for part in get_args(form) for word in words(part)}
+
+
+WORDS = {
+    word
+    for kind, info in models.KINDS.items()
+    for name, option in info.options.items()
+    if name != "backbone"
+    for word in words(option.annotation) | words(SPECS[kind].model_fields[name].annotation)
+}
 PROBES = [
     *(0, -1, 1, 2, 1.5, 1.0, 0.999, -0.1, float("nan"), float("inf")),
-    *(True, None, "nothing", "mean", "before", "steps"),
+    *(True, None, "nothing", *sorted(WORDS)),
     *((), (0,), (1,), (2,), (3, 3), (1.5,), ((3, 3),), ((),), ((0,),)),
 ]
 every_kind = pytest.mark.parametrize("kind", models.KINDS)
