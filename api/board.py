@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel
 
 from services.board.leaderboard import Board, Standing
-from services.db.tables import ResultRow
+from services.board.means import Value as Number
+from services.board.results import Result as Measured
+from services.metrics import METRICS
 
 Split = Literal["mean", "1", "2", "3"]
 Stream = Literal["rgb", "flow", "two-stream"]
-Metric = Literal["top1", "top5", "mean_class"]
+if TYPE_CHECKING:
+    Metric = str
+else:
+    Metric = Literal[tuple(METRICS)]
+
+Bounds = tuple[float, float]
+
+
+class Value(BaseModel):
+    """One metric of a result; a share is between 0 and 1.
+
+    Attributes:
+        std: standard deviation (n - 1) over seeds, each seed's being that of the split or of its mean over splits; null
+            for one seed.
+        confidence_interval: 95 %, over test clips; null for what is no share of clips, and where the clips that splits
+            share are not known.
+    """
+
+    value: float
+    std: float | None
+    confidence_interval: Bounds | None
+
+    @classmethod
+    def of(cls, number: Number) -> Self:
+        """Shape a number."""
+        return cls(value=number.value, std=number.spread, confidence_interval=_bounds(number.lower, number.upper))
 
 
 class Result(BaseModel):
-    """What one stream of an experiment reached; rates are between 0 and 1.
+    """What one stream of an experiment reached.
 
     Attributes:
         split: null for the mean over all splits of the dataset.
         seed: null for the mean over seeds, which the leaderboard ranks.
         revision: of the dataset, on whose lists and clips it was measured.
         superseded: whether the dataset has other lists or clips now.
-        std: standard deviation (n - 1) of top-1 over seeds, each seed's being that of the split or of its mean over
-            splits; null for one seed.
-        confidence_interval: 95 %, of top-1, over test clips; null where the clips that splits share are not known.
+        protocol: how it was measured.
+        metrics: by name; one that only some of the parts of a mean have is left out.
         categories: top-1 by coarse category, pooled over its clips; empty for datasets other than UCF101, null where
             they were not measured.
         clips: how many distinct test clips it counts; a clip on which several splits test is one.
@@ -39,11 +65,7 @@ class Result(BaseModel):
     revision: int
     superseded: bool
     protocol: str
-    top1: float | None
-    top5: float | None
-    mean_class: float | None
-    std: float | None
-    confidence_interval: tuple[float, float] | None
+    metrics: dict[str, Value]
     categories: dict[str, float] | None
     clips: int | None
     excluded: int
@@ -52,25 +74,26 @@ class Result(BaseModel):
     stage_key: str | None
 
     @classmethod
-    def of(cls, row: ResultRow, present: int) -> Self:
-        """Shape a row of the result table; ``present`` is the number of the dataset's present revision."""
-        own = {"std", "confidence_interval", "superseded"}
+    def of(cls, found: Measured, present: int) -> Self:
+        """Shape a result; ``present`` is the number of the dataset's present revision."""
+        row, own = found.row, {"superseded", "protocol", "metrics"}
         return cls(
             **{name: getattr(row, name) for name in cls.model_fields.keys() - own},
             superseded=row.revision != present,
-            std=row.spread,
-            confidence_interval=None if row.lower is None or row.upper is None else (row.lower, row.upper),
+            protocol=found.protocol,
+            metrics={name: Value.of(found.values[name]) for name in METRICS if name in found.values},
         )
 
 
 class Entry(BaseModel):
-    """One experiment's place; rates are between 0 and 1.
+    """One experiment's place; a share is between 0 and 1.
 
     Attributes:
         rank: equal values share one; null where splits are missing.
-        std: standard deviation (n - 1) of top-1 over seeds, of each seed's mean over splits where that is ranked; null
-            for one seed.
-        confidence_interval: 95 %, of top-1, over test clips; null where the clips that splits share are not known.
+        std: standard deviation (n - 1) over seeds, of each seed's mean over splits where that is ranked; null for one
+            seed.
+        confidence_interval: 95 %, over test clips; null for what is no share of clips, and where the clips that splits
+            share are not known.
         splits: the values of the single splits.
         missing_splits: those without which there is no mean.
         seeds: over how many seeds the value is a mean.
@@ -84,7 +107,7 @@ class Entry(BaseModel):
     model: str
     value: float | None
     std: float | None
-    confidence_interval: tuple[float, float] | None
+    confidence_interval: Bounds | None
     splits: dict[str, float]
     missing_splits: list[int]
     seeds: int
@@ -94,7 +117,6 @@ class Entry(BaseModel):
     @classmethod
     def of(cls, standing: Standing) -> Self:
         """Shape a place of the ranking."""
-        known = standing.lower is not None and standing.upper is not None
         return cls(
             rank=standing.rank,
             experiment_id=standing.experiment_id,
@@ -102,7 +124,7 @@ class Entry(BaseModel):
             model=standing.model,
             value=standing.value,
             std=standing.spread,
-            confidence_interval=(standing.lower, standing.upper) if known else None,
+            confidence_interval=_bounds(standing.lower, standing.upper),
             splits={str(split): value for split, value in standing.splits.items()},
             missing_splits=list(standing.missing_splits),
             seeds=standing.seeds,
@@ -162,3 +184,7 @@ class Leaderboard(BaseModel):
             total_incomplete=board.total_incomplete,
             next_cursor=board.next_cursor,
         )
+
+
+def _bounds(lower: float | None, upper: float | None) -> Bounds | None:
+    return None if lower is None or upper is None else (lower, upper)

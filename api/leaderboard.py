@@ -10,6 +10,8 @@ from api.board import Leaderboard, Metric, Split, Stream
 from api.deps import DatabaseDep, Name
 from services import registry
 from services.board import leaderboard
+from services.board.cursor import CURSOR
+from services.metrics import PRIMARY
 
 router = APIRouter(tags=["leaderboard"])
 
@@ -21,11 +23,11 @@ def board(
     dataset: Name,
     split: Split = "mean",
     stream: Stream = "two-stream",
-    metric: Metric = "top1",
+    metric: Metric = PRIMARY,
     protocol: Name | None = None,
     revision: Annotated[int, Query(ge=1, lt=2**31)] | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(pattern=f"^{leaderboard.CURSOR}$")] = None,
+    cursor: Annotated[str | None, Query(pattern=f"^{CURSOR}$")] = None,
 ) -> Leaderboard:
     """Rank a dataset's results; without `protocol`, those of the protocol with the most entries.
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from cli.output import interval, percent, print_more, print_table
+from cli.output import interval, measured, print_more, print_table
 from cli.terminal import say
 
 
@@ -15,7 +15,7 @@ def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None 
     splits = sorted({split for row in board["rows"] for split in row["splits"]})
     title = f"{board['dataset']}{_revision(board)}: {board['metric']}, split {board['split']}, {board['stream']}"
     columns = ("#", "experiment", "model", f"{board['metric']}#", "95 % interval#", "std#")
-    rows = (_row(row, splits) for row in board["rows"])
+    rows = (_row(row, board["metric"], splits) for row in board["rows"])
     print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
     for left_out in sorted({row["excluded"] for row in board["rows"]} - {0}):
         say(f"the dataset leaves {left_out} listed clips out")
@@ -37,8 +37,8 @@ def _revision(board: dict[str, Any]) -> str:
     return f", revision {board['revision']}" if board["other_revisions"] or board["revision"] > 1 else ""
 
 
-def _row(row: dict[str, Any], splits: list[str]) -> tuple[object, ...]:
-    between = interval(row["confidence_interval"])
-    spread = None if row["std"] is None else percent(row["std"])
-    values = (percent(row["splits"].get(split)) for split in splits)
-    return row["rank"], row["name"], row["model"], percent(row["value"]), between, spread, *values, row["experiment_id"]
+def _row(row: dict[str, Any], metric: str, splits: list[str]) -> tuple[object, ...]:
+    value, between = measured(metric, row["value"]), interval(metric, row["confidence_interval"])
+    spread = None if row["std"] is None else measured(metric, row["std"])
+    values = (measured(metric, row["splits"].get(split)) for split in splits)
+    return row["rank"], row["name"], row["model"], value, between, spread, *values, row["experiment_id"]

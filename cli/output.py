@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import one_line, say
+from services.metrics import METRICS
 
 WIDE = 160
 """Columns where the output is a file or a pipe."""
@@ -106,9 +107,17 @@ def percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.2f} %"
 
 
-def interval(bounds: Sequence[float] | None) -> str | None:
-    """Word the bounds of a rate between 0 and 1."""
-    return " to ".join(map(percent, bounds)) if bounds else None
+def measured(metric: str, value: float | None) -> str:
+    """Word a value of a metric with its unit; one of a metric that only the API knows, as it is."""
+    if value is None:
+        return "-"
+    known = METRICS.get(metric)
+    return f"{value:g}" if known is None else f"{known.shown(value, 2)} {known.unit}".rstrip()
+
+
+def interval(metric: str, bounds: Sequence[float] | None) -> str | None:
+    """Word the bounds of a value of a metric."""
+    return " to ".join(measured(metric, bound) for bound in bounds) if bounds else None
 
 
 def ago(timestamp: str | None) -> str:

@@ -305,7 +305,7 @@ KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
             published=("model.pt",),
         ),
         "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.json",)),
-        "fuse": StageTraits(FuseParams, "cpu", "scores", version=2, needs_torch=False, published=("results.json",)),
+        "fuse": StageTraits(FuseParams, "cpu", "scores", version=3, needs_torch=False, published=("results.json",)),
     }
 )
 

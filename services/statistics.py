@@ -42,9 +42,14 @@ def wilson(rate: float, clips: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def distinct_clips(sets: Mapping[int, SplitRate], shared: Sequence[Mapping[int, int]]) -> int:
-    """Return how many clips several test sets hold together; arguments as for `effective_clips`."""
-    return sum(part.clips for part in sets.values()) - sum(len(places) - 1 for places in shared)
+def distinct_clips(clips: Mapping[int, int], shared: Sequence[Mapping[int, int]]) -> int:
+    """Return how many clips several test sets hold together.
+
+    Args:
+        clips: how many each holds, by split.
+        shared: as for `effective_clips`.
+    """
+    return sum(clips.values()) - sum(len(indices) - 1 for indices in shared)
 
 
 def effective_clips(sets: Mapping[int, SplitRate], shared: Sequence[Mapping[int, int]]) -> float:
@@ -65,22 +70,22 @@ def effective_clips(sets: Mapping[int, SplitRate], shared: Sequence[Mapping[int,
 
     Args:
         sets: what each split measured, by split.
-        shared: of every clip that stands in two sets or more, its place in each of them, by split.
+        shared: of every clip that stands in two sets or more, its index in each of them, by split.
     """
     rate = sum(part.rate for part in sets.values()) / len(sets)
     variance = rate * (1 - rate)
     known = variance > 0 and all(part.hits is not None for part in sets.values())
     total = sum(1 / part.clips for part in sets.values())
-    for places in shared:
-        for one, other in combinations(sorted(places), 2):
+    for indices in shared:
+        for one, other in combinations(sorted(indices), 2):
             related = 1.0
             if known:
-                related = _deviation(sets[one], places[one]) * _deviation(sets[other], places[other]) / variance
+                related = _deviation(sets[one], indices[one]) * _deviation(sets[other], indices[other]) / variance
             total += 2 * related / (sets[one].clips * sets[other].clips)
-    distinct = distinct_clips(sets, shared)
+    distinct = distinct_clips({split: part.clips for split, part in sets.items()}, shared)
     return min(len(sets) ** 2 / total, distinct) if total > 0 else distinct
 
 
-def _deviation(part: SplitRate, place: int) -> float:
+def _deviation(part: SplitRate, index: int) -> float:
     assert part.hits is not None
-    return part.hits[place] - part.rate
+    return part.hits[index] - part.rate

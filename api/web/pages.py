@@ -15,12 +15,14 @@ from api.deps import DatabaseDep
 from api.shapes import Experiment
 from services import registry
 from services.board import leaderboard
+from services.board.cursor import CURSOR
+from services.metrics import METRICS, PRIMARY
+from services.metrics import Metric as Measure
 from services.queue import experiments
 
 FOLDER = Path(__file__).parent
 RECENT = 10
 SHOWN = 200
-METRIC_NAMES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "mean_class": "Mean class accuracy"}
 SPLIT_NAMES = {"mean": "mean over splits", "1": "split 1", "2": "split 2", "3": "split 3"}
 STREAM_NAMES = {"two-stream": "two-stream", "rgb": "RGB", "flow": "optical flow"}
 
@@ -32,12 +34,12 @@ Number = Annotated[str, Query(pattern=r"^\d{0,9}$")]
 """Of a form's field, which sends nothing at all as an empty text."""
 
 
-def percent(rate: float | None) -> str:
-    """Write a rate between 0 and 1 as a percentage with one decimal."""
-    return "–" if rate is None else f"{100 * rate:.1f}"  # noqa: RUF001 - a dash for what is not there
+def shown(value: float | None, metric: Measure) -> str:
+    """Write a value in its metric's unit, a percentage with one decimal."""
+    return "–" if value is None else metric.shown(value, 1)  # noqa: RUF001 - a dash for what is not there
 
 
-templates.env.filters["percent"] = percent
+templates.env.filters["shown"] = shown
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -48,10 +50,10 @@ def front(
     dataset: Text = "",
     split: Split = "mean",
     stream: Stream = "two-stream",
-    metric: Metric = "top1",
+    metric: Metric = PRIMARY,
     protocol: Text = "",
     revision: Number = "",
-    cursor: Annotated[str, Query(pattern=f"^({leaderboard.CURSOR})?$")] = "",
+    cursor: Annotated[str, Query(pattern=f"^({CURSOR})?$")] = "",
 ) -> HTMLResponse:
     """Render a page of the leaderboard; without a dataset, that of the latest experiment."""
     with database.transaction() as session:
@@ -85,7 +87,7 @@ def front(
             "protocol": protocol,
             "revision": revision,
         },
-        "metric_name": METRIC_NAMES[metric],
+        "metric": METRICS[metric],
         "split_name": SPLIT_NAMES[split],
         "stream_name": STREAM_NAMES[stream],
     }
@@ -105,7 +107,7 @@ def _choices(board: Leaderboard, datasets: Sequence[str], protocol: str, revisio
         _choice("Dataset", "dataset", board.dataset, {name: name for name in (*datasets, board.dataset) if name}),
         _choice("Split", "split", board.split, {name: SPLIT_NAMES[name] for name in get_args(Split)}),
         _choice("Stream", "stream", board.stream, STREAM_NAMES),
-        _choice("Metric", "metric", board.metric, METRIC_NAMES),
+        _choice("Metric", "metric", board.metric, {name: found.title for name, found in METRICS.items()}),
         _choice("Protocol", "protocol", protocol, protocols),
     ]
     if len(numbers) < 2 and not board.superseded:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import FAILURE, Client
-from cli.output import CursorOption, JsonOption, ago, interval, percent, print_more, print_table, stages_done
+from cli.output import CursorOption, JsonOption, ago, interval, measured, percent, print_more, print_table, stages_done
 from cli.spec_file import read_spec
 from cli.terminal import plain, print_json, say, say_text
 from cli.watch import Watch
+from services.metrics import METRICS, PRIMARY
 
 INDENTED = f"\n{'':9}"
 """Begins the further lines of a value, so that none looks like another value."""
@@ -115,7 +116,8 @@ def results(experiment: Id, json: JsonOption = False) -> None:
     if json:
         print_json(found)
         return
-    columns = ("stream", "split#", "seed#", "top1#", "95 % interval#", "std#", "top5#", "mean_class#", "clips#")
+    first, *others = (f"{name}#" for name in METRICS)
+    columns = ("stream", "split#", "seed#", first, "95 % interval#", "std#", *others, "clips#")
     print_table("results", columns, map(_result, found), empty="none yet")
     for line in sorted({_measured_on(result) for result in found} - {""}):
         say(line)
@@ -158,13 +160,14 @@ def _change(experiment: str, verb: str, *, json: bool) -> None:
 
 
 def _result(result: dict[str, Any]) -> tuple[object, ...]:
-    between = interval(result["confidence_interval"])
+    found, primary = result["metrics"], result["metrics"].get(PRIMARY, {})
+    between = interval(PRIMARY, primary.get("confidence_interval"))
     if result["missing_splits"]:
         between = f"needs split {', '.join(map(str, result['missing_splits']))}"
-    rates = [percent(result[name]) for name in ("top1", "top5", "mean_class")]
+    value, *others = (measured(name, found[name]["value"]) if name in found else None for name in METRICS)
+    spread = measured(PRIMARY, primary["std"]) if primary.get("std") is not None else None
     seed = "mean" if result["seed"] is None else result["seed"]
-    spread = None if result["std"] is None else percent(result["std"])
-    return result["stream"], _split(result), seed, rates[0], between, spread, *rates[1:], result["clips"]
+    return result["stream"], _split(result), seed, value, between, spread, *others, result["clips"]
 
 
 def _measured_on(result: dict[str, Any]) -> str:

@@ -10,13 +10,14 @@ from cli.board import print_board
 from cli.client import Client
 from cli.output import CursorOption, JsonOption, LimitOption
 from cli.terminal import print_json
+from services.metrics import METRICS, PRIMARY
 
 
 def leaderboard(
     dataset: Annotated[str, typer.Option(help="Name of the dataset.")] = "motion_shapes",
     split: Annotated[str, typer.Option(help="mean, 1, 2 or 3.")] = "mean",
     stream: Annotated[str, typer.Option(help="rgb, flow or two-stream.")] = "two-stream",
-    metric: Annotated[str, typer.Option(help="top1, top5 or mean_class.")] = "top1",
+    metric: Annotated[str, typer.Option(help=f"One of {', '.join(METRICS)}.")] = PRIMARY,
     protocol: Annotated[
         str | None, typer.Option(help="Test protocol; the one with most entries if none is named.")
     ] = None,

@@ -1,34 +1,33 @@
-"""Ranks measured results; it reads the result table alone and mixes neither protocols nor revisions of a dataset."""
+"""Ranks measured results; it reads their rows alone and mixes neither protocols nor revisions of a dataset."""
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, and_, func, literal, or_, select, union_all
+from sqlalchemy.orm import Session, aliased
 
 from services import revisions
-from services.board.results import METRICS
-from services.db.tables import ResultRow
+from services.board.cursor import Cursor
+from services.db.measured import INCOMPLETE
+from services.db.tables import ProtocolRow, ResultRow, ResultValueRow
 from services.errors import InvalidRequest, NotFound
+from services.metrics import METRICS, PRIMARY
 
 STREAMS = ("rgb", "flow", "two-stream")
-CURSOR = r"(?:([0-9a-f]{16})-([0-9]{1,18})|end)(?:-([0-9]{1,18})|-end)"
-"""Where a page begins: the value (the 64 bits of its float) and id of the last complete entry, and the id of the last
-incomplete one; ``end`` where there are no more."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """The last complete entry and the last incomplete one of a page; ids are 0 before the first, None after the end."""
-
-    value: float | None = None
-    id: int | None = 0
-    incomplete_id: int | None = 0
+ENTRY = (
+    ResultRow.id,
+    ResultRow.experiment_id,
+    ResultRow.name,
+    ResultRow.model,
+    ResultRow.seeds,
+    ResultRow.clips,
+    ResultRow.excluded,
+    ResultRow.missing_splits,
+)
+VALUE = (ResultValueRow.value, ResultValueRow.spread, ResultValueRow.lower, ResultValueRow.upper)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Board:
         revision: of the dataset, on whose lists and clips the numbers were measured.
         superseded: whether the dataset has other lists or clips now.
         split: None for the mean over splits.
-        protocol: how the numbers were measured; None where there are none.
+        protocol: how the numbers were measured, as its line; None where there are none.
         other_protocols: protocols of other entries of this revision, which this board does not rank, and how many
             there are of each.
         other_revisions: other revisions with entries, likewise.
@@ -85,6 +84,21 @@ class Board:
     next_cursor: str | None = None
 
 
+class Count(NamedTuple):
+    """How many entries, with and without a value, a revision has under a protocol."""
+
+    revision: int
+    protocol: str
+    line: str
+    complete: int
+    incomplete: int
+
+    @property
+    def entries(self) -> int:
+        """All of them."""
+        return self.complete + self.incomplete
+
+
 def rank(
     session: Session,
     *,
@@ -92,7 +106,7 @@ def rank(
     revision: int | None = None,
     split: int | None = None,
     stream: str = "two-stream",
-    metric: str = "top1",
+    metric: str = PRIMARY,
     protocol: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
@@ -105,8 +119,8 @@ def rank(
         revision: of the dataset; the present one if none is given.
         split: None for the mean over splits.
         stream: rgb, flow or two-stream.
-        metric: top1, top5 or mean_class.
-        protocol: that with the most entries if none is given.
+        metric: one of ``METRICS``, which says which end comes first.
+        protocol: its line; that with the most entries if none is given.
         limit: of complete entries, and of incomplete ones.
         cursor: ``next_cursor`` of the page before.
 
@@ -118,14 +132,19 @@ def rank(
         raise InvalidRequest("stream", stream, ", ".join(STREAMS))
     if metric not in METRICS:
         raise InvalidRequest("metric", metric, ", ".join(METRICS))
-    present, chosen = _revisions(session, dataset, revision)
-    board = Board(dataset, chosen, chosen != present, split, stream, metric, protocol)
-    board, totals = _counted(session, board)
-    if board.protocol is None:
-        return board
-    total, total_incomplete = totals
-    board = replace(board, total=total, total_incomplete=total_incomplete if split is None else 0)
-    return _filled(session, board, limit, cursor)
+    begin = Cursor.read(cursor)
+    present, number = _revisions(session, dataset, revision)
+    board = Board(dataset, number, number != present, split, stream, metric, protocol)
+    counts = _counts(session, board)
+    here = [count for count in counts if count.revision == number]
+    chosen = next((count for count in here if protocol in (None, count.line)), None)
+    others: dict[int, int] = {}
+    for count in sorted(counts):
+        if count.revision != number:
+            others[count.revision] = others.get(count.revision, 0) + count.entries
+    left_out = {count.line: count.entries for count in here if count is not chosen}
+    board = replace(board, other_protocols=left_out, other_revisions=others)
+    return board if chosen is None else _filled(session, board, chosen, begin, limit)
 
 
 def _revisions(session: Session, dataset: str, wanted: int | None) -> tuple[int, int]:
@@ -138,147 +157,146 @@ def _revisions(session: Session, dataset: str, wanted: int | None) -> tuple[int,
     return present, revisions.first_like(session, dataset, wanted)
 
 
-def _counted(session: Session, board: Board) -> tuple[Board, tuple[int, int]]:
-    """Choose the protocol, count what is ranked (complete, incomplete), and what is not."""
-    count, value = func.count(), func.count(_value(board))
+def _counts(session: Session, board: Board) -> list[Count]:
+    """Return what there is of each revision and protocol, most entries first."""
+    value, result = ResultValueRow, ResultRow
+    complete, incomplete = func.count().label("complete"), literal(0).label("incomplete")
+    parts = [select(value.revision, value.protocol, complete, incomplete).where(*_values(board))]
+    parts[0] = parts[0].group_by(value.revision, value.protocol)
+    if board.split is None:
+        lacking = select(result.revision, result.protocol, literal(0), func.count()).where(*_lacking(board))
+        parts.append(lacking.group_by(result.revision, result.protocol))
+    found = union_all(*parts).subquery()
+    sums = func.sum(found.c.complete), func.sum(found.c.incomplete)
     query = (
-        select(ResultRow.revision, ResultRow.protocol, count, value)
-        .where(*_of_boards(board))
-        .group_by(ResultRow.revision, ResultRow.protocol)
-        .order_by(count.desc(), ResultRow.protocol)
+        select(found.c.revision, ProtocolRow.digest, ProtocolRow.line, *sums)
+        .join(ProtocolRow, ProtocolRow.digest == found.c.protocol)
+        .group_by(found.c.revision, ProtocolRow.digest, ProtocolRow.line)
     )
-    protocols: dict[str, tuple[int, int]] = {}
-    others: dict[int, int] = {}
-    for revision, protocol, entries, complete in session.execute(query):
-        if revision == board.revision:
-            protocols[protocol] = complete, entries - complete
-        else:
-            others[revision] = others.get(revision, 0) + entries
-    chosen = board.protocol if board.protocol is not None else next(iter(protocols), None)
-    totals = protocols.get(chosen, (0, 0)) if chosen is not None else (0, 0)
-    left_out = {name: sum(counts) for name, counts in protocols.items() if name != chosen}
-    board = replace(board, protocol=chosen, other_protocols=left_out, other_revisions=dict(sorted(others.items())))
-    return board, totals
+    counts = [
+        Count(revision, digest, line, int(complete), int(lacking))
+        for revision, digest, line, complete, lacking in session.execute(query)
+    ]
+    return sorted(counts, key=lambda count: (-count.entries, count.line))
 
 
-def _filled(session: Session, board: Board, limit: int, cursor: str | None) -> Board:
+def _filled(session: Session, board: Board, chosen: Count, begin: Cursor, limit: int) -> Board:
     """Put a page of entries on a board."""
-    begin = Place() if cursor is None else _open_cursor(cursor)
-    query = select(ResultRow).where(*_of_boards(board), *_of_board(board))
-    complete = [] if begin.id is None else _page(session, _complete(query, board, begin.value, begin.id), limit)
-    incomplete: list[ResultRow] = []
-    if board.total_incomplete and begin.incomplete_id is not None:
-        left = query.where(_value(board).is_(None), ResultRow.id > begin.incomplete_id).order_by(ResultRow.id)
-        incomplete = _page(session, left, limit)
+    complete = [] if begin.id is None else _complete(session, board, chosen, begin, limit)
+    incomplete: Sequence[Any] = ()
+    if chosen.incomplete and begin.incomplete_id is not None:
+        incomplete = _incomplete(session, board, chosen, begin.incomplete_id, limit)
     more, more_incomplete = len(complete) > limit, len(incomplete) > limit
     complete, incomplete = complete[:limit], incomplete[:limit]
-    singles = _split_values(session, board, [row.experiment_id for row in (*complete, *incomplete)])
-    places = _places(session, board, complete, first=cursor is None)
-    next_cursor = None
-    if more or more_incomplete:
-        value, last = (getattr(complete[-1], board.metric), complete[-1].id) if more else (None, None)
-        next_cursor = _make_cursor(Place(value, last, incomplete[-1].id if more_incomplete else None))
+    ranks = _ranks(session, board, chosen, [(row.merit, row.id) for row in complete], first=begin == Cursor())
+    merit, last = (complete[-1].merit, complete[-1].id) if more else (None, None)
+    following = Cursor(merit, last, incomplete[-1].id if more_incomplete else None)
     return replace(
         board,
-        rows=tuple(_standing(row, board, singles, place) for row, place in zip(complete, places, strict=True)),
-        incomplete=tuple(_standing(row, board, singles, None) for row in incomplete),
-        next_cursor=next_cursor,
+        protocol=chosen.line,
+        rows=tuple(
+            _standing(row, (row.value, row.spread, row.lower, row.upper), rank)
+            for row, rank in zip(complete, ranks, strict=True)
+        ),
+        incomplete=tuple(_standing(row) for row in incomplete),
+        total=chosen.complete,
+        total_incomplete=chosen.incomplete,
+        next_cursor=str(following) if more or more_incomplete else None,
     )
 
 
-def _make_cursor(place: Place) -> str:
-    complete = "end" if place.id is None else f"{struct.pack('>d', place.value).hex()}-{place.id}"
-    return f"{complete}-{'end' if place.incomplete_id is None else place.incomplete_id}"
-
-
-def _open_cursor(cursor: str) -> Place:
-    found = re.fullmatch(CURSOR, cursor)
-    if found is None:
-        raise InvalidRequest("cursor", cursor, "the `next_cursor` of the page before")
-    value, last, incomplete = found.groups()
-    return Place(
-        None if value is None else struct.unpack(">d", bytes.fromhex(value))[0],
-        None if last is None else int(last),
-        None if incomplete is None else int(incomplete),
-    )
-
-
-def _value(board: Board) -> InstrumentedAttribute[float | None]:
-    found: InstrumentedAttribute[float | None] = getattr(ResultRow, board.metric)
-    return found
-
-
-def _of_boards(board: Board) -> tuple[Any, ...]:
-    """What the boards of all revisions and protocols have in common."""
+def _values(board: Board) -> tuple[Any, ...]:
+    """What the values on the boards of all revisions and protocols have in common."""
     return (
-        ResultRow.dataset == board.dataset,
-        ResultRow.stream == board.stream,
-        ResultRow.board_split == (board.split or 0),
-        ResultRow.seed.is_(None),
+        ResultValueRow.dataset == board.dataset,
+        ResultValueRow.stream == board.stream,
+        ResultValueRow.split == (board.split or 0),
+        ResultValueRow.metric == board.metric,
     )
 
 
-def _of_board(board: Board) -> tuple[Any, ...]:
-    return ResultRow.revision == board.revision, ResultRow.protocol == board.protocol
+def _values_of(board: Board, chosen: Count) -> tuple[Any, ...]:
+    mine = (ResultValueRow.revision == chosen.revision, ResultValueRow.protocol == chosen.protocol)
+    return (*_values(board), *mine)
 
 
-def _complete(query: Select[ResultRow], board: Board, value: float | None, last: int) -> Select[ResultRow]:
-    """Return the query of complete entries that follow one of some value and id."""
-    column = _value(board)
-    if value is not None:
-        query = query.where(column <= value, or_(column < value, ResultRow.id > last))
-    return query.where(column.is_not(None)).order_by(column.desc().nulls_last(), ResultRow.id)
+def _lacking(board: Board) -> tuple[Any, ...]:
+    """What means without a value have in common, likewise."""
+    return ResultRow.dataset == board.dataset, ResultRow.stream == board.stream, INCOMPLETE
 
 
-def _page(session: Session, query: Select[ResultRow], limit: int) -> list[ResultRow]:
-    """Return the entries of a page and, where there are more, one of the next."""
-    return list(session.scalars(query.limit(limit + 1)))
-
-
-def _split_values(session: Session, board: Board, ids: Sequence[str]) -> dict[str, dict[int, float]]:
-    query = select(ResultRow.experiment_id, ResultRow.split, _value(board)).where(
-        ResultRow.experiment_id.in_(ids),
-        ResultRow.stream == board.stream,
-        ResultRow.seed.is_(None),
-        ResultRow.split.is_not(None),
+def _complete(session: Session, board: Board, chosen: Count, begin: Cursor, limit: int) -> Sequence[Any]:
+    """Return the complete entries of a page and, where there are more, one of the next."""
+    merit, row_id = ResultValueRow.merit, ResultValueRow.result_id
+    query = (
+        select(*ENTRY, _splits(board), *VALUE, merit)
+        .join(ResultRow, ResultRow.id == row_id)
+        .where(*_values_of(board, chosen))
     )
-    found: dict[str, dict[int, float]] = {}
-    for experiment_id, split, value in session.execute(query.order_by(ResultRow.split)):
-        if split is not None and value is not None:
-            found.setdefault(experiment_id, {})[split] = value
-    return found
+    if begin.merit is not None:
+        query = query.where(merit <= begin.merit, or_(merit < begin.merit, row_id > begin.id))
+    return session.execute(query.order_by(merit.desc(), row_id).limit(limit + 1)).all()
 
 
-def _places(session: Session, board: Board, rows: Sequence[ResultRow], *, first: bool) -> list[int]:
-    """Return 1, 2, 2, 4, ...: equal values share a place, also with entries of the pages before."""
-    values = [getattr(row, board.metric) for row in rows]
-    better, before = (0, 0) if first or not rows else _before(session, board, rows[0])
-    return [1 + (better if value == values[0] else before + values.index(value)) for value in values]
+def _incomplete(session: Session, board: Board, chosen: Count, after: int, limit: int) -> Sequence[Any]:
+    """Return the incomplete entries of a page, likewise."""
+    mine = (ResultRow.revision == chosen.revision, ResultRow.protocol == chosen.protocol, ResultRow.id > after)
+    query = select(*ENTRY, _splits(board)).where(*_lacking(board), *mine).order_by(ResultRow.id)
+    return session.execute(query.limit(limit + 1)).all()
 
 
-def _before(session: Session, board: Board, row: ResultRow) -> tuple[int, int]:
+def _splits(board: Board) -> ColumnElement[Any]:
+    """The values of the single splits of an entry, by split: asked for each entry of a page, and for no other."""
+    split, value = aliased(ResultRow), aliased(ResultValueRow)
+    query = (
+        select(func.jsonb_object_agg(split.split, value.value))
+        .join(value, value.result_id == split.id)
+        .where(
+            split.experiment_id == ResultRow.experiment_id,
+            split.stream == ResultRow.stream,
+            split.seed.is_(None),
+            split.split.is_not(None),
+            value.metric == board.metric,
+        )
+    )
+    return query.correlate(ResultRow).scalar_subquery().label("splits")
+
+
+def _ranks(
+    session: Session, board: Board, chosen: Count, entries: Sequence[tuple[float, int]], *, first: bool
+) -> Iterable[int]:
+    """Return 1, 2, 2, 4, ...: equal values share a rank, also with entries of the pages before."""
+    merits = [merit for merit, _ in entries]
+    better, before = (0, 0) if first or not entries else _before(session, board, chosen, entries[0])
+    return [1 + (better if merit == merits[0] else before + merits.index(merit)) for merit in merits]
+
+
+def _before(session: Session, board: Board, chosen: Count, entry: tuple[float, int]) -> tuple[int, int]:
     """Return how many entries are better than one, and how many stand before it."""
-    column, value = _value(board), getattr(row, board.metric)
-    ahead = or_(column > value, and_(column == value, ResultRow.id < row.id))
-    query = select(func.count().filter(column > value), func.count())
-    better, before = session.execute(query.where(*_of_boards(board), *_of_board(board), column >= value, ahead)).one()
+    column, (merit, row_id) = ResultValueRow.merit, entry
+    ahead = or_(column > merit, and_(column == merit, ResultValueRow.result_id < row_id))
+    query = select(func.count().filter(column > merit), func.count())
+    better, before = session.execute(query.where(*_values_of(board, chosen), column >= merit, ahead)).one()
     return better, before
 
 
-def _standing(row: ResultRow, board: Board, singles: dict[str, dict[int, float]], place: int | None) -> Standing:
-    top1 = board.metric == "top1"
+def _standing(
+    row: Any, numbers: Sequence[float | None] = (None, None, None, None), rank: int | None = None
+) -> Standing:
+    value, spread, lower, upper = numbers
+    splits = sorted((int(split), float(found)) for split, found in (row.splits or {}).items())
     return Standing(
-        rank=place,
+        rank=rank,
         experiment_id=row.experiment_id,
         name=row.name,
         model=row.model,
-        value=getattr(row, board.metric),
-        spread=row.spread if top1 else None,
-        lower=row.lower if top1 else None,
-        upper=row.upper if top1 else None,
+        value=value,
+        spread=spread,
+        lower=lower,
+        upper=upper,
         seeds=row.seeds,
         clips=row.clips,
         excluded=row.excluded,
-        splits=singles.get(row.experiment_id, {}),
+        splits=dict(splits),
         missing_splits=tuple(row.missing_splits),
     )

@@ -1,10 +1,20 @@
-"""The words that say how a number was measured; what is measured alike is ranked together."""
+"""How a number was measured, as a value; what is measured alike is ranked together.
+
+Two numbers stand on one board where the fields are equal, whatever the sentence that says them to people.
+"""
 
 from __future__ import annotations
 
-from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowSpec
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
-CROP_NAMES: dict[Crops, str] = {
+from pydantic import BaseModel, ConfigDict
+
+from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowQuantization, FlowSpec
+
+CROP_NAMES: Mapping[Crops, str] = {
     "center": "centre crop",
     "stretch": "stretched frame",
     "five": "5 crops",
@@ -12,28 +22,143 @@ CROP_NAMES: dict[Crops, str] = {
 }
 
 
-def protocol(spec: ExperimentSpec, stream: str) -> str:
-    """Return how a number was measured, in one line; numbers are ranked beside equal lines only.
+class FlowProtocol(BaseModel):
+    """What changes the bytes of flow that a network sees; where flow is stored does not, how it is packed may.
 
-    Example: ``25 frames, centre crop, probabilities, last epoch; flow tvl1 +-20, stack 10``.
+    Attributes:
+        method: the algorithm, with the variant of it that gives other fields, such as ``tvl1-gpu`` or ``raft-small``.
+        own_weights: whether a network that estimates flow had other weights than its default ones.
+        bound: in pixels of displacement.
+        resize: short side in pixels to which larger frames are brought; None keeps every size.
+        quantization: how displacements become bytes.
+        jpeg_quality: of stored flow; None where nothing is lost.
+        stack: L, the fields that a network sees at once.
     """
-    look = spec.evaluation
-    frames = f"{look.frames} frames" if look.snippet is None else f"{look.frames} snippets of {look.snippet} frames"
-    frames += f" at {look.positions} positions" if look.positions > 1 else ""
-    frames += f" of the first {look.first_seconds:g} s" if look.first_seconds is not None else ""
-    line = f"{frames}, {CROP_NAMES[look.crops]}, {look.average}, last epoch"
-    if stream == "rgb" and not spec.model.sees_both:
-        # Spaced frames keep a margin for the stacks of flow around them; snippets are of all frames.
-        return line if look.snippet is not None else f"{line}; frames of stack {spec.flow.stack}"
-    return f"{line}; {_flow_protocol(spec.flow)}, stack {spec.flow.stack}"
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    own_weights: bool = False
+    bound: float
+    resize: int | None
+    quantization: FlowQuantization
+    jpeg_quality: int | None = None
+    stack: int
 
 
-def _flow_protocol(flow: FlowSpec) -> str:
-    """Name what changes the bytes that a network sees; where flow is stored does not, how it is packed may."""
-    algorithm = {"raft": f"raft-{flow.raft}", "tvl1": "tvl1-gpu" if flow.chosen_device == "gpu" else "tvl1"}
-    line = f"flow {algorithm.get(flow.algorithm, flow.algorithm)} +-{flow.bound:g}"
+class Protocol(BaseModel):
+    """How a number is measured.
+
+    A field that comes later has the default None for what it does not say, and is no part of the digest then: what was
+    measured before stays on its board.
+
+    Attributes:
+        frames: equally spaced frames or groups of a clip, or snippets if there is a ``snippet``.
+        snippet: consecutive frames in each; None for spaced frames.
+        positions: groups in each part of a clip.
+        first_seconds: of a clip, which are looked at; None for all of it.
+        crops: of a frame, whose scores are averaged.
+        average: what of the parts of a clip is averaged.
+        selection: which of a training's states is tested: the last one.
+        margin: the stack for which spaced frames keep room at both ends of a clip; None for snippets.
+        flow: None for rgb frames alone.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    frames: int
+    snippet: int | None = None
+    positions: int = 1
+    first_seconds: float | None = None
+    crops: Crops
+    average: Literal["probabilities", "logits"]
+    selection: Literal["last"] = "last"
+    margin: int | None = None
+    flow: FlowProtocol | None = None
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, stream: str) -> Protocol:
+        """Return how a stream of an experiment is measured: rgb, flow or two-stream."""
+        look = spec.evaluation
+        sees_flow = stream != "rgb" or spec.model.sees_both
+        return cls(
+            frames=look.frames,
+            snippet=look.snippet,
+            positions=look.positions,
+            first_seconds=look.first_seconds,
+            crops=look.crops,
+            average=look.average,
+            margin=spec.flow.stack if look.snippet is None else None,
+            flow=_flow_protocol(spec.flow) if sees_flow else None,
+        )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields as JSON, without those that are None."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the fields in canonical JSON, by which a protocol is known."""
+        return hashlib.sha256(json.dumps(self.fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def line(self) -> str:
+        """All of it for people: ``25 frames, centre crop, probabilities, last epoch; flow tvl1 +-20, stack 10``."""
+        frames = f"{self.frames} frames" if self.snippet is None else f"{self.frames} snippets of {self.snippet} frames"
+        frames += f" at {self.positions} positions" if self.positions > 1 else ""
+        frames += f" of the first {_number(self.first_seconds)} s" if self.first_seconds is not None else ""
+        line = f"{frames}, {CROP_NAMES[self.crops]}, {self.average}, {self.selection} epoch"
+        if self.flow is not None:
+            return f"{line}; {' '.join(_flow_words(self.flow))}, stack {self.flow.stack}"
+        return line if self.margin is None else f"{line}; frames of stack {self.margin}"
+
+
+class Measurement(NamedTuple):
+    """How a stream of an experiment is measured, and with which kind of network."""
+
+    stream: str
+    protocol: Protocol
+    model: str
+
+
+def measurements(spec: ExperimentSpec) -> tuple[Measurement, ...]:
+    """Return how each stream is measured of which an experiment may have results.
+
+    The system of both streams goes by the network of its rgb stream.
+    """
+    streams = spec.streams if len(spec.streams) == 1 else (*spec.streams, "two-stream")
+    own = None if spec.flow_stream is None else spec.flow_stream.model
+    models = {"flow": (own or spec.model).kind}
+    return tuple(Measurement(name, Protocol.of(spec, name), models.get(name, spec.model.kind)) for name in streams)
+
+
+def _flow_protocol(flow: FlowSpec) -> FlowProtocol:
+    variants = {"raft": f"raft-{flow.raft}", "tvl1": "tvl1-gpu" if flow.chosen_device == "gpu" else "tvl1"}
+    return FlowProtocol(
+        method=variants.get(flow.algorithm, flow.algorithm),
+        own_weights=flow.algorithm == "raft" and flow.weights != "default",
+        bound=flow.bound,
+        resize=flow.resize,
+        quantization=flow.quantization,
+        jpeg_quality=flow.jpeg_quality if flow.storage == "stored" and flow.codec == "jpeg" else None,
+        stack=flow.stack,
+    )
+
+
+def _flow_words(flow: FlowProtocol) -> Iterator[str]:
+    """Yield what is to say of flow; the usual size of frames and quantization go without saying."""
+    yield f"flow {flow.method} +-{_number(flow.bound)}"
     if flow.resize != FLOW_SHORT_SIDE:
-        line += " full size" if flow.resize is None else f" short side {flow.resize}"
-    line += " own weights" if flow.algorithm == "raft" and flow.weights != "default" else ""
-    line += " frame min-max" if flow.quantization == "frame_min_max" else ""
-    return line + (f" jpeg {flow.jpeg_quality}" if flow.storage == "stored" and flow.codec == "jpeg" else "")
+        yield "full size" if flow.resize is None else f"short side {flow.resize}"
+    if flow.own_weights:
+        yield "own weights"
+    if flow.quantization == "frame_min_max":
+        yield "frame min-max"
+    if flow.jpeg_quality is not None:
+        yield f"jpeg {flow.jpeg_quality}"
+
+
+def _number(value: float) -> str:
+    """Word a number with all its digits, so that other numbers are other words."""
+    return repr(value).removesuffix(".0")

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Computed,
-    DateTime,
-    Double,
     ForeignKey,
     Identity,
     Index,
-    MetaData,
     SmallInteger,
     String,
     Text,
@@ -23,41 +18,49 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-Json = dict[str, Any]
+from services.db.base import Base, Json, one_of
+from services.db.measured import (
+    ExperimentStreamRow,
+    PredictionRow,
+    ProtocolRow,
+    ResultRow,
+    ResultValueRow,
+    TruthRow,
+)
+
+__all__ = [
+    "EXPERIMENT_STATES",
+    "FINISHED",
+    "STAGE_STATES",
+    "WORKER_STATES",
+    "ApiKeyRow",
+    "AttemptRow",
+    "Base",
+    "ChoreRow",
+    "DatasetRevisionRow",
+    "DatasetRow",
+    "EventRow",
+    "ExperimentRow",
+    "ExperimentStageRow",
+    "ExperimentStreamRow",
+    "OutboxRow",
+    "PredictionRow",
+    "ProtocolRow",
+    "ResultRow",
+    "ResultValueRow",
+    "StageInputRow",
+    "StageRow",
+    "TrackerRow",
+    "TruthRow",
+    "WorkerRow",
+]
 
 EXPERIMENT_STATES = ("queued", "running", "cancelling", "cancelled", "succeeded", "failed")
 STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted")
 WORKER_STATES = ("alive", "draining", "stopped", "lost")
 FINISHED = ("succeeded", "failed", "cancelled")
-
-
-OF_THE_FLEET = "experiment_id IS NULL AND stage_key IS NULL"
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-class Base(DeclarativeBase):
-    """Naming rules for constraints, so that migrations can name them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
-        datetime: DateTime(timezone=True),
-        Json: JSONB(none_as_null=True),
-        str: Text(),
-        float: Double(),
-    }
 
 
 class ApiKeyRow(Base):
@@ -138,7 +141,7 @@ class ExperimentRow(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        CheckConstraint(_one_of("state", EXPERIMENT_STATES), name="state"),
+        CheckConstraint(one_of("state", EXPERIMENT_STATES), name="state"),
         UniqueConstraint("owner", "idempotency_key"),
         Index("ix_experiment_page", text("created_at DESC"), text("id DESC")),
     )
@@ -183,7 +186,7 @@ class StageRow(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        CheckConstraint(_one_of("state", STAGE_STATES), name="state"),
+        CheckConstraint(one_of("state", STAGE_STATES), name="state"),
         Index(
             "ix_stage_claim",
             "queue",
@@ -264,61 +267,6 @@ class EventRow(Base):
     )
 
 
-class ResultRow(Base):
-    """One number set of the leaderboard: experiment x dataset x split x stream x seed.
-
-    A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
-    dataset's splits, whose numbers stay empty and whose ``missing_splits`` are named until every split is there. Rows
-    of one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
-    """
-
-    __tablename__ = "result"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
-    dataset: Mapped[str] = mapped_column(String(100))
-    revision: Mapped[int] = mapped_column(server_default="1")
-    stream: Mapped[str] = mapped_column(String(20))
-    split: Mapped[int | None] = mapped_column(SmallInteger)
-    board_split: Mapped[int] = mapped_column(SmallInteger, Computed("COALESCE(split, '0'::smallint)", persisted=True))
-    """0 for the mean: a comparison with NULL would not give the order of an index."""
-    seed: Mapped[int | None]
-    protocol: Mapped[str] = mapped_column(String(200))
-    model: Mapped[str] = mapped_column(String(40))
-    name: Mapped[str] = mapped_column(String(200))
-    top1: Mapped[float | None]
-    top5: Mapped[float | None]
-    mean_class: Mapped[float | None]
-    clips: Mapped[int | None]
-    excluded: Mapped[int] = mapped_column(server_default="0")
-    spread: Mapped[float | None]
-    lower: Mapped[float | None]
-    upper: Mapped[float | None]
-    seeds: Mapped[int] = mapped_column(server_default="1")
-    missing_splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{}'"))
-    categories: Mapped[Json | None]
-    stage_key: Mapped[str | None] = mapped_column(ForeignKey("stage.key"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-
-    __table_args__ = (
-        UniqueConstraint("experiment_id", "stream", "split", "seed", postgresql_nulls_not_distinct=True),
-        *(
-            Index(
-                f"ix_result_{metric}",
-                "dataset",
-                "stream",
-                "board_split",
-                "revision",
-                "protocol",
-                text(f"{metric} DESC NULLS LAST"),
-                "id",
-                postgresql_where=text("seed IS NULL"),
-            )
-            for metric in ("top1", "top5", "mean_class")
-        ),
-    )
-
-
 class OutboxRow(Base):
     """What MLflow has yet to hear, in order; delivered rows stay as the memory of what must not be sent twice."""
 
@@ -366,7 +314,7 @@ class TrackerRow(Base):
 
     __table_args__ = (
         CheckConstraint("id = 1", name="one_row"),
-        CheckConstraint(_one_of("state", ("ok", "held")), name="state"),
+        CheckConstraint(one_of("state", ("ok", "held")), name="state"),
     )
 
 
@@ -386,7 +334,7 @@ class WorkerRow(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (CheckConstraint(_one_of("state", WORKER_STATES), name="state"),)
+    __table_args__ = (CheckConstraint(one_of("state", WORKER_STATES), name="state"),)
 
 
 class ChoreRow(Base):

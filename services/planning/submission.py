@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from services import registry
+from services.board.protocol import Measurement, measurements
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import Conflict
 from services.journal import outbox
@@ -50,6 +51,16 @@ RECORD = select(ExperimentRow).from_statement(
         INSERT INTO stage_input (stage_key, name, input_key, position)
         SELECT stage_key, name, input_key, position
         FROM jsonb_to_recordset(:edges) AS edge (stage_key text, name text, input_key text, position int)
+    ), worded AS (
+        INSERT INTO protocol (digest, fields, line)
+        SELECT DISTINCT digest, fields, line
+        FROM jsonb_to_recordset(:streams) AS stream (digest text, fields jsonb, line text)
+        ORDER BY digest
+        ON CONFLICT DO NOTHING
+    ), measured AS (
+        INSERT INTO experiment_stream (experiment_id, stream, protocol, model)
+        SELECT :id, stream, digest, model
+        FROM jsonb_to_recordset(:streams) AS stream (stream text, digest text, model text)
     ), outboxed AS (
         INSERT INTO outbox (experiment_id, kind, data)
         SELECT :id, kind, data FROM jsonb_to_recordset(:messages) AS message (kind text, data jsonb)
@@ -57,7 +68,7 @@ RECORD = select(ExperimentRow).from_statement(
         INSERT INTO event (experiment_id, type) VALUES (:id, 'experiment.queued')
     )
     SELECT * FROM submitted
-    """).bindparams(*(bindparam(name, type_=JSONB) for name in ("spec", "links", "edges", "messages")))
+    """).bindparams(*(bindparam(name, type_=JSONB) for name in ("spec", "links", "edges", "messages", "streams")))
 )
 
 
@@ -126,6 +137,7 @@ def submit(
         "timeout_seconds": spec.resources.timeout_hours * 3600,
         "idempotency_key": idempotency_key,
         "body_digest": body_digest,
+        "streams": [_measurement(stream) for stream in measurements(spec)],
     }
     row = session.scalars(RECORD, columns | _links(planned, shared, remade)).one()
     needs.refresh_requests(session, shared)
@@ -169,6 +181,12 @@ def _columns(stage: PlannedStage, spec: ExperimentSpec) -> dict[str, Any]:
         "queue": stage.spec.queue,
         "gpus": max(1, spec.resources.gpus) if stage.spec.kind in needs.PARALLEL_KINDS else 1,
     }
+
+
+def _measurement(stream: Measurement) -> dict[str, Any]:
+    """Return how a stream is measured, as results will have it, whatever a later version says of the spec."""
+    protocol = {"digest": stream.protocol.digest, "fields": stream.protocol.fields, "line": stream.protocol.line}
+    return {"stream": stream.stream, "model": stream.model, **protocol}
 
 
 def _links(planned: Sequence[PlannedStage], shared: Mapping[str, StageRow], remade: AbstractSet[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from services import registry
+from services.board import predictions
 from services.db.storable import storable, storable_text
 from services.db.tables import AttemptRow, EventRow, StageRow
 from services.errors import Cause, LeaseLost
@@ -147,7 +148,8 @@ def succeed(
     """
     near = needs.lock_for_success(session, key)
     row = _owned(session, near.stages, key, attempt)
-    row.summary, row.output = storable(summary), output
+    summary = storable(summary)
+    row.summary, row.output = predictions.keep(session, summary) if row.kind == "fuse" else summary, output
     if row.kind == "index":
         registry.note_index(session, row.params, summary)
     _end_attempt(session, row, "succeeded", log=log)

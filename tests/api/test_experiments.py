@@ -303,14 +303,16 @@ def test_results_by_stream_split_and_seed(client, submit, worker):
         for split, seed in ((1, 0), (1, None), (2, 0), (2, None), (None, None))
     ]
     first, mean, *_, lacking = found
-    assert (first["top1"], first["top5"], first["mean_class"], first["clips"]) == (0.75, 1.0, 0.75, 100)
-    low, high = first["confidence_interval"]
+    values = {name: found["value"] for name, found in first["metrics"].items()}
+    assert (values, first["clips"]) == ({"top1": 0.75, "top5": 1.0, "mean_class": 0.75}, 100)
+    low, high = first["metrics"]["top1"]["confidence_interval"]
     assert low < 0.75 < high
-    assert (first["categories"], first["std"], first["seeds"]) == ({}, None, 1)
+    assert first["metrics"]["mean_class"] == {"value": 0.75, "std": None, "confidence_interval": None}
+    assert (first["categories"], first["seeds"]) == ({}, 1)
     fuse = [stage for stage in client.get(f"/experiments/{made['id']}/stages").json() if stage["kind"] == "fuse"]
     assert first["stage_key"] == next(stage["key"] for stage in fuse if stage["split"] == 1)
-    assert (mean["top1"], mean["stage_key"]) == (0.75, None)
-    assert (lacking["top1"], lacking["confidence_interval"], lacking["missing_splits"]) == (None, None, [3])
+    assert (mean["metrics"]["top1"]["value"], mean["stage_key"]) == (0.75, None)
+    assert (lacking["metrics"], lacking["missing_splits"]) == ({}, [3])
 
 
 def test_results_of_nothing_are_404(shared):

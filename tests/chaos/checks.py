@@ -29,7 +29,10 @@ STAGES = """
     WHERE experiment_id = :id
 """
 ATTEMPTS = "SELECT stage_key, state FROM attempt WHERE stage_key = ANY(:keys) AND state <> 'failed'"
-RESULTS = "SELECT stream, split, seed, top1, top5, mean_class, clips FROM result WHERE experiment_id = :id"
+RESULTS = """
+    SELECT result.stream, result.split, seed, metric, value, clips, prediction
+    FROM result LEFT JOIN result_value ON result_id = result.id WHERE experiment_id = :id
+"""
 OUTBOX = """
     SELECT coalesce(outbox.stage_key, outbox.experiment_id) AS subject, outbox.kind, outbox.name, step,
         data ->> 'value' AS value, data ->> 'parent' AS parent, coalesce(stage.state, experiment.state) AS state,

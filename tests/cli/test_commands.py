@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import secrets
 import shlex
 import subprocess
 import sys
@@ -12,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from services.db.tables import DatasetRow, ExperimentRow, ResultRow
+from services.board.means import Row, Value
+from services.db.tables import DatasetRow, ExperimentRow
+from tests import published
 from tests.cli.stacks import PATIENCE_SECONDS
 
 SPEC = """
@@ -59,14 +60,11 @@ def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submit
 
 def test_results_are_shown_with_their_means_and_categories(twostream, submitted, database):
     assert twostream("results", submitted) == (0, "results: none yet\n", "")
-    shared = {"experiment_id": submitted, "dataset": "motion_shapes", "stream": "rgb", "protocol": "p"}
-    shared |= {"model": "mean_pooling", "name": "small"}
-    rates = {"top1": 0.25, "top5": 1.0, "mean_class": 0.25, "clips": 100, "lower": 0.1755, "upper": 0.343}
-    rates["categories"] = {"Sports": 0.5, "Body-Motion Only": 0.125}
+    values = {"top1": Value(0.25, None, 0.1755, 0.343), "top5": Value(1.0), "mean_class": Value(0.25)}
+    rates = {"values": values, "clips": 100, "categories": {"Sports": 0.5, "Body-Motion Only": 0.125}}
+    rows = [Row(split=1, seed=0, **rates), Row(split=1, **rates), Row(split=None, missing_splits=[2, 3])]
     with database.transaction() as session:
-        session.add(ResultRow(**shared, **rates, split=1, seed=0))
-        session.add(ResultRow(**shared, **rates, split=1))
-        session.add(ResultRow(**shared, missing_splits=[2, 3]))
+        published.publish(session, session.get_one(ExperimentRow, submitted), rows)
     code, out, _ = twostream("results", submitted)
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -264,19 +262,13 @@ def test_every_listing_with_a_limit_says_what_it_leaves_out(twostream, spec, com
 
 
 def publish(database, dataset, values, **columns):
-    """Write a dataset and mean rows of experiments on it, as `results` does, without any work."""
+    """Write a dataset and mean rows of experiments on it, without any work."""
     with database.transaction() as session:
         if session.get(DatasetRow, dataset) is None:
             session.add(DatasetRow(name=dataset))
             session.flush()
         for value in values:
-            made = ExperimentRow(id=f"exp_{secrets.token_hex(6)}", name="x", owner="o", dataset=dataset, spec={})
-            made.body_digest, made.state = "", "succeeded"
-            session.add(made)
-            session.flush()
-            shared = {"experiment_id": made.id, "dataset": dataset, "stream": "rgb", "protocol": "p", "model": "m"}
-            missing = [] if value is not None else [3]
-            session.add(ResultRow(**shared, **columns, name="x", top1=value, missing_splits=missing))
+            published.publish(session, published.experiment(session, dataset), [published.mean(value)], **columns)
 
 
 def test_an_older_revision_is_shown_as_such(twostream, database):

@@ -19,7 +19,9 @@ from cli.main import app
 from cli.stack.__main__ import Report
 from cli.terminal import one_line, plain
 from cli.watch import Bars, Lines, Watch
-from services.db.tables import DatasetRow, ResultRow, WorkerRow
+from services.board.means import Row, Value
+from services.db.tables import DatasetRow, ExperimentRow, WorkerRow
+from tests import published
 from tests.cli.poison import FORBIDDEN, HOSTILE, poisoned
 from tests.test_documentation import cli_commands
 
@@ -35,12 +37,12 @@ def hostile(twostream, database, api, tmp_path, monkeypatch):
     spec = tmp_path / "spec.yaml"
     spec.write_text(f"{SPEC}seeds: [{next(SEEDS)}]\n")
     experiment = twostream("submit", str(spec))[1].strip()
-    shared = {"experiment_id": experiment, "dataset": "motion_shapes", "stream": "rgb", "protocol": "p", "name": "n"}
-    rates = {"top1": 0.5, "top5": 1.0, "mean_class": 0.5, "clips": 10, "categories": {"Sports": 0.5}}
+    values = {"top1": Value(0.5), "top5": Value(1.0), "mean_class": Value(0.5)}
+    rates = {"values": values, "clips": 10, "categories": {"Sports": 0.5}}
     with database.transaction() as session:
-        session.add(ResultRow(**shared, **rates, model="m", split=1))
-        session.add(ResultRow(**shared | {"protocol": "q"}, **rates, model="m", split=2))
-        session.add(ResultRow(**shared, model="m", missing_splits=[2, 3]))
+        row = session.get_one(ExperimentRow, experiment)
+        published.publish(session, row, [Row(split=2, **rates)], protocol="q")
+        published.publish(session, row, [Row(split=1, **rates), Row(split=None, missing_splits=[2, 3])])
         session.merge(DatasetRow(name="mine", root="/clips", annotations="/lists"))
         worker = WorkerRow(id="w", host="host", pid=1, queues=["cpu"], devices=["cpu"], concurrency=1, state="lost")
         session.merge(worker)

@@ -75,7 +75,7 @@ def measure(database: Database, rate: float, clips: str = "c", **changes: Any) -
     row = submit(database, small_spec(dataset=NAME, **changes)).row
     Indexer(database, clips, rate).run()
     with database.transaction() as session:
-        return results.listing(session, row.id)
+        return [found.row for found in results.listing(session, row.id)]
 
 
 def board(database: Database, **options: Any) -> leaderboard.Board:
@@ -242,8 +242,8 @@ def test_the_mean_is_over_the_splits_of_the_revision_that_was_measured(database:
     register(database, lists, replace=True)
     worker.run()
     with database.transaction() as session:
-        (mean,) = [found for found in results.listing(session, row.id) if found.split is None]
-    assert (mean.top1, mean.missing_splits, mean.revision) == (0.75, [], 1)
+        (mean,) = [found for found in results.listing(session, row.id) if found.row.split is None]
+    assert (mean.values["top1"].value, mean.row.missing_splits, mean.row.revision) == (0.75, [], 1)
 
 
 def test_results_count_the_clips_that_were_left_out(database: Database, lists: Path) -> None:
@@ -286,7 +286,10 @@ def test_stored_results_of_the_version_before_are_migrated(empty_database: Calla
         for statement in BEFORE.split(";\n"):
             connection.execute(text(statement))
     upgrade(url)
-    query = "SELECT experiment_id, revision, excluded, spread, clips, lower FROM result WHERE split IS NULL ORDER BY 1"
+    query = """
+        SELECT experiment_id, result.revision, excluded, spread, clips, lower
+        FROM result JOIN result_value ON result_id = id WHERE result.split IS NULL ORDER BY 1
+    """
     with engine.begin() as connection:
         found = [tuple(row) for row in connection.execute(text(query))]
     engine.dispose()

@@ -12,6 +12,7 @@ A single score file, of one stream or of a network that saw both (``features``, 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +26,10 @@ from services.specs import Stream
 from services.stages import FuseParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
-from worker.stages.metrics import measure, ranks_of
+from worker.stages.metrics import Metrics, measure
 from worker.stages.scores import (
     SCORES_FILE,
+    Labels,
     ScoreFile,
     ScoreKind,
     Scores,
@@ -37,7 +39,8 @@ from worker.stages.scores import (
 )
 
 RESULTS_FILE = "results.json"
-REPORTED = ("stream", "split", "seed", "metrics", "per_category", "hits")  # what the service reads of a result
+REPORTED = ("stream", "split", "seed", "metrics", "per_category")  # what the service reads of a result
+MOST = np.iinfo(np.uint16).max
 SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
 
 
@@ -46,7 +49,10 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
 
     Returns:
         ``results``: for each entry its stream, split, seed, metrics, accuracies by category where there are any, and
-        ``hits``: a bit for each clip, in the order of ids, whether it is right, packed into bytes, in base64.
+        ``predictions``: the predicted label of each clip, and how many classes stand before its own.
+        ``truth``: what they are compared with: the names of the ``classes``, the ``labels`` of the clips, and the
+        SHA-256 of the clips' ids.
+        Clips are in the order of their ids; numbers are of 16 bits, the lower byte first, in base64.
 
     Raises:
         DataError: score files of other clips, labels or classes.
@@ -57,10 +63,16 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
         systems.append(fuse(systems, params))
     report.progress(1, 1, "systems")
     names = [*map(_own_stream, systems[:-1]), _name(systems[-1])]
-    results = [_result(system, name) for system, name in zip(systems, names, strict=True)]
+    measured = [measure(system.values, system.truth, categories_of(system.classes)) for system in systems]
+    results = [_result(system, name, found) for system, name, found in zip(systems, names, measured, strict=True)]
     write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
     write_scores(task.output, systems[-1])
-    return {"results": [{name: result[name] for name in REPORTED} for result in results]}
+    order = sorted(range(len(systems[-1].clips)), key=systems[-1].clips.__getitem__)
+    reported = [
+        {**{name: result[name] for name in REPORTED}, "predictions": _packed(found.answers[order])}
+        for result, found in zip(results, measured, strict=True)
+    ]
+    return {"results": reported, "truth": _truth(systems[-1], order)}
 
 
 def fuse(files: Sequence[ScoreFile], params: FuseParams) -> ScoreFile:
@@ -136,8 +148,7 @@ def _name(system: ScoreFile) -> str:
     return system.streams[0] if len(system.streams) == 1 else "two-stream"
 
 
-def _result(system: ScoreFile, stream: str) -> dict[str, Any]:
-    metrics = measure(system.values, system.truth, categories_of(system.classes))
+def _result(system: ScoreFile, stream: str, metrics: Metrics) -> dict[str, Any]:
     return {
         "stream": stream,
         "split": system.split,
@@ -145,11 +156,18 @@ def _result(system: ScoreFile, stream: str) -> dict[str, Any]:
         "metrics": metrics.numbers(),
         "per_class": {system.classes[label]: value for label, value in metrics.per_class.items()},
         "per_category": metrics.per_category,
-        "hits": _hits(system),
     }
 
 
-def _hits(system: ScoreFile) -> str:
-    order = sorted(range(len(system.clips)), key=system.clips.__getitem__)
-    hits = ranks_of(system.values, system.truth)[order] == 0
-    return base64.b64encode(np.packbits(hits).tobytes()).decode()
+def _truth(system: ScoreFile, order: Sequence[int]) -> dict[str, Any]:
+    ids = "\n".join(system.clips[index] for index in order)
+    return {
+        "classes": list(system.classes),
+        "labels": _packed(system.truth[order]),
+        "clips": hashlib.sha256(ids.encode()).hexdigest(),
+    }
+
+
+def _packed(numbers: Labels) -> str:
+    assert numbers.max(initial=0) <= MOST, "labels and ranks are below the number of classes"
+    return base64.b64encode(numbers.astype("<u2").tobytes()).decode()

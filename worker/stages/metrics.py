@@ -1,69 +1,109 @@
-"""Accuracies of class scores."""
+"""The metrics of class scores, and the accuracies of classes and categories."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
+from services.metrics import METRICS, Metric
 from worker.stages.scores import Labels, Scores
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """How often the scores are right, each accuracy from 0 to 1.
+class Scored:
+    """Scores of N clips beside their labels; of equal scores the lower label counts as the higher score.
 
     Attributes:
-        top1: share of clips whose label has the highest score.
-        top5: share of clips whose label is among the five highest, or among all where there are fewer classes.
-        mean_class: mean over classes of each one's top-1 accuracy, as TSN's code reports it.
+        scores: float (N, K), N at least 1.
+        labels: int (N,).
+    """
+
+    scores: Scores
+    labels: Labels
+
+    @cached_property
+    def ranks(self) -> Labels:
+        """How many classes stand before each clip's own, int (N,); 0 where it has the highest score."""
+        own = self.scores[np.arange(len(self.labels)), self.labels][:, None]
+        before = np.arange(self.scores.shape[1]) < self.labels[:, None]
+        ranks: Labels = ((self.scores > own) | ((self.scores == own) & before)).sum(axis=1)
+        return ranks
+
+    def of(self, metric: Metric) -> float:
+        """Return a metric of these clips."""
+        if metric.within is not None:
+            return float((self.ranks < metric.within).mean())
+        return MEASURES[metric.name](self)
+
+    def by_class(self) -> dict[int, float]:
+        """Return the top-1 accuracy by label, of the classes that have clips."""
+        return {int(label): self._top1_of(self.labels == label) for label in np.unique(self.labels)}
+
+    def by_category(self, categories: Sequence[str]) -> dict[str, float]:
+        """Return the top-1 accuracy by category, pooled over its clips, of those that have clips (MATDL, Table 1).
+
+        Args:
+            categories: that of each of the K classes.
+        """
+        of_clips = np.array(categories)[self.labels]
+        return {str(name): self._top1_of(of_clips == name) for name in np.unique(of_clips)}
+
+    def _top1_of(self, chosen: NDArray[np.bool_]) -> float:
+        return float((self.ranks[chosen] == 0).mean())
+
+
+def mean_class(scored: Scored) -> float:
+    """Return the mean over classes of each one's top-1 accuracy, as TSN's code reports it."""
+    return float(np.mean(list(scored.by_class().values())))
+
+
+MEASURES: Mapping[str, Callable[[Scored], float]] = {"mean_class": mean_class}
+"""How each metric is computed that is no share of clips by the rank of their label."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How good scores are.
+
+    Attributes:
+        values: of all metrics, by name.
         correct: clips whose label has the highest score.
         clips: number of clips.
         per_class: top-1 accuracy by label, of the classes that have clips.
-        per_category: top-1 accuracy by category, pooled over its clips, of those that have clips (MATDL, Table 1).
+        per_category: top-1 accuracy by category, of those that have clips.
+        answers: of each clip the label with the highest score, and how many classes stand before its own, int (N, 2).
     """
 
-    top1: float
-    top5: float
-    mean_class: float
+    values: dict[str, float]
     correct: int
     clips: int
     per_class: dict[int, float]
     per_category: dict[str, float]
+    answers: Labels
 
     def numbers(self) -> dict[str, float]:
         """Return all but the accuracies of parts."""
-        return {name: getattr(self, name) for name in ("top1", "top5", "mean_class", "correct", "clips")}
+        return {**self.values, "correct": self.correct, "clips": self.clips}
 
 
 def measure(scores: Scores, labels: Labels, categories: Sequence[str] | None = None) -> Metrics:
-    """Compare scores with labels; of equal scores the lower label counts as the higher score.
+    """Compare scores with labels.
 
     Args:
         scores: float (N, K).
         labels: int (N,).
         categories: that of each of the K classes, if they have any.
     """
-    ranks = ranks_of(scores, labels)
-    hits = ranks == 0
-    per_class = {int(label): float(hits[labels == label].mean()) for label in np.unique(labels)}
-    of_clips = np.array(categories)[labels] if categories is not None else np.array([])
-    per_category = {str(name): float(hits[of_clips == name].mean()) for name in np.unique(of_clips)}
+    scored = Scored(scores, labels)
     return Metrics(
-        top1=float(hits.mean()),
-        top5=float((ranks < 5).mean()),
-        mean_class=float(np.mean(list(per_class.values()))),
-        correct=int(hits.sum()),
+        values={name: scored.of(metric) for name, metric in METRICS.items()},
+        correct=int((scored.ranks == 0).sum()),
         clips=len(labels),
-        per_class=per_class,
-        per_category=per_category,
+        per_class=scored.by_class(),
+        per_category={} if categories is None else scored.by_category(categories),
+        answers=np.stack([scores.argmax(axis=1), scored.ranks], axis=1),
     )
-
-
-def ranks_of(scores: Scores, labels: Labels) -> Labels:
-    """Return how many classes have a higher score than each clip's own, int (N,); arguments as for `measure`."""
-    own = scores[np.arange(len(labels)), labels][:, None]
-    before = np.arange(scores.shape[1]) < labels[:, None]
-    ranks: Labels = ((scores > own) | ((scores == own) & before)).sum(axis=1)
-    return ranks

@@ -46,7 +46,7 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
     write_scores(task.output, _score_file(params, manifest, test_clips, test))
     numbers = measure(test, _labels(test_clips)).numbers()
-    return {**numbers, "train_top1": measure(train, _labels(train_clips)).top1} if train_clips else numbers
+    return {**numbers, "train_top1": measure(train, _labels(train_clips)).values["top1"]} if train_clips else numbers
 
 
 # Not around the network's making: a backbone of timm finds by a gradient what it can be cut off from.

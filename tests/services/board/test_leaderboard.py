@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-import secrets
 import statistics
+from typing import Any
 
 import pytest
 
 from services.board import leaderboard
 from services.board.leaderboard import Board
 from services.db.engine import Database
-from services.db.tables import DatasetRow, ExperimentRow, ResultRow
+from services.db.tables import DatasetRow
 from services.errors import Cause, InvalidRequest, NotFound
+from services.metrics import METRICS, Metric
 from services.queue.claim import Claim
 from services.specs import EvaluationSpec
 from services.statistics import wilson
+from tests import published
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
 
 
@@ -109,19 +111,11 @@ def test_the_deviation_of_the_mean_is_that_of_the_seeds_own_means(database: Data
     assert standing.spread == pytest.approx(statistics.stdev([0.5, 0.6]))
 
 
-def publish(database: Database, values: list[float | None], revision: int = 1, protocol: str = "p") -> None:
-    """Write mean rows, as `results` does, without any work."""
+def publish(database: Database, values: list[float | None], **options: Any) -> None:
+    """Write mean rows without any work."""
     with database.transaction() as session:
         for value in values:
-            made = ExperimentRow(
-                id=f"exp_{secrets.token_hex(6)}", name="x", owner="o", dataset="motion_shapes", spec={}
-            )
-            made.body_digest = ""
-            session.add(made)
-            session.flush()
-            shared = {"experiment_id": made.id, "dataset": "motion_shapes", "stream": "rgb", "protocol": protocol}
-            missing = [] if value is not None else [3]
-            session.add(ResultRow(**shared, revision=revision, model="m", name="x", top1=value, missing_splits=missing))
+            published.publish(session, published.experiment(session), [published.mean(value)], **options)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
@@ -144,6 +138,24 @@ def test_pages_hold_every_entry_once_with_its_rank(database: Database, limit: in
     assert tuple(rows) == whole.rows
     assert tuple(incomplete) == whole.incomplete
     assert pages == max(1, -(-6 // limit))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_where_lower_is_better_the_lowest_comes_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    error = Metric("error", "Calibration error", higher_is_better=False)
+    monkeypatch.setitem(METRICS, error.name, error)  # type: ignore[call-overload]
+    with database.transaction() as session:
+        for value in (0.5, 0.0, 0.25, 0.0, None, 0.75):
+            published.publish(session, published.experiment(session), [published.mean(value, ["error"])])
+    rows, cursor = [], None
+    while cursor is not None or not rows:
+        page = board(database, metric="error", limit=limit, cursor=cursor)
+        rows, cursor = [*rows, *page.rows], page.next_cursor
+    assert [(row.rank, row.value) for row in rows] == [(1, 0), (1, 0), (3, 0.25), (4, 0.5), (5, 0.75)]
+    assert {(row.lower, row.upper) for row in rows} == {(None, None)}
+    assert board(database).rows == ()  # nothing else was measured
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "0.5-1-0", "3fe0000000000000-1", "end", "end-end\n", "END-0"])

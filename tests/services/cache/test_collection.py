@@ -69,7 +69,7 @@ def test_what_is_evicted_and_not_missed_stays_so(house: House) -> None:
     assert house.experiment(again).state == "succeeded"
     assert house.states(again)["extract"] == "evicted"
     with house.database.transaction() as session:
-        assert session.scalars(select(ResultRow.top1).where(ResultRow.experiment_id == again)).all() != []
+        assert session.scalars(select(ResultRow.id).where(ResultRow.experiment_id == again)).all() != []
 
 
 def test_models_and_scores_go_only_when_they_are_named(house: House) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from services.board.protocol import protocol
+from services.board.protocol import Protocol
 from services.planning.plan import PlannedStage, plan
 from services.specs import FLOW_SHORT_SIDE, ExperimentSpec
 from services.stages import FlowParams, IndexParams
@@ -91,7 +91,8 @@ def test_the_protocol_names_what_changes_the_numbers() -> None:
         {"storage": "on_the_fly"},
     ]
     flows += [{"quantization": "frame_min_max"}, {"resize": None}, {"resize": 128}]
-    lines = [protocol(ExperimentSpec.model_validate({"dataset": "d", "flow": flow}), "flow") for flow in flows]
+    specs = [ExperimentSpec.model_validate({"dataset": "d", "flow": flow}) for flow in flows]
+    lines = [Protocol.of(spec, "flow").line for spec in specs]
     assert [line.partition("; ")[2] for line in lines] == [
         "flow tvl1 +-20, stack 10", "flow tvl1 +-20, stack 10", "flow tvl1-gpu +-20, stack 10",
         "flow tvl1 +-20 jpeg 95, stack 10", "flow raft-large +-20, stack 10", "flow tvl1-gpu +-20, stack 10",

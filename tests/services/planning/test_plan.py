@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.board.protocol import protocol
+from services.board.protocol import Protocol
 from services.errors import InvalidRequest
 from services.planning.plan import PlannedStage, plan
 from services.specs import (
@@ -240,16 +240,18 @@ def test_another_weights_file_under_the_same_name_is_other_work(tmp_path: Path) 
 
 
 def test_the_protocol_says_how_a_number_was_measured() -> None:
-    assert protocol(spec(), "rgb") == "25 frames, centre crop, probabilities, last epoch; frames of stack 10"
-    assert protocol(spec(flow=FlowSpec(stack=1)), "rgb").endswith("; frames of stack 1")  # nearer to a clip's ends
+    assert Protocol.of(spec(), "rgb").line == "25 frames, centre crop, probabilities, last epoch; frames of stack 10"
+    assert Protocol.of(spec(flow=FlowSpec(stack=1)), "rgb").line.endswith(
+        "; frames of stack 1"
+    )  # nearer to a clip's ends
     look = EvaluationSpec(frames=25, snippet=30, crops="stretch", first_seconds=10)
     expected = "25 snippets of 30 frames of the first 10 s, stretched frame, probabilities, last epoch"
-    assert protocol(spec(evaluation=look), "rgb") == expected
+    assert Protocol.of(spec(evaluation=look), "rgb").line == expected
     backbone = BackboneSpec(name="tiny", end_to_end=EndToEndSpec())
     look = EvaluationSpec(frames=8, positions=4, crops="five", average="logits")
     expected = "8 frames at 4 positions, 5 crops, logits, last epoch; frames of stack 10"
-    assert protocol(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb") == expected
-    assert protocol(spec(), "two-stream").endswith("; flow tvl1 +-20, stack 10")
+    assert Protocol.of(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb").line == expected
+    assert Protocol.of(spec(), "two-stream").line.endswith("; flow tvl1 +-20, stack 10")
 
 
 WEIGHTS = [

@@ -1,6 +1,7 @@
 """Fusion joins by clip id, follows the papers' rules, and refuses what does not match."""
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -60,17 +61,32 @@ def test_two_streams_give_three_results(stages: Any, score_input: Any) -> None:
     assert entries["flow"]["split"] == 2
     assert entries["flow"]["seed"] == 5
     assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb", "flow", "two-stream"]
-    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics", "per_category", "hits"}
+    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics", "per_category", "predictions"}
     assert finished.summary["results"][0]["per_category"] == {}
 
 
-def test_hits_are_told_in_the_order_of_ids(stages: Any, score_input: Any) -> None:
+def numbers(packed: str) -> list[int]:
+    return np.frombuffer(base64.b64decode(packed), "<u2").tolist()
+
+
+def test_answers_are_told_in_the_order_of_ids(stages: Any, score_input: Any) -> None:
     clips, labels = ("b", "c", "a"), (0, 1, 2)
-    given = score_input("rgb", scores=[[1, 0, 0], [1, 0, 0], [0, 0, 1]], clips=clips, labels=labels)
-    (entry,) = stages.run("fuse", params("probabilities"), (given,)).summary["results"]
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(entry["hits"]), np.uint8))
-    assert bits[:3].tolist() == [1, 1, 0]  # a and b are right, c is not
+    given = score_input("rgb", scores=[[3, 2, 1], [3, 1, 2], [1, 2, 3]], clips=clips, labels=labels)
+    summary = stages.run("fuse", params("probabilities"), (given,)).summary
+    (entry,) = summary["results"]
+    assert numbers(entry["predictions"]) == [2, 0, 0, 0, 0, 2]  # a and b are right, c comes last
+    assert numbers(summary["truth"]["labels"]) == [2, 0, 1]
+    assert summary["truth"]["classes"] == list(CLASSES)
+    assert summary["truth"]["clips"] == hashlib.sha256(b"a\nb\nc").hexdigest()
     assert entry["metrics"]["correct"] == 2
+
+
+def test_answers_to_as_many_clips_as_ucf101_tests_on_take_fifteen_kilobytes(stages: Any, score_input: Any) -> None:
+    clips = tuple(f"v_Class_g{number:04d}" for number in range(3783))
+    labels = tuple(number % 3 for number in range(3783))
+    given = score_input("rgb", scores=np.eye(3)[list(labels)].tolist(), clips=clips, labels=labels)
+    (entry,) = stages.run("fuse", params("probabilities"), (given,)).summary["results"]
+    assert len(base64.b64decode(entry["predictions"])) == 4 * 3783 < 15.2 * 1000
 
 
 def test_the_classes_of_ucf101_have_categories(stages: Any, score_input: Any) -> None:

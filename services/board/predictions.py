@@ -1,0 +1,108 @@
+"""What systems said of each test clip: kept when a `fuse` stage ends, read back with the right answers beside it.
+
+Predictions and right answers go by the SHA-256 of what they hold. A stage whose output was dropped and is made again
+may say something else; the results of before go on naming what was said then. Results that name one truth were measured
+on the same clips, in the same order, with the same classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from services.db.tables import PredictionRow, ResultRow, TruthRow
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers to a test set of N clips, in the order of the clips' ids, with K classes.
+
+    Attributes:
+        truth: digest of the test set; equal ones may be compared clip by clip.
+        classes: K names by label.
+        labels: the N right ones.
+        predicted: N labels, those with the highest score.
+        ranks: for each clip how many classes stand before the right one, 0 to K - 1; 0 is right.
+    """
+
+    truth: str
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    predicted: tuple[int, ...]
+    ranks: tuple[int, ...]
+
+
+def keep(session: Session, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Store what a `fuse` stage says of each clip, and return its summary with digests in place of it.
+
+    Args:
+        session: a transaction of the caller.
+        summary: with ``truth`` (``classes``, ``labels``, ``clips``) and the ``predictions`` of each of ``results``, in
+            base64 as `worker/stages/fuse.py` packs them. One without is returned as it is.
+    """
+    if "truth" not in summary:
+        return dict(summary)
+    truth = _truth(summary["truth"])
+    session.execute(insert(TruthRow).values(truth).on_conflict_do_nothing())
+    rows: dict[str, dict[str, Any]] = {}
+    results = []
+    for entry in summary["results"]:
+        answers = base64.b64decode(entry["predictions"])
+        digest = hashlib.sha256(truth["digest"].encode() + answers).hexdigest()
+        rows[digest] = {"digest": digest, "truth": truth["digest"], "answers": answers}
+        results.append({**entry, "predictions": digest})
+    ordered = [rows[digest] for digest in sorted(rows)]  # two transactions that keep the same never wait crosswise
+    session.execute(insert(PredictionRow).values(ordered).on_conflict_do_nothing())
+    return {**summary, "truth": truth["digest"], "results": results}
+
+
+def _truth(said: Mapping[str, Any]) -> dict[str, Any]:
+    content = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+    labels = base64.b64decode(said["labels"])
+    return {
+        "digest": hashlib.sha256(content).hexdigest(),
+        "classes": list(said["classes"]),
+        "labels": labels,
+        "clips": said["clips"],
+    }
+
+
+def of_experiment(session: Session, experiment_id: str, stream: str) -> dict[tuple[int, int], Predictions | None]:
+    """Return what a stream of an experiment said of each clip, by split and seed; None where that was not kept."""
+    query = (
+        select(ResultRow.split, ResultRow.seed, PredictionRow.answers, TruthRow)
+        .outerjoin(PredictionRow, PredictionRow.digest == ResultRow.prediction)
+        .outerjoin(TruthRow, TruthRow.digest == PredictionRow.truth)
+        .where(ResultRow.experiment_id == experiment_id, ResultRow.stream == stream)
+        .order_by(ResultRow.split, ResultRow.seed)
+    )
+    return {
+        (split, seed): None if truth is None else _read(answers, truth)
+        for split, seed, answers, truth in session.execute(query)
+        if split is not None and seed is not None
+    }
+
+
+def _read(answers: bytes, truth: TruthRow) -> Predictions:
+    numbers = _numbers(answers)
+    return Predictions(truth.digest, tuple(truth.classes), _numbers(truth.labels), numbers[::2], numbers[1::2])
+
+
+def ranks(session: Session, digests: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Return, for predictions by digest, how many classes stand before the right one of each clip."""
+    query = select(PredictionRow.digest, PredictionRow.answers).where(PredictionRow.digest.in_(digests))
+    return {digest: _numbers(answers)[1::2] for digest, answers in session.execute(query)}
+
+
+def _numbers(packed: bytes) -> tuple[int, ...]:
+    """Return numbers of 16 bits, the lower byte first."""
+    return struct.unpack(f"<{len(packed) // 2}H", packed)

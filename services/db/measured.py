@@ -1,0 +1,162 @@
+"""The tables of measured numbers: how they were measured, what they are, and what was said of each clip.
+
+A result is one stream of an experiment on a split with a seed, or a mean of such. Its numbers are rows of their own,
+one a metric, so that a metric is no column. `ProtocolRow`, `TruthRow` and `PredictionRow` go by the SHA-256 of what
+they hold: equal content is there once, and is never changed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.db.base import Base, Json
+
+INCOMPLETE = text("missing_splits <> '{}'")
+"""Of results: a mean that lacks a split. In these words, since by others Postgres would not know its index."""
+
+
+class ProtocolRow(Base):
+    """How numbers are measured: fields, by which it is known, and a line for people, as it was worded first."""
+
+    __tablename__ = "protocol"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fields: Mapped[Json]
+    line: Mapped[str]
+
+
+class ExperimentStreamRow(Base):
+    """How each stream of an experiment is measured, and with which kind of network, as it was when submitted."""
+
+    __tablename__ = "experiment_stream"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(20), primary_key=True)
+    protocol: Mapped[str] = mapped_column(ForeignKey("protocol.digest"))
+    model: Mapped[str] = mapped_column(String(40))
+
+
+class TruthRow(Base):
+    """The right answers of a test set: names of the classes, and a label for each clip, in the order of their ids.
+
+    ``labels`` are numbers of 16 bits, the lower byte first. ``clips`` is the SHA-256 of the ids.
+    """
+
+    __tablename__ = "truth"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    classes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    labels: Mapped[bytes] = mapped_column(LargeBinary)
+    clips: Mapped[str] = mapped_column(String(64))
+
+
+class PredictionRow(Base):
+    """The answers of a system to a test set, in the order of the clips' ids.
+
+    ``answers`` has two numbers of 16 bits for each clip, the lower byte first: the predicted label, and how many
+    classes stand before the true one.
+    """
+
+    __tablename__ = "prediction"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    truth: Mapped[str] = mapped_column(ForeignKey("truth.digest"))
+    answers: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ResultRow(Base):
+    """What one stream of an experiment was measured as: on a split with a seed, or as a mean.
+
+    A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
+    dataset's splits, which has no values, and whose ``missing_splits`` are named, until every split is there. Rows of
+    one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
+    """
+
+    __tablename__ = "result"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    dataset: Mapped[str] = mapped_column(String(100))
+    revision: Mapped[int] = mapped_column(server_default="1")
+    stream: Mapped[str] = mapped_column(String(20))
+    split: Mapped[int | None] = mapped_column(SmallInteger)
+    seed: Mapped[int | None]
+    protocol: Mapped[str] = mapped_column(ForeignKey("protocol.digest"))
+    model: Mapped[str] = mapped_column(String(40))
+    name: Mapped[str] = mapped_column(String(200))
+    clips: Mapped[int | None]
+    excluded: Mapped[int] = mapped_column(server_default="0")
+    seeds: Mapped[int] = mapped_column(server_default="1")
+    missing_splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{}'"))
+    categories: Mapped[Json | None]
+    prediction: Mapped[str | None] = mapped_column(ForeignKey("prediction.digest"))
+    stage_key: Mapped[str | None] = mapped_column(ForeignKey("stage.key"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (
+        UniqueConstraint("experiment_id", "stream", "split", "seed", postgresql_nulls_not_distinct=True),
+        Index(
+            "ix_result_incomplete",
+            "dataset",
+            "stream",
+            "revision",
+            "protocol",
+            "id",
+            postgresql_where=INCOMPLETE,
+        ),
+    )
+
+
+class ResultValueRow(Base):
+    """One metric of a result.
+
+    ``spread`` is the sample deviation over seeds, ``lower`` and ``upper`` bound the 95 % interval. A value that is
+    ranked repeats what its board is known by (``split`` 0 is the mean), for an index; that of one seed has none of it.
+    """
+
+    __tablename__ = "result_value"
+
+    result_id: Mapped[int] = mapped_column(ForeignKey("result.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[float]
+    merit: Mapped[float]
+    """The value, or its negative where lower is better: one order for all boards."""
+    spread: Mapped[float | None]
+    lower: Mapped[float | None]
+    upper: Mapped[float | None]
+    dataset: Mapped[str | None] = mapped_column(String(100))
+    stream: Mapped[str | None] = mapped_column(String(20))
+    split: Mapped[int | None] = mapped_column(SmallInteger)
+    revision: Mapped[int | None]
+    protocol: Mapped[str | None] = mapped_column(String(64))
+
+    __table_args__ = (
+        Index(
+            "ix_result_value_board",
+            "dataset",
+            "stream",
+            "split",
+            "metric",
+            "revision",
+            "protocol",
+            text("merit DESC"),
+            "result_id",
+            postgresql_where=text("dataset IS NOT NULL"),
+        ),
+    )
