@@ -26,7 +26,7 @@ DUMP_SIGNAL = signal.SIGUSR1
 """Has a stage write the stacks of all its threads to its log, also while it hangs in a library."""
 MESSAGE_BYTES = 1 << 17
 """Longest message between a fork server and its zygote."""
-STAGES: Mapping[str, str] = MappingProxyType({kind: f"worker.stages.{kind}" for kind in KINDS})
+STAGES: Mapping[StageKind, str] = MappingProxyType({kind: f"worker.stages.{kind}" for kind in KINDS})
 """The module that runs each kind of stage."""
 PROGRESS_INTERVAL_SECONDS = 0.2
 

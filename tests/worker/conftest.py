@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ SCRIPTED = Path(__file__).parent / "scripted"
 PATIENCE_SECONDS = 120.0
 """Longer than anything takes that a test waits for, on a machine that is busy with other things."""
 Until = Callable[[Callable[[], object]], None]
-STAGES = {"index": "scripted_stage", "train": "scripted_stage"}
+SCRIPTED_STAGES = {"index": "scripted_stage", "train": "scripted_stage"}
 TRAIN = TrainParams(split=1, streams=("rgb",), seed=0, model=TSLSTM(), training=TrainingSpec(), input=SpacedFeatures())
 
 
@@ -30,22 +32,29 @@ def pixels(levels: NDArray[np.uint8], bound: float) -> NDArray[np.float32]:
     return (levels.astype(np.float32) * (2 * bound / 255) - bound).astype(np.float32)
 
 
-@pytest.fixture(scope="session")
-def scripted_path() -> Iterator[str]:
-    """PYTHONPATH with the scripted stages, set while the tests of this process run."""
+@contextmanager
+def stages_from(folder: Path = SCRIPTED, **stages: str) -> Iterator[None]:
+    """Have the processes that start meanwhile run modules of a test in place of the stages of some kinds.
+
+    Args:
+        folder: of the modules.
+        stages: name of the module by kind; those of ``SCRIPTED_STAGES`` when none is given.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        path = os.pathsep.join([str(SCRIPTED), *filter(None, [os.environ.get("PYTHONPATH")])])
-        patch.setenv("PYTHONPATH", path)
-        yield path
+        path = [str(folder), str(SCRIPTED), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(path))
+        patch.setenv("PYTHON_STAGES", json.dumps(stages or SCRIPTED_STAGES))
+        yield
 
 
 @pytest.fixture(scope="module")
-def light(scripted_path: str) -> Iterator[ForkServer]:
+def light() -> Iterator[ForkServer]:
     """A fork server without torch that runs the scripted stage."""
-    server = ForkServer("light", STAGES)
-    server.start()
-    yield server
-    server.close()
+    server = ForkServer("light")
+    with stages_from():
+        server.start()
+        yield server
+        server.close()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from services.errors import TwostreamError
 from services.stages import KINDS, StageKind
-from worker.contract import MESSAGE_BYTES, STAGES
+from worker.contract import MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -100,11 +100,10 @@ class ForkServer:
 
     Args:
         preload: ``light`` has the modules of kinds that need no torch ready, ``torch`` those of all others.
-        stages: module of each kind.
     """
 
-    def __init__(self, preload: Preload, stages: Mapping[str, str] = STAGES) -> None:
-        self._preload, self._stages = preload, dict(stages)
+    def __init__(self, preload: Preload) -> None:
+        self._preload = preload
         self._zygote: _Zygote | None = None
         self._lock = threading.Lock()
 
@@ -147,15 +146,15 @@ class ForkServer:
     def _running(self) -> _Zygote:
         with self._lock:
             if self._zygote is None or not self._zygote.alive:
-                self._zygote = _Zygote(self._preload, self._stages)
+                self._zygote = _Zygote(self._preload)
             return self._zygote
 
 
 class ForkServers:
     """A fork server for the kinds without torch and one for the rest, each started when it is first needed."""
 
-    def __init__(self, stages: Mapping[str, str] = STAGES) -> None:
-        self._servers = {"light": ForkServer("light", stages), "torch": ForkServer("torch", stages)}
+    def __init__(self) -> None:
+        self._servers = {"light": ForkServer("light"), "torch": ForkServer("torch")}
 
     def start(self, kinds: Iterable[StageKind]) -> None:
         """Get ready for these kinds, in the background, so that their first stage need not wait for imports."""
@@ -180,7 +179,7 @@ class ForkServers:
 class _Zygote:
     """One zygote process, from its start to its death, seen from the client."""
 
-    def __init__(self, preload: Preload, stages: Mapping[str, str]) -> None:
+    def __init__(self, preload: Preload) -> None:
         self.alive, self._ready = True, False
         self._started_at = time.monotonic()
         self._numbers = itertools.count()
@@ -191,7 +190,7 @@ class _Zygote:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.rank.zygote", str(theirs.fileno()), preload, json.dumps(stages)],
+                [sys.executable, "-m", "worker.rank.zygote", str(theirs.fileno()), preload],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=stage_environment(os.environ),

@@ -8,12 +8,10 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import importlib
-import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -31,12 +29,11 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run_task(path: Path, stages: Mapping[str, str] = STAGES) -> int:
+def run_task(path: Path) -> int:
     """Run the stage that a task file describes.
 
     Args:
         path: JSON of a ``Task``.
-        stages: module of each kind.
 
     Returns:
         ``EXIT_SUCCEEDED``, ``EXIT_FAILED`` or ``EXIT_INTERRUPTED``; the task's result file holds the ``Outcome``.
@@ -46,7 +43,7 @@ def run_task(path: Path, stages: Mapping[str, str] = STAGES) -> int:
     task = _of_this_rank(Task.model_validate_json(path.read_bytes()))
     if KINDS[task.kind].interruptible:
         signal.signal(signal.SIGTERM, lambda _number, _frame: interrupt.request())
-    outcome = _outcome(task, stages)
+    outcome = _outcome(task)
     _publish(task.result, outcome)
     return {"succeeded": EXIT_SUCCEEDED, "failed": EXIT_FAILED, "interrupted": EXIT_INTERRUPTED}[outcome.status]
 
@@ -62,9 +59,9 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def _outcome(task: Task, stages: Mapping[str, str]) -> Outcome:
+def _outcome(task: Task) -> Outcome:
     try:
-        return Outcome(status="succeeded", summary=_run_stage(task, stages))
+        return Outcome(status="succeeded", summary=_run_stage(task))
     except Interrupted as error:
         return Outcome(status="interrupted", cause=Cause.PREEMPTED, message=str(error))
     except StageError as error:
@@ -75,8 +72,8 @@ def _outcome(task: Task, stages: Mapping[str, str]) -> Outcome:
         return Outcome(status="failed", cause=cause_of(error), message=_one_line(error))
 
 
-def _run_stage(task: Task, stages: Mapping[str, str]) -> dict[str, object]:
-    module = importlib.import_module(stages[task.kind])
+def _run_stage(task: Task) -> dict[str, object]:
+    module = importlib.import_module(STAGES[task.kind])
     torch = sys.modules.get("torch")  # never imported here: light kinds go without
     if torch is not None:
         torch.set_num_threads(task.threads)
@@ -154,11 +151,10 @@ def log_to_stderr() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run ``TASK.json``; a second argument is the JSON of another table of stage modules."""
+    """Run ``TASK.json``."""
     die_with_parent(os.getppid())
     log_to_stderr()
-    stages = json.loads(arguments[1]) if len(arguments) > 1 else STAGES
-    return run_task(Path(arguments[0]), stages)
+    return run_task(Path(arguments[0]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The process that forks a child per stage: it imports what stages need once, and each child starts with it in memory.
 
-``worker.host.forkserver`` starts it as ``python -m worker.rank.zygote SOCKET_FD torch|light STAGES_JSON``. It runs no
+``worker.host.forkserver`` starts it as ``python -m worker.rank.zygote SOCKET_FD torch|light``. It runs no
 tensor operation, touches no GPU and starts no thread, so that a fork of it is safe; it has one thread, so that the
 children's parent-death signal, which the kernel ties to the thread that forked, means the death of this process.
 """
@@ -17,12 +17,11 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from services.stages import KINDS
-from worker.contract import EXIT_FAILED, MESSAGE_BYTES
+from worker.contract import EXIT_FAILED, MESSAGE_BYTES, STAGES
 from worker.rank.run import die_with_parent, log_to_stderr, run_task
 
 logger = logging.getLogger(__name__)
@@ -50,8 +49,8 @@ def preload(modules: list[str]) -> None:
 class Zygote:
     """Serves one client: forks, signals and reaps until the client closes its end."""
 
-    def __init__(self, control: socket.socket, stages: Mapping[str, str]) -> None:
-        self._control, self._stages = control, stages
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
         self._pids: dict[int, int] = {}
         self._wakeup, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
@@ -135,8 +134,8 @@ class Zygote:
                 Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
             os.environ.update(request["environment"])
             if request["gpus"] > 1:
-                _exec_torchrun(request, self._stages)
-            code = run_task(Path(request["task"]), self._stages)
+                _exec_torchrun(request)
+            code = run_task(Path(request["task"]))
         except BaseException:  # nothing may pass into the server's frames above
             logger.exception("the process of a stage failed outside its stage")
         finally:
@@ -159,20 +158,20 @@ def _redirect(log_file: Path) -> None:
     os.close(log)
 
 
-def _exec_torchrun(request: dict[str, Any], stages: Mapping[str, str]) -> NoReturn:
+def _exec_torchrun(request: dict[str, Any]) -> NoReturn:
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={request['gpus']}", "-m", "worker.rank.run"]
-    command = [sys.executable, "-m", *launcher, request["task"], json.dumps(dict(stages))]
+    command = [sys.executable, "-m", *launcher, request["task"]]
     os.execv(sys.executable, command)  # noqa: S606  # no shell is wanted: it keeps pid and parent-death signal
 
 
 def main(arguments: list[str]) -> None:
     """Get ready and serve until the client is gone."""
-    descriptor, kinds, stages = int(arguments[0]), arguments[1], json.loads(arguments[2])
+    descriptor, kinds = int(arguments[0]), arguments[1]
     os.set_inheritable(descriptor, False)
     log_to_stderr()
-    preload([module for kind, module in stages.items() if KINDS[kind].needs_torch == (kinds == "torch")])
+    preload([module for kind, module in STAGES.items() if KINDS[kind].needs_torch == (kinds == "torch")])
     control = socket.socket(fileno=descriptor)
-    Zygote(control, stages).serve()
+    Zygote(control).serve()
     logging.shutdown()
     os._exit(0)  # without the noise that libraries make when an interpreter is taken down
 

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.conftest import PATIENCE_SECONDS, Until
+from tests.worker.conftest import PATIENCE_SECONDS, Until, stages_from
 from worker.contract import EXIT_FAILED, Outcome, Task
 from worker.host.forkserver import Child, Exit, ForkServer, ForkServers, StartFailed, stage_environment
-
-TORCH_STAGES = {"index": "scripted_stage", "train": "torch_stage"}
 
 
 def read(task_file: Path) -> Task:
@@ -36,10 +34,11 @@ def began(task_file: Path) -> Callable[[], bool]:
 
 
 @pytest.fixture(scope="module")
-def heavy(scripted_path: str) -> Iterator[ForkServer]:
+def heavy() -> Iterator[ForkServer]:
     """A fork server whose zygote has imported torch."""
-    server = ForkServer("torch", TORCH_STAGES)
-    server.start()
+    server = ForkServer("torch")
+    with stages_from(train="torch_stage"):
+        server.start()
     yield server
     server.close()
 
@@ -144,17 +143,17 @@ def test_after_the_death_of_the_zygote_its_stages_are_lost_and_the_next_one_runs
 
 
 def test_a_killed_worker_leaves_no_process(
-    scripted_path: str, make_task: Callable[..., Path], until: Until, gone: Callable[[int], bool]
+    make_task: Callable[..., Path], until: Until, gone: Callable[[int], bool]
 ) -> None:
     file = make_task("grandchild")
     code = (  # it sleeps until it is killed
         "import sys, time; from pathlib import Path; from worker.host.forkserver import ForkServer\n"
-        "server = ForkServer('light', {'index': 'scripted_stage'}); task = Path(sys.argv[1])\n"
+        "server = ForkServer('light'); task = Path(sys.argv[1])\n"
         "child = server.run(task, task.with_name('log'), {})\n"
         "print(server.pid, child.pid, flush=True); time.sleep(300)"
     )
     command = [sys.executable, "-c", code, str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+    with stages_from(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         pids = [int(word) for word in worker.stdout.readline().split()]
         note = read(file).state / "grandchild"
@@ -165,11 +164,10 @@ def test_a_killed_worker_leaves_no_process(
         until(lambda: all(gone(pid) for pid in pids))
 
 
-def test_close_ends_running_stages(
-    scripted_path: str, make_task: Callable[..., Path], gone: Callable[[int], bool]
-) -> None:
-    servers = ForkServers({"index": "scripted_stage"})
-    servers.start(["index"])
+def test_close_ends_running_stages(make_task: Callable[..., Path], gone: Callable[[int], bool]) -> None:
+    servers = ForkServers()
+    with stages_from():
+        servers.start(["index"])
     file = make_task("sleep")
     child = servers.run("index", file, file.with_name("log"), {})
     servers.close()
@@ -179,30 +177,27 @@ def test_close_ends_running_stages(
 
 def test_close_does_not_wait_for_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slow.py").write_text("import time; time.sleep(3600)")  # an import that takes longer than any test may
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr("worker.host.forkserver.CLOSE_SECONDS", 3600.0)
-    server = ForkServer("light", {"index": "slow"})
-    server.start()
+    server = ForkServer("light")
+    with stages_from(tmp_path, index="slow"):
+        server.start()
     server.close()
     assert server.pid is None
 
 
-def test_a_zygote_that_cannot_live_is_said_so(
-    make_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_zygote_that_cannot_live_is_said_so(make_task: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import os; os._exit(9)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    server = ForkServer("light", {"index": "broken"})
-    with pytest.raises(StartFailed, match="light zygote died"):
+    server = ForkServer("light")
+    with stages_from(tmp_path, index="broken"), pytest.raises(StartFailed, match="light zygote died"):
         run(server, make_task("metrics"))
     server.close()
 
 
-def test_a_module_that_does_not_import_fails_its_own_stage_only(
-    scripted_path: str, make_task: Callable[..., Path]
-) -> None:
-    server = ForkServer("light", {"index": "scripted_stage", "flow": "no_such_stage"})
+def test_a_module_that_does_not_import_fails_its_own_stage_only(make_task: Callable[..., Path]) -> None:
+    server = ForkServer("light")
     good, bad = make_task("metrics"), make_task("metrics", kind="flow")
+    with stages_from(index="scripted_stage", flow="no_such_stage"):
+        server.start()
     assert run(server, good).wait(PATIENCE_SECONDS) == Exit(code=0)
     assert run(server, bad).wait(PATIENCE_SECONDS) == Exit(code=EXIT_FAILED)
     assert "no_such_stage" in outcome_of(bad).message

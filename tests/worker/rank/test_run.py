@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import signal
 import subprocess
 import sys
@@ -14,17 +14,16 @@ import pytest
 
 from services.errors import Cause
 from services.stages import KINDS, StageKind
-from tests.worker.conftest import PATIENCE_SECONDS, TRAIN, Until
+from tests.worker.conftest import PATIENCE_SECONDS, SCRIPTED, SCRIPTED_STAGES, TRAIN, Until, stages_from
 from worker.contract import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, Event, Outcome, Task
 from worker.rank.run import cause_of, run_task
 
-TABLE = {"index": "scripted_stage", "train": "scripted_stage"}
 COMMAND = [sys.executable, "-m", "worker.rank.run"]
 
 
 def start(task_file: Path, *, command: list[str] | None = None) -> subprocess.Popen[str]:
-    arguments = [str(task_file), '{"index": "scripted_stage", "train": "scripted_stage"}']
-    return subprocess.Popen([*(command or COMMAND), *arguments], stderr=subprocess.PIPE, text=True)
+    with stages_from():
+        return subprocess.Popen([*(command or COMMAND), str(task_file)], stderr=subprocess.PIPE, text=True)
 
 
 def read(task_file: Path) -> Task:
@@ -36,9 +35,11 @@ def outcome_of(task_file: Path) -> Outcome:
 
 
 @pytest.fixture
-def scripted(scripted_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the scripted stage importable in this process."""
-    monkeypatch.syspath_prepend(scripted_path.split(os.pathsep, maxsplit=1)[0])
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has this process run the scripted stage."""
+    monkeypatch.syspath_prepend(str(SCRIPTED))
+    for kind, module in SCRIPTED_STAGES.items():
+        monkeypatch.setitem(sys.modules, STAGES[kind], importlib.import_module(module))
 
 
 def test_every_kind_has_a_module() -> None:
@@ -59,7 +60,7 @@ def test_the_processes_that_supervise_import_no_torch_and_no_video_library() -> 
 
 def test_success_leaves_summary_and_events(scripted: None, make_task: Callable[..., Path]) -> None:
     file = make_task("metrics")
-    assert run_task(file, TABLE) == EXIT_SUCCEEDED
+    assert run_task(file) == EXIT_SUCCEEDED
     assert outcome_of(file) == Outcome(status="succeeded", summary={})
     events = [Event.model_validate_json(line) for line in read(file).events.read_text().splitlines()]
     assert [event.type for event in events] == ["progress", *["metrics"] * 5, "progress"]
@@ -79,7 +80,7 @@ def test_failure_has_a_typed_cause(
     scripted: None, make_task: Callable[..., Path], script: str, cause: Cause, message: str
 ) -> None:
     file = make_task(script)
-    assert run_task(file, TABLE) == EXIT_FAILED
+    assert run_task(file) == EXIT_FAILED
     assert outcome_of(file) == Outcome(status="failed", cause=cause, message=message)
 
 
@@ -94,16 +95,19 @@ def test_torch_errors_are_told_without_importing_torch() -> None:
     assert cause_of(type("OutOfMemoryError", (Exception,), {"__module__": "other"})()) is Cause.INTERNAL
 
 
-def test_a_module_that_does_not_import_is_internal(scripted: None, make_task: Callable[..., Path]) -> None:
+def test_a_module_that_does_not_import_is_internal(
+    scripted: None, make_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     missing = make_task("metrics")
-    assert run_task(missing, {"index": "no_such_stage"}) == EXIT_FAILED
+    monkeypatch.setitem(sys.modules, STAGES["index"], None)  # so that it does not import
+    assert run_task(missing) == EXIT_FAILED
     assert outcome_of(missing).cause is Cause.INTERNAL
 
 
 def test_a_stage_that_another_version_planned_says_so(scripted: None, make_task: Callable[..., Path]) -> None:
     before = {name: value for name, value in TRAIN.model_dump(mode="json").items() if name != "input"}
     file = make_task(params={**before, "snippet": None, "end_to_end": None})
-    assert run_task(file, TABLE) == EXIT_FAILED
+    assert run_task(file) == EXIT_FAILED
     assert outcome_of(file) == Outcome(
         status="failed",
         cause=Cause.USER_ERROR,
@@ -119,16 +123,14 @@ def test_another_rank_reports_no_events_and_no_success_but_its_failure(
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     good, bad = make_task("metrics"), make_task("memory")
-    assert run_task(good, TABLE) == EXIT_SUCCEEDED
+    assert run_task(good) == EXIT_SUCCEEDED
     assert not read(good).events.exists()
     assert not read(good).result.exists()
-    assert run_task(bad, TABLE) == EXIT_FAILED
+    assert run_task(bad) == EXIT_FAILED
     assert outcome_of(bad).cause is Cause.OUT_OF_MEMORY
 
 
-def test_sigterm_makes_a_training_stage_write_a_checkpoint(
-    scripted_path: str, make_task: Callable[..., Path], until: Until
-) -> None:
+def test_sigterm_makes_a_training_stage_write_a_checkpoint(make_task: Callable[..., Path], until: Until) -> None:
     file = make_task()
     with start(file) as rank:
         until(read(file).events.exists)
@@ -139,7 +141,7 @@ def test_sigterm_makes_a_training_stage_write_a_checkpoint(
     assert outcome_of(file) == Outcome(status="interrupted", cause=Cause.PREEMPTED, message="asked to stop at step 42")
 
 
-def test_sigterm_ends_other_stages_at_once(scripted_path: str, make_task: Callable[..., Path], until: Until) -> None:
+def test_sigterm_ends_other_stages_at_once(make_task: Callable[..., Path], until: Until) -> None:
     file = make_task("sleep")
     with start(file) as rank:
         until(read(file).events.exists)
@@ -148,13 +150,13 @@ def test_sigterm_ends_other_stages_at_once(scripted_path: str, make_task: Callab
     assert not read(file).result.exists()
 
 
-def test_a_bug_leaves_its_traceback_in_the_log(scripted_path: str, make_task: Callable[..., Path]) -> None:
+def test_a_bug_leaves_its_traceback_in_the_log(make_task: Callable[..., Path]) -> None:
     with start(make_task("bug")) as rank:
         assert "ZeroDivisionError" in rank.communicate(timeout=PATIENCE_SECONDS)[1]
 
 
 def test_a_rank_dies_with_the_process_that_started_it(
-    scripted_path: str, make_task: Callable[..., Path], until: Until, gone: Callable[[int], bool]
+    make_task: Callable[..., Path], until: Until, gone: Callable[[int], bool]
 ) -> None:
     file = make_task("look", params={"dataset": "sleep"})
     parent_code = "import subprocess, sys; subprocess.run(sys.argv[1:])"

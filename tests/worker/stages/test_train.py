@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(train: Any) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ForkServer]:
     """The real fork server, with the real stage."""
-    server = ForkServer("torch", {"train": "worker.stages.train"})
+    server = ForkServer("torch")
     server.start()
     yield server
     server.close()
