@@ -24,13 +24,14 @@ LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 EXPECTED = "expected a state dict (names to tensors), written by torch.save or as .safetensors"
 
 
-def read_state_dict(path: Path, field: str) -> dict[str, Tensor]:
+def read_state_dict(path: Path, field: str, max_bytes: int = MAX_WEIGHTS_BYTES) -> dict[str, Tensor]:
     """Read a state dict into the processor's memory; nothing in the file is run, and nothing of it is quoted.
 
     Args:
         path: ``.safetensors``, or else a file of ``torch.save``, in which the state dict may lie under ``state_dict``
             or ``model``.
         field: of the spec, for messages.
+        max_bytes: of the file, and of what it unpacks to.
 
     Raises:
         UserError: there is no such file, it is no regular one, empty, too large, cut off or broken, may not be read, or
@@ -38,8 +39,8 @@ def read_state_dict(path: Path, field: str) -> dict[str, Tensor]:
         RuntimeError: memory does not suffice for what it holds.
     """
     try:
-        with _opened(path) as file:
-            content = _safetensors(path) if path.suffix == ".safetensors" else _pytorch(file)
+        with _opened(path, max_bytes) as file:
+            content = _safetensors(path) if path.suffix == ".safetensors" else _pytorch(file, max_bytes)
     except _Refused as refused:
         raise UserError(f"{field}: {path} {refused}; {EXPECTED}") from None
     return content
@@ -69,7 +70,7 @@ class _Refused(Exception):
     """Why a file is not read, to stand after its name."""
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path, max_bytes: int) -> BinaryIO:
     """Open a regular file, without waiting for the other end of a pipe."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -82,7 +83,7 @@ def _opened(path: Path) -> BinaryIO:
         (stat.S_ISDIR(status.st_mode), "is a folder"),
         (not stat.S_ISREG(status.st_mode), "is no regular file"),
         (status.st_size == 0, "is empty"),
-        (status.st_size > MAX_WEIGHTS_BYTES, f"has {status.st_size} bytes, allowed: {MAX_WEIGHTS_BYTES}"),
+        (status.st_size > max_bytes, f"has {status.st_size} bytes, allowed: {max_bytes}"),
     ):
         if wrong:
             os.close(number)
@@ -97,14 +98,14 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise _unreadable(error, "is no file of safetensors, cut off or broken") from None
 
 
-def _pytorch(file: BinaryIO) -> dict[str, Tensor]:
+def _pytorch(file: BinaryIO, max_bytes: int) -> dict[str, Tensor]:
     beginning = file.read(len(LEGACY_MAGIC))
     file.seek(0)
     if not beginning.startswith((ZIP_MAGIC, LEGACY_MAGIC)):
         raise _Refused("is no file of torch.save")
     try:
         if beginning.startswith(ZIP_MAGIC):
-            _require_size(file)
+            _require_size(file, max_bytes)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except _Refused:
         raise
@@ -113,13 +114,13 @@ def _pytorch(file: BinaryIO) -> dict[str, Tensor]:
     return _state_dict(content)
 
 
-def _require_size(file: BinaryIO) -> None:
+def _require_size(file: BinaryIO, max_bytes: int) -> None:
     """Refuse what grows beyond the limit when it is unpacked."""
     with zipfile.ZipFile(file) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     file.seek(0)
-    if size > MAX_WEIGHTS_BYTES:
-        raise _Refused(f"unpacks to {size} bytes, allowed: {MAX_WEIGHTS_BYTES}")
+    if size > max_bytes:
+        raise _Refused(f"unpacks to {size} bytes, allowed: {max_bytes}")
 
 
 def _unreadable(error: Exception, why: str) -> Exception:

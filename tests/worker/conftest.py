@@ -99,11 +99,11 @@ def until() -> Until:
 
 
 class Clock:
-    """Stands for the module ``time`` in another; its hands can be moved forward."""
+    """A clock whose hands can be moved forward."""
 
     ahead_seconds = 0.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return time.monotonic() + self.ahead_seconds
 
 

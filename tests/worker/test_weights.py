@@ -157,12 +157,11 @@ def test_a_name_with_a_null_character_is_no_name() -> None:
         read_state_dict(Path("/tmp/a\0b"), "backbone.weights")
 
 
-def test_what_unpacks_to_more_than_allowed_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.weights.MAX_WEIGHTS_BYTES", 1 << 20)
+def test_what_unpacks_to_more_than_allowed_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "bomb.pt"
     archive(path, lambda name, part: bytes(2 << 20) if name.endswith("data/0") else part, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1 << 20
-    message = refused(lambda: read_state_dict(path, "backbone.weights"), path, "backbone.weights")
+    message = refused(lambda: read_state_dict(path, "backbone.weights", 1 << 20), path, "backbone.weights")
     assert "unpacks to" in message
 
 

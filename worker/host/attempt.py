@@ -31,7 +31,6 @@ from worker.host.state import State
 from worker.host.supervise import Limits, supervise
 
 PAUSE_SECONDS = 1.0
-"""Pause before a server that was away is asked again."""
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +56,18 @@ LOG_NOTE_BYTES = 100
 class Attempt:
     """One execution of a claimed stage; also the recorder to which its supervisor speaks.
 
+    Args:
+        worker: whose attempt it is.
+        claim: the stage.
+        grant: what it runs on.
+        pause_seconds: before a server that was away is asked again.
+
     Attributes:
         ending: how it ended; None while it runs, and when the lease was lost.
     """
 
-    def __init__(self, worker: WorkerContext, claim: Claim, grant: Grant) -> None:
-        self._worker, self._claim, self._grant = worker, claim, grant
+    def __init__(self, worker: WorkerContext, claim: Claim, grant: Grant, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._worker, self._claim, self._grant, self._pause_seconds = worker, claim, grant, pause_seconds
         work = worker.settings.work
         self._output, self._saved = (work / Place(claim.key, claim.attempt, name).path for name in (OUTPUT, STATE))
         self._home, self._folder = work / stage_folder(claim.key), self._output.parent
@@ -161,7 +166,7 @@ class Attempt:
             LeaseLost: another attempt has it.
         """
         self._tell(f"waits: {what}")
-        if heart.lost.wait(PAUSE_SECONDS):
+        if heart.lost.wait(self._pause_seconds):
             raise LeaseLost(f"attempt {self._claim.attempt} of {self._claim.label}")
         if heart.cancel_requested.is_set():
             return Ending("cancelled", Cause.CANCELLED, f"cancelled {when}")

@@ -130,11 +130,11 @@ class ForkServer:
                 return child
         raise StartFailed(f"the {self._preload} zygote died twice before it could start a stage; see the worker's log")
 
-    def close(self) -> None:
-        """End the zygote and every stage that it runs, and wait until they are gone."""
+    def close(self, patience_seconds: float = CLOSE_SECONDS) -> None:
+        """End the zygote and every stage that it runs; what has not ended after ``patience_seconds`` is killed."""
         with self._lock:
             if self._zygote is not None:
-                self._zygote.close()
+                self._zygote.close(patience_seconds)
             self._zygote = None
 
     @property
@@ -219,14 +219,14 @@ class _Zygote:
         with contextlib.suppress(OSError):
             self._socket.send(json.dumps(message).encode())
 
-    def close(self) -> None:
+    def close(self, patience_seconds: float) -> None:
         """Say that no request will come, which ends the zygote and its children, and wait for that."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         if not self._ready:  # it has no child yet, and would finish its imports first
             self.process.kill()
         try:
-            self.process.wait(CLOSE_SECONDS)
+            self.process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
         self._buried.wait()

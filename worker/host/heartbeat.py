@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -44,19 +45,28 @@ class Heartbeat:
         lease: called from the first thread alone.
         every_seconds: time between renewals; a database that is away is asked again sooner, then less and less often.
         lease_seconds: a lease that could not be renewed for so long counts as lost.
+        clock: tells seconds, and is never set back.
 
     Attributes:
         cancel_requested: set when a user asked for the end of the stage.
         lost: set when the attempt owns its stage no longer: stop, touch nothing.
         timeout_seconds: how long the stage may run, as the last renewal said; 0 before the first.
+        clock: the one that was given.
     """
 
-    def __init__(self, lease: Lease, *, every_seconds: float, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        every_seconds: float,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.cancel_requested, self.lost = threading.Event(), threading.Event()
         self.timeout_seconds = 0.0
         self._lease, self._every_seconds, self._lease_seconds = lease, every_seconds, lease_seconds
         self._over = threading.Event()
-        self._renewed_at = time.monotonic()
+        self.clock, self._renewed_at = clock, clock()
         self._troubles = Troubles("heartbeat")
         self._threads = [
             threading.Thread(target=self._beat, name="heartbeat", daemon=True),
@@ -64,7 +74,7 @@ class Heartbeat:
         ]
 
     def __enter__(self) -> Self:
-        self._renewed_at = time.monotonic()
+        self._renewed_at = self.clock()
         for thread in self._threads:
             thread.start()
         return self
@@ -79,7 +89,7 @@ class Heartbeat:
     def _beat(self) -> None:
         pause = self._every_seconds
         while not self._over.wait(pause) and not self.lost.is_set():
-            asked_at = time.monotonic()  # the renewal begins no earlier than this
+            asked_at = self.clock()  # the renewal begins no earlier than this
             try:
                 renewal = self._lease.heartbeat()
             except LeaseLost as error:
@@ -106,7 +116,7 @@ class Heartbeat:
 
     def _left(self) -> float:
         """Return how many seconds the lease can still live."""
-        return self._renewed_at + self._lease_seconds - time.monotonic()
+        return self._renewed_at + self._lease_seconds - self.clock()
 
     def _retry_in(self, pause: float) -> float:
         pause = FIRST_RETRY_SECONDS if pause == self._every_seconds else pause * 2

@@ -16,7 +16,6 @@ from worker.contract import Event
 logger = logging.getLogger(__name__)
 
 FORWARD_SECONDS = 0.5
-RETRY_SECONDS = 2.0
 
 
 class Reports:
@@ -25,15 +24,16 @@ class Reports:
     Args:
         path: the events file, which the stage makes.
         record: stores events; called again with the same ones after ``Unavailable``.
+        retry_seconds: time after which it is.
 
     Attributes:
         lost: set when the attempt no longer owns its stage.
         checkpointed: set when a checkpoint was stored; whoever saves the state clears it.
     """
 
-    def __init__(self, path: Path, record: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(self, path: Path, record: Callable[[Sequence[Event]], None], retry_seconds: float) -> None:
         self.lost, self.checkpointed = threading.Event(), threading.Event()
-        self._tail, self._record = EventTail(path), record
+        self._tail, self._record, self._retry_seconds = EventTail(path), record, retry_seconds
         self._pending: list[Event] = []
         self._ended, self._complete = threading.Event(), threading.Event()
         self._loop = Loop("reports", self._forward, FORWARD_SECONDS)
@@ -63,8 +63,8 @@ class Reports:
             try:
                 self._store(self._pending)
             except Unavailable as error:
-                logger.warning("events wait, again in %.0f s: %s", RETRY_SECONDS, error)
-                return RETRY_SECONDS
+                logger.warning("events wait, again in %.0f s: %s", self._retry_seconds, error)
+                return self._retry_seconds
             except LeaseLost as error:
                 logger.warning("events are not stored: %s", error)
                 self.lost.set()

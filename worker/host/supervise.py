@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,8 +34,7 @@ DUMP_SECONDS = 2.0
 DELIVER_SECONDS = 0.02
 """Between two looks at whether all was delivered: a short stage does not wait for a long poll."""
 KILLED_WITHIN_SECONDS = 10.0
-SAVE_PATIENCE_SECONDS = 300.0
-"""How long a store that does not take the state of an ended stage is tried again."""
+SAVE_SECONDS = 300.0
 
 
 class Recorder(Lease, Protocol):
@@ -63,11 +61,15 @@ class Limits:
         timeout_seconds: wall-clock time after which it is ended; the heartbeat may learn of a longer one meanwhile.
         grace_seconds: time between SIGTERM and SIGKILL, for a checkpoint.
         stall_seconds: time after which it is ended if it does nothing; None lets it.
+        retry_seconds: time after which a database or store that was away is asked again.
+        save_seconds: how long a store that does not take the state of an ended stage is tried again.
     """
 
     timeout_seconds: float
     grace_seconds: float
     stall_seconds: float | None = None
+    retry_seconds: float = RETRY_SECONDS
+    save_seconds: float = SAVE_SECONDS
 
 
 def supervise(
@@ -83,10 +85,10 @@ def supervise(
         limits: when it is ended.
         stop: set when the worker shuts down.
     """
-    supervision = _Supervision(child, task, recorder, heartbeat)
+    supervision = _Supervision(child, task, recorder, heartbeat, limits)
     ooms = kernel_oom_kills()
     try:
-        ended = supervision.watch(limits, stop)
+        ended = supervision.watch(stop)
         supervision.deliver(ended)
     except LeaseLost as error:
         return Ending("lost", Cause.WORKER_LOST, str(error))
@@ -100,23 +102,24 @@ def supervise(
 class _Supervision:
     """The state of one supervision."""
 
-    def __init__(self, child: Child, task: Task, recorder: Recorder, heartbeat: Heartbeat) -> None:
+    def __init__(self, child: Child, task: Task, recorder: Recorder, heartbeat: Heartbeat, limits: Limits) -> None:
         self.asked: Ending | None = None
-        self._child, self._task, self._heartbeat = child, task, heartbeat
-        self._reports = Reports(task.events, recorder.record)
+        self._child, self._task, self._heartbeat, self._limits = child, task, heartbeat, limits
+        self._clock = heartbeat.clock
+        self._reports = Reports(task.events, recorder.record, limits.retry_seconds)
         self._saver = Saver(partial(recorder.save_state, task.state))
         self._stillness = Stillness(child.pid, task.events)
-        self._began_at = time.monotonic()
+        self._began_at = self._clock()
         self._troubles = Troubles(f"saving the state of {task.kind} {task.key[:12]}")
         self._next_save = 0.0
         self._kill_at = float("inf")
 
-    def watch(self, limits: Limits, stop: threading.Event) -> Exit:
+    def watch(self, stop: threading.Event) -> Exit:
         """Stay until the child has ended, by itself or because it was asked to."""
         self._reports.start()
         while (ended := self._child.wait(POLL_SECONDS)) is None:
             self._check_lease()
-            self._ask_to_end(limits, stop)
+            self._ask_to_end(stop)
             self._save()
         return ended
 
@@ -131,13 +134,13 @@ class _Supervision:
         self._saver.request()
         self._reports.finish()
         self._next_save = 0.0
-        patient_until = time.monotonic() + SAVE_PATIENCE_SECONDS
+        patient_until = self._clock() + self._limits.save_seconds
         self._save()
         while not self._reports.complete or not self._saver.idle:
             self._heartbeat.lost.wait(DELIVER_SECONDS)
             self._check_lease()
             self._save()
-            if self._saver.failing and time.monotonic() > patient_until:
+            if self._saver.failing and self._clock() > patient_until:
                 logger.error("state of %s is not saved: the store does not take it", self._task.key[:12])
                 self._saver.give_up()
         self._check_lease()
@@ -151,11 +154,11 @@ class _Supervision:
         if self._heartbeat.lost.is_set() or self._reports.lost.is_set():
             raise LeaseLost(f"attempt {self._task.attempt} at {self._task.kind} {self._task.key[:12]}")
 
-    def _ask_to_end(self, limits: Limits, stop: threading.Event) -> None:
-        now = time.monotonic()
-        why = self._why_to_end(limits, stop, now)
+    def _ask_to_end(self, stop: threading.Event) -> None:
+        now = self._clock()
+        why = self._why_to_end(stop, now)
         if why is not None and self.asked is None:
-            self._kill_at = now + limits.grace_seconds
+            self._kill_at = now + self._limits.grace_seconds
             self._child.terminate(signal.SIGTERM)
         if why is not None and (self.asked is None or why.status == "cancelled"):
             self.asked = why
@@ -163,11 +166,12 @@ class _Supervision:
             self._kill_at = now + KILLED_WITHIN_SECONDS
             self._child.terminate(signal.SIGKILL)
 
-    def _why_to_end(self, limits: Limits, stop: threading.Event, now: float) -> Ending | None:
+    def _why_to_end(self, stop: threading.Event, now: float) -> Ending | None:
         if self._heartbeat.cancel_requested.is_set():
             return Ending("cancelled", Cause.CANCELLED, "cancelled by request")
         if stop.is_set():
             return Ending("preempted", Cause.PREEMPTED, "the worker shut down")
+        limits = self._limits
         timeout = max(limits.timeout_seconds, self._heartbeat.timeout_seconds)
         if now >= self._began_at + timeout:
             return Ending("failed", Cause.TIMEOUT, f"ran longer than {timeout:g} s")
@@ -191,12 +195,12 @@ class _Supervision:
         if self._reports.checkpointed.is_set():
             self._reports.checkpointed.clear()
             self._saver.request()
-        if time.monotonic() < self._next_save:
+        if self._clock() < self._next_save:
             return
         try:
             self._saver.poll()
         except Exception as error:  # the stage goes on, whatever becomes of its saved state
-            self._next_save = time.monotonic() + RETRY_SECONDS
+            self._next_save = self._clock() + self._limits.retry_seconds
             self._troubles.failed(error)
 
 

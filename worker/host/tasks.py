@@ -56,7 +56,7 @@ app.conf.update(worker_pool="threads", worker_concurrency=min(os.cpu_count() or 
 class Station:
     """A worker process from its start to its end: what its threads share, and its sign of life."""
 
-    def __init__(self, queues: list[str], concurrency: int) -> None:
+    def __init__(self, settings: Settings, queues: list[str], concurrency: int) -> None:
         if settings.database_url is None or settings.redis_url is None:
             raise Unavailable("TWOSTREAM_DATABASE_URL and TWOSTREAM_REDIS_URL: not set, needed by a worker")
         self.queues, self.concurrency = queues, concurrency
@@ -146,7 +146,7 @@ class Station:
                 queues,
                 worker_id=self.worker.id,
                 device=",".join(self.devices.names),
-                lease_seconds=settings.lease_seconds,
+                lease_seconds=self.worker.settings.lease_seconds,
                 gpus=self.devices.available or 1,
             )
         )
@@ -190,7 +190,7 @@ def _log_plainly(loglevel: int = logging.INFO, **_: Any) -> None:
 def _begin(sender: Any, **_: Any) -> None:
     names = list(sender.app.amqp.queues.consume_from or QUEUES)
     try:
-        station = Station(names, sender.concurrency)
+        station = Station(settings, names, sender.concurrency)
     except TwostreamError as error:
         sys.exit(f"twostream worker: {error}")
     _stations.append(station)

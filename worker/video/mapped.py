@@ -27,21 +27,22 @@ USUAL_MAPS = 65_530  # of Linux, where the file cannot be read
 
 
 def most_readers(use: Use = "again") -> int:
-    """Return how many readers a process may keep open.
+    """Return how many readers this process may keep open: few of clips read once, else `half_of` its limits."""
+    return FEW if use == "once" else half_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0], map_limit())
 
-    Clips that are read once need a few. Else it is half of the files that the process may have open, and no more than
-    half of the mappings that the kernel allows it; the other halves are for all else.
+
+def half_of(files: int, maps: int) -> int:
+    """Return half of the files that a process may have open (`RLIM_INFINITY`: any number), or of its mappings.
+
+    The kernel's mappings are for all files, however many may be open; the other half is for all else.
     """
-    if use == "once":
-        return FEW
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    maps = _map_limit()
     return max(1, (maps if files == resource.RLIM_INFINITY else min(files, maps)) // 2)
 
 
-def _map_limit() -> int:
+def map_limit(file: Path = MAP_LIMIT) -> int:
+    """Return how many mappings the kernel allows a process; what is usual where it does not say."""
     try:
-        return int(MAP_LIMIT.read_text())
+        return int(file.read_text())
     except (OSError, ValueError):
         return USUAL_MAPS
 

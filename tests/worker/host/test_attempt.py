@@ -25,17 +25,19 @@ from services.stores.folder import FolderStore
 from services.stores.objects import ObjectStore
 from tests.services.conftest import Away, Decreed, small_spec, submit
 from worker.contract import Task
-from worker.host import attempt
 from worker.host.attempt import Attempt, WorkerContext
 from worker.host.devices import Grant
 from worker.host.endings import Ending
+from worker.host.forkserver import Child
 from worker.host.heartbeat import Heartbeat
 
 
 class Held:
     """An attempt at a claimed stage, held at the step that is tried."""
 
-    def __init__(self, database: Database, claim: Claim, store: ArtifactStore, folder: Path) -> None:
+    def __init__(
+        self, database: Database, claim: Claim, store: ArtifactStore, folder: Path, forkservers: Any = None
+    ) -> None:
         self.key, self.database, self.stopping = claim.key, database, threading.Event()
         worker = WorkerContext(
             id="held",
@@ -43,11 +45,11 @@ class Held:
             database=database,
             broker=cast("Any", None),
             store=store,
-            forkservers=cast("Any", None),
+            forkservers=forkservers,
             threads=1,
             stopping=self.stopping,
         )
-        self.attempt = Attempt(worker, claim, Grant("cpu"))
+        self.attempt = Attempt(worker, claim, Grant("cpu"), pause_seconds=0.01)
         self.heart = Heartbeat(self.attempt, every_seconds=5, lease_seconds=30)
 
     def stage(self) -> StageRow:
@@ -56,14 +58,16 @@ class Held:
 
 
 class Stuck(Held):
-    """A stage that has succeeded, and a store in whose place lies a file."""
+    """A stage that has succeeded, and a store in whose place lies a file, unless another is given."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(
+        self, database: Database, folder: Path, store: ArtifactStore | None = None, forkservers: Any = None
+    ) -> None:
         self.experiment = submit(database, small_spec()).row.id
         claim = Decreed(database).claim("cpu")
         assert claim is not None
         (folder / "taken").touch()
-        super().__init__(database, claim, FolderStore(folder / "taken" / "store"), folder)
+        super().__init__(database, claim, store or FolderStore(folder / "taken" / "store"), folder, forkservers)
 
     def finish(self) -> dict[str, int]:
         return self.attempt._finish(Ending("succeeded", summary={}), self.heart)
@@ -93,8 +97,7 @@ class Waiting(Held):
 
 
 @pytest.fixture
-def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    monkeypatch.setattr(attempt, "PAUSE_SECONDS", 0.01)
+def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     with database.transaction() as session:
         registry.add_generated(session)
@@ -157,15 +160,12 @@ def test_a_work_root_without_room_is_waited_for_too(
     assert last == "goes on"
 
 
-def test_a_success_that_cannot_be_written_is_a_failure_that_says_so(
-    stuck: Callable[[], Stuck], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = stuck()
+def test_a_success_that_cannot_be_written_is_a_failure_that_says_so(database: Database, tmp_path: Path) -> None:
+    class Refusing(FolderStore):
+        def add(self, *_: object) -> str:
+            raise ZeroDivisionError("a newer check refuses it")
 
-    def refuse(*_: object) -> str:
-        raise ZeroDivisionError("a newer check refuses it")
-
-    monkeypatch.setattr(found.attempt._state, "publish_output", refuse)
+    found = Stuck(database, tmp_path, Refusing(tmp_path / "store"))
     assert found.finish() == {"cpu": 1}
     with found.database.transaction() as session:
         row = session.get_one(AttemptRow, (found.key, 1))
@@ -173,14 +173,12 @@ def test_a_success_that_cannot_be_written_is_a_failure_that_says_so(
     assert "its success cannot be written: ZeroDivisionError: a newer check refuses it" in str(row.message)
 
 
-def test_an_attempt_that_breaks_is_given_back_at_once(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> Ending:
-        raise RuntimeError("can't start new thread")
+def test_an_attempt_that_breaks_is_given_back_at_once(database: Database, tmp_path: Path) -> None:
+    class Threadless:
+        def run(self, *_: object) -> Child:
+            raise RuntimeError("can't start new thread")
 
-    found = Stuck(database, tmp_path)
-    monkeypatch.setattr(Attempt, "_supervise", broken)
+    found = Stuck(database, tmp_path, forkservers=Threadless())
     assert found.attempt.run() == {"cpu": 1}
     assert found.attempt.ending is not None
     assert found.attempt.ending.cause is Cause.INTERNAL

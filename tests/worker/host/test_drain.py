@@ -16,9 +16,9 @@ from services.queue import attempts, workers
 from services.queue.claim import claim as take
 from services.settings import Settings
 from tests.services.conftest import Decreed, small_spec, submit
-from worker.host import tasks
 from worker.host.devices import Devices
 from worker.host.drain import FAILURES, Drain, probe_host
+from worker.host.tasks import Station
 
 
 def drain(folder: Path, *answers: str | None) -> Drain:
@@ -51,11 +51,12 @@ def test_what_is_the_fault_of_no_host_stops_no_worker(tmp_path: Path, between: C
     assert found.reason is None
 
 
-def test_a_full_work_root_stops_a_worker_while_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = drain(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr("services.stores.files.FULL_BYTES", float("inf"))
-        assert found.reason == f"the disk of {tmp_path} is full"
+def test_a_full_work_root_stops_a_worker_while_it_is_full(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.symlink_to("/proc")  # never has a byte to spare
+    found = drain(work)
+    assert found.reason == f"the disk of {work} is full"
+    work.unlink()
     assert found.reason is None
 
 
@@ -168,11 +169,11 @@ class TestSlots:
 
 
 def test_a_station_that_drains_claims_nothing_and_reports_it(
-    database: Database, database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tasks, "settings", Settings(home=tmp_path, database_url=database_url, redis_url=redis_url))
+    settings = Settings(home=tmp_path, database_url=database_url, redis_url=redis_url)
     submit(database, small_spec())
-    station = tasks.Station(["cpu"], 1)
+    station = Station(settings, ["cpu"], 1)
     for number in range(FAILURES):
         station.drain.note(f"{number}", "index", Cause.INTERNAL)
     assert station.work() == 0
@@ -183,15 +184,15 @@ def test_a_station_that_drains_claims_nothing_and_reports_it(
 
 
 def test_a_host_that_has_lost_its_work_root_gives_stages_back_at_once_and_drains(
-    database: Database, database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "work").touch()  # a file where the folder should be
-    monkeypatch.setattr(tasks, "settings", Settings(home=tmp_path, database_url=database_url, redis_url=redis_url))
+    settings = Settings(home=tmp_path, database_url=database_url, redis_url=redis_url)
     for number in range(FAILURES):
         with database.transaction() as session:
             session.add(DatasetRow(name=f"other_{number}", generator={}))
         submit(database, small_spec(dataset=f"other_{number}"))
-    station = tasks.Station(["cpu"], 1)
+    station = Station(settings, ["cpu"], 1)
     assert station.work() == FAILURES
     assert str(station.drain.reason).startswith(f"{FAILURES} stages failed here in a row")
     with database.transaction() as session:

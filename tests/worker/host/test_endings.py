@@ -74,7 +74,7 @@ def test_what_a_broken_disk_does_not_give_keeps_no_attempt_from_ending(tmp_path:
     (tmp_path / "taken").touch()
     beyond = tmp_path / "taken" / "file"  # not merely missing: the system refuses the path
     assert (last_words(beyond), read_outcome(beyond)) == ("", None)
-    reports = Reports(beyond, lambda events: None)
+    reports = Reports(beyond, lambda events: None, retry_seconds=1)
     reports.start()
     reports.finish()
     until(lambda: reports.complete)
@@ -86,13 +86,11 @@ def test_the_kernel_tells_how_often_it_killed_for_memory() -> None:
     assert kills is None or kills >= 0
 
 
-def test_a_full_disk_is_the_cause_of_what_a_stage_could_not_explain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_the_cause_of_what_a_stage_could_not_explain(tmp_path: Path) -> None:
+    full = Path("/proc")  # never has a byte to spare
     mute, told = Ending("failed", Cause.INTERNAL, "exit code 70 without a result"), Ending("failed", Cause.DATA_ERROR)
     assert blame_full_disk(mute, tmp_path) == mute
-    monkeypatch.setattr("services.stores.files.FULL_BYTES", float("inf"))
-    assert blame_full_disk(told, tmp_path) == told
-    ending = blame_full_disk(mute, tmp_path / "not" / "there")
+    assert blame_full_disk(told, full) == told
+    ending = blame_full_disk(mute, full / "not" / "there")
     assert ending.cause is Cause.DISK_FULL
     assert "is full" in ending.message

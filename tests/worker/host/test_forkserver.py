@@ -175,13 +175,12 @@ def test_close_ends_running_stages(make_task: Callable[..., Path], gone: Callabl
     assert child.wait(1) == Exit(signal=signal.SIGKILL)
 
 
-def test_close_does_not_wait_for_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_does_not_wait_for_imports(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time; time.sleep(3600)")  # an import that takes longer than any test may
-    monkeypatch.setattr("worker.host.forkserver.CLOSE_SECONDS", 3600.0)
     server = ForkServer("light")
     with stages_from(tmp_path, index="slow"):
         server.start()
-    server.close()
+    server.close(patience_seconds=3600)
     assert server.pid is None
 
 

@@ -220,9 +220,9 @@ def test_a_store_that_does_not_let_go_harms_no_finished_stage(
 
 
 def test_a_file_that_goes_while_it_is_published_takes_no_other_with_it(
-    attempt: Callable[..., Try], store: Watched, monkeypatch: pytest.MonkeyPatch
+    attempt: Callable[..., Try], store: Watched
 ) -> None:
     growing = attempt("a", 1).write(kept="1")
-    monkeypatch.setattr("worker.host.state.finished_files", lambda _folder: ["gone", "kept"])
+    (growing.folder / "gone").symlink_to("nowhere")  # is listed, and is not there
     growing.publish()
     assert store.sent == [["kept"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,20 +87,15 @@ class Watch:
         self.task = Task.model_validate_json(self.file.read_text())
         self.child = self.server.run(self.file, self.file.with_name("log"), {})
 
-    def begin(self, **limits: float) -> None:
-        self.thread = threading.Thread(target=self.run, kwargs=limits)
+    def begin(self, **patience: Any) -> None:
+        self.thread = threading.Thread(target=self.run, kwargs=patience)
         self.thread.start()
 
-    def run(
-        self,
-        timeout_seconds: float = 3600,
-        grace_seconds: float = 3600,
-        lease_seconds: float = 3600,
-        stall_seconds: float | None = None,
-    ) -> None:
-        limits = Limits(timeout_seconds, grace_seconds, stall_seconds)
-        with Heartbeat(self.recorder, every_seconds=0.05, lease_seconds=lease_seconds) as self.heartbeat:
-            self.ending = supervise(self.child, self.task, self.recorder, self.heartbeat, limits, self.stop)
+    def run(self, lease_seconds: float = 3600, clock: Callable[[], float] = time.monotonic, **limits: float) -> None:
+        limits_ = Limits(**{"timeout_seconds": 3600, "grace_seconds": 3600} | limits)
+        lease = {"every_seconds": 0.05, "lease_seconds": lease_seconds}
+        with Heartbeat(self.recorder, **lease, clock=clock) as self.heartbeat:
+            self.ending = supervise(self.child, self.task, self.recorder, self.heartbeat, limits_, self.stop)
 
     def end(self) -> Ending:
         self.thread.join(PATIENCE_SECONDS)
@@ -112,10 +108,10 @@ class Watch:
 def watch(light: ForkServer, make_task: Callable[..., Path], until: Until) -> Callable[..., Watch]:
     """A function that starts a script, has it supervised once it has begun, and returns then."""
 
-    def begin(script: str | None, recorder: Recorder | None = None, begun: int = 1, **limits: float) -> Watch:
+    def begin(script: str | None, recorder: Recorder | None = None, begun: int = 1, **patience: Any) -> Watch:
         found = Watch(light, make_task(script), recorder or Recorder())
         until(lambda: found.task.events.exists() and found.task.events.read_text().count("\n") >= begun)
-        found.begin(**limits)
+        found.begin(**patience)
         return found
 
     return begin
@@ -236,22 +232,16 @@ def test_a_lost_lease_ends_an_upload(watch: Callable[..., Watch], until: Until) 
     assert recorder.saved == []
 
 
-def test_a_store_that_is_away_for_a_while_is_tried_again(
-    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.host.supervise.RETRY_SECONDS", 0.05)
-    attempt = watch("parts", Recorder(refusals=[Unavailable("bucket")] * 3), begun=2)
+def test_a_store_that_is_away_for_a_while_is_tried_again(watch: Callable[..., Watch]) -> None:
+    attempt = watch("parts", Recorder(refusals=[Unavailable("bucket")] * 3), begun=2, retry_seconds=0.05)
     attempt.stop.set()
     assert attempt.end().status == "preempted"
     assert attempt.recorder.saved[-1] == ["first"]
 
 
-def test_a_store_that_stays_away_does_not_keep_a_stage_from_ending(
-    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.host.supervise.RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("worker.host.supervise.SAVE_PATIENCE_SECONDS", 0.2)
-    attempt = watch("parts", Recorder(refusals=[Unavailable("bucket")] * 99_999), begun=2)
+def test_a_store_that_stays_away_does_not_keep_a_stage_from_ending(watch: Callable[..., Watch]) -> None:
+    recorder = Recorder(refusals=[Unavailable("bucket")] * 99_999)
+    attempt = watch("parts", recorder, begun=2, retry_seconds=0.05, save_seconds=0.2)
     attempt.stop.set()
     assert attempt.end().status == "preempted"
     assert attempt.recorder.saved == []
@@ -271,12 +261,9 @@ def test_a_stage_deaf_to_sigterm_is_killed_after_its_grace(watch: Callable[..., 
     assert (ending.status, ending.signal) == ("cancelled", signal.SIGKILL)
 
 
-def test_cancel_has_the_last_word_over_a_shutdown(
-    watch: Callable[..., Watch], until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancel_has_the_last_word_over_a_shutdown(watch: Callable[..., Watch], until: Until) -> None:
     clock = Clock()
-    monkeypatch.setattr("worker.host.supervise.time", clock)
-    attempt = watch("stubborn", begun=2, grace_seconds=600)
+    attempt = watch("stubborn", begun=2, grace_seconds=600, clock=clock)
     attempt.stop.set()
     until(lambda: "was asked to stop" in attempt.task.events.read_text())
     attempt.recorder.cancel = True
@@ -301,11 +288,8 @@ def test_a_lost_lease_kills_the_group_and_touches_nothing(watch: Callable[..., W
     assert recorder.events == [] or where == "heartbeat"
 
 
-def test_a_database_that_is_away_for_a_while_loses_no_event(
-    watch: Callable[..., Watch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.host.reports.RETRY_SECONDS", 0.05)
-    attempt = watch("metrics", Recorder(faults=[Unavailable("db:5432")] * 3))
+def test_a_database_that_is_away_for_a_while_loses_no_event(watch: Callable[..., Watch]) -> None:
+    attempt = watch("metrics", Recorder(faults=[Unavailable("db:5432")] * 3), retry_seconds=0.05)
     assert attempt.end().status == "succeeded"
     assert attempt.recorder.types == ["progress", *["metrics"] * 5, "progress"]
 

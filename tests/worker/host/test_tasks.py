@@ -11,7 +11,7 @@ import pytest
 from services.db.engine import Database
 from services.queue import workers
 from services.settings import Settings
-from worker.host import tasks
+from worker.host.tasks import Station
 
 
 def test_a_sign_of_life_that_is_under_way_does_not_outlive_the_farewell(
@@ -31,10 +31,9 @@ def test_a_sign_of_life_that_is_under_way_does_not_outlive_the_farewell(
         gone.set()
 
     settings = Settings(home=tmp_path, database_url=database_url, redis_url=redis_url, heartbeat_seconds=0.01)
-    monkeypatch.setattr(tasks, "settings", settings)
     monkeypatch.setattr(workers, "report", late)
     monkeypatch.setattr(workers, "leave", go)
-    station = tasks.Station([], 1)
+    station = Station(settings, [], 1)
     station.open()
     assert reporting.wait(30)
     station.close()

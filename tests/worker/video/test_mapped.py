@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from services.specs import FlowCodec
-from worker.video import mapped
 from worker.video.decoding.decode import MAX_CLIPS
 from worker.video.flow.storage import SUFFIXES, encode_flow
 from worker.video.input.dataset import FlowSource, RgbSource
 from worker.video.input.frames import FrameStore
-from worker.video.mapped import FEW, USUAL_MAPS, MappedArray, OpenReaders, Use, most_readers
+from worker.video.mapped import FEW, USUAL_MAPS, MappedArray, OpenReaders, Use, half_of, map_limit, most_readers
 from worker.video.survey.manifest import Clip
 
 
@@ -51,16 +50,15 @@ def test_the_reader_that_was_unused_for_longest_is_closed() -> None:
     assert len(readers) == 2
 
 
-def test_readers_are_no_more_than_the_kernel_allows_mappings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_readers_are_no_more_than_the_kernel_allows_mappings(tmp_path: Path, few_files: int) -> None:
     """Docker allows a process a million files, and systemd any number; the kernel's 65,530 mappings are for all."""
-    monkeypatch.setattr(mapped, "MAP_LIMIT", tmp_path / "limit")
     for files in (resource.RLIM_INFINITY, 1_048_576):
-        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert most_readers("again") == USUAL_MAPS // 2
+        assert half_of(files, USUAL_MAPS) == USUAL_MAPS // 2
+        assert half_of(files, 1000) == 500
+    assert (half_of(64, USUAL_MAPS), half_of(1, 1)) == (32, 1)
+    assert (most_readers("again"), most_readers("once")) == (few_files // 2, FEW)
     (tmp_path / "limit").write_text("1000\n")
-    assert most_readers("again") == 500
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
-    assert (most_readers("again"), most_readers("once")) == (32, FEW)
+    assert (map_limit(tmp_path / "limit"), map_limit(tmp_path / "none")) == (1000, USUAL_MAPS)
 
 
 def maps_of(folder: Path) -> int:

@@ -20,7 +20,6 @@ from worker.video.mapped import FEW, Use
 from worker.video.survey.manifest import Clip
 
 ENOUGH_FIELDS = 100
-"""After which a warning may be given."""
 
 
 def _ignore(_: str) -> None:
@@ -42,6 +41,7 @@ class OnTheFlyFlow:
         use: of a clip, which decides how many clips' packets are remembered.
         limits: how large frames may be, and what those of one read may take.
         warn: called once if many pixels move farther than the bound.
+        enough_fields: that are seen before a warning may be given.
 
     Raises:
         UserError: RAFT's weights cannot be read.
@@ -58,9 +58,10 @@ class OnTheFlyFlow:
         use: Use = "again",
         limits: Limits = LIMITS,
         warn: Callable[[str], None] = _ignore,
+        enough_fields: int = ENOUGH_FIELDS,
     ) -> None:
         self._root, self._stack, self._params = root, stack, params
-        self._saturation, self._warn = Saturation(params), warn
+        self._saturation, self._warn, self._enough_fields = Saturation(params), warn, enough_fields
         self._flow = batched.build(params, device)
         self.channels = 2 * stack
         self._reader = FrameReader(MAX_CLIPS if use == "again" else FEW, threads, limits)
@@ -88,6 +89,6 @@ class OnTheFlyFlow:
     def _look_at(self, fields: NDArray[np.uint8]) -> None:
         """Warn once, as soon as enough fields have been seen, where the bound clips many pixels."""
         self._saturation.add(saturated(fields), len(fields))
-        if self._saturation.fields >= ENOUGH_FIELDS and self._saturation.warning:
+        if self._saturation.fields >= self._enough_fields and self._saturation.warning:
             self._warn(self._saturation.warning)
             self._warn = _ignore

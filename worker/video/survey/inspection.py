@@ -30,7 +30,6 @@ FACTS = 2
 UNEVEN = 1.5  # intervals between frames that differ by more time units than rounding explains
 CHUNK_BYTES = 1 << 20  # hashed at once
 PACKET_BYTES = 256 << 20
-"""Of a clip's packets that are held to see how they hang together; a larger one is read from its beginning."""
 
 Timing = Literal["constant", "variable", "unordered", "none"]
 
@@ -132,13 +131,19 @@ def inspect_clip(
     return Inspection(sha256=digest.hexdigest(), size=size, **info.model_dump())
 
 
-def probe_clip(path: Path, on_frame: Callable[[int], None] = _ignore, limits: Limits = LIMITS) -> ClipInfo:
+def probe_clip(
+    path: Path,
+    on_frame: Callable[[int], None] = _ignore,
+    limits: Limits = LIMITS,
+    packet_bytes: int = PACKET_BYTES,
+) -> ClipInfo:
     """Decode a clip from end to end, converting a frame of each kind of colours, and say what it holds.
 
     Args:
         path: the clip.
         on_frame: called with the number of frames so far, after each.
         limits: how large its frames may be.
+        packet_bytes: of packets that are held to see how they hang together; a larger clip does not count as paired.
 
     Raises:
         DecodeFailed: frames are too large, any frame does not decode, the file is cut short, or it holds no picture.
@@ -154,7 +159,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _ignore, limits: Li
             if packet.size:
                 times.append((pts, packet.dts))
                 num_bytes += packet.size
-                packets += [packet] if codec in CODECS and num_bytes <= PACKET_BYTES else []
+                packets += [packet] if codec in CODECS and num_bytes <= packet_bytes else []
             for frame in container.decoder.decode(packet):
                 shown.append(-1 if frame.pts is None else frame.pts)
                 first = first or frame
@@ -168,7 +173,7 @@ def probe_clip(path: Path, on_frame: Callable[[int], None] = _ignore, limits: Li
         orientation = container.orientation
         width, height = size if orientation.turns % 2 == 0 else size[::-1]
         extradata = container.stream.codec_context.extradata
-        found = pictures(codec, extradata, packets) if num_bytes <= PACKET_BYTES else None
+        found = pictures(codec, extradata, packets) if num_bytes <= packet_bytes else None
         return ClipInfo(
             frames=container.count,
             fps=container.rate,

@@ -24,7 +24,6 @@ from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.generated.motion_shapes import write_avi
 from worker.video.input.dataset import RgbSource
 from worker.video.input.on_the_fly import OnTheFlyFlow
-from worker.video.survey import inspection
 from worker.video.survey.inspection import inspect_clip, probe_clip
 from worker.video.survey.isolation import Inspector
 from worker.video.survey.manifest import Clip, Manifest
@@ -233,10 +232,7 @@ def test_the_doctor_keeps_the_limit(clip: Path, lists: Path, tmp_path: Path) -> 
     assert isinstance(found["C/x.avi"], Failure)
 
 
-def test_a_clip_of_many_bytes_is_not_held_to_see_how_its_packets_hang_together(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clip_of_many_bytes_is_not_held_to_see_how_its_packets_hang_together(clip: Path) -> None:
     assert probe_clip(clip).paired
-    monkeypatch.setattr(inspection, "PACKET_BYTES", 1000)
-    info = probe_clip(clip)
+    info = probe_clip(clip, packet_bytes=1000)
     assert (info.paired, info.frames) == (False, FRAMES)

@@ -11,7 +11,6 @@ import torch
 from services.stages import FlowMethodParams
 from worker.video.flow.quantization import quantize
 from worker.video.flow.saturation import SAMPLED_FIELDS, Saturation, sampled, saturated
-from worker.video.input import on_the_fly
 from worker.video.input.on_the_fly import OnTheFlyFlow
 from worker.video.survey.manifest import Clip
 
@@ -54,13 +53,12 @@ def test_clips_count_by_their_fields() -> None:
     assert found.warning.startswith("flow.bound: 6% of the pixels move by 20 pixels or more in a frame")
 
 
-def test_flow_on_the_fly_says_it_once(root: Path, clips: tuple[Clip, Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_on_the_fly_says_it_once(root: Path, clips: tuple[Clip, Clip]) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr(on_the_fly, "ENOUGH_FIELDS", 4)
     heard: list[str] = []
     small = PARAMS.model_copy(update={"bound": 0.5})  # bars move by two pixels
     for params in (PARAMS, small):
-        source = OnTheFlyFlow(root, params, 2, torch.device("cpu"), warn=heard.append)
+        source = OnTheFlyFlow(root, params, 2, torch.device("cpu"), warn=heard.append, enough_fields=4)
         for frame in (2, 5, 8):
             source.read(clips[0], [frame])
     assert len(heard) == 1

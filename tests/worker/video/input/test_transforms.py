@@ -82,7 +82,8 @@ def test_resizing_bytes_is_resizing_and_rounding(channels: int, size: tuple[int,
 
 @pytest.mark.parametrize("channels", [1, 3, 20])
 def test_threads_resize_to_the_same_bytes(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = frames(7, channels, 60, 80)
+    clip = frames(7, channels, 480, 640)  # enough bytes for each of three
+    torch.set_num_threads(1)
     alone = resize.resize_bytes(clip, 28, 30)
     taken = []
 
@@ -91,13 +92,13 @@ def test_threads_resize_to_the_same_bytes(channels: int, monkeypatch: pytest.Mon
         side_by_side(pieces)
 
     monkeypatch.setattr(resize, "side_by_side", watched)
-    monkeypatch.setattr(resize, "PIECE_BYTES", 60 * 80)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    torch.set_num_threads(3)
     shared = resize.resize_bytes(clip, 28, 30)
     assert torch.equal(shared, alone)
     assert shared.stride() == alone.stride()
     with torch.inference_mode():  # which each thread has for itself; features are computed in it
         assert torch.equal(resize.resize_bytes(clip, 28, 30), alone)
+    torch.set_num_threads(1)
     assert taken == [3, 3]
 
 
