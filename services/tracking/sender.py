@@ -42,9 +42,7 @@ GIVE_UP_REFUSALS = 5
 GIVE_UP_FAILURES = 30
 """One at which MLflow fails, though it takes others, after this many: with the pauses between them, a working day."""
 FIRST_HOLD_SECONDS, LAST_HOLD_SECONDS = 5.0, 1200.0
-"""How long a run waits after such a failure: doubled each time, up to the last."""
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 60.0
-"""Pause after a round that failed: doubled each time, up to the last, and shortened by up to a half at random."""
 POLL_SECONDS = 0.5
 """Between two looks into the outbox."""
 NICENESS = 10
@@ -78,10 +76,17 @@ class Tracker:
         url: address of the tracking server.
         database: where the outbox is.
         store: where artifacts are read from.
+        first_hold_seconds: how long a run waits after a failure that holds it up; doubled each time, up to a limit.
     """
 
-    def __init__(self, url: str, database: Database, store: ArtifactStore) -> None:
-        self._server = MlflowServer(url)
+    def __init__(
+        self,
+        url: str,
+        database: Database,
+        store: ArtifactStore,
+        first_hold_seconds: float = FIRST_HOLD_SECONDS,
+    ) -> None:
+        self._server, self._first_hold_seconds = MlflowServer(url), first_hold_seconds
         self._delivery = Delivery(self._server, database, store)
         self._database = database
         self._folder_id = ""
@@ -258,12 +263,15 @@ class Tracker:
         if not self._is_at_fault(row, error):
             tries = self._uncounted[subject] = self._uncounted.get(subject, 0) + 1
             log.warning("MLflow hears of %s %r later: %s", row.kind, row.name, first_line(error))
-            raise Held(min(FIRST_HOLD_SECONDS * 2.0**tries, LAST_HOLD_SECONDS)) from error
+            raise Held(self._hold_seconds(tries)) from error
         from_server = isinstance(error, MlflowException | OSError) and mlflow_server.status(error) >= SERVER_ERROR
         failing = from_server or isinstance(error, FileGone)
         given_up = self._count(row, error, GIVE_UP_FAILURES if failing else GIVE_UP_REFUSALS)
         if not given_up and (failing or row.kind == "open"):
-            raise Held(min(FIRST_HOLD_SECONDS * 2.0**row.failures, LAST_HOLD_SECONDS)) from error
+            raise Held(self._hold_seconds(row.failures)) from error
+
+    def _hold_seconds(self, failures: int) -> float:
+        return min(self._first_hold_seconds * 2.0**failures, LAST_HOLD_SECONDS)
 
     def _is_at_fault(self, row: OutboxRow, error: Exception) -> bool:
         """Say whether a failure is the row's own: not the store's, not this host's, and not that of a full disk."""
@@ -310,17 +318,22 @@ class Tracker:
 
 
 class Backoff:
-    """Pauses that grow while nothing works."""
+    """Pauses that grow while nothing works.
 
-    def __init__(self) -> None:
-        self._failures = 0
+    Args:
+        first_seconds: pause after a round that failed; doubled each time, up to a limit, and shortened by up to a half
+            at random.
+    """
+
+    def __init__(self, first_seconds: float = FIRST_PAUSE_SECONDS) -> None:
+        self._first_seconds, self._failures = first_seconds, 0
 
     def after(self, *, success: bool) -> float:
         """Return how many seconds to wait after a round that succeeded or not."""
         if success:
             self._failures = 0
             return POLL_SECONDS
-        pause = min(FIRST_PAUSE_SECONDS * 2.0**self._failures, LAST_PAUSE_SECONDS)
+        pause = min(self._first_seconds * 2.0**self._failures, LAST_PAUSE_SECONDS)
         self._failures = min(self._failures + 1, 30)
         return pause * random.uniform(0.5, 1.0)  # noqa: S311 - several senders shall not ask in step
 
@@ -337,13 +350,13 @@ def main() -> None:
     mlflow_server.set_up_client()
     database = Database(settings.database_url, pool_size=2)
     store = open_store(settings)
-    _send_until(over, Tracker(settings.mlflow_url, database, store), database)
+    _send_until(over, Tracker(settings.mlflow_url, database, store), database, Backoff())
     database.close()
 
 
-def _send_until(over: threading.Event, tracker: Tracker, database: Database) -> None:
+def _send_until(over: threading.Event, tracker: Tracker, database: Database, backoff: Backoff) -> None:
     """Send what waits, round after round; whatever fails is told once, until something else does."""
-    backoff, pause, told = Backoff(), POLL_SECONDS, ""
+    pause, told = POLL_SECONDS, ""
     while not over.wait(pause):
         try:
             with held(database, ADVISORY_LOCK, IDLE_SECONDS) as hold:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,26 @@ class Making(Decreed):
             )
 
 
+class Watched:
+    """A store at which something happens just before a folder is taken from it."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self.before_take: Callable[[str], object] = lambda place: None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def take(self, place: str) -> None:
+        self.before_take(place)
+        self._store.take(place)
+
+
 class House:
     """A service's disk and database."""
 
     def __init__(self, database: Database, store: ArtifactStore, folder: Path) -> None:
-        self.database, self.store, self.data = database, store, folder / "data"
+        self.database, self.store, self.data = database, Watched(store), folder / "data"
         self.data.mkdir()
         self.worker = Making(database, store, folder / "made", self.data)
         self.collector = self.collector_with()

@@ -167,20 +167,15 @@ def test_a_submission_that_comes_first_keeps_its_inputs(house: House) -> None:
     assert [label.split()[0] for label in house.run()] == ["train", "score", "fuse"]
 
 
-def test_a_submission_that_comes_second_has_its_inputs_made_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_submission_that_comes_second_has_its_inputs_made_again(house: House) -> None:
     house.submit(small_spec())
     house.run()
-    submitted: list[str] = []
-    take = house.store.take
 
-    def submit_then_take(place: str) -> None:  # between the eviction's commit and the files' end
-        submitted.append(house.submit(small_spec(**OTHER_MODEL)))
+    def submit(_place: str) -> None:  # between the eviction's commit and the files' end
+        house.submit(small_spec(**OTHER_MODEL))
         assert house.run("train")[0].startswith("extract")
-        take(place)
 
-    monkeypatch.setattr(house.store, "take", submit_then_take)
+    house.store.before_take = submit
     assert len(house.gc(0).taken) == 1
     assert house.store.fetch(str(house.row("extract").output)).is_dir()
 
@@ -194,19 +189,17 @@ def test_the_time_of_one_request_ends_between_two_entries(house: House) -> None:
     assert (len(second.taken), second.more) == (1, False)
 
 
-def test_a_store_that_fails_leaves_what_the_next_collection_finds(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_fails_leaves_what_the_next_collection_finds(house: House) -> None:
     house.submit(small_spec())
     house.run()
 
     def fail(place: str) -> None:
         raise ConnectionError(place)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(house.store, "take", fail)
-        with pytest.raises(ConnectionError):
-            house.gc(0)
+    house.store.before_take = fail
+    with pytest.raises(ConnectionError):
+        house.gc(0)
+    house.store.before_take = lambda place: None
     assert house.row("extract").state == "evicted"
     assert house.gc(0).taken == ()  # young: somebody may just be writing it
     house.collector = house.collector_with(grace_seconds=0)

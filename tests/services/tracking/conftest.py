@@ -22,7 +22,6 @@ from services.queue.attempts import Fact
 from services.queue.claim import Claim
 from services.stores.artifacts import ArtifactStore
 from services.stores.folder import FolderStore
-from services.tracking import sender
 from services.tracking.sender import Tracker
 from tests.ports import reserved
 from tests.services.conftest import Decreed, publish, small_spec, submit
@@ -81,12 +80,16 @@ def store(tmp_path: Path) -> ArtifactStore:
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(sender, "FIRST_HOLD_SECONDS", 3600.0)  # who is held waits longer than any test
 
 
 @pytest.fixture
 def tracker(server: Server, database: Database, store: ArtifactStore) -> Tracker:
-    return Tracker(server.url, database, store)
+    return new_tracker(server.url, database, store)
+
+
+def new_tracker(url: str, database: Database, store: ArtifactStore) -> Tracker:
+    """Return a tracker that lets who is held wait longer than any test."""
+    return Tracker(url, database, store, first_hold_seconds=3600)
 
 
 def run_with_curves(database: Database, store: ArtifactStore, tmp_path: Path, weights: bytes = b"weights") -> str:

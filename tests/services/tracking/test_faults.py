@@ -26,7 +26,7 @@ from services.tracking import tracker_state
 from services.tracking.mlflow_server import EXPERIMENT_NAME
 from services.tracking.sender import Tracker
 from tests.services.conftest import Away, small_spec, submit
-from tests.services.tracking.conftest import Server, counted, require_all, run_with_curves, told
+from tests.services.tracking.conftest import Server, counted, new_tracker, require_all, run_with_curves, told
 
 pytestmark = pytest.mark.timeout(600)
 TABLES = ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags")
@@ -107,7 +107,7 @@ def test_what_is_no_mlflow_or_lets_nobody_in_holds_everything(
 ) -> None:
     run_with_curves(database, store, tmp_path)
     with answering(status, body, kind) as url:
-        require_held(database, Tracker(url, database, store))
+        require_held(database, new_tracker(url, database, store))
 
 
 BROKEN = {
@@ -186,13 +186,13 @@ def test_a_disk_that_has_no_room_for_a_file_counts_against_no_row(
     process.rlimit(resource.RLIMIT_FSIZE, (large // 2, resource.RLIM_INFINITY))
     try:
         for _ in range(2):
-            Tracker(server.url, database, store).drain()
+            new_tracker(server.url, database, store).drain()
     finally:
         process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert counted(database) == []
     with database.transaction() as session:
         assert tracker_state.view(session).waiting == 2, "the file, and the end of its run"
-    Tracker(server.url, database, store).drain()
+    new_tracker(server.url, database, store).drain()
     require_all(database, client, experiment_id)
 
 
@@ -203,9 +203,9 @@ def test_an_artifact_store_that_is_away_counts_against_no_row(
     experiment_id = run_with_curves(database, store, tmp_path)
     Away(store, 10**9)
     for _ in range(2):
-        Tracker(server.url, database, store).drain()
+        new_tracker(server.url, database, store).drain()
     assert counted(database) == []
-    Tracker(server.url, database, ObjectStore("memory://twostream", tmp_path / "other cache")).drain()
+    new_tracker(server.url, database, ObjectStore("memory://twostream", tmp_path / "other cache")).drain()
     require_all(database, client, experiment_id)
 
 
@@ -246,7 +246,7 @@ def test_a_renamed_experiment_is_known_by_its_id(
     client.rename_experiment(folder.experiment_id, "mine")
     try:
         row = submit(database, small_spec(name="second")).row
-        Tracker(server.url, database, store).drain()
+        new_tracker(server.url, database, store).drain()
         with database.transaction() as session:
             run = client.get_run(experiments.get(session, row.id).mlflow_run_id)
         assert run.info.experiment_id == folder.experiment_id

@@ -60,9 +60,8 @@ def test_nothing_ends_the_rounds_and_each_cause_is_told_once(
         return 0
 
     monkeypatch.setattr(tracker, "drain", drain)
-    monkeypatch.setattr(sender, "FIRST_PAUSE_SECONDS", 0.01)
     with caplog.at_level(logging.WARNING):
-        sender._send_until(over, tracker, database)
+        sender._send_until(over, tracker, database, Backoff(0.01))
     assert causes == []
     assert [(record.args[0], bool(record.exc_info)) for record in caplog.records if record.args] == [
         ("ValueError: odd", True),

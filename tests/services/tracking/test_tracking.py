@@ -20,7 +20,7 @@ from services.stores.artifacts import ArtifactStore
 from services.tracking import sender
 from services.tracking.sender import Tracker
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
-from tests.services.tracking.conftest import Server, run_with_curves
+from tests.services.tracking.conftest import Server, new_tracker, run_with_curves
 
 pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
 
@@ -166,7 +166,7 @@ def test_a_row_at_which_mlflow_fails_holds_up_its_own_run_alone(
     (row,) = failing(database)
     assert (row.failures, row.delivered_at) == (1, None), "it was held, not tried again at once"
     server.sql("DROP TRIGGER poison")
-    Tracker(server.url, database, store).drain()
+    new_tracker(server.url, database, store).drain()
     assert {poison, "after"} <= tags_of(database, client, first)
     assert failing(database) == []
 
@@ -180,7 +180,7 @@ def test_a_row_at_which_mlflow_goes_on_failing_is_set_aside_and_told(
     tracker.drain()
     with database.transaction() as session:  # as after all the pauses
         session.execute(update(OutboxRow).where(OutboxRow.failures == 1).values(failures=sender.GIVE_UP_FAILURES - 1))
-    Tracker(server.url, database, store).drain()
+    new_tracker(server.url, database, store).drain()
     assert "after" in tags_of(database, client, row.id)
     with database.transaction() as session:
         told = [entry for entry in experiments.events_after(session, row.id, 0, 100) if entry.type == "mlflow.refused"]
@@ -212,7 +212,7 @@ def test_children_wait_for_a_parent_that_is_held(
     )
     tracker.drain()
     server.sql("DROP TRIGGER nobody")
-    Tracker(server.url, database, store).drain()
+    new_tracker(server.url, database, store).drain()
     with database.transaction() as session:
         index = experiments.stages(session, row.id)[0].row.mlflow_run_id
         parent = experiments.get(session, row.id).mlflow_run_id
