@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from api.authentication import StewardOnly
@@ -19,8 +19,6 @@ from services.stores.artifacts import open_store
 
 router = APIRouter(prefix="/cache", tags=["cache"])
 
-REQUEST_SECONDS = 10.0
-"""After this a collection answers with `more`, and goes on when it is asked again."""
 ASK = "dropped only by a collection that names its kind"
 
 SIZES = [{"type": "integer", "minimum": 0, "maximum": MAX_BYTES}, {"type": "string", "pattern": PATTERN}]
@@ -87,6 +85,11 @@ class CollectionReport(BaseModel):
     taken: list[CacheEntry]
 
 
+def request_seconds() -> float:
+    """Return after how long a collection answers with `more`, to go on when it is asked again."""
+    return 10.0
+
+
 @router.get("")
 def listing(backend: BackendDep, kind: Category | None = None) -> Cache:
     """List what stages left on disk, and what of it may be dropped."""
@@ -101,11 +104,13 @@ def listing(backend: BackendDep, kind: Category | None = None) -> Cache:
 
 
 @router.post("/gc", dependencies=[StewardOnly], openapi_extra=body_of(Collection))
-def collect(body: JsonBody, backend: BackendDep) -> CollectionReport:
+def collect(
+    body: JsonBody, backend: BackendDep, seconds: Annotated[float, Depends(request_seconds)]
+) -> CollectionReport:
     """Drop what was unused for longest until the rest fits; what a stage that waits or runs needs stays."""
     wanted = checked(Collection, body)
     done = _collector(backend.settings, backend).collect(
-        wanted.max_size, wanted.kinds, dry_run=wanted.dry_run, seconds=REQUEST_SECONDS
+        wanted.max_size, wanted.kinds, dry_run=wanted.dry_run, seconds=seconds
     )
     return CollectionReport(
         dry_run=wanted.dry_run,

@@ -22,12 +22,7 @@ from services.errors import Unavailable
 from services.journal.events import EventView
 from services.queue import experiments
 
-POLL_SECONDS = 0.5
-"""Between two looks for news; to be told by Postgres instead, each stream would hold a connection."""
-PING_SECONDS = 15.0
-"""After so long without an event a comment says that the stream is alive."""
 PING = b": ping\n\n"
-BATCH = 500
 MAX_POSITION = 2**100
 """Beyond any event's position, and within what the services can take apart."""
 RETRY_SECONDS = 5
@@ -71,6 +66,26 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How often a stream looks for news, and how much it takes at once.
+
+    Attributes:
+        poll_seconds: between two looks; to be told by Postgres instead, each stream would hold a connection.
+        ping_seconds: after so long without an event a comment says that the stream is alive.
+        batch: events of one look.
+    """
+
+    poll_seconds: float = 0.5
+    ping_seconds: float = 15.0
+    batch: int = 500
+
+
+def pace() -> Pace:
+    """Return the pace of every stream."""
+    return Pace()
+
+
 class Closing(Protocol):
     """Whether the server stops."""
 
@@ -89,11 +104,11 @@ class News:
     events: list[EventView]
 
 
-def _look(database: Database, experiment_id: str, position: int) -> News:
+def _look(database: Database, experiment_id: str, position: int, batch: int) -> News:
     """Read the state first: a finished experiment tells nothing after it."""
     with database.transaction() as session:
         row = experiments.get(session, experiment_id)
-        found = experiments.events_after(session, experiment_id, position, BATCH)
+        found = experiments.events_after(session, experiment_id, position, batch)
         return News(row.state, row.cause, row.message, found)
 
 
@@ -130,16 +145,19 @@ async def events(
     request: Request,
     experiment_id: Annotated[str, Depends(_known)],
     database: DatabaseDep,
+    pace: Annotated[Pace, Depends(pace)],
     last_event_id: LastEventId = 0,
 ) -> EventStream:
     """Stream what happens, from the beginning or after `Last-Event-ID`, until an `end` event.
 
     A stream that ends without one has lost the server: ask again, after the last event that came.
     """
-    return EventStream(told(database, experiment_id, last_event_id, request.state.closing))
+    return EventStream(told(database, experiment_id, last_event_id, request.state.closing, pace))
 
 
-async def told(database: Database, experiment_id: str, position: int, closing: Closing) -> AsyncIterator[bytes]:
+async def told(
+    database: Database, experiment_id: str, position: int, closing: Closing, pace: Pace = Pace()
+) -> AsyncIterator[bytes]:
     """Yield events as they are sent.
 
     Between two looks it holds neither a thread nor a connection of the database. It ends early when Postgres is away or
@@ -148,7 +166,7 @@ async def told(database: Database, experiment_id: str, position: int, closing: C
     last, quiet, sent_at = "", 0, monotonic()
     while not closing.is_set():
         try:
-            news = await run_in_threadpool(_look, database, experiment_id, position)
+            news = await run_in_threadpool(_look, database, experiment_id, position, pace.batch)
         except Unavailable as error:
             log.warning("events of %s break off: %s", experiment_id, error)
             return
@@ -159,11 +177,11 @@ async def told(database: Database, experiment_id: str, position: int, closing: C
         if news.state in FINISHED and (last == f"experiment.{news.state}" or quiet > 1):
             yield _encoded("end", End.model_validate(news).model_dump_json())
             return
-        if monotonic() - sent_at > PING_SECONDS:
+        if monotonic() - sent_at > pace.ping_seconds:
             sent_at = monotonic()
             yield PING
-        if len(news.events) < BATCH:
-            await asyncio.sleep(POLL_SECONDS)
+        if len(news.events) < pace.batch:
+            await asyncio.sleep(pace.poll_seconds)
 
 
 def _encoded(kind: str, data: str, position: int | None = None) -> bytes:

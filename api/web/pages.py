@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from starlette.templating import Jinja2Templates
 
@@ -22,7 +22,6 @@ from services.queue import experiments
 
 FOLDER = Path(__file__).parent
 RECENT = 10
-SHOWN = 200
 SPLIT_NAMES = {"mean": "mean over splits", "1": "split 1", "2": "split 2", "3": "split 3"}
 STREAM_NAMES = {"two-stream": "two-stream", "rgb": "RGB", "flow": "optical flow"}
 
@@ -42,6 +41,11 @@ def shown(value: float | None, metric: Measure) -> str:
 templates.env.filters["shown"] = shown
 
 
+def page_size() -> int:
+    """Return how many entries of a leaderboard stand on one page."""
+    return 200
+
+
 @router.get("/", response_class=HTMLResponse)
 def front(
     *,
@@ -54,6 +58,7 @@ def front(
     protocol: Text = "",
     revision: Number = "",
     cursor: Annotated[str, Query(pattern=f"^({CURSOR})?$")] = "",
+    limit: Annotated[int, Depends(page_size)],
 ) -> HTMLResponse:
     """Render a page of the leaderboard; without a dataset, that of the latest experiment."""
     with database.transaction() as session:
@@ -69,7 +74,7 @@ def front(
             metric=metric,
             protocol=protocol or None,
             revision=int(revision) if revision else None,
-            limit=SHOWN,
+            limit=limit,
             cursor=cursor or None,
         )
     shaped = Leaderboard.of(board)

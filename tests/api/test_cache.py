@@ -61,8 +61,8 @@ def test_what_is_there_is_listed_and_dropped(client, features):
     assert (stage["key"], "made again" in stage["message"]) == (features, True)
 
 
-def test_a_long_collection_is_asked_again(client, features, monkeypatch):
-    monkeypatch.setattr(cache, "REQUEST_SECONDS", -1.0)
+def test_a_long_collection_is_asked_again(client, features):
+    client.app.dependency_overrides[cache.request_seconds] = lambda: -1.0
     report = client.post("/cache/gc", json={"max_size": 0}).json()
     assert (len(report["taken"]), report["more"]) == (1, False)
 

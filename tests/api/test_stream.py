@@ -9,7 +9,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,8 +36,14 @@ def parse(text: str) -> Iterator[Sent]:
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    monkeypatch.setattr(stream, "POLL_SECONDS", 0.05)
+def pace(client) -> Callable[..., None]:
+    """A function that sets the pace of streams; they look often from the beginning."""
+
+    def set_pace(**changes: float) -> None:
+        client.app.dependency_overrides[stream.pace] = lambda: stream.Pace(**{"poll_seconds": 0.05} | changes)
+
+    set_pace()
+    return set_pace
 
 
 @pytest.fixture
@@ -98,11 +103,11 @@ def test_resumes_after_the_last_event_seen(client, submit, worker):
     assert [event.event for event in only_end] == ["end"]
 
 
-def test_more_events_than_one_look_takes(client, submit, worker, monkeypatch):
+def test_more_events_than_one_look_takes(client, submit, worker, pace):
     made = submit()
     worker().finish_all()
     whole = read(client, made["id"])
-    monkeypatch.setattr(stream, "BATCH", 2)
+    pace(batch=2)
     assert read(client, made["id"]) == whole
 
 
@@ -124,8 +129,8 @@ def test_failure_ends_with_its_cause(client, submit, worker):
     assert "not there" in end.data["message"]
 
 
-def test_silence_is_filled_with_comments(client, submit, worker, after_some_looks, monkeypatch):
-    monkeypatch.setattr(stream, "PING_SECONDS", 0.01)  # before the next look
+def test_silence_is_filled_with_comments(client, submit, worker, after_some_looks, pace):
+    pace(ping_seconds=0.01)  # before the next look
     made = submit()
     with after_some_looks(worker().finish_all):
         text = client.get(f"/experiments/{made['id']}/events").text
@@ -147,21 +152,14 @@ def test_largest_last_event_id_is_harmless(client, submit):
     assert [event.event for event in told] == ["end"]
 
 
-def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit, monkeypatch):
+def test_an_idle_stream_holds_neither_connection_nor_thread(database, submit):
     made = submit()
 
     async def watch() -> tuple[int, int]:
-        pausing = asyncio.Event()
-
-        async def pause(_seconds: float) -> None:
-            pausing.set()
-            await asyncio.Event().wait()  # until it is cancelled: a look that was broken off would go on in its thread
-
-        monkeypatch.setattr(stream, "asyncio", SimpleNamespace(sleep=pause))
-        events = stream.told(database, made["id"], 0, threading.Event())
+        events = stream.told(database, made["id"], 0, threading.Event(), stream.Pace(poll_seconds=3600))
         await anext(events)
         waiting = asyncio.ensure_future(anext(events))
-        await pausing.wait()
+        await asyncio.sleep(0)  # now it waits for the time of its second look
         held = database.engine.pool.checkedout(), to_thread.current_default_thread_limiter().borrowed_tokens
         waiting.cancel()
         await asyncio.wait([waiting])

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from api.web.pages import page_size
 from services.db.tables import DatasetRow
 
 
@@ -71,8 +72,8 @@ def test_page_ranks_and_states_the_protocol(client, submit, worker):
     assert "succeeded" in text
 
 
-def test_an_older_revision_and_further_pages_are_linked(client, submit, worker, database, monkeypatch):
-    monkeypatch.setattr("api.web.pages.SHOWN", 1)
+def test_an_older_revision_and_further_pages_are_linked(client, submit, worker, database):
+    client.app.dependency_overrides[page_size] = lambda: 1
     for number in range(3):
         submit(seeds=[number], name=f"system {number}")
     worker(0.5).finish_all()
