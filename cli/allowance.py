@@ -15,7 +15,6 @@ from services.cache.sizes import word_bytes
 from services.limits import MAX_ARCHIVE_FILES, MAX_ARCHIVE_GIGABYTES
 
 POLL_SECONDS = 0.5
-"""How often it is looked what a program has unpacked so far."""
 SYSTEM_MOST = 2**62  # bytes of a file, above what any system has
 
 
@@ -32,9 +31,16 @@ class Allowance:
     Args:
         max_bytes: of all files together.
         max_files: files and folders.
+        poll_seconds: how often it is looked what a program has unpacked so far.
     """
 
-    def __init__(self, max_bytes: int = int(MAX_ARCHIVE_GIGABYTES * 10**9), max_files: int = MAX_ARCHIVE_FILES) -> None:
+    def __init__(
+        self,
+        max_bytes: int = int(MAX_ARCHIVE_GIGABYTES * 10**9),
+        max_files: int = MAX_ARCHIVE_FILES,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._poll_seconds = poll_seconds
         self._most = Content(max_bytes, max_files)
         self._taken = Content(0, 0)
 
@@ -78,7 +84,7 @@ class Allowance:
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (left + 1, left + 1))
                 while True:
                     try:
-                        out, errors = process.communicate(timeout=POLL_SECONDS)
+                        out, errors = process.communicate(timeout=self._poll_seconds)
                         break
                     except subprocess.TimeoutExpired:
                         self.require(archive, content_of(folder))

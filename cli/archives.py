@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from cli import rar
@@ -22,11 +23,13 @@ TOOLS = (
     ("7z", "x", "-y", "-bso0", "-bsp0"),
     ("bsdtar", "-xf"),
 )
-"""Programs that unpack RAR into their working folder. Some read only a part of the format (7-Zip without its RAR codec,
+"""Some read only a part of the format (7-Zip without its RAR codec,
 as distributions ship it, copies but does not decompress), so the next is tried where one fails."""
 
 
-def unpack(archive: Path, folder: Path, allowance: Allowance | None = None) -> None:
+def unpack(
+    archive: Path, folder: Path, allowance: Allowance | None = None, tools: Sequence[Sequence[str]] = TOOLS
+) -> None:
     """Unpack an archive with the RAR archives that it holds, so that ``folder`` appears at once and whole.
 
     Folders that hold nothing but a folder are left out, whatever their names: UCF101.rar holds ``UCF-101/<Class>``,
@@ -37,6 +40,7 @@ def unpack(archive: Path, folder: Path, allowance: Allowance | None = None) -> N
         archive: ZIP or RAR, told by its content.
         folder: does not exist.
         allowance: how much it may hold; the usual one when None.
+        tools: programs that unpack RAR into their working folder, with their options, tried in this order.
 
     Raises:
         CommandError: it is no archive, it is damaged, it holds links or too much, or no program can read it.
@@ -45,9 +49,9 @@ def unpack(archive: Path, folder: Path, allowance: Allowance | None = None) -> N
     partial = temporary(folder)
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _extract(archive, partial / "all", allowance)
+        _extract(archive, partial / "all", allowance, tools)
         for inner in sorted((partial / "all").rglob("*.rar")):
-            _extract(inner, partial / "inner", allowance)
+            _extract(inner, partial / "inner", allowance, tools)
             inner.unlink()
             _innermost(partial / "inner").rename(inner.with_suffix(""))
             shutil.rmtree(partial / "inner", ignore_errors=True)
@@ -69,22 +73,25 @@ def _innermost(folder: Path) -> Path:
     return _innermost(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
-def _extract(archive: Path, folder: Path, allowance: Allowance) -> None:
+def _extract(archive: Path, folder: Path, allowance: Allowance, tools: Sequence[Sequence[str]]) -> None:
     folder.mkdir(parents=True)
     if wrong := why_no_archive(archive):
         raise CommandError(f"{archive}: {wrong}; hint: remove it, and run this again")
     with archive.open("rb") as file:
         is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    (_unzip if is_zip else _unrar)(archive, folder, allowance)
+    if is_zip:
+        _unzip(archive, folder, allowance)
+    else:
+        _unrar(archive, folder, allowance, tools)
     allowance.take(archive, content_of(folder))
 
 
-def _unrar(archive: Path, folder: Path, allowance: Allowance) -> None:
+def _unrar(archive: Path, folder: Path, allowance: Allowance, tools: Sequence[Sequence[str]]) -> None:
     failures = []
     wanted = rar.promised(archive)
     if wanted is not None:
         allowance.require(archive, Content(sum(size * count for (size, _), count in wanted.items()), wanted.total()))
-    for command in TOOLS:
+    for command in tools:
         if shutil.which(command[0]):
             failure = _run(command, archive, folder, wanted, allowance)
             if failure is None:
@@ -92,7 +99,7 @@ def _unrar(archive: Path, folder: Path, allowance: Allowance) -> None:
             failures.append(failure)
             shutil.rmtree(folder)
             folder.mkdir()
-    names = ", ".join(name for name, *_ in TOOLS)
+    names = ", ".join(name for name, *_ in tools)
     why = "; ".join(failures) if failures else f"unpacking RAR needs one of {names}, and none is installed"
     raise CommandError(f"{archive}: {why}; hint: apt install unar, and run this again")
 
@@ -108,7 +115,7 @@ def _unzip(archive: Path, folder: Path, allowance: Allowance) -> None:
 
 
 def _run(
-    command: tuple[str, ...], archive: Path, folder: Path, wanted: rar.Checksums | None, allowance: Allowance
+    command: Sequence[str], archive: Path, folder: Path, wanted: rar.Checksums | None, allowance: Allowance
 ) -> str | None:
     """Unpack a RAR archive by one program, and return why that failed, or None."""
     name = command[0]

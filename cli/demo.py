@@ -25,9 +25,7 @@ from cli.watch import Watch
 
 SUBMISSIONS: tuple[dict[str, Any], ...] = ({"recipe": "demo_ts_lstm"}, {"recipe": "demo_mean_pooling"})
 BOARD = {"dataset": "motion_shapes", "split": "mean", "stream": "two-stream"}
-START_SECONDS = 900.0
-"""With room for parts that are started again."""
-MLFLOW_SECONDS = 60.0
+START_SECONDS, MLFLOW_SECONDS = 900.0, 60.0
 MLFLOW_POLL_SECONDS = 1.0
 """Between two looks at MLflow, which tells nobody that a run has arrived."""
 STOP_SECONDS = 120.0
@@ -43,14 +41,14 @@ class OwnStack:
         self._log = place.logs / "up.log"
         self._shown = self._log.stat().st_size if self._log.exists() else 0
 
-    def start(self) -> None:
-        """Start it and wait until the API and the worker answer; show its lines meanwhile."""
+    def start(self, seconds: float) -> None:
+        """Start it and wait at most ``seconds`` until the API and the worker answer; show its lines meanwhile."""
         argv = (sys.executable, "-m", "cli.stack")
         environment = {**os.environ, "TWOSTREAM_HOME": str(self._home.path)}
         self._process = Process.start(
             Command("stack", argv, self._log, environment, grace_seconds=STOP_SECONDS, death_signal=signal.SIGTERM)
         )
-        self._process.wait_until(self._ready, START_SECONDS)
+        self._process.wait_until(self._ready, seconds)
         self._show()
 
     def stop(self) -> None:
@@ -84,10 +82,20 @@ class Demo:
     Args:
         json: prints one JSON document at the end, and all else to standard error.
         submissions: bodies for ``POST /experiments``.
+        start_seconds: how long the stack may take to come up, with room for parts that are started again.
+        mlflow_seconds: how long it waits for what MLflow has yet to hear.
     """
 
-    def __init__(self, *, json: bool, submissions: Sequence[Json] = SUBMISSIONS) -> None:
+    def __init__(
+        self,
+        *,
+        json: bool,
+        submissions: Sequence[Json] = SUBMISSIONS,
+        start_seconds: float = START_SECONDS,
+        mlflow_seconds: float = MLFLOW_SECONDS,
+    ) -> None:
         self._json, self._submissions = json, submissions
+        self._start_seconds, self._mlflow_seconds = start_seconds, mlflow_seconds
 
     def run(self) -> int:
         """Return 0 when both experiments succeeded, 1 otherwise.
@@ -102,7 +110,7 @@ class Demo:
         self._say(f"starting the stack in {place.path}")
         stack = OwnStack(place)
         try:
-            stack.start()
+            stack.start(self._start_seconds)
             return self._train()
         finally:
             stack.stop()
@@ -118,7 +126,7 @@ class Demo:
         finished = Watch(client, [experiment["id"] for experiment in submitted], quiet=self._json).run()
         board = client.get("/leaderboard", **BOARD)
         mlflow = os.environ.get("TWOSTREAM_MLFLOW_URL") or stack_addresses().get("mlflow")
-        runs = Runs(client, mlflow).wait_for(finished) if mlflow else []
+        runs = Runs(client, mlflow).wait_for(finished, self._mlflow_seconds) if mlflow else []
         if self._json:
             print_json({"experiments": finished, "leaderboard": board, "mlflow": {"url": mlflow, "runs": runs}})
         else:
@@ -139,12 +147,12 @@ class Runs:
     def __init__(self, client: Client, url: str) -> None:
         self._client, self._url = client, url.rstrip("/")
 
-    def wait_for(self, experiments: list[Json]) -> list[Json]:
+    def wait_for(self, experiments: list[Json], seconds: float) -> list[Json]:
         """Return parent runs with their ``children``, once all are told; MLflow may lag behind, or be away.
 
-        Metrics reach MLflow through an outbox, so that what is missing after a minute comes later and is not lost.
+        Metrics reach MLflow through an outbox, so that what is missing after ``seconds`` comes later and is not lost.
         """
-        deadline = time.monotonic() + MLFLOW_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             found = [run for experiment in experiments if (run := self._of(experiment)) is not None]
             if len(found) == len(experiments) and all(run["complete"] for run in found):

@@ -42,7 +42,14 @@ class Part(NamedTuple):
     total: int | None
 
 
-def download(url: str, target: Path, *, verify: bool = True, max_bytes: int = MOST_BYTES) -> None:
+def download(
+    url: str,
+    target: Path,
+    *,
+    verify: bool = True,
+    max_bytes: int = MOST_BYTES,
+    pause_seconds: float = PAUSE_SECONDS,
+) -> None:
     """Download an archive, going on where an earlier call broke off.
 
     The part that is here lies beside ``target`` until it has the size that the server announced.
@@ -52,6 +59,7 @@ def download(url: str, target: Path, *, verify: bool = True, max_bytes: int = MO
         target: the file; it does not exist.
         verify: whether the server must have a valid certificate.
         max_bytes: of the file.
+        pause_seconds: between two tries.
 
     Raises:
         NotServed: the server refuses it, sends something else or more than is allowed, or cannot be reached.
@@ -59,7 +67,7 @@ def download(url: str, target: Path, *, verify: bool = True, max_bytes: int = MO
     """
     partial = partial_file(url, target)
     with _alone(partial):
-        _receive_all(url, partial, target.name, max_bytes, verify=verify)
+        _receive_all(url, partial, target.name, max_bytes, verify=verify, pause_seconds=pause_seconds)
         if wrong := why_no_archive(partial):
             partial.unlink()
             raise NotServed(f"{url}: answers what {wrong}")
@@ -83,7 +91,7 @@ def _alone(partial: Path) -> Iterator[None]:
                 partial.unlink(missing_ok=True)
 
 
-def _receive_all(url: str, partial: Path, name: str, max_bytes: int, *, verify: bool) -> None:
+def _receive_all(url: str, partial: Path, name: str, max_bytes: int, *, verify: bool, pause_seconds: float) -> None:
     """Ask for what is missing as often as it takes."""
     most, failures = _size(partial), 0
     columns = (TextColumn("{task.description}", markup=False), DownloadColumn(), TransferSpeedColumn())
@@ -104,7 +112,7 @@ def _receive_all(url: str, partial: Path, name: str, max_bytes: int, *, verify: 
                 most = max(most, _size(partial))  # a server without ranges begins anew each time
                 if failures >= TRIES:
                     raise NotServed(f"{url}: {error or type(error).__name__}") from error
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(pause_seconds)
 
 
 def _refuse_size(url: str, partial: Path, part: Part, max_bytes: int) -> NoReturn:

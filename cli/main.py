@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -49,16 +50,21 @@ app.command()(fleet.workers)
 app.command()(fleet.worker)
 
 
-def main() -> None:
-    """Run the command; errors of the API and of files end it with a message and an exit code, with no traceback."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; errors of the API and of files end it with a message and an exit code, with no traceback.
+
+    Args:
+        arguments: of the command; those of this process when None.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
     if sys.stdout is None:  # closed by the caller: `>&-`
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     take_any_letter()
     spare_local()
     try:
-        app()
+        app(words, prog_name="twostream")
     except CommandError as error:
-        if "--json" in sys.argv:
+        if "--json" in words:
             print_json(error.problem)
         say_text(f"twostream: {error}", error=True)
         sys.exit(error.exit_code)

@@ -10,13 +10,13 @@ NEIGHBOURS = 20
 """Ports tried after the preferred one before the system chooses."""
 
 
-def reserve(preferred: int, host: str = LOOPBACK) -> socket.socket:
-    """Return a socket that listens on the preferred port if it is free, else on the next free one.
+def reserve(preferred: int, host: str = LOOPBACK, neighbours: int = NEIGHBOURS) -> socket.socket:
+    """Return a socket that listens on the preferred port if it is free, else on the next free one of its neighbours.
 
     It keeps the port from others: hand it to the server that is meant to have the port, or close it for a server that
     binds ports itself.
     """
-    for port in range(preferred, min(preferred + NEIGHBOURS, 65536)):
+    for port in range(preferred, min(preferred + neighbours, 65536)):
         try:
             return listen(host, port)
         except OSError:

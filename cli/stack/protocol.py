@@ -12,14 +12,6 @@ import logging
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 10.0
-"""From the connection, or the first byte of a further request, to the end of its headers."""
-BODY_SECONDS = 30.0
-"""Between two parts of a body; how long all of it may take is for the application to say."""
-ANSWERED_SECONDS = 5.0
-"""For the rest of a body whose request is answered already."""
-UNREAD_SECONDS = 60.0
-"""Without the client reading anything of an answer that waits."""
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 CLIENTS_FAULTS = (
     "Invalid HTTP request received.",
@@ -31,8 +23,16 @@ LOGGERS = ("uvicorn.error", "asyncio")
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's protocol with a limit on every wait for the client."""
+    """uvicorn's protocol with a limit on every wait for the client.
 
+    Attributes:
+        head_seconds: from the connection, or the first byte of a further request, to the end of its headers.
+        body_seconds: between two parts of a body; how long all of it may take is for the application to say.
+        answered_seconds: for the rest of a body whose request is answered already.
+        unread_seconds: without the client reading anything of an answer that waits.
+    """
+
+    head_seconds, body_seconds, answered_seconds, unread_seconds = 10.0, 30.0, 5.0, 60.0
     _waiting: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _awaited = ""
@@ -40,7 +40,7 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new client its time for the first request."""
         super().connection_made(transport)
-        self._await_client("head", HEAD_SECONDS)
+        self._await_client("head", self.head_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and see what is missing now."""
@@ -62,7 +62,7 @@ class PatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Give a client that reads nothing its time."""
         super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+        self._unread = self.loop.call_later(self.unread_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Note that the client reads."""
@@ -91,10 +91,10 @@ class PatientProtocol(H11Protocol):
         elif self.conn.their_state is h11.SEND_BODY:
             answered = self.cycle is not None and self.cycle.response_complete
             self._await_client(
-                "rest" if answered else "body", ANSWERED_SECONDS if answered else BODY_SECONDS, again=True
+                "rest" if answered else "body", self.answered_seconds if answered else self.body_seconds, again=True
             )
         elif came or self._awaited != "head":  # between two requests uvicorn's own time counts, until a byte comes
-            self._await_client("head" if came else "", HEAD_SECONDS)
+            self._await_client("head" if came else "", self.head_seconds)
 
     def _await_client(self, what: str, seconds: float, *, again: bool = False) -> None:
         """Wait for something; what is waited for already keeps its time, unless it counts from each part ``again``."""

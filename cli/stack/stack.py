@@ -19,7 +19,7 @@ from cli.stack.postgres import Postgres, create_database
 from cli.stack.process import StackError
 from cli.stack.redis import Redis
 from cli.stack.signals import Signals
-from cli.stack.supervisor import Part, Running, Supervisor
+from cli.stack.supervisor import Limits, Part, Running, Supervisor
 from cli.stack.worker import CeleryWorker, WorkerOptions
 from services.db.migrate import upgrade
 from services.errors import Unavailable
@@ -41,14 +41,21 @@ class Stack:
         worker: what the worker serves; None starts none.
         say: prints one line for the user.
         signals: the wish to stop.
+        limits: how patient it is with its parts.
     """
 
     def __init__(
-        self, settings: Settings, home: Home, worker: WorkerOptions | None, say: Callable[[str], None], signals: Signals
+        self,
+        settings: Settings,
+        home: Home,
+        worker: WorkerOptions | None,
+        say: Callable[[str], None],
+        signals: Signals,
+        limits: Limits = Limits(),
     ) -> None:
         self._settings, self._home, self._worker_options = settings, home, worker
         self._say, self._signals = say, signals
-        self._supervisor = Supervisor(say, signals.pause, self._remember)
+        self._supervisor = Supervisor(say, signals.pause, self._remember, limits)
         self._listeners: dict[str, socket.socket] = {}
         self._state = State(pid=os.getpid(), run=uuid.uuid4().hex)
 

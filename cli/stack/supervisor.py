@@ -1,7 +1,7 @@
 """The parts that run: watched, ended when they hang at their start, and started again after growing pauses.
 
-A part that the stack needs takes it down when it ends more than ``RESTARTS`` times within ``WINDOW_SECONDS``, whether
-it had answered before or not. One that it can do without never does: it is tried for as long as the stack runs.
+A part that the stack needs takes it down when it ends more than ``RESTARTS`` times within ``Limits.window_seconds``,
+whether it had answered before or not. One that it can do without never does: it is tried for as long as the stack runs.
 """
 
 from __future__ import annotations
@@ -22,19 +22,32 @@ from cli.stack.leftovers import end, family
 from cli.stack.process import Command, Process, StackError, describe_exit
 
 RESTARTS = 5
-WINDOW_SECONDS = 900.0
-FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 300.0
-"""The first restart follows at once; before the second there is a pause, which doubles each time up to the last."""
-SILENT_SECONDS = 120.0
-"""A part hangs at its start when it neither answers nor uses the processor for so long. A busy machine is no reason."""
-BUSY_SECONDS = 0.1
-"""Processor time within ``SILENT_SECONDS`` that shows that a part is at work."""
-START_SECONDS = 1800.0
-"""No start may take longer, busy or not."""
 WATCH_SECONDS = 0.2
 """Between two looks at all parts, of which any may end or begin to answer: no single event says so."""
 FIRST_ASK_SECONDS, LAST_ASK_SECONDS, ASK_SHARE = 0.02, 10.0, 0.05
 """Between two questions whether a part answers: a share of the time for which it has been starting, within bounds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How patient a supervisor is.
+
+    Attributes:
+        window_seconds: for how long the end of a part counts.
+        first_pause_seconds: before the second restart; the first follows at once.
+        last_pause_seconds: the pause doubles each time up to this.
+        silent_seconds: a part hangs at its start when it neither answers nor uses the processor for so long. A busy
+            machine is no reason.
+        busy_seconds: processor time within ``silent_seconds`` that shows that a part is at work.
+        start_seconds: no start may take longer, busy or not.
+    """
+
+    window_seconds: float = 900.0
+    first_pause_seconds: float = 1.0
+    last_pause_seconds: float = 300.0
+    silent_seconds: float = 120.0
+    busy_seconds: float = 0.1
+    start_seconds: float = 1800.0
 
 
 class Part(Protocol):
@@ -99,12 +112,17 @@ class Supervisor:
         say: prints one line for the user.
         pause: sleeps; it may raise to give up.
         changed: called when a part was started or has answered.
+        limits: its patience.
     """
 
     def __init__(
-        self, say: Callable[[str], None], pause: Callable[[float], None], changed: Callable[[], None] = lambda: None
+        self,
+        say: Callable[[str], None],
+        pause: Callable[[float], None],
+        changed: Callable[[], None] = lambda: None,
+        limits: Limits = Limits(),
     ) -> None:
-        self._say, self._pause, self._changed = say, pause, changed
+        self._say, self._pause, self._changed, self._limits = say, pause, changed, limits
         self.parts: dict[str, Running] = {}
 
     def start(self, entry: Running) -> None:
@@ -191,14 +209,14 @@ class Supervisor:
 
     def _hangs(self, entry: Running, process: Process, now: float) -> bool:
         """Say whether a part that does not answer has done nothing for too long, or takes too long altogether."""
-        if now - process.started_at > START_SECONDS:
+        if now - process.started_at > self._limits.start_seconds:
             return True
-        if now - entry.busy_at < SILENT_SECONDS:
+        if now - entry.busy_at < self._limits.silent_seconds:
             return False
         used = _processor_seconds(process.pid)
-        busy = abs(used - entry.processor_seconds) >= BUSY_SECONDS  # less than before when a descendant has ended
+        difference = abs(used - entry.processor_seconds)  # less than before when a descendant has ended
         entry.busy_at, entry.processor_seconds = now, used
-        return not busy
+        return difference < self._limits.busy_seconds
 
     def _announce(self, entry: Running, process: Process) -> None:
         entry.ready, entry.move = True, None
@@ -212,18 +230,19 @@ class Supervisor:
         Raises:
             StackError: the stack needs it, and it has ended too often.
         """
-        process, now = entry.process, time.monotonic()
+        process, now, limits = entry.process, time.monotonic(), self._limits
         words = "" if process is None else process.last_words()
         if process is not None:
             process.stop()  # what is left of its group
             ending += "" if entry.ready else " during its start"
         entry.process, entry.ready = None, False
-        entry.ends = [*(moment for moment in entry.ends if now - moment < WINDOW_SECONDS), now]
+        entry.ends = [*(moment for moment in entry.ends if now - moment < limits.window_seconds), now]
         count = len(entry.ends)
         ending += self._about_its_port(entry)
         if entry.without is None and count > RESTARTS:
-            raise StackError(f"{ending} for the {count}th time within {WINDOW_SECONDS / 60:.0f} min{words}")
-        pause = 0.0 if count == 1 else min(FIRST_PAUSE_SECONDS * 2.0 ** (count - 2), LAST_PAUSE_SECONDS)
+            raise StackError(f"{ending} for the {count}th time within {limits.window_seconds / 60:.0f} min{words}")
+        growing = limits.first_pause_seconds * 2.0 ** (count - 2)
+        pause = 0.0 if count == 1 else min(growing, limits.last_pause_seconds)
         entry.start_at = now + pause
         if count <= RESTARTS:
             after = f" in {pause:.0f} s" if pause else ""

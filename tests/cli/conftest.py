@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,9 +75,8 @@ def twostream(api, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TWOSTREAM_HOME", str(tmp_path / "home"))
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
         with pytest.raises(SystemExit) as ended:
-            main()
+            main(arguments)
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 

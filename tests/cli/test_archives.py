@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,37 +28,36 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(params=PROGRAMS, ids=lambda command: Path(command[0]).stem)
-def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def tool(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The only program that is asked."""
-    name: str = request.param[0]
-    if not shutil.which(name):
-        pytest.skip(f"{name} is not installed")
-    monkeypatch.setattr(archives, "TOOLS", (request.param,))
-    return name
+    command: tuple[str, ...] = request.param
+    if not shutil.which(command[0]):
+        pytest.skip(f"{command[0]} is not installed")
+    return command
 
 
-def test_archives_inside_a_rar_become_folders_of_classes(tool: str, tmp_path: Path) -> None:
+def test_archives_inside_a_rar_become_folders_of_classes(tool: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "hmdb51_org.rar").write_bytes(hmdb51())
-    archives.unpack(tmp_path / "hmdb51_org.rar", tmp_path / "clips")
+    archives.unpack(tmp_path / "hmdb51_org.rar", tmp_path / "clips", tools=[tool])
     assert contents(tmp_path / "clips") == CLIPS
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "hmdb51_org.rar"]
 
 
-def test_clips_without_a_folder_get_one_of_their_archives_name(tool: str, tmp_path: Path) -> None:
+def test_clips_without_a_folder_get_one_of_their_archives_name(tool: tuple[str, ...], tmp_path: Path) -> None:
     flat = {f"{path.rpartition('/')[2]}": content for path, content in CLIPS.items() if path.startswith("brush_hair")}
     (tmp_path / "all.rar").write_bytes(
         rar({"org/brush_hair.rar": rar(flat), "org/cartwheel.rar": rar({"c.avi": b"c"})})
     )
-    archives.unpack(tmp_path / "all.rar", tmp_path / "clips")
+    archives.unpack(tmp_path / "all.rar", tmp_path / "clips", tools=[tool])
     assert contents(tmp_path / "clips") == CLIPS
 
 
-def test_a_damaged_rar_leaves_no_folder(tool: str, tmp_path: Path) -> None:
+def test_a_damaged_rar_leaves_no_folder(tool: tuple[str, ...], tmp_path: Path) -> None:
     content = bytearray(rar({"A/a.avi": b"a" * 3000}))
     content[2000] ^= 1
     (tmp_path / "x.rar").write_bytes(content)
-    with pytest.raises(CommandError, match=rf"x\.rar: {tool} "):
-        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+    with pytest.raises(CommandError, match=rf"x\.rar: {tool[0]} "):
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips", tools=[tool])
     assert not (tmp_path / "clips").exists()
 
 
@@ -72,38 +70,35 @@ def test_a_damaged_zip_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "clips").exists()
 
 
-def test_a_program_that_fails_is_followed_by_the_next(tool: str, tmp_path: Path, monkeypatch) -> None:
-    failing = tmp_path / "bin" / "failing-rar"
-    failing.parent.mkdir()
-    failing.write_text("#!/bin/sh\necho half > half.avi\necho no codec >&2\nexit 2\n")
-    failing.chmod(0o755)
-    monkeypatch.setattr(archives, "TOOLS", ((str(failing),), *archives.TOOLS))
+def program(path: Path, *lines: str) -> tuple[str, ...]:
+    """Write a program of the shell, and return its command."""
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return (str(path),)
+
+
+def test_a_program_that_fails_is_followed_by_the_next(tool: tuple[str, ...], tmp_path: Path) -> None:
+    failing = program(tmp_path / "failing-rar", "echo half > half.avi", "echo no codec >&2", "exit 2")
     (tmp_path / "hmdb51_org.rar").write_bytes(hmdb51())
-    archives.unpack(tmp_path / "hmdb51_org.rar", tmp_path / "clips")
+    archives.unpack(tmp_path / "hmdb51_org.rar", tmp_path / "clips", tools=[failing, tool])
     assert contents(tmp_path / "clips") == CLIPS
 
 
-def test_every_program_that_failed_is_named(tmp_path: Path, monkeypatch) -> None:
-    failing = tmp_path / "failing-rar"
-    failing.write_text("#!/bin/sh\necho no codec >&2\nexit 2\n")
-    failing.chmod(0o755)
-    monkeypatch.setattr(archives, "TOOLS", ((str(failing),),))
+def test_every_program_that_failed_is_named(tmp_path: Path) -> None:
+    failing = program(tmp_path / "failing-rar", "echo no codec >&2", "exit 2")
     (tmp_path / "x.rar").write_bytes(hmdb51())
     with pytest.raises(CommandError, match=r"failing-rar ended with 2 \(no codec\); hint: apt install unar"):
-        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips", tools=[failing])
 
 
-def test_a_program_that_asks_for_a_password_gets_none(tmp_path: Path, monkeypatch) -> None:
-    asking = tmp_path / "asking-rar"
-    asking.write_text("#!/bin/sh\nreadlink /proc/self/fd/0 >&2\nexit 3\n")
-    asking.chmod(0o755)
-    monkeypatch.setattr(archives, "TOOLS", ((str(asking),),))
+def test_a_program_that_asks_for_a_password_gets_none(tmp_path: Path) -> None:
+    asking = program(tmp_path / "asking-rar", "readlink /proc/self/fd/0 >&2", "exit 3")
     (tmp_path / "x.rar").write_bytes(hmdb51())
     ours, ends = os.dup(0), os.pipe()
     os.dup2(ends[0], 0)  # somebody might type
     try:
         with pytest.raises(CommandError, match=r"asking-rar ended with 3 \(/dev/null\)"):
-            archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+            archives.unpack(tmp_path / "x.rar", tmp_path / "clips", tools=[asking])
     finally:
         os.dup2(ours, 0)
         for file in (ours, *ends):
@@ -149,26 +144,21 @@ def test_nothing_of_an_archive_lies_outside_its_folder(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"x.zip", "clips"}
 
 
-def test_a_link_out_of_the_archive_is_refused(tmp_path: Path, monkeypatch) -> None:
-    linking = tmp_path / "linking-rar"
-    linking.write_text(f"#!/bin/sh\nln -s {tmp_path}/mine clips\n")  # whatever the headers say
-    linking.chmod(0o755)
+def test_a_link_out_of_the_archive_is_refused(tmp_path: Path) -> None:
+    linking = program(tmp_path / "linking-rar", f"ln -s {tmp_path}/mine clips")  # whatever the headers say
     (tmp_path / "mine" / "only").mkdir(parents=True)
-    monkeypatch.setattr(archives, "TOOLS", ((str(linking),),))
     (tmp_path / "x.rar").write_bytes(rar({"A/a.avi": b"a"}))
     with pytest.raises(CommandError, match=r"x\.rar: holds the link 'clips', allowed: files and folders"):
-        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips", tools=[linking])
     assert (tmp_path / "mine" / "only").is_dir()
     assert not (tmp_path / "clips").exists()
 
 
-def test_a_file_that_a_program_damaged_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "unpack.py"
-    script.write_text("from pathlib import Path\nPath('a.avi').write_bytes(b'a' * 299 + b'x')\n")
-    monkeypatch.setattr(archives, "TOOLS", ((sys.executable, str(script)),))
-    (tmp_path / "x.rar").write_bytes(rar({"a.avi": b"a" * 300}))
+def test_a_file_that_a_program_damaged_is_noticed(tmp_path: Path) -> None:
+    damaging = program(tmp_path / "damaging-rar", "printf aaax > a.avi")
+    (tmp_path / "x.rar").write_bytes(rar({"a.avi": b"aaaa"}))
     with pytest.raises(CommandError, match="lost or damaged 1 files by the archive's checksums"):
-        archives.unpack(tmp_path / "x.rar", tmp_path / "clips")
+        archives.unpack(tmp_path / "x.rar", tmp_path / "clips", tools=[damaging])
     assert not (tmp_path / "clips").exists()
 
 

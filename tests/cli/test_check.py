@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cli.commands import check
 from cli.main import main
 from worker.video.generated.motion_shapes import write_avi
 
@@ -30,9 +28,8 @@ def dataset(tmp_path: Path) -> list[str]:
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, home: Path) -> int:
     monkeypatch.setenv("TWOSTREAM_HOME", str(home))
-    monkeypatch.setattr(sys, "argv", ["twostream", *arguments])
     with pytest.raises(SystemExit) as ended:
-        main()
+        main(arguments)
     return int(ended.value.code or 0)
 
 
@@ -96,7 +93,8 @@ def test_what_goes_wrong_beside_the_report_is_told(dataset, monkeypatch, capsys,
 
 
 def test_a_doctor_that_dies_is_no_wrong_usage(dataset, monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr(check, "DOCTOR", (sys.executable, "-c", "import os; os.abort()"))
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")  # which Python imports as it starts
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert run(dataset, monkeypatch, tmp_path / "home") == 1
     assert "the doctor ended without a report, with status -6" in capsys.readouterr().err
 

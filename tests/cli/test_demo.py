@@ -20,9 +20,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.t
 def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, monkeypatch, capsys):
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
     monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
-    for patience in ("START_SECONDS", "MLFLOW_SECONDS"):
-        monkeypatch.setattr(demo, patience, PATIENCE_SECONDS)
-    assert demo.Demo(json=False, submissions=[SMALL]).run() == 0
+    patience = {"start_seconds": PATIENCE_SECONDS, "mlflow_seconds": PATIENCE_SECONDS}
+    assert demo.Demo(json=False, submissions=[SMALL], **patience).run() == 0
     out, err = capsys.readouterr()
     assert "twostream is up in" in err
     assert "twostream is down" in err
@@ -46,9 +45,8 @@ def test_it_trains_and_ranks_without_an_mlflow(home, monkeypatch, capsys):
     (home.path / "mlflow").touch()  # where its folder is to be: it never starts
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
     monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
-    monkeypatch.setattr(demo, "START_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(demo, "MLFLOW_SECONDS", 1.0)
-    assert demo.Demo(json=False, submissions=[SMALL]).run() == 0
+    patience = {"start_seconds": PATIENCE_SECONDS, "mlflow_seconds": 1.0}
+    assert demo.Demo(json=False, submissions=[SMALL], **patience).run() == 0
     out, err = capsys.readouterr()
     assert "File exists" in err
     assert not [line for line in err.splitlines() if "mlflow" in line and "ready after" in line]

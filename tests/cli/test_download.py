@@ -98,25 +98,29 @@ class Odd(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], bytes]]:
-    """A function that downloads a path of the server and returns what came."""
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.001)
+def server() -> Iterator[str]:
     Odd.asked.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as running:
+        thread = threading.Thread(target=running.serve_forever)
         thread.start()
-
-        def from_path(path: str, **options: int) -> bytes:
-            download.download(f"http://127.0.0.1:{server.server_address[1]}/{path}", tmp_path / "x.zip", **options)
-            return (tmp_path / "x.zip").read_bytes()
-
-        yield from_path
-        server.shutdown()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
         thread.join()
 
 
+@pytest.fixture
+def fetch(server: str, tmp_path: Path) -> Callable[..., bytes]:
+    """A function that downloads a path of the server and returns what came."""
+
+    def from_path(path: str, **options: int) -> bytes:
+        download.download(f"{server}/{path}", tmp_path / "x.zip", pause_seconds=0.001, **options)
+        return (tmp_path / "x.zip").read_bytes()
+
+    return from_path
+
+
 @pytest.mark.parametrize("path", ["compressing", "shifted", "busy"])
-def test_the_file_is_as_the_owner_stored_it(fetch: Callable[[str], bytes], path: str) -> None:
+def test_the_file_is_as_the_owner_stored_it(fetch: Callable[..., bytes], path: str) -> None:
     assert fetch(path) == CONTENT
 
 
@@ -132,7 +136,7 @@ def test_the_file_is_as_the_owner_stored_it(fetch: Callable[[str], bytes], path:
     ],
 )
 def test_what_is_no_archive_is_not_taken_for_one(
-    fetch: Callable[[str], bytes], tmp_path: Path, path: str, words: str
+    fetch: Callable[..., bytes], tmp_path: Path, path: str, words: str
 ) -> None:
     with pytest.raises(download.NotServed, match=words):
         fetch(path)
@@ -142,13 +146,12 @@ def test_what_is_no_archive_is_not_taken_for_one(
     assert all(part.stat().st_size for part in parts)  # nothing empty is left
 
 
-def test_a_part_has_one_writer(fetch: Callable[[str], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = tmp_path / "x.zip.part"
+def test_a_part_has_one_writer(server: str, fetch: Callable[..., bytes], tmp_path: Path) -> None:
+    part = download.partial_file(f"{server}/compressing", tmp_path / "x.zip")
     part.write_bytes(CONTENT[:100])
-    monkeypatch.setattr(download, "partial_file", lambda *_: part)
     with part.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(CommandError, match=r"x\.zip\.part: another fetch is writing it") as refused:
+        with pytest.raises(CommandError, match=r"x\.zip\.\w+\.part: another fetch is writing it") as refused:
             fetch("compressing")
     assert refused.value.exit_code == 4
     assert part.read_bytes() == CONTENT[:100]

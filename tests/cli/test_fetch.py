@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli import archives, download
+from cli import download
 from cli.commands import fetch
 from cli.main import main
 from services.datasets.layouts import read_annotations
@@ -97,16 +97,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+def run(tmp_path: Path) -> Callable[..., int]:
     """A function that fetches a dataset from addresses into `data` and returns the exit code."""
 
     def fetch_from(name: str, *addresses: str, options: tuple[str, ...] = ()) -> int:
         given = [word for address in addresses for word in ("--address", address)]
-        monkeypatch.setattr(
-            sys, "argv", ["twostream", "dataset", "fetch", name, "--to", str(tmp_path / "data"), *given, *options]
-        )
         with pytest.raises(SystemExit) as ended:
-            main()
+            main(["dataset", "fetch", name, "--to", str(tmp_path / "data"), *given, *options])
         return int(ended.value.code or 0)
 
     return fetch_from
@@ -152,7 +149,11 @@ def test_a_part_of_an_earlier_run_is_continued(server, run, tmp_path) -> None:
 
 
 def test_hmdb51_is_laid_out_as_its_layout_wants(server, run, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(archives, "TOOLS", (*archives.TOOLS, PROGRAM))
+    unrar = tmp_path / "bin" / "unrar"  # the first that is asked
+    unrar.parent.mkdir()
+    unrar.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$4"\n')
+    unrar.chmod(0o755)
+    monkeypatch.setenv("PATH", str(unrar.parent), os.pathsep)
     assert run("hmdb51", f"{server}/clips.rar", f"{server}/lists.rar") == 0
     data = tmp_path / "data"
     for path, content in HMDB_CLIPS.items():

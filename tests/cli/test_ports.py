@@ -21,9 +21,11 @@ def test_a_port_that_is_free_is_the_one(port):
         assert ports.is_taken(port)
 
 
-def test_when_every_neighbour_is_taken_the_system_chooses(monkeypatch):
-    monkeypatch.setattr(ports, "NEIGHBOURS", 1)
-    with ports.listen("127.0.0.1", 0) as server, ports.reserve(ports.port_of(server)) as other:
+def test_when_every_neighbour_is_taken_the_system_chooses():
+    with (
+        ports.listen("127.0.0.1", 0) as server,
+        ports.reserve(ports.port_of(server), neighbours=1) as other,
+    ):
         assert ports.port_of(other) not in {0, ports.port_of(server)}
 
 

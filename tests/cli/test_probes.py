@@ -53,9 +53,13 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_question_that_nobody_takes_leaves_no_connection(name, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
     monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.2)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_question_that_nobody_takes_leaves_no_connection(name, tmp_path):
     with Silent(b"") as server:
         part = PARTS[name](server, tmp_path)
         for _ in range(3):
@@ -65,8 +69,7 @@ def test_a_question_that_nobody_takes_leaves_no_connection(name, tmp_path, monke
 
 @pytest.mark.parametrize("says", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"+OK\r\n"])
 @pytest.mark.parametrize("name", PARTS)
-def test_a_question_that_is_answered_in_part_leaves_no_connection(name, says, tmp_path, monkeypatch):
-    monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.2)
+def test_a_question_that_is_answered_in_part_leaves_no_connection(name, says, tmp_path):
     with Silent(says) as server:
         part = PARTS[name](server, tmp_path)
         assert [while_asked(part, server) for _ in range(2)] == [False, False]

@@ -40,13 +40,17 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
+class Impatient(protocol.PatientProtocol):
+    """Gives clients little time."""
+
+    head_seconds = body_seconds = answered_seconds = unread_seconds = SHORT
+
+
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server in a thread, whose clients get little time."""
-    for name in ("HEAD_SECONDS", "BODY_SECONDS", "ANSWERED_SECONDS", "UNREAD_SECONDS"):
-        monkeypatch.setattr(protocol, name, SHORT)
+def server() -> Iterator[Server]:
+    """A server in a thread."""
     config = uvicorn.Config(
-        application, http=protocol.PatientProtocol, lifespan="off", log_config=None, ws="none", timeout_keep_alive=1
+        application, http=Impatient, lifespan="off", log_config=None, ws="none", timeout_keep_alive=1
     )
     running = Server(config)
     protocol.quiet()

@@ -10,10 +10,11 @@ import psutil
 import psycopg
 import pytest
 
-from cli.stack import ports, supervisor
+from cli.stack import ports
 from cli.stack.process import Command, Process
 from cli.stack.signals import Signals
 from cli.stack.stack import Stack
+from cli.stack.supervisor import Limits
 from cli.stack.worker import WorkerOptions
 from services.db import migrate
 from services.settings import Settings
@@ -233,11 +234,10 @@ def test_every_part_may_be_killed_while_it_is_started(home, killer):
     assert sorted(told) == sorted(parts)
 
 
-def test_the_stack_goes_on_without_an_mlflow_that_never_lives_and_has_it_once_it_does(home, killer, monkeypatch):
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
+def test_the_stack_goes_on_without_an_mlflow_that_never_lives_and_has_it_once_it_does(home, killer):
     killer({"mlflow": 9})
     said: list[str] = []
-    stack = Stack(Settings(), home, None, said.append, Signals())
+    stack = Stack(Settings(), home, None, said.append, Signals(), Limits(first_pause_seconds=0.01))
     try:
         stack.up()
         stack._supervisor.wait_for("mlflow")

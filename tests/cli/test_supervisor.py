@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.stack import ports, supervisor
+from cli.stack import ports
 from cli.stack.process import Command, StackError
-from cli.stack.supervisor import RESTARTS, Running, Supervisor
+from cli.stack.supervisor import RESTARTS, Limits, Running, Supervisor
 from tests.cli.stacks import PATIENCE_SECONDS, gone, until
 
 SERVE = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
@@ -58,13 +58,23 @@ def said():
 
 
 @pytest.fixture
-def fleet(said, monkeypatch):
-    """A supervisor that waits little, and forgets nothing within a test."""
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
-    fleet = Supervisor(said.append, time.sleep)
-    yield fleet
-    for name in fleet.parts:
-        fleet.stop(name, lambda: True)
+def make_fleet(said):
+    """A function that makes a supervisor, which waits little between restarts, and forgets nothing within a test."""
+    fleets = []
+
+    def make(**limits: float) -> Supervisor:
+        fleets.append(Supervisor(said.append, time.sleep, limits=Limits(**{"first_pause_seconds": 0.01} | limits)))
+        return fleets[-1]
+
+    yield make
+    for fleet in fleets:
+        for name in fleet.parts:
+            fleet.stop(name, lambda: True)
+
+
+@pytest.fixture
+def fleet(make_fleet):
+    return make_fleet()
 
 
 def look_until(fleet, true, what):
@@ -121,9 +131,8 @@ def test_a_part_that_can_be_spared_never_is_told_of_once_and_comes_back(fleet, s
     assert said.index(told) == len(said) - 2, "what follows is told by the answer alone"
 
 
-def test_the_pause_grows_and_old_ends_are_forgotten(fleet, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 1.0)
-    monkeypatch.setattr(supervisor, "LAST_PAUSE_SECONDS", 5.0)
+def test_the_pause_grows_and_old_ends_are_forgotten(make_fleet, tmp_path):
+    fleet = make_fleet(first_pause_seconds=1.0, last_pause_seconds=5.0)
     entry = Running("toy", Toy(tmp_path, [HANG]), "", "going on")
     fleet.parts["toy"] = entry
     pauses = []
@@ -131,14 +140,13 @@ def test_the_pause_grows_and_old_ends_are_forgotten(fleet, tmp_path, monkeypatch
         fleet._ended(entry, "toy ended")
         pauses.append(entry.start_at - entry.ends[-1])
     assert pauses == pytest.approx([0, 1, 2, 4, 5, 5])
-    monkeypatch.setattr(supervisor, "WINDOW_SECONDS", 0.0)
+    fleet = make_fleet(window_seconds=0.0)
     fleet._ended(entry, "toy ended")
     assert entry.start_at == entry.ends[-1]
 
 
-def test_a_part_that_hangs_at_its_start_is_ended_and_one_that_works_is_not(fleet, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(supervisor, "BUSY_SECONDS", 0.05)  # also on a machine that others keep busy
+def test_a_part_that_hangs_at_its_start_is_ended_and_one_that_works_is_not(make_fleet, said, tmp_path):
+    fleet = make_fleet(silent_seconds=1.0, busy_seconds=0.05)  # also on a machine that others keep busy
     toy = Toy(tmp_path, [HANG, COMPUTE])
     fleet.start(Running("toy", toy, ""))
     hung = process_of(fleet)
@@ -148,8 +156,8 @@ def test_a_part_that_hangs_at_its_start_is_ended_and_one_that_works_is_not(fleet
     assert "toy did not answer within " in said[0]
 
 
-def test_a_part_that_is_stopped_by_a_signal_at_its_start_is_ended(fleet, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "SILENT_SECONDS", 0.5)
+def test_a_part_that_is_stopped_by_a_signal_at_its_start_is_ended(make_fleet, tmp_path):
+    fleet = make_fleet(silent_seconds=0.5)
     fleet.start(Running("toy", Toy(tmp_path, [HANG, SERVE]), "", "going on"))
     hung = process_of(fleet)
     hung.send_signal(signal.SIGSTOP)
@@ -157,8 +165,8 @@ def test_a_part_that_is_stopped_by_a_signal_at_its_start_is_ended(fleet, tmp_pat
     assert gone(hung)
 
 
-def test_a_start_that_computes_without_end_has_a_limit(fleet, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "START_SECONDS", 1.0)
+def test_a_start_that_computes_without_end_has_a_limit(make_fleet, said, tmp_path):
+    fleet = make_fleet(start_seconds=1.0)
     fleet.start(Running("toy", Toy(tmp_path, ["while True: pass", SERVE]), ""))
     fleet.wait_for("toy")
     assert "toy did not answer within " in said[0]
