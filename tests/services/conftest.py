@@ -12,7 +12,7 @@ from services import registry
 from services.db.engine import Database
 from services.errors import Cause
 from services.planning import submission
-from services.queue import attempts
+from services.queue import attempts, experiments, workers
 from services.queue.claim import Claim
 from services.queue.claim import claim as take
 from services.specs import BackboneSpec, ExperimentSpec
@@ -130,3 +130,21 @@ def result(stream: str, split: int, seed: int, top1: float = 0.5, clips: int = 1
     """One entry of a `fuse` stage's results."""
     metrics = {"top1": top1, "top5": 1.0, "mean_class": top1, "correct": int(top1 * clips), "clips": clips}
     return {"stream": stream, "split": split, "seed": seed, "metrics": metrics}
+
+
+def state_of(database: Database, experiment_id: str) -> str:
+    with database.transaction() as session:
+        return experiments.get(session, experiment_id).state
+
+
+def stage_states(database: Database, experiment_id: str) -> dict[str, str]:
+    with database.transaction() as session:
+        return {view.row.kind: view.row.state for view in experiments.stages(session, experiment_id)}
+
+
+def report(database: Database, worker_id: str, queues: tuple[str, ...] = ("cpu",), draining: str | None = None) -> None:
+    database.run(
+        lambda session: workers.report(
+            session, worker_id, queues=queues, devices=["cpu"], concurrency=1, draining=draining
+        )
+    )

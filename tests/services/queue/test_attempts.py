@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-
 import pytest
 from sqlalchemy import select
 
@@ -10,41 +8,8 @@ from services.db.tables import AttemptRow, EventRow, OutboxRow, StageRow
 from services.errors import Cause, LeaseLost
 from services.queue import attempts, experiments, workers
 from services.queue.attempts import Fact
-from services.queue.claim import Claim
 from services.queue.housekeeping import end_expired
 from tests.services.conftest import Decreed, small_spec, submit
-
-
-def test_many_claims_at_once_give_each_stage_to_one(database: Database) -> None:
-    for number in range(8):
-        submit(database, small_spec(name=f"e{number}", seeds=(number,)))
-    Decreed(database).succeed(Decreed(database).claim("cpu"))  # type: ignore[arg-type]  # the shared index is there
-    claims: list[Claim] = []
-
-    def run() -> None:
-        while (claim := Decreed(database).claim("gpu")) is not None:
-            claims.append(claim)
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(claims) == 8
-    assert len({claim.key for claim in claims}) == 8
-    assert {claim.attempt for claim in claims} == {1}
-
-
-def test_priority_then_fair_share_then_age(database: Database) -> None:
-    worker = Decreed(database)
-    submit(database, small_spec())
-    worker.succeed(worker.claim("cpu"))  # type: ignore[arg-type]
-    submit(database, small_spec(seeds=(1,)), owner="greedy")
-    submit(database, small_spec(seeds=(2,)), owner="greedy")
-    submit(database, small_spec(seeds=(3,)), owner="modest")
-    submit(database, small_spec(seeds=(4,), priority=90), owner="greedy")
-    seeds = [claim.params["seed"] for claim in iter(lambda: worker.claim("gpu"), None)]
-    assert seeds == [4, 0, 3, 1, 2]
 
 
 def test_a_lease_that_runs_out_is_given_to_another_attempt_and_fences_the_first(database: Database) -> None:
@@ -120,28 +85,6 @@ def test_preempted_stages_come_back_however_often(database: Database) -> None:
         assert worker.fail(claim, Cause.PREEMPTED) == {"cpu": 1}
 
 
-def test_points_of_a_resumed_epoch_are_told_once(database: Database) -> None:
-    worker = Decreed(database)
-    row = submit(database, small_spec()).row
-    for attempt_epochs in ((1, 2), (2, 3)):
-        claim = worker.claim("cpu")
-        assert claim is not None
-        facts = [
-            Fact("metrics", 1000 * epoch, {"step": epoch, "values": {"train_loss": 1 / epoch}})
-            for epoch in attempt_epochs
-        ]
-        with database.transaction() as session:
-            attempts.record(session, claim.key, claim.attempt, facts)
-        worker.fail(claim, Cause.PREEMPTED)
-    with database.transaction() as session:
-        steps = session.scalars(select(OutboxRow.step).where(OutboxRow.kind == "metric").order_by(OutboxRow.step)).all()
-        told = [
-            event.data["step"] for event in experiments.events_after(session, row.id, 0, 100) if "step" in event.data
-        ]
-    assert steps == [1, 2, 3]
-    assert told == [1, 2, 3]
-
-
 def test_what_postgres_does_not_hold_keeps_no_stage_from_ending(database: Database) -> None:
     worker = Decreed(database)
     row = submit(database, small_spec()).row
@@ -180,41 +123,3 @@ def test_progress_is_kept_once_and_its_events_go_with_the_attempt(database: Data
     worker.succeed(claim)
     with database.transaction() as session:
         assert not session.scalars(select(EventRow).where(EventRow.type == "stage.progress")).all()
-
-
-def test_each_waiting_stage_says_why(database: Database) -> None:
-    submit(database, small_spec())
-    with database.transaction() as session:
-        reasons = [stage.reason for stage in workers.waiting(session)]
-    assert reasons[0] == "no live worker serves queue 'cpu'; hint: twostream worker --queues cpu"
-    with database.transaction() as session:
-        workers.report(session, "w", queues=["cpu"], devices=["cpu"], concurrency=2)
-    with database.transaction() as session:
-        first, *others = workers.waiting(session)
-    assert first.reason == "number 1 in line for queue 'cpu': 2 slots in 1 workers are busy"
-    assert first.position == 1
-    assert {stage.position for stage in others} == {None}
-    assert "needs index motion_shapes (ready)" in {stage.reason for stage in others}  # which come by their keys
-
-
-def test_a_stage_that_wants_more_gpus_than_any_worker_has_says_so(database: Database) -> None:
-    worker = Decreed(database)
-    submit(database, small_spec(resources={"gpus": 4}))
-    worker.succeed(worker.claim("cpu"))  # type: ignore[arg-type]
-    worker.succeed(worker.claim("gpu"))  # type: ignore[arg-type]
-    assert worker.claim("gpu") is None
-    with database.transaction() as session:
-        workers.report(session, "w", queues=["gpu"], devices=["cuda:0", "cuda:1"], concurrency=2)
-    with database.transaction() as session:
-        reasons = {stage.kind: stage.reason for stage in workers.waiting(session)}
-    assert reasons["train"] == "needs 4 devices in one worker; the largest has 2"
-
-
-def test_a_silent_worker_is_lost_and_a_stopped_one_is_not(database: Database) -> None:
-    with database.transaction() as session:
-        workers.report(session, "silent", queues=["cpu"], devices=["cpu"], concurrency=1)
-        workers.report(session, "stopped", queues=["cpu"], devices=["cpu"], concurrency=1)
-        workers.leave(session, "stopped")
-    with database.transaction() as session:
-        assert workers.mark_lost(session, silent_seconds=-1) == ["silent"]
-        assert {row.id: row.state for row in workers.listing(session)} == {"silent": "lost", "stopped": "stopped"}

@@ -4,25 +4,13 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from services.api_keys import ADMINISTRATOR, LOCAL, Caller
 from services.db.engine import Database
-from services.db.tables import OutboxRow, StageRow
 from services.errors import Cause, Conflict, Forbidden, InvalidRequest, NotFound
 from services.queue import experiments, graph
-from services.queue.claim import Claim
-from tests.services.conftest import Decreed, small_spec, submit
-
-
-def state_of(database: Database, experiment_id: str) -> str:
-    with database.transaction() as session:
-        return experiments.get(session, experiment_id).state
-
-
-def stage_states(database: Database, experiment_id: str) -> dict[str, str]:
-    with database.transaction() as session:
-        return {view.row.kind: view.row.state for view in experiments.stages(session, experiment_id)}
+from tests.services.conftest import Decreed, small_spec, stage_states, state_of, submit
 
 
 def test_an_experiment_runs_stage_after_stage_to_its_results(database: Database) -> None:
@@ -201,42 +189,6 @@ def test_who_is_retried_when_its_stage_fails_is_told_why(database: Database, twi
             assert experiment.message == "index motion_shapes: no clip"
 
 
-def test_a_failure_names_its_stage_and_ends_what_depends_on_it(database: Database) -> None:
-    worker = Decreed(database)
-    row = submit(database, small_spec()).row
-
-    def fail_training(claim: Claim) -> None:
-        if claim.kind == "train":
-            worker.fail(claim, Cause.USER_ERROR, "no such thing")
-        else:
-            worker.succeed(claim)
-
-    worker.run_all(fail_training)
-    assert stage_states(database, row.id) == {
-        "index": "succeeded", "extract": "succeeded", "train": "failed", "score": "cancelled", "fuse": "cancelled"
-    }  # fmt: skip
-    with database.transaction() as session:
-        found = experiments.get(session, row.id)
-    assert (found.state, found.cause) == ("failed", "user_error")
-    assert found.message is not None
-    assert "train ts_lstm rgb, split 1, seed 0: no such thing" in found.message
-
-
-def test_a_failure_of_one_split_lets_the_others_finish(database: Database) -> None:
-    worker = Decreed(database)
-    row = submit(database, small_spec(splits=(1, 2))).row
-
-    def fail_first_split(claim: Claim) -> None:
-        if claim.kind == "train" and claim.params["split"] == 1:
-            worker.fail(claim, Cause.USER_ERROR)
-        else:
-            worker.succeed(claim)
-
-    labels = worker.run_all(fail_first_split)
-    assert "fuse rgb, split 2, seed 0" in labels
-    assert state_of(database, row.id) == "failed"
-
-
 def test_retry_runs_what_failed_and_keeps_what_succeeded(database: Database) -> None:
     worker = Decreed(database)
     row = submit(database, small_spec()).row
@@ -250,16 +202,6 @@ def test_retry_runs_what_failed_and_keeps_what_succeeded(database: Database) -> 
     assert state_of(database, row.id) == "succeeded"
     with database.transaction() as session, pytest.raises(Conflict, match="it is succeeded"):
         experiments.retry(session, row.id, LOCAL)
-
-
-def test_submitting_again_revives_a_failed_stage(database: Database) -> None:
-    worker = Decreed(database)
-    submit(database, small_spec())
-    worker.run_all(lambda claim: worker.fail(claim, Cause.DATA_ERROR, "no clip"))
-    second = submit(database, small_spec(name="again"))
-    assert second.queues == {"cpu": 1}
-    worker.run_all()
-    assert state_of(database, second.row.id) == "succeeded"
 
 
 def test_pages_go_on_where_the_one_before_ended(database: Database) -> None:
@@ -276,41 +218,3 @@ def test_pages_go_on_where_the_one_before_ended(database: Database) -> None:
     for cursor in ("nonsense", "e30=", "WzEsMl0="):
         with database.transaction() as session, pytest.raises(InvalidRequest, match="cursor"):
             experiments.page(session, cursor=cursor)
-
-
-def test_events_come_in_order_and_go_on_after_a_position(database: Database) -> None:
-    row = submit(database, small_spec()).row
-    Decreed(database).run_all()
-    with database.transaction() as session:
-        everything = experiments.events_after(session, row.id, 0, 1000)
-        rest = experiments.events_after(session, row.id, everything[3].id, 1000)
-    types = [event.type for event in everything]
-    assert types[0] == "experiment.queued"
-    assert types[-1] == "experiment.succeeded"
-    assert types.count("stage.succeeded") == 5
-    assert [event.id for event in rest] == [event.id for event in everything[4:]]
-
-
-def test_an_event_that_commits_late_is_not_missed(database: Database) -> None:
-    row = submit(database, small_spec()).row
-    with database.transaction() as slow:
-        experiments.events.tell(slow, "late", experiment_id=row.id)
-        slow.flush()
-        with database.transaction() as quick:
-            experiments.events.tell(quick, "early", experiment_id=row.id)
-        with database.transaction() as session:
-            seen = experiments.events_after(session, row.id, 0, 100)
-        assert "early" not in [event.type for event in seen]
-    with database.transaction() as session:
-        rest = experiments.events_after(session, row.id, seen[-1].id, 100)
-    assert {event.type for event in rest} == {"late", "early"}
-
-
-def test_mlflow_hears_of_reused_stages_under_the_parent(database: Database) -> None:
-    submit(database, small_spec())
-    second = submit(database, small_spec(name="second")).row
-    with database.transaction() as session:
-        rows = session.scalars(select(OutboxRow).where(OutboxRow.experiment_id == second.id)).all()
-        keys = session.scalars(select(StageRow.key)).all()
-    tags = [name for row in rows for name in row.data.get("tags", {}) if name.startswith("reused.")]
-    assert len(tags) == len(keys)
