@@ -1,4 +1,4 @@
-"""What a temporal network sees of clips, in training and in the test: spaced features, snippets of them, or frames.
+"""What a temporal network sees of clips, in training and the test: spaced features, snippets of features, or frames.
 
 `open_input` opens what a stage's parameters say; each of the three builds the network on it, and gives the samples of
 training and the views of the test.
