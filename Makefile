@@ -36,7 +36,7 @@ coverage: $(READY) ## run the tests and say which branches they miss
 
 properties: $(READY) ## decode thousands of generated clips in every way, and compare with plain PyAV
 	PROPERTY_CASES=$(or $(CASES),3000) $(BIN)/python -m pytest --timeout 3600 tests/worker/video/decoding/test_whole_clips.py \
-		tests/worker/video/decoding/test_placeholders.py $(ARGS)
+		tests/worker/video/decoding/test_unpack.py $(ARGS)
 
 chaos: $(READY) ## do harm to a whole fleet while it works, and print what each fault cost
 	$(BIN)/python -m pytest tests/chaos -m chaos -n 0 $(ARGS)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from api.app import create_app
 from api.web import assets, documents, pages
 from services.settings import Settings
@@ -15,3 +19,15 @@ def routes_of() -> list[tuple[str, str]]:
     return sorted(
         found + [("GET", route.path) for module in (pages, documents, assets) for route in module.router.routes]
     )
+
+
+ROUTES = routes_of()
+
+
+every_route = pytest.mark.parametrize(("method", "path"), ROUTES)
+
+
+def at(path: str) -> str:
+    """Return a path with parameters that lead somewhere, as far as they can."""
+    known = {"path:path": "style.css", "name": "motion_shapes" if "datasets" in path else "demo_ts_lstm"}
+    return re.sub(r"{([\w:]+)}", lambda found: known.get(found[1], "exp_1"), path)

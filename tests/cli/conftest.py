@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -81,3 +82,30 @@ def twostream(api, monkeypatch, capsys, tmp_path):
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+SPEC = """
+name: small
+dataset: motion_shapes
+splits: [1]
+streams: [rgb]
+backbone: {name: tiny, finetune: null}
+"""
+
+
+SEEDS = itertools.count()
+"""One for each spec, so that its stages are not those of an earlier test."""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"{SPEC}seeds: [{next(SEEDS)}]\n")
+    return str(path)
+
+
+@pytest.fixture
+def submitted(twostream, spec):
+    code, out, _ = twostream("submit", spec)
+    assert code == 0
+    return out.strip()

@@ -8,9 +8,6 @@ import pytest
 import torch
 
 import models
-from models.backbones import build as build_backbone
-from models.convnet import ConvNet
-from models.tsn import TSN
 from tests.models.counts import Count
 from tests.models.reference import frames as reference
 from tests.models.reference.agree import agree, randomise
@@ -88,51 +85,6 @@ def test_parameter_count(counted: Count, kind: str, options: dict[str, Any], exp
     with torch.device("meta"):
         network = models.build(kind, num_classes=101, feature_shape=(4096,), **options)
     assert counted(kind, options, network) == expected
-
-
-CONVNETS = [  # by arithmetic
-    ("resnet101", 3, 42_707_109),
-    ("resnet101", 10, 42_729_061),
-    ("resnet101", 20, 42_760_421),
-    ("vgg16", 3, 134_674_341),
-    ("vgg16", 2, 134_673_765),
-    ("vgg16", 10, 134_678_373),
-    ("vgg16", 20, 134_684_133),
-]
-
-
-@pytest.mark.parametrize(("name", "channels", "expected"), CONVNETS)
-def test_parameter_count_of_a_convnet(counted: Count, name: str, channels: int, expected: int) -> None:
-    with torch.device("meta"):
-        network = ConvNet(backbone=build_backbone(name, channels=channels), num_classes=101)
-    assert counted("convnet", {"backbone": name, "channels": channels}, network) == expected
-
-
-def test_a_convnet_classifies_every_frame_of_a_clip() -> None:
-    network = ConvNet(backbone=build_backbone("tiny"), num_classes=4).eval()
-    clips = torch.rand(2, 3, 3, 64, 64)
-    logits = network(clips).logits
-    assert logits.shape == (2, 3, 4)
-    torch.testing.assert_close(logits[1], network(clips[1]).logits)
-
-
-def test_tsn_is_the_mean_of_its_snippets() -> None:
-    network = TSN(num_classes=4, backbone=build_backbone("tiny")).eval()
-    clips = torch.rand(2, 5, 3, 64, 64)
-    torch.testing.assert_close(network(clips).logits, network.convnet(clips).logits.mean(1))
-
-
-def test_partial_batch_norm_freezes_all_but_the_first() -> None:
-    network = TSN(num_classes=4, backbone=build_backbone("tiny"), dropout=0.0).train()
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    before = [norm.running_mean.clone() for norm in norms]
-    network(torch.rand(2, 3, 3, 64, 64)).logits.sum().backward()
-    moved = [not torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True)]
-    assert moved == [True] + [False] * (len(norms) - 1)
-    assert [norm.weight.grad is not None for norm in norms] == moved
-    free = TSN(num_classes=4, backbone=build_backbone("tiny"), partial_batch_norm=False).train()
-    free(torch.rand(2, 3, 3, 64, 64))
-    assert all(m.training for m in free.modules())
 
 
 def test_dropout_of_the_lstm_of_002_comes_twice() -> None:

@@ -148,3 +148,16 @@ def report(database: Database, worker_id: str, queues: tuple[str, ...] = ("cpu",
             session, worker_id, queues=queues, devices=["cpu"], concurrency=1, draining=draining
         )
     )
+
+
+def write_lists(folder: Path, test: tuple[str, ...] = ("Hop/c.avi", "Run/c.avi"), split: int = 1) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "classInd.txt").write_text("1 Run\n2 Hop\n")
+    (folder / f"trainlist{split:02d}.txt").write_text("Run/a.avi 1\nHop/a.avi 2\nRun/b.avi 1\n")
+    (folder / f"testlist{split:02d}.txt").write_text("".join(f"{name}\n" for name in test))
+    return folder
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    return write_lists(tmp_path / "lists")

@@ -17,65 +17,11 @@ from services.datasets.layouts import digest_of_lists
 from services.datasets.lists import read_lists
 from services.db.engine import Database
 from services.db.migrate import upgrade
-from services.db.tables import DatasetRow, ResultRow
-from services.errors import Conflict, InvalidRequest
+from services.errors import Conflict
 from services.planning.plan import plan
-from services.queue.claim import Claim
 from services.stages import KINDS, IndexParams
-from tests.services.conftest import Decreed, result, small_spec, submit
-
-NAME = "mine"
-
-
-def write_lists(folder: Path, test: tuple[str, ...] = ("Hop/c.avi", "Run/c.avi"), split: int = 1) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "classInd.txt").write_text("1 Run\n2 Hop\n")
-    (folder / f"trainlist{split:02d}.txt").write_text("Run/a.avi 1\nHop/a.avi 2\nRun/b.avi 1\n")
-    (folder / f"testlist{split:02d}.txt").write_text("".join(f"{name}\n" for name in test))
-    return folder
-
-
-@pytest.fixture
-def lists(tmp_path: Path) -> Path:
-    return write_lists(tmp_path / "lists")
-
-
-def register(database: Database, lists: Path, **options: Any) -> int:
-    """Register a dataset as the API does, and return its revision."""
-    seen = registry.look("ucf101", str(lists), options.get("exclude", ()))
-    with database.transaction() as session:
-        return registry.add(session, name=NAME, root="/clips", annotations=str(lists), lists=seen, **options).revision
-
-
-class Indexer(Decreed):
-    """Ends `index` stages as the real one does, by the lists that are there, with clips of some content."""
-
-    def __init__(self, database: Database, clips: str = "c", rate: float = 0.5) -> None:
-        super().__init__(database)
-        self.clips, self.rate = clips, rate
-
-    def run(self) -> list[str]:
-        return self.run_all(self.end)
-
-    def end(self, claim: Claim) -> None:
-        if claim.kind == "index":
-            found = read_lists("ucf101", claim.params["annotations"], claim.params["exclude"])
-            assert found is not None
-            shared = [{str(s): p for s, p in places.items()} for places in found.annotations.shared_test_clips()]
-            tested = [clip.id for split in found.annotations.splits.values() for clip in split.test]
-            digest = f"{self.clips} {tested}"[:64]
-            self.succeed(claim, lists=found.digest, digest=digest, shared=shared, classes=2, clips=5)
-        elif claim.kind == "fuse":
-            self.succeed(claim, results=[result("rgb", claim.params["split"], 0, self.rate)])
-        else:
-            self.succeed(claim)
-
-
-def measure(database: Database, rate: float, clips: str = "c", **changes: Any) -> list[ResultRow]:
-    row = submit(database, small_spec(dataset=NAME, **changes)).row
-    Indexer(database, clips, rate).run()
-    with database.transaction() as session:
-        return [found.row for found in results.listing(session, row.id)]
+from tests.services.conftest import small_spec, submit, write_lists
+from tests.services.registered import NAME, Indexer, measure, register
 
 
 def board(database: Database, **options: Any) -> leaderboard.Board:
@@ -143,34 +89,6 @@ def test_a_key_that_submitted_before_still_answers_after_a_change(database: Data
     assert submit(database, small_spec(dataset=NAME), idempotency_key="k").row.id == first.row.id
 
 
-def test_a_refresh_registers_what_changed_and_only_that(database: Database, lists: Path) -> None:
-    register(database, lists)
-    measure(database, 0.9)
-    for _ in range(2):
-        registry.refresh(database, NAME)
-        with database.transaction() as session:
-            assert registry.get(session, NAME).revision == 1
-    write_lists(lists, test=("Run/c.avi",))
-    for _ in range(2):
-        registry.refresh(database, NAME)
-        with database.transaction() as session:
-            assert registry.get(session, NAME).revision == 2
-    assert {row.revision for row in measure(database, 0.4)} == {2}
-
-
-def test_a_refresh_refuses_lists_that_lack_what_was_registered(database: Database, lists: Path) -> None:
-    register(database, write_lists(lists, split=2), splits=[1, 2], exclude=["Run/b.avi"])
-    (lists / "trainlist02.txt").unlink()
-    (lists / "testlist02.txt").unlink()
-    with pytest.raises(InvalidRequest, match=r"splits: got \[1, 2\], allowed: splits that have lists: 1"):
-        registry.refresh(database, NAME)
-    write_lists(lists, split=2)
-    for split in (1, 2):
-        (lists / f"trainlist{split:02d}.txt").write_text("Run/a.avi 1\nHop/a.avi 2\n")
-    with pytest.raises(InvalidRequest, match=r"exclude\.0: got 'Run/b\.avi'"):
-        registry.refresh(database, NAME)
-
-
 def test_what_the_index_has_read_is_what_counts(database: Database, lists: Path) -> None:
     """Lists that change between registration and index, and back, are not taken for those that were measured on."""
     register(database, lists)
@@ -197,39 +115,6 @@ def test_clips_that_changed_in_place_are_another_revision_once_they_are_read_aga
     found = board(database)
     assert [row.value for row in found.rows] == [0.2]
     assert found.other_revisions == {1: 1}
-
-
-def test_lists_that_nobody_has_read_are_taken_for_unchanged_until_then(database: Database, lists: Path) -> None:
-    hidden = lists.with_name("hidden")
-    register(database, hidden, splits=[1])
-    submit(database, small_spec(dataset=NAME))
-    lists.rename(hidden)
-    submit(database, small_spec(dataset=NAME))
-    with database.transaction() as session:
-        registry.note_lists(session)  # as the API does when it starts
-    write_lists(hidden, test=("Run/c.avi",))
-    with pytest.raises(Conflict, match="have changed"):
-        submit(database, small_spec(dataset=NAME))
-
-
-def test_the_index_checks_the_splits_that_were_registered(database: Database, lists: Path) -> None:
-    """A host that does not see the lists takes any splits; the `index` stage is told to look for them first."""
-    register(database, lists.with_name("unseen"), splits=[1, 3])
-    submit(database, small_spec(dataset=NAME))
-    claim = Decreed(database).claim_any()
-    assert claim is not None
-    assert claim.params["splits"] == [1, 3]
-
-
-def test_a_dataset_of_an_earlier_version_goes_on_though_a_split_has_no_lists(database: Database, lists: Path) -> None:
-    with database.transaction() as session:
-        session.add(DatasetRow(name=NAME, root="/clips", annotations=str(lists)))
-    with database.transaction() as session:
-        registry.note_lists(session)
-    submit(database, small_spec(dataset=NAME))
-    claim = Decreed(database).claim_any()
-    assert claim is not None
-    assert claim.params["splits"] == []
 
 
 def test_the_mean_is_over_the_splits_of_the_revision_that_was_measured(database: Database, lists: Path) -> None:

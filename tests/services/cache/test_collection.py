@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -245,3 +249,31 @@ def test_what_mlflow_waits_for_stays_while_there_is_an_mlflow(house: House) -> N
     assert len(house.gc(0, ("models",)).taken) == 1
     with house.database.transaction() as session:
         assert session.scalars(select(OutboxRow).where(OutboxRow.kind == "artifact")).one().delivered_at is not None
+
+
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+from services.stores.folder import FolderStore
+from services.cache.collection import Collector
+from services.db.engine import Database
+shutil.rmtree = lambda path, **_: Path(path).exists() and os.kill(os.getpid(), 9)
+url, store, data = sys.argv[1:]
+Collector(Database(url), FolderStore(Path(store)), Path(data), grace_seconds=0, tracked=False).collect(0)
+"""
+
+
+def test_a_collection_that_is_killed_leaves_no_half_of_an_output(local: House, database_url: str) -> None:
+    local.submit(small_spec())
+    local.run()
+    place = Path(str(local.store.fetch(str(local.row("extract").output))))
+    root = place.parents[4]
+    trash = root / ".trash"
+    arguments = (database_url, str(root), str(local.data))
+    ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not place.exists()
+    assert [path.name for path in trash.rglob("*.bin")] == ["extract.bin"]
+    assert local.row("extract").state == "evicted"
+    assert local.gc(10**9).taken == ()
+    assert not trash.exists()

@@ -17,11 +17,13 @@ from cli.stack.mlflow import Mlflow
 from cli.stack.process import Process, StackError
 from services.db.engine import Database
 from services.db.tables import EventRow, OutboxRow
+from services.errors import Unavailable
 from services.queue import attempts, experiments
 from services.queue.attempts import Fact
 from services.queue.claim import Claim
 from services.stores.artifacts import ArtifactStore
 from services.stores.folder import FolderStore
+from services.tracking import tracker_state
 from services.tracking.sender import Tracker
 from tests.ports import reserved
 from tests.services.conftest import Decreed, publish, small_spec, submit
@@ -150,3 +152,42 @@ def told(database: Database, type_: str) -> list[EventRow]:
     """Return the events of a type, in order."""
     with database.transaction() as session:
         return list(session.scalars(select(EventRow).where(EventRow.type == type_).order_by(EventRow.id)))
+
+
+def require_held(database: Database, tracker: Tracker) -> None:
+    """Check that all rounds of a tracker hold everything, count nothing, and say so once."""
+    before = len(told(database, "mlflow.held"))
+    for _ in range(7):  # more than any row is refused before it is set aside
+        with pytest.raises(Unavailable, match="MLflow at http://127"):
+            tracker.drain()
+    assert counted(database) == []
+    assert len(told(database, "mlflow.held")) == before + 1
+    with database.transaction() as session:
+        state = tracker_state.view(session)
+    assert state.state == "held"
+    assert "MLflow at http://127" in str(state.message)
+    assert state.waiting > 0
+
+
+def require_resumed(database: Database, client: MlflowClient, tracker: Tracker, experiment_id: str) -> None:
+    """Check that everything arrives once nothing is wrong any more."""
+    tracker.drain()
+    require_all(database, client, experiment_id)
+    assert counted(database) == []
+    assert told(database, "mlflow.refused") == []
+    assert len(told(database, "mlflow.resumed")) == 1
+    with database.transaction() as session:
+        state = tracker_state.view(session)
+    assert (state.state, state.message, state.waiting, state.oldest_at) == ("ok", None, 0, None)
+    assert state.last_success_at is not None
+
+
+def tags_of(database: Database, client: MlflowClient, experiment_id: str) -> set[str]:
+    with database.transaction() as session:
+        run_id = experiments.get(session, experiment_id).mlflow_run_id
+    return {name.removeprefix("twostream.") for name in client.get_run(run_id).data.tags}
+
+
+def failing(database: Database) -> list[OutboxRow]:
+    with database.transaction() as session:
+        return list(session.scalars(select(OutboxRow).where(OutboxRow.error.is_not(None))))

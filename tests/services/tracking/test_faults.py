@@ -2,112 +2,35 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import resource
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 
-from cli.stack import ports
 from services.db.engine import Database
 from services.db.tables import OutboxRow
-from services.errors import Unavailable
 from services.journal import outbox
 from services.queue import experiments
 from services.stores.artifacts import ArtifactStore
-from services.stores.objects import ObjectStore
 from services.tracking import tracker_state
 from services.tracking.mlflow_server import EXPERIMENT_NAME
 from services.tracking.sender import Tracker
-from tests.services.conftest import Away, small_spec, submit
-from tests.services.tracking.conftest import Server, counted, new_tracker, require_all, run_with_curves, told
+from tests.services.conftest import small_spec, submit
+from tests.services.tracking.conftest import (
+    Server,
+    counted,
+    new_tracker,
+    require_all,
+    require_held,
+    require_resumed,
+    run_with_curves,
+    told,
+)
 
 pytestmark = pytest.mark.timeout(600)
 TABLES = ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags")
-
-
-@contextmanager
-def answering(status: int, body: bytes, kind: str = "text/html") -> Iterator[str]:
-    """A server at MLflow's address that is none, or that lets nobody in: each request gets the same answer."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815 - names of the library
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer((ports.LOOPBACK, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://{ports.LOOPBACK}:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
-def require_held(database: Database, tracker: Tracker) -> None:
-    """Check that all rounds of a tracker hold everything, count nothing, and say so once."""
-    before = len(told(database, "mlflow.held"))
-    for _ in range(7):  # more than any row is refused before it is set aside
-        with pytest.raises(Unavailable, match="MLflow at http://127"):
-            tracker.drain()
-    assert counted(database) == []
-    assert len(told(database, "mlflow.held")) == before + 1
-    with database.transaction() as session:
-        state = tracker_state.view(session)
-    assert state.state == "held"
-    assert "MLflow at http://127" in str(state.message)
-    assert state.waiting > 0
-
-
-def require_resumed(database: Database, client: MlflowClient, tracker: Tracker, experiment_id: str) -> None:
-    """Check that everything arrives once nothing is wrong any more."""
-    tracker.drain()
-    require_all(database, client, experiment_id)
-    assert counted(database) == []
-    assert told(database, "mlflow.refused") == []
-    assert len(told(database, "mlflow.resumed")) == 1
-    with database.transaction() as session:
-        state = tracker_state.view(session)
-    assert (state.state, state.message, state.waiting, state.oldest_at) == ("ok", None, 0, None)
-    assert state.last_success_at is not None
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        pytest.param(200, b"<html>Welcome</html>", "text/html", id="a page"),
-        pytest.param(200, b"", "text/plain", id="nothing"),
-        pytest.param(200, b"{}", "application/json", id="empty JSON"),
-        pytest.param(200, b'{"experiment": {"experiment_id": "7", "name": "x"}}', "application/json", id="another's"),
-        pytest.param(401, b"You are not authenticated", "text/plain", id="no password"),
-        pytest.param(403, json.dumps({"error_code": "PERMISSION_DENIED"}).encode(), "application/json", id="no right"),
-        pytest.param(404, b"<html>Not found</html>", "text/html", id="no endpoint"),
-        pytest.param(404, b'{"detail": "Not Found"}', "application/json", id="no endpoint in JSON"),
-        pytest.param(429, b"slower", "text/plain", id="too much"),
-        pytest.param(500, b"oops", "text/plain", id="a fault"),
-        pytest.param(502, b"<html>Bad Gateway</html>", "text/html", id="a gateway"),
-    ],
-)
-def test_what_is_no_mlflow_or_lets_nobody_in_holds_everything(
-    database: Database, store: ArtifactStore, tmp_path: Path, status: int, body: bytes, kind: str
-) -> None:
-    run_with_curves(database, store, tmp_path)
-    with answering(status, body, kind) as url:
-        require_held(database, new_tracker(url, database, store))
 
 
 BROKEN = {
@@ -196,19 +119,6 @@ def test_a_disk_that_has_no_room_for_a_file_counts_against_no_row(
     require_all(database, client, experiment_id)
 
 
-def test_an_artifact_store_that_is_away_counts_against_no_row(
-    database: Database, tracker: Tracker, client: MlflowClient, server: Server, tmp_path: Path
-) -> None:
-    store = ObjectStore("memory://twostream", tmp_path / "cache")
-    experiment_id = run_with_curves(database, store, tmp_path)
-    Away(store, 10**9)
-    for _ in range(2):
-        new_tracker(server.url, database, store).drain()
-    assert counted(database) == []
-    new_tracker(server.url, database, ObjectStore("memory://twostream", tmp_path / "other cache")).drain()
-    require_all(database, client, experiment_id)
-
-
 @pytest.mark.parametrize("renamed", [False, True])
 def test_an_experiment_that_somebody_deletes_is_restored_and_told_once(
     database: Database, tracker: Tracker, client: MlflowClient, store: ArtifactStore, tmp_path: Path, renamed: bool
@@ -235,24 +145,6 @@ def test_an_experiment_that_somebody_deletes_is_restored_and_told_once(
     finally:
         if renamed:
             client.rename_experiment(folder.experiment_id, EXPERIMENT_NAME)
-
-
-def test_a_renamed_experiment_is_known_by_its_id(
-    database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore
-) -> None:
-    submit(database, small_spec())
-    tracker.drain()
-    folder = client.get_experiment_by_name(EXPERIMENT_NAME)
-    client.rename_experiment(folder.experiment_id, "mine")
-    try:
-        row = submit(database, small_spec(name="second")).row
-        new_tracker(server.url, database, store).drain()
-        with database.transaction() as session:
-            run = client.get_run(experiments.get(session, row.id).mlflow_run_id)
-        assert run.info.experiment_id == folder.experiment_id
-        assert client.get_experiment_by_name(EXPERIMENT_NAME) is None
-    finally:
-        client.rename_experiment(folder.experiment_id, EXPERIMENT_NAME)
 
 
 def test_an_experiment_that_is_gone_for_good_is_made_anew_with_all_that_it_had(

@@ -46,22 +46,22 @@ def test_pauses_double_up_to_a_limit_with_a_share_of_chance() -> None:
 
 
 def test_nothing_ends_the_rounds_and_each_cause_is_told_once(
-    tracker: Tracker, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, store: ArtifactStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     over = threading.Event()
     causes = [ValueError("odd"), ValueError("odd"), Unavailable("MLflow at http://x: away"), RuntimeError("odd"), None]
 
-    def drain(_keep: object) -> int:
-        cause = causes.pop(0)
-        if not causes:
-            over.set()
-        if cause is not None:
-            raise cause
-        return 0
+    class Failing(Tracker):
+        def drain(self, keep: Callable[[], None] = lambda: None) -> int:
+            cause = causes.pop(0)
+            if not causes:
+                over.set()
+            if cause is not None:
+                raise cause
+            return 0
 
-    monkeypatch.setattr(tracker, "drain", drain)
     with caplog.at_level(logging.WARNING):
-        sender._send_until(over, tracker, database, Backoff(0.01))
+        sender._send_until(over, Failing("http://x", database, store), database, Backoff(0.01))
     assert causes == []
     assert [(record.args[0], bool(record.exc_info)) for record in caplog.records if record.args] == [
         ("ValueError: odd", True),

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, update
@@ -20,18 +17,9 @@ from services.stores.artifacts import ArtifactStore
 from services.tracking import sender
 from services.tracking.sender import Tracker
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
-from tests.services.tracking.conftest import Server, new_tracker, run_with_curves
+from tests.services.tracking.conftest import Server, failing, new_tracker, run_with_curves, tags_of
 
 pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="policies of Linux")
-def test_the_server_interrupts_nobody_and_is_not_starved(server: Server) -> None:
-    process = psutil.Process(server.process.pid)
-    assert process.nice() == psutil.Process().nice()
-    assert {os.sched_getscheduler(thread.id) for thread in process.threads()} == {os.SCHED_BATCH}
-    group = Path(f"/proc/{process.pid}/autogroup")
-    assert not group.exists() or group.read_text().endswith("nice 0\n")
 
 
 def test_parent_and_children_with_curves_results_and_artifacts(
@@ -141,17 +129,6 @@ def tag(database: Database, experiment_id: str, name: str) -> None:
         session.add(OutboxRow(experiment_id=experiment_id, kind="status", data=data))
 
 
-def tags_of(database: Database, client: MlflowClient, experiment_id: str) -> set[str]:
-    with database.transaction() as session:
-        run_id = experiments.get(session, experiment_id).mlflow_run_id
-    return {name.removeprefix("twostream.") for name in client.get_run(run_id).data.tags}
-
-
-def failing(database: Database) -> list[OutboxRow]:
-    with database.transaction() as session:
-        return list(session.scalars(select(OutboxRow).where(OutboxRow.error.is_not(None))))
-
-
 def test_a_row_at_which_mlflow_fails_holds_up_its_own_run_alone(
     database: Database, tracker: Tracker, client: MlflowClient, server: Server, poison: str, store: ArtifactStore
 ) -> None:
@@ -186,19 +163,6 @@ def test_a_row_at_which_mlflow_goes_on_failing_is_set_aside_and_told(
         told = [entry for entry in experiments.events_after(session, row.id, 0, 100) if entry.type == "mlflow.refused"]
     assert [entry.data["kind"] for entry in told] == ["status"]
     assert failing(database)[0].delivered_at is not None
-
-
-def test_a_file_that_is_gone_holds_up_no_other_run(database: Database, tracker: Tracker, client: MlflowClient) -> None:
-    worker = Decreed(database)
-    submit(database, small_spec())
-    claim = worker.claim("cpu")
-    assert claim is not None
-    with database.transaction() as session:
-        outbox.add_artifact(session, claim.key, "model.pt", "stages/no/such/place/model.pt")
-    second = submit(database, small_spec(name="second")).row.id
-    tracker.drain()
-    assert tags_of(database, client, second)
-    assert [row.kind for row in failing(database)] == ["artifact"]
 
 
 def test_children_wait_for_a_parent_that_is_held(

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from services.errors import Cause
-from tests.worker.conftest import Until
 from worker.contract import Outcome
 from worker.host.endings import Ending, blame_full_disk, judge, kernel_oom_kills, last_words, read_outcome
 from worker.host.forkserver import Exit
-from worker.host.reports import Reports
 
 DONE = Outcome(status="succeeded", summary={"clips": 3})
 FAILED = Outcome(status="failed", cause=Cause.DATA_ERROR, message="no clip")
@@ -68,17 +66,6 @@ def test_a_missing_or_torn_result_is_no_outcome(tmp_path: Path) -> None:
     assert read_outcome(tmp_path / "result.json") is None
     (tmp_path / "result.json").write_text('{"status": "suc')
     assert read_outcome(tmp_path / "result.json") is None
-
-
-def test_what_a_broken_disk_does_not_give_keeps_no_attempt_from_ending(tmp_path: Path, until: Until) -> None:
-    (tmp_path / "taken").touch()
-    beyond = tmp_path / "taken" / "file"  # not merely missing: the system refuses the path
-    assert (last_words(beyond), read_outcome(beyond)) == ("", None)
-    reports = Reports(beyond, lambda events: None, retry_seconds=1)
-    reports.start()
-    reports.finish()
-    until(lambda: reports.complete)
-    reports.stop()
 
 
 def test_the_kernel_tells_how_often_it_killed_for_memory() -> None:

@@ -20,7 +20,6 @@ from worker.contract import Event, Task
 from worker.host.endings import Ending
 from worker.host.forkserver import Child, ForkServer
 from worker.host.heartbeat import Heartbeat
-from worker.host.reports import EventTail
 from worker.host.supervise import Limits, supervise
 
 
@@ -353,23 +352,3 @@ def test_a_stage_that_hangs_is_ended_with_the_stacks_of_its_threads(watch: Calla
 def test_a_stage_that_computes_or_reports_does_not_hang(watch: Callable[..., Watch], script: str) -> None:
     attempt = watch(script, stall_seconds=6)
     assert attempt.end().status == "succeeded"
-
-
-def test_the_tail_gives_complete_lines_once_and_skips_what_is_no_event(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "events.jsonl"
-    tail = EventTail(path)
-    assert tail.read() == []
-    line = Event(time=1.0, type="warning", data={"message": "a clip was skipped"}).model_dump_json()
-
-    def append(text: str) -> list[Any]:
-        with path.open("a") as file:
-            file.write(text)
-        return tail.read()
-
-    assert append(line[:10]) == []
-    assert len(append(line[10:] + "\n" + line)) == 1
-    assert len(append("\nnonsense\n" + line + "\n")) == 2
-    assert tail.read() == []
-    assert "nonsense" in caplog.text

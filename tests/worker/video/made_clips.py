@@ -196,3 +196,25 @@ def many(examples: int) -> settings:
     return (
         settings(max_examples=CASES, derandomize=False, print_blob=True) if CASES else settings(max_examples=examples)
     )
+
+
+NUMBERED = 20
+"""Frames of a clip that `write_numbered` makes."""
+
+
+def write_numbered(path: Path, codec: str, times: list[int] | None = None, **options: str) -> None:
+    """Write frames of brightness 12 times their number, at times in twenty-fifths of a second."""
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, pixels
+        for number, time in enumerate(times or range(NUMBERED)):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 12 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def numbers_of(path: Path) -> list[int]:
+    """Return the number of each frame by its brightness."""
+    return [round(value / 12) for value in decode_clip(path).mean(axis=(1, 2, 3)).tolist()]

@@ -2,7 +2,6 @@ import ctypes
 import gc
 import os
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -247,23 +246,3 @@ def test_genuine_clips_pair_off_packed_or_not(name: str) -> None:
     np.testing.assert_array_equal(decode_clip(path), frames)
     chosen = np.linspace(0, info.frames - 1, 25).astype(int).tolist()
     np.testing.assert_array_equal(decode_frames(path, chosen, paired=True), frames[chosen])
-
-
-@pytest.mark.parametrize(("short_side", "size"), [(32, (32, 48)), (64, (32, 48)), (16, (16, 24)), (12, (12, 18))])
-@pytest.mark.parametrize("colour", ["rgb", "grey"])
-def test_larger_frames_are_brought_to_a_short_side(
-    tmp_path: Path, short_side: int, size: tuple[int, int], colour: Literal["rgb", "grey"]
-) -> None:
-    """By means over areas, the same through every door."""
-    images = np.repeat(np.repeat(np.arange(0, 240, 10, np.uint8).reshape(1, 4, 6), 8, 1), 8, 2)
-    write_avi(tmp_path / "x.avi", np.repeat(images, 3, 0)[..., None].repeat(3, -1))
-    frames = decode_clip(tmp_path / "x.avi", colour, short_side=short_side)
-    assert frames.shape[:3] == (3, *size)
-    np.testing.assert_array_equal(list(iterate_frames(tmp_path / "x.avi", colour, short_side=short_side)), frames)
-    for paired in (True, False):
-        reader = FrameReader()
-        for _ in range(2):
-            found = reader.read(tmp_path / "x.avi", [2, 0], colour, paired=paired, short_side=short_side)
-            np.testing.assert_array_equal(found, frames[[2, 0]])
-    whole = decode_clip(tmp_path / "x.avi", colour)
-    assert abs(float(frames.mean()) - float(whole.mean())) < 2

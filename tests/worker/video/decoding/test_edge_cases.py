@@ -1,8 +1,6 @@
 """Every edge case of a decoder, with its outcome: right, or refused by clip, frame and reason."""
 
-import contextlib
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,95 +117,3 @@ def test_files_without_pictures(tmp_path: Path, name: str) -> None:
         assert (caught.value.clip, caught.value.frame) == (path, outcome.frame)
     with pytest.raises(DecodeFailed, match=outcome.reason):
         probe_clip(path)
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no edge cases at {SHARED}")
-def test_pictures_are_upright() -> None:
-    path = SHARED / "video_90.mov"
-    with av.open(str(path)) as container:
-        stored = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    np.testing.assert_array_equal(next(iterate_frames(path)), np.rot90(stored, -1))  # the matrix says: clockwise
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no edge cases at {SHARED}")
-def test_the_matrix_and_range_that_a_frame_carries_are_used() -> None:
-    path = SHARED / "bt709_full_range.mp4"
-    with av.open(str(path)) as container:
-        planes = next(container.decode(video=0)).to_ndarray().astype(float)
-    y, u, v = planes[:720], planes[720:900].reshape(360, 640), planes[900:].reshape(360, 640)
-    u, v = (plane.repeat(2, 0).repeat(2, 1) - 128 for plane in (u, v))
-    red, blue = y + 1.5748 * v, y + 1.8556 * u  # ITU-R BT.709, full range
-    green = (y - 0.2126 * red - 0.0722 * blue) / 0.7152
-    expected = np.clip(np.stack([red, green, blue], -1), 0, 255)
-    assert np.abs(next(iterate_frames(path)) - expected).mean() < 1
-    grey = next(iterate_frames(path, "grey"))
-    assert np.abs(grey - expected @ [0.299, 0.587, 0.114]).mean() < 1
-
-
-@pytest.mark.data
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no edge cases at {SHARED}")
-@pytest.mark.parametrize("name", ["h264_10bits.mp4", "h265_10bits.mp4"])
-def test_ten_bits_become_eight(name: str) -> None:
-    with av.open(str(SHARED / name)) as container:
-        luma = next(container.decode(video=0)).to_ndarray()[:200].astype(float) / 4
-    grey = next(iterate_frames(SHARED / name, "grey"))
-    assert np.abs(grey - np.clip((luma - 16) * 255 / 219, 0, 255)).mean() < 1
-
-
-def write_frames(path: Path, times: list[int], codec: str = "libx264", **settings: object) -> None:
-    """Write grey frames at times in twenty-fifths of a second, each of brightness 8 times its place."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
-        for name, value in settings.items():
-            setattr(stream.codec_context, name, value)
-        for place, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 8 * place, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = time, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
-def test_a_variable_frame_rate_neither_repeats_nor_drops_a_frame(tmp_path: Path) -> None:
-    write_frames(tmp_path / "x.mp4", [0, 1, 2, 10, 11, 30, 31, 90])
-    info = probe_clip(tmp_path / "x.mp4")
-    assert (info.frames, info.timing) == (8, "variable")
-    brightness = decode_clip(tmp_path / "x.mp4").mean(axis=(1, 2, 3))
-    assert np.abs(brightness - 8 * np.arange(8)).max() < 4
-
-
-def test_interlaced_frames_come_woven_and_the_manifest_says_so(tmp_path: Path) -> None:
-    image = np.zeros((32, 48, 3), np.uint8)
-    image[1::2] = 200
-    with av.open(str(tmp_path / "x.avi"), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"x264-params": "tff=1"})
-        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
-        for _ in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    info = probe_clip(tmp_path / "x.avi")
-    assert (info.frames, info.interlaced) == (3, True)
-    rows = decode_clip(tmp_path / "x.avi", "grey").mean(axis=(0, 2))
-    assert rows[0::2].max() < 30
-    assert rows[1::2].min() > 170
-
-
-@pytest.mark.parametrize("damage", range(12))
-def test_damage_is_refused_or_changes_nothing(tmp_path: Path, damage: int) -> None:
-    """A frame that the decoder patched up after an error is never passed on as if it were whole."""
-    images = np.random.default_rng(1).integers(0, 256, (20, 4, 6, 3)).astype(np.uint8).repeat(16, 1).repeat(16, 2)
-    with av.open(str(tmp_path / "x.avi"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25, options={"g": "5", "qscale": "2"})
-        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    whole = decode_clip(tmp_path / "x.avi")
-    content = bytearray((tmp_path / "x.avi").read_bytes())
-    start = content.index(b"movi") + 2000 + 1500 * damage
-    content[start : start + 40] = bytes(40)
-    (tmp_path / "y.avi").write_bytes(content)
-    with contextlib.suppress(DecodeFailed):
-        np.testing.assert_array_equal(decode_clip(tmp_path / "y.avi"), whole)

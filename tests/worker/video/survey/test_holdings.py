@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +14,6 @@ from av.sidedata.sidedata import SideDataContainer
 
 from tests.worker.video.made_clips import decode_frames
 from worker.video.decoding.decode import DecodeFailed, FrameReader, decode_clip
-from worker.video.survey.files import clip_files
 from worker.video.survey.inspection import ClipInfo, probe_clip
 
 SIDE = np.zeros((48, 64, 3), np.uint8)
@@ -186,42 +184,6 @@ def test_cropping_of_a_matroska_file_is_named(tmp_path: Path) -> None:
     info = probe_clip(path)
     assert (info.width, info.height) == (64, 48)
     assert info.notes == ("cropping (bottom 8 pixels), which is not applied",)
-
-
-def links(root: Path) -> None:
-    (root.parent / "elsewhere").mkdir()
-    (root.parent / "elsewhere/deep").mkdir()
-    (root.parent / "elsewhere/b.avi").touch()
-    (root.parent / "elsewhere/deep/c.mp4").touch()
-    (root / "A").mkdir(parents=True)
-    (root / "A/a.avi").touch()
-    (root / "B").symlink_to(root.parent / "elsewhere")
-    (root / "C").symlink_to("A")
-
-
-def test_clips_behind_linked_folders_are_found(tmp_path: Path) -> None:
-    root = tmp_path / "clips"
-    links(root)
-    assert clip_files(root) == {"A/a.avi", "B/b.avi", "B/deep/c.mp4", "C/a.avi"}
-    (tmp_path / "by_link").symlink_to(root)
-    assert clip_files(tmp_path / "by_link") == clip_files(root)
-
-
-def test_links_in_a_circle_end(tmp_path: Path) -> None:
-    root = tmp_path / "clips"
-    links(root)
-    (root / "A/up").symlink_to(root)
-    (root / "A/self").symlink_to("self")
-    (root / "B/deep/back").symlink_to(root.parent / "elsewhere")
-    assert clip_files(root) == {"A/a.avi", "B/b.avi", "B/deep/c.mp4", "C/a.avi"}
-
-
-def test_what_is_no_file_is_no_clip(tmp_path: Path) -> None:
-    (tmp_path / "gone.avi").symlink_to("nowhere")
-    (tmp_path / "folder.avi").mkdir()
-    os.mkfifo(tmp_path / "pipe.avi")
-    (tmp_path / "linked.avi").symlink_to(__file__)
-    assert clip_files(tmp_path) == {"linked.avi"}
 
 
 def test_facts_have_defaults_for_manifests_of_earlier_versions() -> None:

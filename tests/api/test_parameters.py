@@ -1,0 +1,54 @@
+"""No query parameter and no header that was sent is ignored, on any route."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.api.routes import at, every_route
+
+
+@every_route
+@pytest.mark.parametrize("query", ["dry_run=true", "splt=1", "format=", "%00=1", "q", "DATASET=a"])
+def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, path, query):
+    answer = shared.request(method, f"{at(path)}?{query}", json={})
+    assert answer.status_code == 422, answer.text
+    [error] = answer.json()["errors"]
+    assert error["field"] == query.partition("=")[0].replace("%00", "\0")
+    assert re.fullmatch(r"query parameters of this route: .+|no query parameters on this route", error["allowed"])
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/experiments", "cursor, dataset, limit, state"),
+        ("/leaderboard", "cursor, dataset, limit, metric, protocol, revision, split, stream"),
+        ("/", "cursor, dataset, metric, protocol, revision, split, stream"),
+        ("/experiments/exp_1/logs", "stage"),
+        ("/cache", "kind"),
+    ],
+)
+def test_the_known_ones_are_those_of_the_route(shared, path, known):
+    [error] = shared.get(f"{path}?dry_run=true").json()["errors"]
+    assert error == {"field": "dry_run", "value": "true", "allowed": f"query parameters of this route: {known}"}
+
+
+def test_nothing_is_queued_by_a_dry_run_that_is_none(client):
+    spec = {"dataset": "motion_shapes", "splits": [1], "streams": ["rgb"]}
+    assert client.post("/experiments?dry_run=true", json=spec).status_code == 422
+    assert client.get("/experiments").json()["items"] == []
+
+
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=1&limit=1", "state=failed&state="])
+def test_a_parameter_given_twice_is_422(shared, query):
+    answer = shared.get(f"/experiments?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["allowed"] == "one value; it is given more than once"
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Last-Event-ID", "Authorization", "Content-Type"])
+def test_a_header_given_twice_is_422(shared, name):
+    answer = shared.post("/experiments", content=b"{}", headers=[(name, "1"), (name, "2")])
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == name.lower()
