@@ -37,6 +37,9 @@ class NewDataset(BaseModel):
     where the API does not see the lists."""
     exclude: Annotated[list[Listed], Field(max_length=MAX_EXCLUDED)] = []
     """Clips to leave out, as the lists name them: `<Class>/<clip>.avi`. They are part of what the revision is."""
+    boxes: Annotated[str, Field(max_length=4096, pattern=r"^(/[^\x00]*)?$")] = ""
+    """File of the boxes of UCF101-24, `pyannot.pkl` or `UCF101v2-GT.pkl`, as the workers see it: what networks with
+    attention localise is measured by it."""
     replace: bool = False
     """Registers an existing name anew as its next revision, so that changed files are read again."""
 
@@ -53,6 +56,7 @@ class Dataset(BaseModel):
     annotations: str
     revision: int
     excluded: list[str]
+    boxes: str
     num_classes: int | None
     num_clips: int | None
     splits: list[int]
@@ -81,9 +85,8 @@ def add(caller: DatasetsCallerDep, body: JsonBody, database: DatabaseDep, respon
     """
     wanted = checked(NewDataset, body)
     lists = registry.look(wanted.layout, wanted.annotations, wanted.exclude)
-    fields = wanted.model_dump()
-    answer = database.run(
-        lambda session: Dataset.model_validate(registry.add(session, **fields, lists=lists, caller=caller))
-    )
+    digest = registry.look_at_boxes(wanted.boxes)
+    fields = {**wanted.model_dump(), "lists": lists, "boxes_digest": digest}
+    answer = database.run(lambda session: Dataset.model_validate(registry.add(session, **fields, caller=caller)))
     response.headers["Location"] = f"/datasets/{answer.name}"
     return answer

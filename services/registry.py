@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from services import revisions
 from services.api_keys import ADMINISTRATOR, Caller
+from services.datasets.boxes import digest_of
 from services.datasets.layouts import LAYOUTS, Layout
 from services.datasets.lists import Lists, read_digest, read_lists
 from services.datasets.motion_shapes import MotionShapesParams
@@ -56,6 +58,22 @@ def look(layout: Layout, annotations: str, exclude: Sequence[str]) -> Lists | No
         raise InvalidRequest("exclude", f"{len(exclude)} clips", f"some of the listed clips; {error}") from error
 
 
+def look_at_boxes(boxes: str) -> str | None:
+    """Return the hash of a dataset's file of boxes; None where there is none, or this host does not have it.
+
+    The file is not unpickled here, in the process of everybody's requests: the command and the stage do that.
+
+    Raises:
+        InvalidRequest: the file is missing from a folder that is there, or cannot be one of boxes.
+    """
+    if not boxes:
+        return None
+    try:
+        return digest_of(Path(boxes))
+    except DataError as error:
+        raise InvalidRequest("boxes", boxes, f"a file of boxes of UCF101-24; {error}") from error
+
+
 def add(
     session: Session,
     *,
@@ -65,8 +83,10 @@ def add(
     layout: Layout = "ucf101",
     splits: Collection[int] | None = None,
     exclude: Sequence[str] = (),
+    boxes: str = "",
     replace: bool = False,
     lists: Lists | None = None,
+    boxes_digest: str | None = None,
     caller: Caller = ADMINISTRATOR,
 ) -> DatasetRow:
     """Register a folder of clips and its lists; the `index` stage of its first experiment reads them.
@@ -79,8 +99,10 @@ def add(
         layout: how the lists are laid out, ``ucf101`` or ``hmdb51``.
         splits: over which a mean is taken; those that the lists have where this is None, 1 to 3 if they are not seen.
         exclude: paths of listed clips to leave out.
+        boxes: file of the actions' boxes, as the workers see it; empty for none.
         replace: registers a name anew, so that its files are read again.
         lists: what `look` returned.
+        boxes_digest: what `look_at_boxes` returned.
         caller: owns the dataset from now on, or owns it already.
 
     Raises:
@@ -96,6 +118,7 @@ def add(
         if not folder.startswith("/"):
             raise InvalidRequest(field, folder, "the absolute path of a folder")
     values: dict[str, Any] = {"root": root, "annotations": annotations, "layout": layout, "owner": caller.name}
+    values |= {"boxes": boxes, "boxes_digest": boxes_digest}
     values |= {"splits": _splits(splits, lists), "excluded": sorted(set(exclude)), **_counts(lists)}
     added = session.scalar(
         insert(DatasetRow).values({"name": name, **values}).on_conflict_do_nothing().returning(DatasetRow.name)

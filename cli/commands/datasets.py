@@ -13,6 +13,7 @@ from cli.client import INVALID, Client, CommandError
 from cli.output import JsonOption, print_table
 from cli.terminal import print_json, say
 from services.datasets.annotations import Annotations, read_lines
+from services.datasets.boxes import read_boxes, require_known
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
 
@@ -30,6 +31,9 @@ def add(
     exclude: Annotated[
         Path | None, typer.Option(help="File of clips to leave out, one a line, as the lists name them.")
     ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="File of UCF101-24's boxes: pyannot.pkl or UCF101v2-GT.pkl.")
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Register an existing name anew; its files are read again.")
     ] = False,
@@ -39,6 +43,7 @@ def add(
     require_folders(root, splits)
     lists = read_lists(splits, layout)
     excluded = [] if exclude is None else read_excluded(exclude, lists)
+    boxed = 0 if boxes is None else count_boxed(boxes, lists)
     body = {
         "name": name,
         "root": str(root.resolve()),
@@ -46,6 +51,7 @@ def add(
         "layout": layout,
         "splits": sorted(lists.splits),
         "exclude": excluded,
+        "boxes": "" if boxes is None else str(boxes.resolve()),
         "replace": replace,
     }
     with Client.connect() as client:
@@ -55,6 +61,7 @@ def add(
     else:
         counts = f"{len(lists.classes)} classes, {len(lists.named_clips()) - len(excluded)} clips"
         counts += f" ({len(excluded)} left out)" if excluded else ""
+        counts += f", {boxed} with boxes" if boxes is not None else ""
         say(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")
 
 
@@ -93,6 +100,14 @@ def read_excluded(file: Path, lists: Annotations) -> list[str]:
     except DataError as error:
         raise CommandError(f"--exclude: {error}", INVALID) from error
     return sorted(found)
+
+
+def count_boxed(file: Path, lists: Annotations) -> int:
+    """Return how many clips of the lists a file has boxes of; its classes must be theirs, and all of it right."""
+    try:
+        return require_known(file, read_boxes(file), lists.classes, [clip.id for clip in lists.named_clips()])
+    except DataError as error:
+        raise CommandError(f"--boxes: {error}", INVALID) from error
 
 
 @datasets.command("list")

@@ -89,6 +89,8 @@ class DatasetRow(Base):
     generator: Mapped[Json | None]
     revision: Mapped[int] = mapped_column(server_default="1")
     excluded: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    boxes: Mapped[str] = mapped_column(server_default="")
+    boxes_digest: Mapped[str | None] = mapped_column(String(64))
     num_classes: Mapped[int | None]
     num_clips: Mapped[int | None]
     splits: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=text("'{1,2,3}'"))

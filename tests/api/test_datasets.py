@@ -127,6 +127,19 @@ def test_bad_bodies_are_422(shared, change, field):
     assert answer.json()["errors"][0]["field"] == field
 
 
+def test_boxes_are_registered_by_file_and_hash(client, tmp_path):
+    elsewhere = client.post("/datasets", json=UCF | {"boxes": "/data/pyannot.pkl"})
+    assert (elsewhere.status_code, elsewhere.json()["boxes"]) == (201, "/data/pyannot.pkl")
+    refused = client.post("/datasets", json=UCF | {"boxes": str(tmp_path / "x.pkl"), "replace": True})
+    [error] = refused.json()["errors"]
+    assert (error["field"], "no such file of boxes" in error["allowed"]) == ("boxes", True)
+    (tmp_path / "x.pkl").write_bytes(b"whatever: it is not unpickled here")
+    anew = client.post("/datasets", json=UCF | {"boxes": str(tmp_path / "x.pkl"), "replace": True})
+    assert (anew.json()["boxes"], anew.json()["revision"]) == (str(tmp_path / "x.pkl"), 2)
+    assert client.post("/datasets", json=UCF | {"boxes": "x.pkl", "replace": True}).status_code == 422
+    assert client.post("/datasets", json=UCF | {"replace": True}).json()["boxes"] == ""
+
+
 def test_hmdb51_is_a_layout(client):
     made = client.post("/datasets", json=UCF | {"name": "hmdb", "layout": "hmdb51"})
     assert (made.status_code, made.json()["layout"]) == (201, "hmdb51")

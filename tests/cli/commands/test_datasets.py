@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 
+import numpy as np
+
+from services.datasets.boxes import CLASSES
 from tests.cli.conftest import SPEC
 
 
@@ -47,6 +51,28 @@ def test_named_clips_are_left_out(twostream, tmp_path):
     (found,) = [entry for entry in json.loads(twostream("dataset", "list", "--json")[1]) if entry["name"] == "less"]
     assert found["excluded"] == ["Walk/b.avi"]
     assert "left out" in twostream("dataset", "list")[1]
+
+
+def test_boxes_are_checked_against_the_lists(twostream, tmp_path):
+    lists, boxes = tmp_path / "lists", tmp_path / "pyannot.pkl"
+    lists.mkdir()
+    names = CLASSES.split()
+    (lists / "classInd.txt").write_text("".join(f"{label} {name}\n" for label, name in enumerate(names, 1)))
+    (lists / "trainlist01.txt").write_text("".join(f"{name}/a.avi {label}\n" for label, name in enumerate(names, 1)))
+    (lists / "testlist01.txt").write_text("Biking/c.avi\n")
+    add = ("dataset", "add", "boxed", "--root", str(tmp_path), "--splits", str(lists), "--boxes", str(boxes))
+    assert twostream(*add) == (2, "", f"twostream: --boxes: {boxes}: no such file of boxes\n")
+    tube = {"label": 2, "sf": 0, "ef": 3, "boxes": np.full((3, 4), 9, np.uint8)}
+    clip = {"numf": 3, "label": 2, "annotations": [tube]}
+    boxes.write_bytes(pickle.dumps({"Biking/x": clip}))
+    assert twostream(*add)[2] == f"twostream: --boxes: {boxes}: 1 clips, none of which the dataset has\n"
+    boxes.write_bytes(pickle.dumps({"Biking/c": clip | {"annotations": [tube | {"ef": 2}]}}))
+    code, _, err = twostream(*add)
+    assert (code, err) == (2, f"twostream: --boxes: {boxes}: Biking/c: tube 0: boxes (3, 4) for frames 0 to 1\n")
+    boxes.write_bytes(pickle.dumps({"Biking/c": clip}))
+    assert twostream(*add)[1] == "boxed: revision 1, 24 classes, 25 clips, 1 with boxes, splits 1\n"
+    (found,) = [entry for entry in json.loads(twostream("dataset", "list", "--json")[1]) if entry["name"] == "boxed"]
+    assert found["boxes"] == str(boxes)
 
 
 def test_lists_that_changed_are_refused_or_refreshed(twostream, tmp_path):
