@@ -40,7 +40,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 from services.datasets.motion_shapes import MotionShapesParams
 from services.stores.names import temporary
-from worker.video.generated.shapes import Floats, Look, States, background, draw_look, render, still
+from worker.video.generated.shapes import Field, Floats, Look, States, background, coverage, draw_look, render, still
 
 CLASSES = (
     "SlideLeft",
@@ -67,6 +67,7 @@ REST_FIELDS = 4
 
 Progress = Callable[[int, int], None]
 Frames = NDArray[np.uint8]
+Value = TypeVar("Value", np.uint8, np.float32)
 
 
 class GeneratedFolders(NamedTuple):
@@ -146,10 +147,24 @@ def pair_frames(
         group: from 1 to 25.
         number: of the clip in its group.
     """
+    look, states, cut = _pair(name, params, group, number)
+    return _in_two_orders(name, render(look, states, scene), cut)
+
+
+def pair_coverage(name: str, params: MotionShapesParams, group: int, number: int) -> tuple[Field, Field]:
+    """Return where the shape is in both clips of a pair, (T, S, S) from 0 to 1; arguments as for `pair_frames`."""
+    look, states, cut = _pair(name, params, group, number)
+    return _in_two_orders(name, coverage(look, states), cut)
+
+
+def _pair(name: str, params: MotionShapesParams, group: int, number: int) -> tuple[Look, States, int]:
     look = _look(params, np.random.default_rng([params.seed, group, number]))
     rng = np.random.default_rng([params.seed, group, number, CLASSES.index(name)])
     num_frames, cut = _lengths(params, rng)
-    frames = render(look, _MOTIONS[name](look, num_frames, cut, rng), scene)
+    return look, _MOTIONS[name](look, num_frames, cut, rng), cut
+
+
+def _in_two_orders(name: str, frames: NDArray[Value], cut: int) -> tuple[NDArray[Value], NDArray[Value]]:
     if name == "SlideLeft":
         return frames, frames[::-1]
     return frames, np.concatenate([frames[cut:], frames[:cut]])

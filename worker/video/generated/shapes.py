@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Field = NDArray[np.float32]
 
 # Equal luma by ITU-R BT.601 (80.7), so that grey frames and flow cannot tell them apart.
 RED = (190.0, 34.0, 34.0)
@@ -99,6 +100,22 @@ def render(look: Look, states: States, scene: NDArray[np.float32]) -> NDArray[np
         states: T states.
         scene: background, float32 (S, S, 3).
     """
+    wave, distance, radius = _polar(look, states)
+    inside = _inside(look, wave, distance, radius)[..., None]
+    texture = 1.0 + look.contrast * wave * np.cos(2 * np.pi * look.rings * distance / radius)
+    colour = np.where(states.red[:, None], RED, BLUE).astype(np.float32)  # (T, 3)
+    shape = texture[..., None] * colour[:, None, None, :]
+    frames: NDArray[np.uint8] = np.rint(scene + inside * (shape - scene)).clip(0, 255).astype(np.uint8)
+    return frames
+
+
+def coverage(look: Look, states: States) -> NDArray[np.float32]:
+    """Return the share of each pixel that the shape covers, ``(T, S, S)`` from 0 to 1; arguments as for `render`."""
+    return _inside(look, *_polar(look, states))
+
+
+def _polar(look: Look, states: States) -> tuple[Field, Field, Field]:
+    """Return the wave of the corners and the distance from the middle, ``(T, S, S)``, and the radius ``(T, 1, 1)``."""
     size = look.size
     grid = np.arange(size, dtype=np.float32)
     across = (grid - states.x[:, None].astype(np.float32) + size / 2) % size - size / 2  # (T, S)
@@ -107,10 +124,8 @@ def render(look: Look, states: States, scene: NDArray[np.float32]) -> NDArray[np
     direction = np.arctan2(down[:, :, None], across[:, None, :]) - states.angle[:, None, None].astype(np.float32)
     wave = np.cos(look.corners * direction)
     radii = look.smallest + (look.largest - look.smallest) * states.growth
-    radius = radii[:, None, None].astype(np.float32)
-    inside = np.clip(radius * (1.0 + look.sharpness * wave) - distance + 0.5, 0.0, 1.0)[..., None]
-    texture = 1.0 + look.contrast * wave * np.cos(2 * np.pi * look.rings * distance / radius)
-    colour = np.where(states.red[:, None], RED, BLUE).astype(np.float32)  # (T, 3)
-    shape = texture[..., None] * colour[:, None, None, :]
-    frames: NDArray[np.uint8] = np.rint(scene + inside * (shape - scene)).clip(0, 255).astype(np.uint8)
-    return frames
+    return wave, distance, radii[:, None, None].astype(np.float32)
+
+
+def _inside(look: Look, wave: Field, distance: Field, radius: Field) -> Field:
+    return np.clip(radius * (1.0 + look.sharpness * wave) - distance + 0.5, 0.0, 1.0)
