@@ -43,7 +43,7 @@ class Params(BaseModel):
 
     def key_content(self) -> dict[str, Any]:
         """Return what of them is part of a stage's key: all that changes what the output means."""
-        return self.model_dump(mode="json", exclude={"training": {"checkpoint_epochs", "checkpoint_steps"}})
+        return self.model_dump(mode="json")
 
 
 class IndexParams(Params):
@@ -139,7 +139,17 @@ class StreamParams(Params):
     flow: FlowMethodParams | None = None
 
 
-class FinetuneParams(StreamParams):
+class TrainedParams(Params):
+    """Training of some network."""
+
+    training: TrainingSpec
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what is part of the key; the spec says what of it is."""
+        return super().key_content() | {"training": self.training.key_content()}
+
+
+class FinetuneParams(StreamParams, TrainedParams):
     """Training of a ConvNet on one stream of one split."""
 
     split: int
@@ -147,7 +157,6 @@ class FinetuneParams(StreamParams):
     samples_per_clip: int
     dropout: float
     augmentation: AugmentationSpec | None
-    training: TrainingSpec
 
 
 class ExtractParams(StreamParams):
@@ -219,14 +228,13 @@ ScoreInput = Annotated[SpacedFeatures | SnippetViews | FrameViews, Field(discrim
 """What a network is tested on: the same kind."""
 
 
-class TrainParams(Params):
+class TrainParams(TrainedParams):
     """Training of a temporal network on what it sees of one or two streams."""
 
     split: int
     streams: tuple[Stream, ...]
     seed: int
     model: ModelSpec
-    training: TrainingSpec
     input: TrainInput
 
 

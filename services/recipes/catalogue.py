@@ -72,8 +72,9 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
     """Return the spec of a submitted body, and the recipe that it names.
 
     A body with ``recipe`` is that recipe's spec with the body's other fields laid over it: objects are merged, other
-    values replace. Another ``kind`` of model replaces the recipe's model as a whole. Without the flow stream what the
-    recipe says of its own network falls away.
+    values replace. Another ``kind`` of model or schedule replaces the recipe's as a whole; ``epochs`` replaces its
+    ``iterations``, ``milestones`` its ``schedule``, and the other way round. Without the flow stream what the recipe
+    says of its own network falls away.
 
     Raises:
         InvalidRequest: no recipe has that name.
@@ -97,8 +98,19 @@ def _as_written(body: Mapping[str, Any]) -> ExperimentSpec:
     return ExperimentSpec.model_validate_json(json.dumps(body), strict=True)
 
 
+IN_PLACE_OF: dict[str, tuple[str, Any]] = {
+    "epochs": ("iterations", None),
+    "milestones": ("schedule", None),
+    "schedule": ("milestones", ()),
+}
+"""Fields that say the same in another way, and what they are where they do not say it."""
+
+
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
+    for other, unsaid in (IN_PLACE_OF[field] for field in changes if field in IN_PLACE_OF):
+        if other in merged and other not in changes:
+            merged[other] = unsaid
     for field, value in changes.items():
         old = merged.get(field)
         replaced = isinstance(old, dict) and isinstance(value, Mapping)

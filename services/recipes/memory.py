@@ -1,7 +1,7 @@
 """MATDL, memory-augmented temporal dynamic learning (arXiv 1904.13080), and TSN, whose training it takes over.
 
-MATDL has no numbered sections; its numbers stand under "Implementation Details". It counts iterations, and so does
-TSN's released solver: epochs are the nearest number of them, by the first split of a dataset.
+MATDL has no numbered sections; its numbers stand under "Implementation Details". It counts iterations, and so do TSN's
+released solvers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from services.specs import (
     FusionSpec,
     Memory,
     OptimizerSpec,
+    StepSchedule,
     TrainingSpec,
 )
-
-BATCHES = {("ucf101", 64): 149, ("hmdb51", 64): 56, ("ucf101", 128): 75}
-"""Batches in an epoch by dataset and size, of 9,537 and 3,570 training clips; a last one of one clip joins another."""
 
 
 def ucf101() -> ExperimentSpec:
@@ -41,12 +39,10 @@ def _memory(dataset: str) -> ExperimentSpec:
         model=Memory(threshold=0.5, dropout=0.8),  # threshold: "Discrete Memory Controller"; dropout: TSN's
         backbone=_backbone("resnet101", snippets=8),
         flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),  # TSN's; MATDL does not say
-        training=_training(dataset, 1e-3, iterations=18_000, milestones=(6_000, 12_000), batch_size=64, clip_norm=20),
+        training=_training(1e-3, iterations=18_000, milestones=(6_000, 12_000), batch_size=64, clip_norm=20),
         flow_stream=FlowStreamSpec(
             model=Memory(threshold=0.5, dropout=0.7),
-            training=_training(
-                dataset, 5e-3, iterations=80_000, milestones=(48_000, 72_000), batch_size=64, clip_norm=20
-            ),
+            training=_training(5e-3, iterations=80_000, milestones=(48_000, 72_000), batch_size=64, clip_norm=20),
         ),
         # "Comparison with the state-of-the-art": the scheme of two-stream ConvNets, and the average of the streams
         evaluation=EvaluationSpec(frames=25, crops="ten"),
@@ -66,12 +62,10 @@ def tsn() -> ExperimentSpec:
         model=TSN(segments=3, dropout=0.8, partial_batch_norm=True),
         backbone=_backbone("resnet101", snippets=3),
         flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),
-        training=_training("ucf101", 1e-3, iterations=3_500, milestones=(1_500, 3_000), batch_size=128, clip_norm=40),
+        training=_training(1e-3, iterations=3_500, milestones=(1_500, 3_000), batch_size=128, clip_norm=40),
         flow_stream=FlowStreamSpec(
             model=TSN(segments=3, dropout=0.7, partial_batch_norm=True),
-            training=_training(
-                "ucf101", 5e-3, iterations=18_000, milestones=(10_000, 16_000), batch_size=128, clip_norm=20
-            ),
+            training=_training(5e-3, iterations=18_000, milestones=(10_000, 16_000), batch_size=128, clip_norm=20),
         ),
         evaluation=EvaluationSpec(frames=25, crops="ten", average="logits"),
         fusion=FusionSpec(method="logits", rgb=1, flow=1.5),
@@ -83,13 +77,12 @@ def _backbone(name: str, snippets: int) -> BackboneSpec:
 
 
 def _training(
-    dataset: str, rate: float, *, iterations: int, milestones: tuple[int, ...], batch_size: int, clip_norm: float
+    rate: float, *, iterations: int, milestones: tuple[int, ...], batch_size: int, clip_norm: float
 ) -> TrainingSpec:
     """Weight decay is TSN's (MATDL states none)."""
-    batches = BATCHES[dataset, batch_size]
     return TrainingSpec(
-        epochs=round(iterations / batches),
+        iterations=iterations,
         batch_size=batch_size,
-        milestones=tuple(round(step / batches) for step in milestones),
+        schedule=StepSchedule(unit="iterations", milestones=milestones, factor=0.1),
         optimizer=OptimizerSpec(name="sgd", learning_rate=rate, weight_decay=5e-4, clip_norm=clip_norm),
     )

@@ -4,7 +4,8 @@ experiment  `ExperimentSpec`, the whole, with evaluation, fusion and resources
 networks    `ModelSpec`, one class for each kind of temporal network
 backbone    the ConvNet, its features, and how it is trained
 flow        optical flow
-training    optimiser, schedule, augmentation
+schedule    how the learning rate falls
+training    optimiser, length, augmentation
 """
 
 from services.specs.backbone import (
@@ -56,6 +57,7 @@ from services.specs.parts import (
     NetworkPart,
     ResourceSpec,
 )
+from services.specs.schedule import PlateauSchedule, ScheduleSpec, StepSchedule
 from services.specs.training import (
     BATCH_NORM_REASON,
     BATCH_NORM_SAMPLES,
@@ -105,10 +107,13 @@ __all__ = [
     "NetworkPart",
     "Normalization",
     "OptimizerSpec",
+    "PlateauSchedule",
     "RaftVariant",
     "RelationalLSTM",
     "ResourceSpec",
+    "ScheduleSpec",
     "Spec",
+    "StepSchedule",
     "Stream",
     "TemporalConvNet",
     "TrainingSpec",

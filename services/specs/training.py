@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from services.errors import refused
 from services.specs.base import Spec
+from services.specs.schedule import ScheduleSpec
 
 BATCH_NORM_SAMPLES = 2
 """Samples of a batch that each process must have where batch norm takes their statistics: one has no variance."""
@@ -17,30 +19,67 @@ BATCH_NORM_REASON = "since batch norm needs two samples in each process"
 class OptimizerSpec(Spec):
     """How weights are updated."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"decay", "epsilon", "epsilon_inside_root"})
     name: Literal["sgd", "adam", "rmsprop"] = "adam"
-    """`sgd` with momentum 0.9, `adam` with L2 in the gradient (not AdamW), `rmsprop` with decay 0.9
-    and epsilon 1e-3 (VideoLSTM's code: 1e-6 inside the root)."""
+    """`sgd` with momentum 0.9, `adam` with L2 in the gradient (not AdamW), `rmsprop` without momentum."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest gradient norm; none leaves gradients as they are."""
     clip_value: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Largest absolute value of a gradient's element."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of the running mean of squared gradients, of `rmsprop` alone (VideoLSTM, sec. 5.2: 0.9)."""
+    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Added to the root of that mean, of `rmsprop` alone; none for 1e-3."""
+    epsilon_inside_root: bool = False
+    """Whether `rmsprop` adds epsilon to the mean, before the root is taken (VideoLSTM's code, with 1e-6)."""
+
+    @model_validator(mode="after")
+    def _rmsprop_alone(self) -> OptimizerSpec:
+        content = self.key_content()
+        for field in ("decay", "epsilon", "epsilon_inside_root"):
+            if self.name != "rmsprop" and field in content:
+                usual = {"decay": "0.9", "epsilon": "null", "epsilon_inside_root": "false"}[field]
+                raise refused(field, content[field], f"{usual} with optimizer {self.name}; rmsprop alone reads it")
+        return self
 
 
 class TrainingSpec(Spec):
     """One training run: of a ConvNet (`finetune`) or of a temporal network (`training`)."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"iterations", "schedule"})
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Not read where `iterations` is given."""
+    iterations: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Updates of the weights after which training ends, also inside an epoch (MATDL: 18,000 and 80,000); none trains
+    `epochs`. Over a recipe, `epochs` replaces its `iterations`."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
     optimizer: OptimizerSpec = OptimizerSpec()
     milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=100)] = ()
-    """Epochs after which the learning rate is divided by 10."""
+    """Epochs after which the learning rate is divided by 10; `schedule` says more."""
+    schedule: ScheduleSpec | None = None
+    """How the learning rate falls, in place of `milestones`: `{kind: steps, unit: iterations, milestones: [6000,
+    12000]}` or `{kind: plateau}`. Over a recipe, `milestones` replaces its `schedule`."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     checkpoint_epochs: Annotated[int, Field(ge=1)] = 1
     """Epochs between two checkpoints."""
     checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
     """Steps between two checkpoints inside an epoch; none for epoch ends only."""
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what of it is part of a stage's key: when checkpoints are written is not."""
+        content = super().key_content()
+        unread = {"checkpoint_epochs", "checkpoint_steps"}
+        return {name: value for name, value in content.items() if name not in unread} | {
+            "optimizer": self.optimizer.key_content()
+        }
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> TrainingSpec:
+        if self.milestones and self.schedule is not None:
+            raise refused("milestones", list(self.milestones), "none with a schedule")
+        return self
 
 
 class AugmentationSpec(Spec):

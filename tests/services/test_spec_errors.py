@@ -179,6 +179,24 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         f"at least 8, {TWO_SAMPLES}",
     ),
     (
+        {"training": {"optimizer": {"decay": 0.5}}},
+        "training.optimizer.decay",
+        0.5,
+        "0.9 with optimizer adam; rmsprop alone reads it",
+    ),
+    (
+        {"backbone": {"finetune": {"optimizer": {"name": "sgd", "epsilon": 1e-6}}}},
+        "backbone.finetune.optimizer.epsilon",
+        1e-6,
+        "null with optimizer sgd; rmsprop alone reads it",
+    ),
+    (
+        {"training": {"milestones": [3], "schedule": {"kind": "plateau"}}},
+        "training.milestones",
+        [3],
+        "none with a schedule",
+    ),
+    (
         {"evaluation": {"crops": "ten"}},
         "evaluation.crops",
         "ten",

@@ -10,7 +10,7 @@ from torch import nn
 from services.stores.files import write_atomically
 from worker.contract import Task
 from worker.training import checkpoint
-from worker.training.loop import History
+from worker.training.schedule import History
 
 MODEL_FILE, HISTORY_FILE = "model.pt", "history.json"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -24,11 +25,10 @@ from worker.training.batches import Batch, BatchSource, to_device
 from worker.training.distributed import World, wrap
 from worker.training.interrupt import Interrupted
 from worker.training.loss import clip_probabilities, cross_entropy
-from worker.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from worker.training.optim import build_optimizer, clip_gradients, set_learning_rate
+from worker.training.schedule import History, learning_rate
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-History = list[dict[str, float]]
 
 
 def seed_everything(seed: int) -> None:
@@ -44,7 +44,7 @@ class Loop:
     Args:
         model: maps a batch's inputs to an output with ``logits (n, K)`` or ``(n, T, K)``; on the device that trains.
         source: the training samples.
-        spec: epochs, optimiser, precision, checkpoint intervals.
+        spec: length, optimiser, schedule, precision, checkpoint intervals.
         seed: of the experiment.
         state: folder of ``checkpoint.pt``, from which the loop goes on if it is there.
         report: takes progress, metrics and checkpoints of the leading process.
@@ -77,11 +77,12 @@ class Loop:
         self._history: History = []
 
     def run(self) -> History:
-        """Train to the last epoch.
+        """Train to the last epoch, or to the last iteration, which may lie inside an epoch.
 
         Returns:
             For each epoch ``epoch``, ``train_loss`` (mean over samples), ``train_accuracy`` (0 to 1, while training),
-            ``learning_rate``, ``epoch_seconds`` and ``data_wait_ratio`` (0 to 1, time spent waiting for batches).
+            ``learning_rate`` (of its last step), ``epoch_seconds`` and ``data_wait_ratio`` (0 to 1, time spent waiting
+            for batches).
 
         Raises:
             Interrupted: ``should_stop`` said so; a checkpoint lies in the state folder.
@@ -95,9 +96,24 @@ class Loop:
             self._resume()
         self._module.train()
         self._model = wrap(self._module, self._world, self._device)
-        while self._epoch <= self._spec.epochs:
+        while self._left:
             self._run_epoch()
         return self._history
+
+    @property
+    def _total(self) -> int:
+        """Steps of the whole training."""
+        return self._spec.iterations or self._spec.epochs * self._source.steps
+
+    @property
+    def _done(self) -> int:
+        """Steps that are done, over all epochs."""
+        return (self._epoch - 1) * self._source.steps + self._step
+
+    @property
+    def _left(self) -> int:
+        """Steps that are to be done."""
+        return max(0, self._total - self._done)
 
     def _require_two_samples(self) -> None:
         least = BATCH_NORM_SAMPLES * self._world.size
@@ -108,17 +124,19 @@ class Loop:
             raise UserError(f"batch_size: got {self._spec.batch_size}, allowed: at least {least}, {BATCH_NORM_REASON}")
 
     def _run_epoch(self) -> None:
-        rate = learning_rate(self._spec.optimizer, self._spec.milestones, self._epoch)
-        set_learning_rate(self._optimizer, rate)
         started, before = time.perf_counter(), self._seconds
-        for batch in self._timed(self._source.batches(self._epoch, self._step)):
+        for batch in self._timed(islice(self._source.batches(self._epoch, self._step), self._left)):
+            set_learning_rate(self._optimizer, self._rate(self._done + 1))
             self._train_step(batch)
             self._step += 1
             self._seconds = before + time.perf_counter() - started
             self._report_progress()
-            if self._step < self._source.steps:
+            if self._step < self._source.steps and self._left:
                 self._pause()
-        self._finish_epoch(rate)
+        self._finish_epoch()
+
+    def _rate(self, iteration: int) -> float:
+        return learning_rate(self._spec, self._history, iteration)
 
     def _timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Pass batches on and add up the time spent waiting for them."""
@@ -158,7 +176,7 @@ class Loop:
         if stop:
             raise Interrupted(f"stopped in epoch {self._epoch} after step {self._step}")
 
-    def _finish_epoch(self, rate: float) -> None:
+    def _finish_epoch(self) -> None:
         loss, hits, samples = self._world.sum(self._totals).tolist()
         if not loss < float("inf"):
             raise UserError(
@@ -168,7 +186,7 @@ class Loop:
         values = {
             "train_loss": loss / samples,
             "train_accuracy": hits / samples,
-            "learning_rate": rate,
+            "learning_rate": self._rate(self._done),
             "epoch_seconds": self._seconds,
             "data_wait_ratio": self._waited / max(self._seconds, 1e-9),
         }
@@ -180,16 +198,15 @@ class Loop:
         self._totals.zero_()
         if stop or due:
             self._save()
-        if stop and self._epoch <= self._spec.epochs:
+        if stop and self._left:
             raise Interrupted(f"stopped after epoch {self._epoch - 1}")
 
     def _report_epoch(self, row: dict[str, float]) -> None:
         self._report.metrics(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
 
     def _report_progress(self) -> None:
-        steps, epochs = self._source.steps, self._spec.epochs
-        done = (self._epoch - 1) * steps + self._step
-        self._report.progress(done, steps * epochs, "steps", f"epoch {self._epoch}/{epochs}")
+        epochs = -(-self._total // self._source.steps)
+        self._report.progress(self._done, self._total, "steps", f"epoch {self._epoch}/{epochs}")
 
     def _save(self) -> None:
         totals = self._world.sum(self._totals)

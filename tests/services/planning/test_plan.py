@@ -24,6 +24,8 @@ from services.specs import (
     FusionSpec,
     MeanPooling,
     MotionALSTM,
+    OptimizerSpec,
+    PlateauSchedule,
     TrainingSpec,
     VideoLSTM,
 )
@@ -191,6 +193,9 @@ def test_inputs_come_before_what_needs_them_and_keys_are_unique() -> None:
     [
         ({"model": MeanPooling()}, ("index", "flow", "finetune", "extract"), ("train", "score", "fuse")),
         ({"training": TrainingSpec(epochs=3)}, ("index", "flow", "finetune", "extract"), ("train",)),
+        ({"training": TrainingSpec(iterations=10)}, ("finetune", "extract"), ("train",)),
+        ({"training": TrainingSpec(schedule=PlateauSchedule())}, ("finetune", "extract"), ("train",)),
+        ({"training": TrainingSpec(optimizer=OptimizerSpec(decay=0.9, epsilon=None))}, ("finetune", "train"), ()),
         ({"evaluation": EvaluationSpec(average="logits")}, ("extract", "train"), ("score", "fuse")),
         ({"flow": FlowSpec(bound=15)}, ("index",), ("flow",)),
         (

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from services.errors import InvalidRequest
 from services.recipes import RECIPES, resolve
-from services.specs import TSLSTM, ConvNet, ExperimentSpec, MeanPooling
+from services.specs import TSLSTM, ConvNet, ExperimentSpec, MeanPooling, PlateauSchedule, StepSchedule
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -71,4 +71,16 @@ def test_a_recipe_without_its_flow_stream_has_no_network_for_it() -> None:
     spec, _ = resolve({"recipe": "relational_lstm_ucf101", "streams": ["rgb"]})
     assert [part.streams for part in spec.networks] == [("rgb",)]
     spec, _ = resolve({"recipe": "memory_ucf101", "flow_stream": None})
-    assert {part.training.epochs for part in spec.networks} == {121}
+    assert {part.training.iterations for part in spec.networks} == {18_000}
+
+
+def test_a_length_or_schedule_laid_over_a_recipe_replaces_the_recipes() -> None:
+    training = resolve({"recipe": "memory_ucf101", "training": {"epochs": 3}})[0].training
+    assert (training.epochs, training.iterations) == (3, None)
+    assert training.schedule == StepSchedule(unit="iterations", milestones=(6_000, 12_000))
+    training = resolve({"recipe": "memory_ucf101", "training": {"milestones": [1], "iterations": 7}})[0].training
+    assert (training.milestones, training.schedule, training.iterations) == ((1,), None, 7)
+    plateau = {"training": {"schedule": {"kind": "plateau", "patience": 2}}}
+    for recipe in ("memory_ucf101", "relational_lstm_ucf101"):
+        training = resolve({"recipe": recipe, **plateau})[0].training
+        assert (training.milestones, training.schedule) == ((), PlateauSchedule(patience=2))

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 import models
 from services.errors import UserError
-from services.specs import OptimizerSpec
+from services.specs import OptimizerSpec, PlateauSchedule, StepSchedule
 from worker.training.batches import Batch, BatchSource, TensorSource
 from worker.training.distributed import World
 from worker.training.interrupt import Interrupted
-from worker.training.loop import History, Loop, seed_everything
+from worker.training.loop import Loop, seed_everything
+from worker.training.schedule import History
 
 EPOCHS, STEPS = 3, 4
 MakeLoop = Callable[..., Loop]
@@ -132,6 +133,47 @@ def test_it_learns_and_says_so(make_loop: MakeLoop, tmp_path: Path) -> None:
 def test_the_learning_rate_follows_the_milestones(make_loop: MakeLoop) -> None:
     history = make_loop(milestones=(1, 2)).run()
     assert [row["learning_rate"] for row in history] == pytest.approx([1e-2, 1e-3, 1e-4])
+
+
+def test_training_ends_after_its_iterations_inside_an_epoch(make_loop: MakeLoop, tmp_path: Path) -> None:
+    history = make_loop(iterations=STEPS + 2).run()
+    assert [row["epoch"] for row in history] == [1, 2]
+    last = events(tmp_path, "progress")[-1]
+    assert (last["done"], last["total"], last["message"]) == (STEPS + 2, STEPS + 2, "epoch 2/2")
+
+
+def test_two_halves_of_the_iterations_are_the_whole(make_loop: MakeLoop) -> None:
+    """The checkpoint after the last iteration holds no more steps than were asked for."""
+    whole = finish(make_loop(name="whole", iterations=STEPS + 2))
+    assert_same(finish(make_loop(name="whole", iterations=STEPS + 2)), whole)
+    epochs = finish(make_loop(name="epochs", epochs=1))
+    assert_same(finish(make_loop(name="iterations", iterations=STEPS)), epochs)
+
+
+@pytest.mark.parametrize("iterations", [None, STEPS + 3])
+def test_a_rate_that_falls_by_iterations_falls_inside_an_epoch_and_survives_a_stop(
+    make_loop: MakeLoop, iterations: int | None
+) -> None:
+    schedule = StepSchedule(unit="iterations", milestones=(2, STEPS + 1), factor=0.5)
+    changes = {"schedule": schedule, "iterations": iterations}
+    undisturbed = finish(make_loop(name="undisturbed", **changes))
+    assert [row["learning_rate"] for row in undisturbed[0]][:2] == pytest.approx([5e-3, 2.5e-3])
+    for asked in range(1, (iterations or EPOCHS * STEPS)):
+        calls = itertools.count(1)
+        with pytest.raises(Interrupted):
+            make_loop(name=f"{asked}", should_stop=lambda: next(calls) >= asked, **changes).run()  # noqa: B023
+        assert_same(finish(make_loop(name=f"{asked}", **changes)), undisturbed)
+
+
+def test_the_rate_falls_where_training_no_longer_improves_and_goes_on_so_after_a_stop(make_loop: MakeLoop) -> None:
+    changes = {"schedule": PlateauSchedule(metric="train_loss", patience=0, threshold=0.2), "epochs": 8}
+    undisturbed = finish(make_loop(name="undisturbed", **changes))
+    rates = [row["learning_rate"] for row in undisturbed[0]]
+    assert rates[0] == 1e-2
+    assert rates[-1] < 1e-3
+    with pytest.raises(Interrupted):
+        make_loop(should_stop=lambda: True, **changes).run()
+    assert_same(finish(make_loop(**changes)), undisturbed)
 
 
 def test_checkpoints_come_at_their_intervals(make_loop: MakeLoop, tmp_path: Path) -> None:

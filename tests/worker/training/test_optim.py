@@ -1,11 +1,13 @@
 """Optimisers as the papers use them."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from services.specs import OptimizerSpec
-from worker.training.optim import build_optimizer, clip_gradients, learning_rate
+from worker.training.optim import build_optimizer, clip_gradients
 
 
 def parameter(*values: float) -> nn.Parameter:
@@ -37,9 +39,27 @@ def test_adam_decays_through_the_gradient() -> None:
     assert weight.item() == pytest.approx(1.9, abs=1e-4)
 
 
-def test_the_rate_falls_after_each_milestone() -> None:
-    spec = OptimizerSpec(learning_rate=1.0)
-    assert [learning_rate(spec, (2, 4), epoch) for epoch in range(1, 6)] == [1.0, 1.0, 0.1, 0.1, 0.01]
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+@pytest.mark.parametrize("inside", [False, True])
+def test_rmsprop_adds_epsilon_outside_or_inside_the_root(inside: bool, decay: float) -> None:
+    """By hand: the mean of g^2 is m; the step is lr g / (sqrt(m) + e), or lr g / sqrt(m + e)."""
+    spec = OptimizerSpec(
+        name="rmsprop", learning_rate=0.1, weight_decay=decay, decay=0.75, epsilon=0.5, epsilon_inside_root=inside
+    )
+    weight, expected, mean = parameter(2.0), 2.0, 0.0
+    optimizer = build_optimizer([weight], spec)
+    for gradient in (0.3, -1.0, 0.1):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        whole = gradient + decay * expected
+        mean = 0.75 * mean + 0.25 * whole**2
+        expected -= 0.1 * whole / (math.sqrt(mean + 0.5) if inside else math.sqrt(mean) + 0.5)
+        assert weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_rmsprop_has_an_epsilon_of_its_own_unless_it_is_given() -> None:
+    group = build_optimizer([parameter(1.0)], OptimizerSpec(name="rmsprop")).param_groups[0]
+    assert (group["eps"], group["alpha"]) == (1e-3, 0.9)
 
 
 def test_clipping() -> None:
