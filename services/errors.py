@@ -11,6 +11,7 @@ TwostreamError
 ├── InvalidSettings       variables of the environment that cannot be: names each, its value and what is allowed
 ├── StageError            a stage cannot go on; ``cause`` says why
 │   ├── DataError         a file, list or clip is wrong
+│   ├── OutOfMemory       a step of training does not fit into memory
 │   └── UserError         what the spec asks for cannot be done
 └── LeaseLost             the attempt no longer owns its stage: stop, touch nothing
 """
@@ -107,6 +108,12 @@ class UserError(StageError):
     """The spec asks for what cannot be done, such as weights of another architecture."""
 
     cause = Cause.USER_ERROR
+
+
+class OutOfMemory(StageError):
+    """A step of training does not fit into memory; the message says what was needed, and what helps."""
+
+    cause = Cause.OUT_OF_MEMORY
 
 
 class LeaseLost(TwostreamError):

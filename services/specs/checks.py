@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from services.errors import refused
 from services.specs.backbone import BATCH_NORM, FEATURES, PRETRAINED, TIMM, BackboneSpec, features_of
 from services.specs.parts import EvaluationSpec, FusionSpec, NetworkPart, ResourceSpec
-from services.specs.training import BATCH_NORM_REASON, BATCH_NORM_SAMPLES
+from services.specs.training import BATCH_NORM_REASON, BATCH_NORM_SAMPLES, TrainingSpec
 
 FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory"}
 """Options of a network on which no weight's shape depends."""
@@ -53,24 +53,26 @@ def require_batches(network: NetworkPart, resources: ResourceSpec) -> None:
     least = network.model.least_samples
     if network.end_to_end is not None and network.model.keeps_batch_norms:
         least = max(least, *(_least_samples(network.backbones[stream]) for stream in network.streams))
-    _require_batch(f"{network.field('training')}.batch_size", network.training.batch_size, least, resources)
+    _require_batch(network.field("training"), network.training, least, resources)
     for stream in network.streams:
         backbone = network.backbones[stream]
         if backbone.finetune is not None:
-            field = f"{network.field('backbone', stream)}.finetune.batch_size"
-            _require_batch(field, backbone.finetune.batch_size, _least_samples(backbone), resources)
+            field = f"{network.field('backbone', stream)}.finetune"
+            _require_batch(field, backbone.finetune, _least_samples(backbone), resources)
 
 
 def _least_samples(backbone: BackboneSpec) -> int:
     return BATCH_NORM_SAMPLES if backbone.name in BATCH_NORM else 1
 
 
-def _require_batch(field: str, size: int, least: int, resources: ResourceSpec) -> None:
-    needed = least * max(1, resources.gpus)
+def _require_batch(field: str, training: TrainingSpec, least: int, resources: ResourceSpec) -> None:
+    needed, size, part = least * max(1, resources.gpus), training.batch_size, training.micro_batch
     if size < needed:
         allowed = f"at least resources.gpus = {needed}" if least == 1 else f"at least {needed}"
         why = "" if least == 1 else f", {BATCH_NORM_REASON}"
-        raise refused(field, size, allowed + why)
+        raise refused(f"{field}.batch_size", size, allowed + why)
+    if isinstance(part, int) and part < least:
+        raise refused(f"{field}.micro_batch", part, f"at least {least}, {BATCH_NORM_REASON}")
 
 
 def require_one_view(look: EvaluationSpec) -> None:

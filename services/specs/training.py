@@ -48,13 +48,17 @@ class OptimizerSpec(Spec):
 class TrainingSpec(Spec):
     """One training run: of a ConvNet (`finetune`) or of a temporal network (`training`)."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"iterations", "schedule"})
+    later: ClassVar[frozenset[str]] = frozenset({"iterations", "schedule", "micro_batch"})
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Not read where `iterations` is given."""
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Updates of the weights after which training ends, also inside an epoch (MATDL: 18,000 and 80,000); none trains
     `epochs`. Over a recipe, `epochs` replaces its `iterations`."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Samples of one update of the weights, over all processes."""
+    micro_batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = None
+    """Samples that a process takes at once: gradients are added up over its part of a batch, with the result of the
+    whole batch, but for batch norm, which sees each micro batch by itself. `auto` halves it where memory is short."""
     optimizer: OptimizerSpec = OptimizerSpec()
     milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=100)] = ()
     """Epochs after which the learning rate is divided by 10; `schedule` says more."""

@@ -178,6 +178,7 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         7,
         f"at least 8, {TWO_SAMPLES}",
     ),
+    ({"training": {"micro_batch": 1}}, "training.micro_batch", 1, f"at least 2, {TWO_SAMPLES}"),
     (
         {"training": {"optimizer": {"decay": 0.5}}},
         "training.optimizer.decay",

@@ -8,7 +8,7 @@ process with the whole batch, up to rounding.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -53,6 +53,27 @@ class World:
     def meet(self) -> None:
         """Wait until every process has come here."""
         self.agree(False)
+
+    def least(self, number: int) -> int:
+        """Return the smallest number of all processes; all must ask at the same step."""
+        if self.size == 1:
+            return number
+        found = torch.tensor([number])
+        distributed.all_reduce(found, distributed.ReduceOp.MIN, group=self.control)
+        return int(found.item())
+
+    def average(self, values: Sequence[Tensor]) -> None:
+        """Replace values by their means over all processes."""
+        if self.size > 1:
+            for value in values:
+                distributed.all_reduce(value)
+                value.div_(self.size)
+
+    def give(self, values: Sequence[Tensor]) -> None:
+        """Replace values by those of the leading process."""
+        if self.size > 1:
+            for value in values:
+                distributed.broadcast(value, 0)
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of all processes' values."""

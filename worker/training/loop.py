@@ -16,19 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.parts.moving_batch_norm import MovingBatchNorm2d
 from services.errors import UserError
-from services.specs import BATCH_NORM_REASON, BATCH_NORM_SAMPLES, TrainingSpec
+from services.specs import TrainingSpec
 from worker.contract import Reporter
 from worker.training import checkpoint
-from worker.training.batches import Batch, BatchSource, to_device
-from worker.training.distributed import World, wrap
+from worker.training.batches import Batch, BatchSource
+from worker.training.distributed import World
+from worker.training.gradients import Gradients
 from worker.training.interrupt import Interrupted
-from worker.training.loss import clip_probabilities, cross_entropy
 from worker.training.optim import build_optimizer, clip_gradients, set_learning_rate
 from worker.training.schedule import History, learning_rate
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NEVER = 2**62
+LOOK_STEPS = 20
+"""Between two looks at whether all losses were finite numbers, each of which waits for a GPU."""
 
 
 def seed_everything(seed: int) -> None:
@@ -70,9 +71,11 @@ class Loop:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
         self._optimizer = build_optimizer(self._parameters, spec.optimizer)
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=spec.precision == "float16")
+        self._gradients = Gradients(model.train(), spec, world, report)
         self._epoch, self._step = 1, 0  # the epoch under way, and its steps done
         self._totals = torch.zeros(3, dtype=torch.float64, device=self._device)  # loss, hits, samples of the epoch
+        self._diverged = torch.tensor(NEVER, device=self._device)  # its first step whose loss is no finite number
+        self._kept = "no checkpoint was written"
         self._seconds, self._waited = 0.0, 0.0
         self._history: History = []
 
@@ -86,16 +89,11 @@ class Loop:
 
         Raises:
             Interrupted: ``should_stop`` said so; a checkpoint lies in the state folder.
-            UserError: the loss is no longer a finite number, batch norm would see a single sample, or float16 is asked
-                of a processor.
+            UserError: the loss or a weight is no longer a finite number; the last checkpoint before is kept.
+            OutOfMemory: a step does not fit into memory.
         """
-        self._require_two_samples()
-        if self._spec.precision == "float16" and self._device.type == "cpu":
-            raise UserError("precision: got 'float16' without a GPU, allowed there: 'float32', 'bfloat16'")
         if self._path.exists():
             self._resume()
-        self._module.train()
-        self._model = wrap(self._module, self._world, self._device)
         while self._left:
             self._run_epoch()
         return self._history
@@ -114,14 +112,6 @@ class Loop:
     def _left(self) -> int:
         """Steps that are to be done."""
         return max(0, self._total - self._done)
-
-    def _require_two_samples(self) -> None:
-        least = BATCH_NORM_SAMPLES * self._world.size
-        takes_statistics = any(
-            hasattr(part, "running_mean") and not isinstance(part, MovingBatchNorm2d) for part in self._module.modules()
-        )
-        if takes_statistics and self._spec.batch_size < least:
-            raise UserError(f"batch_size: got {self._spec.batch_size}, allowed: at least {least}, {BATCH_NORM_REASON}")
 
     def _run_epoch(self) -> None:
         started, before = time.perf_counter(), self._seconds
@@ -150,39 +140,51 @@ class Loop:
             yield batch
 
     def _train_step(self, batch: Batch) -> None:
-        torch.manual_seed(_step_seed(self._seed, self._epoch, self._step, self._world.rank))
-        inputs = to_device(batch.inputs, self._device)
-        labels = batch.labels.to(self._device, non_blocking=True)
-        precision = PRECISIONS[self._spec.precision]
-        with torch.autocast(self._device.type, precision, enabled=precision is not torch.float32):
-            logits: Tensor = self._model(inputs).logits
-        loss = cross_entropy(logits.float(), labels)
-        self._optimizer.zero_grad(set_to_none=True)
-        # Gradients are averaged over processes: times their number, the sum over the whole batch by its size is left.
-        self._scaler.scale(loss * (self._world.size / batch.size)).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self._optimizer)
+        found = self._gradients.compute(batch, _step_seed(self._seed, self._epoch, self._step, self._world.rank))
+        scaler = self._gradients.scaler
+        scaler.unscale_(self._optimizer)
         clip_gradients(self._parameters, self._spec.optimizer)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        hits = (clip_probabilities(logits.detach().float()).argmax(1) == labels).sum()
-        self._totals += torch.stack([loss.detach().double(), hits.double(), hits.new_tensor(len(labels)).double()])
+        scaler.step(self._optimizer)
+        scaler.update()
+        self._totals += found
+        first = torch.where(found[0].isfinite(), NEVER, self._step + 1)
+        self._diverged = torch.minimum(self._diverged, first)
+        if (self._step + 1) % LOOK_STEPS == 0:
+            self._require_finite_losses()
+
+    def _require_finite_losses(self) -> None:
+        step = self._world.least(int(self._diverged.item()))
+        if step < NEVER:
+            raise self._divergence("a loss", step)
+
+    def _require_finite(self) -> None:
+        """Refuse to go on, or to overwrite a checkpoint, from weights that are no finite numbers."""
+        self._require_finite_losses()
+        weights = [weight.detach() for weight in self._parameters]
+        finite = torch.stack(torch._foreach_norm(weights, float("inf"))).isfinite().all()
+        if self._world.agree(not bool(finite)):
+            raise self._divergence("a weight", self._step)
+
+    def _divergence(self, what: str, step: int) -> UserError:
+        rate = self._rate((self._epoch - 1) * self._source.steps + step)
+        return UserError(
+            f"training diverged: step {step} of epoch {self._epoch}, at a learning rate of {rate:g}, left {what}"
+            f" that is no finite number; {self._kept}; hint: lower optimizer.learning_rate or set optimizer.clip_norm"
+        )
 
     def _pause(self) -> None:
         """Between two steps of an epoch: stop if asked to, write a checkpoint if one is due."""
         interval = self._spec.checkpoint_steps
         stop = self._world.agree(self._should_stop())
         if stop or (interval is not None and self._step % interval == 0):
+            self._require_finite()
             self._save()
         if stop:
             raise Interrupted(f"stopped in epoch {self._epoch} after step {self._step}")
 
     def _finish_epoch(self) -> None:
+        self._require_finite()
         loss, hits, samples = self._world.sum(self._totals).tolist()
-        if not loss < float("inf"):
-            raise UserError(
-                f"training diverged: the loss of epoch {self._epoch} is {loss}; hint: lower optimizer.learning_rate"
-                " or set optimizer.clip_norm"
-            )
         values = {
             "train_loss": loss / samples,
             "train_accuracy": hits / samples,
@@ -213,12 +215,17 @@ class Loop:
         if self._world.leads:
             self._write(totals)
         self._world.meet()  # whoever stops now and starts again finds the file
+        self._note_kept()
+
+    def _note_kept(self) -> None:
+        self._kept = f"the checkpoint of epoch {self._epoch}, step {self._step} is kept"
 
     def _write(self, totals: Tensor) -> None:
         content = {
             "model": self._module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            "scaler": self._gradients.scaler.state_dict(),
+            "micro_batch": self._gradients.micro_batch,
             "epoch": self._epoch,
             "step": self._step,
             "totals": totals,
@@ -233,11 +240,13 @@ class Loop:
         content = checkpoint.load(self._path)
         self._module.load_state_dict(content["model"])
         self._optimizer.load_state_dict(content["optimizer"])
-        self._scaler.load_state_dict(content["scaler"])
+        self._gradients.scaler.load_state_dict(content["scaler"])
+        self._gradients.micro_batch = content.get("micro_batch", self._gradients.micro_batch)
         self._epoch, self._step = content["epoch"], content["step"]
         if self._world.leads:  # the sum over all processes, which one alone may go on with
             self._totals.copy_(content["totals"])
         self._seconds, self._waited = content["seconds"], content["waited"]
+        self._note_kept()
         self._history = content["history"]
         for row in self._history:  # whoever was killed may have taken reports with it; what is known is told once
             self._report_epoch(row)

@@ -51,13 +51,12 @@ def make_loop(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
         folder.mkdir(exist_ok=True)
         spec = spec.model_copy(update=changes)
         report = Reporter(folder / "events")
+        reports.append(report)
         tensors = TensorSource(*samples(), spec.batch_size, 3, World())
-        loop = Loop(
+        return Loop(
             model or network(), source(tensors), spec, seed=3, state=folder, report=report, should_stop=should_stop,
             world=World(),
         )  # fmt: skip
-        reports.append(report)
-        return loop
 
     reports: list[Reporter] = []
     yield make

@@ -1,6 +1,8 @@
 """One of two processes that train together, as `torchrun` would start it: ``python one_of_two.py FOLDER MODE``."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -35,10 +37,46 @@ def train(folder: Path, world: World, *, stop: bool = False, batch_norm: bool = 
         checkpoint.save(folder / f"model{world.rank}.pt", model.state_dict())
 
 
+@contextmanager
+def short_of_memory(most: int, *, here: bool = True) -> Iterator[None]:
+    """A linear layer that more than so many clips pass at once finds no memory, in this process or in another."""
+    forward = torch.nn.Linear.forward
+
+    def limited(self: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        if here and len(x) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, x)
+
+    torch.nn.Linear.forward = limited  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.nn.Linear.forward = forward  # type: ignore[method-assign]
+
+
+LONG = TrainingSpec(iterations=20, batch_size=6, optimizer=OptimizerSpec(name="sgd", learning_rate=0.5))
+
+
+def train_long(folder: Path, world: World, **changes: object) -> None:
+    """Train 20 steps in float64, without batch norm and dropout."""
+    seed_everything(1)
+    sizes = {"feature_shape": (4,), "hidden": (5,), "batch_norm": False, "dropout": 0.0}
+    model = models.build("ts_lstm", num_classes=3, **sizes).double()
+    features = torch.randn(16, 6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    spec = LONG.model_copy(update=changes)
+    report = Reporter(folder / f"events{world.rank}")
+    Loop(
+        model, TensorSource(features, torch.arange(16) % 3, spec.batch_size, 1, world), spec, seed=1, state=folder,
+        report=report, world=world, should_stop=lambda: False,
+    ).run()  # fmt: skip
+    report.close()
+    checkpoint.save(folder / f"model{world.rank}.pt", model.state_dict())
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined(torch.device("cpu")) as world:
-        for name in ("undisturbed", "stopped", "normalised"):
+        for name in ("undisturbed", "stopped", "normalised", "long", "micro", "auto"):
             (folder / name).mkdir(exist_ok=True)
         history = train(folder / "undisturbed", world)
         try:
@@ -47,6 +85,10 @@ def main(folder: Path) -> None:
             (folder / f"interrupted{world.rank}").write_text(str(interrupted))
         train(folder / "stopped", world)
         train(folder / "normalised", world, batch_norm=True)
+        train_long(folder / "long", world)
+        train_long(folder / "micro", world, micro_batch=2)
+        with short_of_memory(2, here=world.rank == world.size - 1):
+            train_long(folder / "auto", world, micro_batch="auto")
         checkpoint.save(folder / f"history{world.rank}.pt", {"history": history})
 
 

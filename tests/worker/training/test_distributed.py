@@ -69,6 +69,26 @@ def test_weights_and_history_are_those_of_one_process(folder: Path, alone: Path)
         )
 
 
+def difference(one: Path, other: Path) -> float:
+    """The largest difference of two weights, relative to the largest weight of their tensor."""
+    a, b = checkpoint.load(one), checkpoint.load(other)
+    return max(float((a[name] - b[name]).abs().max() / b[name].abs().max()) for name in b)
+
+
+@pytest.mark.parametrize("name", ["long", "micro", "auto"])
+def test_two_processes_equal_one_after_20_steps_in_float64(folder: Path, alone: Path, name: str) -> None:
+    """Whole batches, micro batches, and micro batches that one of two processes alone asks for."""
+    found = difference(folder / name / "model0.pt", alone / "long" / "model0.pt")
+    print(f"{name}: two processes differ from one by {found:.1e} after 20 steps")
+    assert found < 1e-6
+    one, two = (checkpoint.load(folder / name / f"model{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(one[entry], two[entry]) for entry in one)
+
+
+def test_both_processes_halve_when_one_is_short_of_memory(folder: Path) -> None:
+    assert "going on with micro batches of 2" in (folder / "auto" / "events0").read_text()
+
+
 def test_a_stop_that_one_process_is_asked_for_stops_both_at_the_same_step(folder: Path) -> None:
     messages = {(folder / f"interrupted{rank}").read_text() for rank in (0, 1)}
     assert messages == {"stopped in epoch 1 after step 1"}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import models
 from services.errors import UserError
 from services.specs import OptimizerSpec, PlateauSchedule, StepSchedule
+from worker.training import checkpoint
 from worker.training.batches import Batch, BatchSource, TensorSource
 from worker.training.distributed import World
 from worker.training.interrupt import Interrupted
@@ -193,8 +194,45 @@ def test_a_loss_that_diverges_is_the_users_to_mend(make_loop: MakeLoop) -> None:
     sgd = OptimizerSpec(name="sgd", learning_rate=10.0)
     linear = nn.Linear(5, 3)
     model = Exploding(linear)
-    with pytest.raises(UserError, match=r"the loss of epoch \d is (nan|inf); hint: lower optimizer.learning_rate"):
+    words = r"step \d of epoch 1, at a learning rate of 10, left a loss that is no finite number; no checkpoint"
+    with pytest.raises(
+        UserError, match=rf"training diverged: {words} was written; hint: lower optimizer.learning_rate"
+    ):
         make_loop(optimizer=sgd, epochs=50, model=model).run()
+
+
+class Breaking(nn.Module):
+    """Finite logits until a call; then the loss is no number, or its gradient is infinite."""
+
+    def __init__(self, call: int, *, loss: bool) -> None:
+        super().__init__()
+        self.linear, self.calls, self._call, self._loss = nn.Linear(5, 3), 0, call, loss
+
+    def forward(self, x: Tensor) -> "Exploding.Out":
+        self.calls += 1
+        logits = self.linear(x[:, 0])
+        if self.calls == self._call:
+            logits = logits * float("nan") if self._loss else logits + (logits - logits.detach()).abs().sqrt()
+        return Exploding.Out(logits)
+
+
+@pytest.mark.parametrize(("loss", "what"), [(True, "a loss"), (False, "a weight")])
+@pytest.mark.parametrize("checkpoint_steps", [None, 1])
+def test_the_last_checkpoint_before_a_divergence_is_kept(
+    make_loop: MakeLoop, tmp_path: Path, loss: bool, what: str, checkpoint_steps: int | None
+) -> None:
+    """Step 2 of epoch 2 breaks; checkpoints are written at each epoch's end, and with 1 after each step."""
+    model = Breaking(STEPS + 2, loss=loss)
+    kept = (2, 0) if checkpoint_steps is None else (2, 1)
+    step = 2
+    if checkpoint_steps is None and not loss:
+        step, what = 3, "a loss"  # weights are looked at before a checkpoint; here the next loss tells of them
+    words = rf"step {step} of epoch 2, at a learning rate of 0\.01, left {what} that is no finite number"
+    with pytest.raises(UserError, match=rf"{words}; the checkpoint of epoch 2, step {kept[1]} is kept"):
+        make_loop(model=model, checkpoint_steps=checkpoint_steps).run()
+    content = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
+    assert (content["epoch"], content["step"]) == kept
+    assert all(value.isfinite().all() for value in content["model"].values())
 
 
 class Exploding(nn.Module):
