@@ -150,13 +150,24 @@ class TrainedParams(Params):
 
 
 class FinetuneParams(StreamParams, TrainedParams):
-    """Training of a ConvNet on one stream of one split."""
+    """Training of a ConvNet on one stream of one split.
+
+    ``fc6_dropout`` is None for what VGG-16 has by itself; frames are drawn from the first ``first_seconds`` of a clip,
+    None for all of it. Both are no part of the key where they are None.
+    """
 
     split: int
     seed: int
     samples_per_clip: int
     dropout: float
+    fc6_dropout: float | None = None
     augmentation: AugmentationSpec | None
+    first_seconds: float | None = None
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what is part of the key; see the class for what is not."""
+        unsaid = {name for name in ("fc6_dropout", "first_seconds") if getattr(self, name) is None}
+        return {name: value for name, value in super().key_content().items() if name not in unsaid}
 
 
 class ExtractParams(StreamParams):

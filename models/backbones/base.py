@@ -32,6 +32,7 @@ class Backbone(nn.Module):
         head: prefixes of the classifiers' names in the library's state dicts.
         translate: turns an entry of the library's state dicts into one of ``network``'s, where they differ.
         normalization: of its input, as the library's weights expect it.
+        dropout: the submodule of ``network`` that drops features in training, of a network that has one.
 
     Attributes:
         format: what it takes: size and channels of an input, and its normalisation.
@@ -52,12 +53,14 @@ class Backbone(nn.Module):
         head: Sequence[str],
         translate: Callable[[str, Tensor], tuple[str, Tensor]] = unchanged,
         normalization: Normalization = IMAGENET,
+        dropout: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.path, self.taps = tuple(path), dict(taps)
         self.feature_dim = feature_dim
         self.first_conv, self.head, self.translate = first_conv, tuple(head), translate
+        self._dropout = dropout
         self.format, self.turned = normalization.of(input_size, channels), normalization.turned(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,6 +77,18 @@ class Backbone(nn.Module):
         for step in self._path_to(name):
             x = self.network.get_submodule(step)(x)
         return x
+
+    def drop(self, share: float) -> None:
+        """Set the share of features, 0 to 1, that is dropped inside of it in training.
+
+        Raises:
+            ValueError: if none are.
+        """
+        if self._dropout is None:
+            raise ValueError(f"backbone dropout: got {share}, allowed: none, since nothing is dropped inside of it")
+        layer = self.network.get_submodule(self._dropout)
+        assert isinstance(layer, nn.Dropout)
+        layer.p = share
 
     def cut(self, name: str) -> Backbone:
         """Drop what comes after a feature, which becomes the only one, and return the backbone itself.

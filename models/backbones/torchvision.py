@@ -80,6 +80,7 @@ def _vgg(network: nn.Module, channels: int) -> Backbone:
         channels=channels,
         first_conv="features.0.weight",
         head=("classifier.6.",),
+        dropout="classifier.2",  # of fc6
     )
 
 

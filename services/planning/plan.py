@@ -199,7 +199,7 @@ class Plan:
         return (Edge(name="finetune", key=self._plan_finetune(backbone, backbone.finetune, stream, place)),)
 
     def _plan_finetune(self, backbone: BackboneSpec, recipe: FinetuneSpec, stream: Stream, place: Place) -> str:
-        own = {"samples_per_clip", "dropout", "augmentation"}
+        own = {"samples_per_clip", "dropout", "fc6_dropout", "augmentation"}
         params = FinetuneParams(
             **place._asdict(),
             stream=stream,
@@ -208,7 +208,9 @@ class Plan:
             flow=self._on_the_fly if stream == "flow" else None,
             samples_per_clip=recipe.samples_per_clip,
             dropout=recipe.dropout,
+            fc6_dropout=recipe.fc6_dropout,
             augmentation=recipe.augmentation,
+            first_seconds=self.spec.evaluation.first_seconds,
             training=TrainingSpec.model_validate(recipe.model_dump(exclude=own)),
         )
         label = f"finetune {backbone.name} {stream}, {place}"

@@ -6,6 +6,8 @@ released solvers.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from services.specs import (
     TSN,
     BackboneSpec,
@@ -53,8 +55,8 @@ def _memory(dataset: str) -> ExperimentSpec:
 def tsn() -> ExperimentSpec:
     """TSN with three segments by the numbers of its released solvers and code, on ResNet-101.
 
-    Deviations: one rate and decay for all weights, and the backbone. Its own is `bn_inception`, whose weights no kept
-    package offers: name a file of them to use it.
+    A deviation: the backbone. Its own is `bn_inception`, whose weights no kept package offers: name a file of them to
+    use it.
     """
     return ExperimentSpec(
         name="TSN",
@@ -62,10 +64,14 @@ def tsn() -> ExperimentSpec:
         model=TSN(segments=3, dropout=0.8, partial_batch_norm=True),
         backbone=_backbone("resnet101", snippets=3),
         flow=FlowSpec(algorithm="tvl1", bound=20, stack=5),
-        training=_training(1e-3, iterations=3_500, milestones=(1_500, 3_000), batch_size=128, clip_norm=40),
+        training=_training(
+            1e-3, iterations=3_500, milestones=(1_500, 3_000), batch_size=128, clip_norm=40, layer_policy="tsn"
+        ),
         flow_stream=FlowStreamSpec(
             model=TSN(segments=3, dropout=0.7, partial_batch_norm=True),
-            training=_training(5e-3, iterations=18_000, milestones=(10_000, 16_000), batch_size=128, clip_norm=20),
+            training=_training(
+                5e-3, iterations=18_000, milestones=(10_000, 16_000), batch_size=128, clip_norm=20, layer_policy="tsn"
+            ),
         ),
         evaluation=EvaluationSpec(frames=25, crops="ten", average="logits"),
         fusion=FusionSpec(method="logits", rgb=1, flow=1.5),
@@ -77,12 +83,19 @@ def _backbone(name: str, snippets: int) -> BackboneSpec:
 
 
 def _training(
-    rate: float, *, iterations: int, milestones: tuple[int, ...], batch_size: int, clip_norm: float
+    rate: float,
+    *,
+    iterations: int,
+    milestones: tuple[int, ...],
+    batch_size: int,
+    clip_norm: float,
+    layer_policy: Literal["none", "tsn"] = "none",
 ) -> TrainingSpec:
     """Weight decay is TSN's (MATDL states none)."""
     return TrainingSpec(
         iterations=iterations,
         batch_size=batch_size,
         schedule=StepSchedule(unit="iterations", milestones=milestones, factor=0.1),
+        layer_policy=layer_policy,
         optimizer=OptimizerSpec(name="sgd", learning_rate=rate, weight_decay=5e-4, clip_norm=clip_norm),
     )

@@ -31,10 +31,12 @@ def video_lstm() -> ExperimentSpec:
         dataset="ucf101",
         splits=(1,),  # sec. 5.1
         model=VideoLSTM(),
-        backbone=_backbone(dropout=0.9),
+        backbone=_backbone(fc6_dropout=0.95, dropout=0.9),
         flow=FlowSpec(algorithm="tvl1", bound=20, stack=1),  # sec. 5.2; bound: code
         training=_training(epochs=400),  # code, for networks with motion-based attention
-        flow_stream=FlowStreamSpec(model=ConvALSTM(), backbone=_backbone(dropout=0.8), training=_training(epochs=300)),
+        flow_stream=FlowStreamSpec(
+            model=ConvALSTM(), backbone=_backbone(fc6_dropout=0.9, dropout=0.8), training=_training(epochs=300)
+        ),
         evaluation=EvaluationSpec(frames=25, snippet=30, crops="stretch"),  # sec. 5.2; without aspect: code
         fusion=FusionSpec(method="product"),  # sec. 5.3
     )
@@ -70,16 +72,17 @@ def _late(
         "model": model,
         "training": _training(epochs),
         "flow_stream": FlowStreamSpec(
-            backbone=_backbone(dropout=0.8), training=None if flow_epochs is None else _training(flow_epochs)
+            backbone=_backbone(fc6_dropout=0.9, dropout=0.8),
+            training=None if flow_epochs is None else _training(flow_epochs),
         ),
     }
     return video_lstm().model_copy(update=changes)
 
 
-def _backbone(dropout: float) -> BackboneSpec:
+def _backbone(fc6_dropout: float, dropout: float) -> BackboneSpec:
     """VGG-16 (sec. 5.2), fine-tuned. The paper does not say how: rate, decay and augmentation are TS-LSTM's code's.
 
-    ``dropout`` is the code's, after fc7; after fc6, where it has 0.95 for rgb and 0.9 for flow, it is torchvision's.
+    Dropout after fc6 and after fc7 is the code's.
     """
     return BackboneSpec(
         name="vgg16",
@@ -89,6 +92,7 @@ def _backbone(dropout: float) -> BackboneSpec:
             batch_size=64,
             optimizer=OptimizerSpec(name="sgd", learning_rate=5e-4, weight_decay=1e-4),
             milestones=(10, 20),  # ours
+            fc6_dropout=fc6_dropout,
             dropout=dropout,
         ),
     )

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from services.errors import refused
 from services.specs.base import Spec
 from services.specs.training import FinetuneSpec
 
@@ -66,6 +67,13 @@ class BackboneSpec(Spec):
     end_to_end: EndToEndSpec | None = None
     """Trains it together with the temporal network, from the weights that `weights` and `finetune` give; none trains
     the network on features, which are extracted once."""
+
+    @model_validator(mode="after")
+    def _fc6_is_vggs(self) -> BackboneSpec:
+        share = None if self.finetune is None else self.finetune.fc6_dropout
+        if share is not None and self.name != "vgg16":
+            raise refused("finetune.fc6_dropout", share, f"null, since {self.name} has no fc6; vgg16 has")
+        return self
 
 
 def features_of(name: str, form: FeatureForm) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class EvaluationSpec(Spec):
     """Consecutive frames that a network sees at once (VideoLSTM: 30): in training from a random place of a clip, in the
     test from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
     first_seconds: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s). `finetune` draws from all of it."""
+    """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s), in training and in the test."""
     crops: Crops = "center"
     """`center` of a frame (TS-LSTM), all of it stretched to a square (VideoLSTM), or `five` (Relational LSTM) and
     `ten` (TSN, MATDL) crops whose scores are averaged; the last two for networks that are trained end to end."""

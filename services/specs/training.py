@@ -48,7 +48,7 @@ class OptimizerSpec(Spec):
 class TrainingSpec(Spec):
     """One training run: of a ConvNet (`finetune`) or of a temporal network (`training`)."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"iterations", "schedule", "micro_batch"})
+    later: ClassVar[frozenset[str]] = frozenset({"iterations", "schedule", "micro_batch", "layer_policy"})
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Not read where `iterations` is given."""
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
@@ -65,6 +65,9 @@ class TrainingSpec(Spec):
     schedule: ScheduleSpec | None = None
     """How the learning rate falls, in place of `milestones`: `{kind: steps, unit: iterations, milestones: [6000,
     12000]}` or `{kind: plateau}`. Over a recipe, `milestones` replaces its `schedule`."""
+    layer_policy: Literal["none", "tsn"] = "none"
+    """`tsn` learns biases at twice the rate, the first convolution of flow at five times the rate (its bias at ten),
+    and has weight decay on weights alone, not on biases and batch norms (TSN's code)."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     checkpoint_epochs: Annotated[int, Field(ge=1)] = 1
     """Epochs between two checkpoints."""
@@ -104,4 +107,9 @@ class FinetuneSpec(TrainingSpec):
     samples_per_clip: Annotated[int, Field(ge=1, le=100)] = 1
     """Random frames of each clip in an epoch."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of features that is dropped before the linear layer; of `vgg16` they are fc7's outputs (VideoLSTM's code:
+    0.9 for rgb, 0.8 for flow)."""
+    fc6_dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of fc6's outputs that is dropped, of `vgg16` alone; none for torchvision's 0.5 (VideoLSTM's code: 0.95 for
+    rgb, 0.9 for flow)."""
     augmentation: AugmentationSpec | None = AugmentationSpec()

@@ -178,6 +178,12 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         7,
         f"at least 8, {TWO_SAMPLES}",
     ),
+    (
+        {"backbone": {"finetune": {"fc6_dropout": 0.9}}},
+        "backbone.finetune.fc6_dropout",
+        0.9,
+        "null, since resnet101 has no fc6; vgg16 has",
+    ),
     ({"training": {"micro_batch": 1}}, "training.micro_batch", 1, f"at least 2, {TWO_SAMPLES}"),
     (
         {"training": {"optimizer": {"decay": 0.5}}},

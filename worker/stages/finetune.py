@@ -38,6 +38,8 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     manifest = read_manifest(task.input("index").path)
     device = torch.device(task.device)
     backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
+    if params.fc6_dropout is not None:
+        backbone.drop(params.fc6_dropout)
     model = ConvNet(num_classes=len(manifest.classes), backbone=backbone, dropout=params.dropout).to(device)
     with joined(device) as world:
         history = Loop(
@@ -67,6 +69,7 @@ def _source(
         _transform(params, backbone),
         seed=params.seed,
         samples_per_clip=params.samples_per_clip,
+        first_seconds=params.first_seconds,
     )
     return DatasetSource(
         dataset,

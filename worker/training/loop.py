@@ -24,6 +24,7 @@ from worker.training.batches import Batch, BatchSource
 from worker.training.distributed import World
 from worker.training.gradients import Gradients
 from worker.training.interrupt import Interrupted
+from worker.training.layers import parameter_groups
 from worker.training.optim import build_optimizer, clip_gradients, set_learning_rate
 from worker.training.schedule import History, learning_rate
 
@@ -70,7 +71,7 @@ class Loop:
         self._should_stop, self._world = should_stop, world
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
-        self._optimizer = build_optimizer(self._parameters, spec.optimizer)
+        self._optimizer = build_optimizer(parameter_groups(model, spec), spec.optimizer)
         self._gradients = Gradients(model.train(), spec, world, report)
         self._epoch, self._step = 1, 0  # the epoch under way, and its steps done
         self._totals = torch.zeros(3, dtype=torch.float64, device=self._device)  # loss, hits, samples of the epoch

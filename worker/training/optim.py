@@ -15,6 +15,8 @@ from services.specs import OptimizerSpec
 
 MOMENTUM = 0.9  # of sgd
 RMSPROP_EPSILON = 1e-3
+SCALE = "rate_scale"
+"""Of a parameter group: by what the learning rate is multiplied for it."""
 
 
 def build_optimizer(parameters: Iterable[Any], spec: OptimizerSpec) -> torch.optim.Optimizer:
@@ -75,9 +77,9 @@ class RootRMSprop(torch.optim.Optimizer):
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group one learning rate."""
+    """Give every parameter group the learning rate, times its own scale where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(SCALE, 1)
 
 
 def clip_gradients(parameters: Sequence[Tensor], spec: OptimizerSpec) -> None:

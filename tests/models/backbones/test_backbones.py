@@ -137,3 +137,12 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_some_have_no_published_weights(name: str) -> None:
     with pytest.raises(ValueError, match=f"got 'imagenet' for '{name}'"):
         backbones.pretrained_weights(name)
+
+
+def test_dropout_inside_of_vgg_is_that_of_fc6() -> None:
+    with torch.device("meta"):
+        backbone = backbones.build("vgg16")
+    backbone.drop(0.95)
+    assert [layer.p for layer in backbone.modules() if isinstance(layer, nn.Dropout)] == [0.95]
+    with pytest.raises(ValueError, match=r"got 0\.5, allowed: none, since nothing is dropped inside of it"):
+        backbones.build("tiny").drop(0.5)

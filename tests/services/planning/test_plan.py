@@ -32,6 +32,7 @@ from services.specs import (
 from services.stages import (
     BackboneParams,
     ExtractParams,
+    FinetuneParams,
     FrameSamples,
     FrameViews,
     FuseParams,
@@ -212,6 +213,14 @@ def test_what_a_change_shares_and_what_it_makes_anew(
     before, after = plan(spec(), INDEX), plan(spec(**changes), INDEX)
     assert keys(before, *shared) == keys(after, *shared)
     assert all(keys(before, kind).isdisjoint(keys(after, kind)) for kind in other)
+
+
+def test_fine_tuning_draws_from_the_seconds_that_are_looked_at() -> None:
+    """TS-LSTM, sec. 4.4; without a limit the key is what it was before there was one."""
+    tuned = plan(spec(evaluation=EvaluationSpec(first_seconds=10)), INDEX)
+    params = [stage.spec.params for stage in tuned if stage.spec.kind == "finetune"]
+    assert {own.first_seconds for own in params if isinstance(own, FinetuneParams)} == {10}
+    assert keys(tuned, "finetune").isdisjoint(keys(plan(spec(), INDEX), "finetune"))
 
 
 def test_another_test_of_the_same_training_shares_it() -> None:

@@ -128,4 +128,5 @@ def _polar(look: Look, states: States) -> tuple[Field, Field, Field]:
 
 
 def _inside(look: Look, wave: Field, distance: Field, radius: Field) -> Field:
-    return np.clip(radius * (1.0 + look.sharpness * wave) - distance + 0.5, 0.0, 1.0)
+    inside: Field = np.clip(radius * (1.0 + look.sharpness * wave) - distance + 0.5, 0.0, 1.0)
+    return inside

@@ -206,17 +206,26 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor, int]]):
         transform: `TrainTransform`, or `TestTransform` for training without augmentation.
         seed: of all random choices.
         samples_per_clip: items of each clip in an epoch.
+        first_seconds: looks at no more than the beginning of a clip.
 
     Attributes:
         finish: turns bytes and changes of items, stacked, into a ConvNet's input (`Transform.finish`).
     """
 
     def __init__(
-        self, clips: Sequence[Clip], source: ClipSource, transform: Transform, *, seed: int, samples_per_clip: int = 1
+        self,
+        clips: Sequence[Clip],
+        source: ClipSource,
+        transform: Transform,
+        *,
+        seed: int,
+        samples_per_clip: int = 1,
+        first_seconds: float | None = None,
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
         self.finish = transform.finish
         self._seed, self._samples_per_clip = seed, samples_per_clip
+        self._visible = [visible_frames(clip, first_seconds) for clip in clips]
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
@@ -234,7 +243,8 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor, int]]):
         sample, clip_index = divmod(index, len(self._clips))
         clip = self._clips[clip_index]
         rng = np.random.default_rng([self._seed, int(self._epoch), zlib.crc32(clip.id.encode()), sample])
-        frames = self._transform(self._source.read(clip, [random_frame(clip.frames, rng)]), rng)
+        visible = self._visible[clip_index]
+        frames = self._transform(self._source.read(clip, [random_frame(visible, rng)], visible), rng)
         return frames[0], self._transform.colours(rng), clip.label
 
 

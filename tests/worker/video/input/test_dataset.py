@@ -33,6 +33,20 @@ def shards(tmp_path: Path, clips: Clips) -> tuple[Path, Path]:
     return folders
 
 
+@pytest.mark.parametrize(("first_seconds", "visible"), [(None, 12), (5 / 25, 5)])
+def test_training_draws_from_the_first_seconds_alone(
+    clips: Clips, shards: tuple[Path, Path], first_seconds: float | None, visible: int
+) -> None:
+    """Of the 11 fields of clip a, 0 to 10, those between its first 5 frames are 0 to 3; field i holds 2i and 2i + 1."""
+    plain = TestTransform(InputFormat(32, 2, (0.0,), (1.0,)))
+    clip = clips[0].model_copy(update={"fps": 25.0})
+    dataset = FrameDataset(
+        [clip], FlowSource(shards, 1), plain, seed=0, samples_per_clip=200, first_seconds=first_seconds
+    )
+    seen = {int(dataset[item][0].max()) // 2 for item in range(200)}
+    assert seen == set(range(visible - 1))
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 12 * 32 * 48 * 3, 2**30])
 def test_rgb_source_reads_frames_cached_or_not(root: Path, clips: Clips, cache_bytes: int) -> None:
     source = RgbSource(root, cache_bytes)
