@@ -28,7 +28,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 FROM build AS build-worker
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv pip install --constraints requirements.lock --requirements pyproject.toml --extra s3 --extra worker
+    uv pip install --constraints requirements.lock --requirements pyproject.toml --extra s3 --extra worker --extra pretrained
 COPY README.md LICENSE ./
 COPY services services/
 COPY api api/

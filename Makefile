@@ -63,7 +63,8 @@ bench: $(READY) ## run every benchmark
 lock: ## renew requirements.lock
 	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra worker --extra local --extra s3 --group dev pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-emit-find-links --extra worker --extra local --extra s3 --extra pretrained --group dev \
+		pyproject.toml -o requirements.lock
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)

@@ -28,6 +28,7 @@ BACKBONES: Mapping[str, str] = MappingProxyType(
         "googlenet": "torchvision",
         "resnet101_v2": "timm",
         "bn_inception": "bn_inception",
+        "efficientnet_lite0": "efficientnet",
     }
 )
 """The module here that builds each backbone, by the backbone's name."""

@@ -24,10 +24,11 @@ FEATURES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "googlenet": {"pool5": (1024,), "inception5b": (1024, 7, 7)},
         "resnet101_v2": {"pool5": (2048,), "conv5_2": (2048, 7, 7), "conv5_3": (2048, 7, 7)},
         "bn_inception": {"pool5": (1024,), "inception_5b": (1024, 7, 7)},
+        "efficientnet_lite0": {"pool": (1280,), "conv_head": (1280, 7, 7)},
     }
 )
 """Features of each backbone: vectors ``(D,)`` and maps ``(C, H, W)``, the default of each form first."""
-PRETRAINED = frozenset({"resnet18", "resnet101", "vgg16", "googlenet", "resnet101_v2"})
+PRETRAINED = frozenset({"resnet18", "resnet101", "vgg16", "googlenet", "resnet101_v2", "efficientnet_lite0"})
 """Backbones of whose library `imagenet` weights come; which models of timm have some, timm knows."""
 BATCH_NORM = frozenset(FEATURES) - {"vgg16"}
 """Backbones with batch norm; what models of timm have, timm knows."""

@@ -19,6 +19,7 @@ PARAMETERS = {  # for rgb, without a classifier
     "googlenet": 5_599_904,
     "resnet101_v2": 42_492_480,
     "bn_inception": 10_270_240,
+    "efficientnet_lite0": 3_371_008,
 }
 FIRST_CONV = {
     "tiny": "0.weight",
@@ -28,6 +29,7 @@ FIRST_CONV = {
     "googlenet": "conv1.conv.weight",
     "resnet101_v2": "stem.conv.weight",
     "bn_inception": "conv1_7x7_s2.weight",
+    "efficientnet_lite0": "conv_stem.weight",
 }
 
 
