@@ -46,6 +46,22 @@ class Params(BaseModel):
         return self.model_dump(mode="json")
 
 
+class NetworkParams(Params):
+    """What training and test of a network have in common."""
+
+    split: int
+    streams: tuple[Stream, ...]
+    seed: int
+    model: ModelSpec
+
+    def key_content(self) -> dict[str, Any]:
+        """Leave out options of a network that came later where they say what was the rule before."""
+        content = super().key_content()
+        if not self.model.is_finetuned:
+            content["model"].pop("classifier", None)
+        return content
+
+
 class IndexParams(Params):
     """The manifest of a dataset: every listed clip with its hash, frame count, size and label, and the splits.
 
@@ -239,23 +255,15 @@ ScoreInput = Annotated[SpacedFeatures | SnippetViews | FrameViews, Field(discrim
 """What a network is tested on: the same kind."""
 
 
-class TrainParams(TrainedParams):
+class TrainParams(NetworkParams, TrainedParams):
     """Training of a temporal network on what it sees of one or two streams."""
 
-    split: int
-    streams: tuple[Stream, ...]
-    seed: int
-    model: ModelSpec
     input: TrainInput
 
 
-class ScoreParams(Params):
+class ScoreParams(NetworkParams):
     """Class scores of every test clip of a split."""
 
-    split: int
-    streams: tuple[Stream, ...]
-    seed: int
-    model: ModelSpec
     average: Literal["probabilities", "logits"]
     input: ScoreInput
 

@@ -62,6 +62,7 @@ class Protocol(BaseModel):
         selection: which of a training's states is tested: the last one.
         margin: the stack for which spaced frames keep room at both ends of a clip; None for snippets.
         flow: None for rgb frames alone.
+        classifier: ``finetuned`` where a fine-tuned ConvNet is tested with its own; None where one is trained for the test.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,12 +76,14 @@ class Protocol(BaseModel):
     selection: Literal["last"] = "last"
     margin: int | None = None
     flow: FlowProtocol | None = None
+    classifier: Literal["finetuned"] | None = None
 
     @classmethod
     def of(cls, spec: ExperimentSpec, stream: str) -> Protocol:
         """Return how a stream of an experiment is measured: rgb, flow or two-stream."""
         look = spec.evaluation
         sees_flow = stream != "rgb" or spec.model.sees_both
+        networks = [part for part in spec.networks if stream == "two-stream" or stream in part.streams]
         return cls(
             frames=look.frames,
             snippet=look.snippet,
@@ -90,6 +93,7 @@ class Protocol(BaseModel):
             average=look.average,
             margin=spec.flow.stack if look.snippet is None else None,
             flow=_flow_protocol(spec.flow) if sees_flow else None,
+            classifier="finetuned" if any(part.model.is_finetuned for part in networks) else None,
         )
 
     @property
@@ -109,6 +113,7 @@ class Protocol(BaseModel):
         frames += f" at {self.positions} positions" if self.positions > 1 else ""
         frames += f" of the first {_number(self.first_seconds)} s" if self.first_seconds is not None else ""
         line = f"{frames}, {CROP_NAMES[self.crops]}, {self.average}, {self.selection} epoch"
+        line += ", fine-tuned classifier" if self.classifier is not None else ""
         if self.flow is not None:
             return f"{line}; {' '.join(_flow_words(self.flow))}, stack {self.flow.stack}"
         return line if self.margin is None else f"{line}; frames of stack {self.margin}"

@@ -106,7 +106,11 @@ class Plan:
     def _plan_score(self, network: NetworkPart, place: Place) -> str:
         """Train a network and score it, on what it sees of clips."""
         seen = self._seen_edges(network, place)
-        train = Edge(name="train", key=self._plan_train(network, place, seen))
+        if network.model.is_finetuned:
+            (stream,) = network.streams
+            (trained,) = self._weight_edges(network.backbones[stream], stream, place)
+        else:
+            trained = Edge(name="train", key=self._plan_train(network, place, seen))
         params = ScoreParams(
             **place._asdict(),
             streams=network.streams,
@@ -114,7 +118,7 @@ class Plan:
             average=self.spec.evaluation.average,
             input=self._score_input(network),
         )
-        return self._add("score", params, (*seen, train), f"score {_label(network, place)}")
+        return self._add("score", params, (*seen, trained), f"score {_label(network, place)}")
 
     def _plan_train(self, network: NetworkPart, place: Place, seen: tuple[Edge, ...]) -> str:
         weights = self._first_edges(network, place)
@@ -129,7 +133,7 @@ class Plan:
 
     def _seen_edges(self, network: NetworkPart, place: Place) -> tuple[Edge, ...]:
         """What a network sees of clips: frames, or features, which every network on the same backbone shares."""
-        if network.end_to_end is not None:
+        if network.sees_frames:
             return self._frame_edges(network.streams[0])
         features = (Edge(name=stream, key=self._plan_features(network, stream, place)) for stream in network.streams)
         return (self._index_edge, *features)
@@ -154,7 +158,7 @@ class Plan:
 
     def _score_input(self, network: NetworkPart) -> ScoreInput:
         look = self.spec.evaluation
-        if network.end_to_end is not None:
+        if network.sees_frames:
             frames = self._frames(network, _as_trained(network.backbones[network.streams[0]]))
             return FrameViews(**dict(frames), frames=look.frames, positions=look.positions, crops=look.crops)
         return SpacedFeatures() if look.snippet is None else SnippetViews(length=look.snippet, count=look.frames)
@@ -264,7 +268,7 @@ class Plan:
 
 
 def _label(network: NetworkPart, place: Place) -> str:
-    way = "" if network.end_to_end is None else " end to end"
+    way = " fine-tuned" if network.model.is_finetuned else "" if network.end_to_end is None else " end to end"
     return f"{network.model.kind} {'+'.join(network.streams)}{way}, {place}"
 
 

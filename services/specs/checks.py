@@ -12,6 +12,8 @@ from services.specs.backbone import BATCH_NORM, FEATURES, PRETRAINED, TIMM, Back
 from services.specs.parts import EvaluationSpec, FusionSpec, NetworkPart, ResourceSpec
 from services.specs.training import BATCH_NORM_REASON, BATCH_NORM_SAMPLES, TrainingSpec
 
+UNLESS_FRAMES = "unless backbone.end_to_end is given or model.classifier is finetuned"
+"""Where a network sees frames."""
 FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory"}
 """Options of a network on which no weight's shape depends."""
 
@@ -78,9 +80,23 @@ def _require_batch(field: str, training: TrainingSpec, least: int, resources: Re
 def require_one_view(look: EvaluationSpec) -> None:
     """Features are of one view of a frame."""
     if look.crops in {"five", "ten"}:
-        raise refused("evaluation.crops", look.crops, "center or stretch, unless backbone.end_to_end is given")
+        raise refused("evaluation.crops", look.crops, f"center or stretch, {UNLESS_FRAMES}")
     if look.positions > 1:
-        raise refused("evaluation.positions", look.positions, "1, unless backbone.end_to_end is given")
+        raise refused("evaluation.positions", look.positions, f"1, {UNLESS_FRAMES}")
+
+
+def require_finetuned(network: NetworkPart, look: EvaluationSpec, fusion: FusionSpec) -> None:
+    """The fine-tuned ConvNet of one stream is there, and is not changed before it is scored."""
+    field, stream = f"{network.field('model')}.classifier", network.streams[0]
+    if len(network.streams) > 1:
+        raise refused("fusion.method", fusion.method, f"probabilities, logits or product with {field} finetuned")
+    backbone = network.backbones[stream]
+    if backbone.finetune is None:
+        raise refused(field, "finetuned", f"retrained, since {network.field('backbone')}.finetune is null")
+    if backbone.end_to_end is not None:
+        raise refused(field, "finetuned", f"retrained, since {network.field('backbone')}.end_to_end is given")
+    if look.snippet is not None:
+        raise refused("evaluation.snippet", look.snippet, f"null with {field} finetuned")
 
 
 def require_end_to_end(network: NetworkPart, look: EvaluationSpec, fusion: FusionSpec) -> None:

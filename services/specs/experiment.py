@@ -17,6 +17,7 @@ from services.specs.checks import (
     require_batches,
     require_end_to_end,
     require_features,
+    require_finetuned,
     require_one_view,
     require_steps,
 )
@@ -107,7 +108,9 @@ class ExperimentSpec(Spec):
             require_features(network)
             require_steps(network, self.evaluation)
             require_batches(network, self.resources)
-            if network.end_to_end is None:
+            if network.model.is_finetuned:
+                require_finetuned(network, self.evaluation, self.fusion)
+            elif network.end_to_end is None:
                 require_one_view(self.evaluation)
             else:
                 require_end_to_end(network, self.evaluation, self.fusion)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -60,6 +60,16 @@ class Network(Spec):
     keeps_batch_norms: ClassVar[bool] = True
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Options of the network itself, in ``models/``; the others say how it gets its weights."""
+        return self.model_dump(exclude={"kind", "classifier"})
+
+    @property
+    def is_finetuned(self) -> bool:
+        """Whether it is the network that `backbone.finetune` trains, and nothing more is trained."""
+        return False
+
+    @property
     def least_steps(self) -> int:
         """Steps that a clip must have."""
         return 1
@@ -75,6 +85,15 @@ class ConvNet(Network):
 
     kind: Literal["convnet"] = "convnet"
     dropout: Share = 0.0
+    classifier: Literal["retrained", "finetuned"] = "retrained"
+    """`retrained` trains the linear layer anew, by `training`, on extracted features. `finetuned` keeps that of
+    `backbone.finetune`: the fine-tuned ConvNet itself is scored frame by frame, in the crops that `evaluation` says,
+    and nothing more is trained; `training` is of no account then."""
+
+    @property
+    def is_finetuned(self) -> bool:
+        """Whether the classifier is that of `backbone.finetune`."""
+        return self.classifier == "finetuned"
 
 
 class TSN(Network):

@@ -27,10 +27,11 @@ class EvaluationSpec(Spec):
     """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s), in training and in the test."""
     crops: Crops = "center"
     """`center` of a frame (TS-LSTM), all of it stretched to a square (VideoLSTM), or `five` (Relational LSTM) and
-    `ten` (TSN, MATDL) crops whose scores are averaged; the last two for networks that are trained end to end."""
+    `ten` (TSN, MATDL) crops whose scores are averaged; the last two for networks that see frames: those that are
+    trained end to end, and a `convnet` with its fine-tuned classifier."""
     positions: Annotated[int, Field(ge=1, le=100)] = 1
     """Places inside each of `frames` equal parts of a clip, one group of frames for each; their scores are averaged
-    (Relational LSTM: 4 in each of 8 parts). For networks that are trained end to end."""
+    (Relational LSTM: 4 in each of 8 parts). For networks that see frames."""
     average: Literal["probabilities", "logits"] = "probabilities"
 
 
@@ -82,6 +83,11 @@ class NetworkPart(NamedTuple):
     def end_to_end(self) -> EndToEndSpec | None:
         """How the backbone is trained along, where it is."""
         return next((found for stream in self.streams if (found := self.backbones[stream].end_to_end)), None)
+
+    @property
+    def sees_frames(self) -> bool:
+        """Whether the backbone is a part of the network, which sees frames in place of features."""
+        return self.end_to_end is not None or self.model.is_finetuned
 
     def feature(self, stream: Stream) -> str:
         """Return the name of what the network sees of a stream's backbone."""

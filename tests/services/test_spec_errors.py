@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end": {}}}
 TOGETHER: dict[str, Any] = {"fusion": {"method": "features"}}
 TWO_SAMPLES = "since batch norm needs two samples in each process"
+UNLESS_FRAMES = "unless backbone.end_to_end is given or model.classifier is finetuned"
+FINETUNED = {"kind": "convnet", "classifier": "finetuned"}
 NOT_ALIKE = "false, unless both networks are alike;"
 
 CASES: list[tuple[dict[str, Any], str, object, str]] = [
@@ -207,9 +209,33 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         {"evaluation": {"crops": "ten"}},
         "evaluation.crops",
         "ten",
-        "center or stretch, unless backbone.end_to_end is given",
+        f"center or stretch, {UNLESS_FRAMES}",
     ),
-    ({"evaluation": {"positions": 4}}, "evaluation.positions", 4, "1, unless backbone.end_to_end is given"),
+    ({"evaluation": {"positions": 4}}, "evaluation.positions", 4, f"1, {UNLESS_FRAMES}"),
+    (
+        {**TOGETHER, "model": FINETUNED},
+        "fusion.method",
+        "features",
+        "probabilities, logits or product with model.classifier finetuned",
+    ),
+    (
+        {"flow_stream": {"model": FINETUNED}, "backbone": {"finetune": None}},
+        "flow_stream.model.classifier",
+        "finetuned",
+        "retrained, since backbone.finetune is null",
+    ),
+    (
+        {"model": FINETUNED, "backbone": {"end_to_end": {}}},
+        "model.classifier",
+        "finetuned",
+        "retrained, since backbone.end_to_end is given",
+    ),
+    (
+        {"model": FINETUNED, "evaluation": {"snippet": 30}},
+        "evaluation.snippet",
+        30,
+        "null with model.classifier finetuned",
+    ),
     (
         {"backbone": {"end_to_end": {}}},
         "model.kind",

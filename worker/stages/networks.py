@@ -51,7 +51,7 @@ def build_end_to_end(spec: ModelSpec, num_classes: int, backbone: Backbone, look
 
 def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
     try:
-        return models.build(spec.kind, num_classes=num_classes, **features, **spec.model_dump(exclude={"kind"}))
+        return models.build(spec.kind, num_classes=num_classes, **features, **spec.options)
     except ValueError as error:
         raise UserError(f"model: {error}") from error
 

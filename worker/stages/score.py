@@ -61,7 +61,8 @@ def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Sc
 
 
 def _trained(task: Task, model: nn.Module) -> nn.Module:
-    (trained,) = task.inputs_of("train")
+    """Return the network with the weights of its `train` stage, or of `finetune` where it is the fine-tuned ConvNet."""
+    (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
     model.load_state_dict(checkpoint.load(trained.path / MODEL_FILE))
     return model.to(task.device).eval()
 

@@ -33,6 +33,11 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "smaller": {"flow": FlowSpec(resize=128)},
     "range of each field": {"flow": FlowSpec(quantization="frame_min_max")},
     "packed with loss": {"flow": FlowSpec(codec="jpeg")},
+    "its own classifier": {
+        "model": {"kind": "convnet", "classifier": "finetuned"},
+        "backbone": BackboneSpec(name="tiny"),
+        "fusion": {"method": "probabilities"},
+    },
     "packed with more loss": {"flow": FlowSpec(codec="jpeg", jpeg_quality=50)},
 }
 ALIKE: tuple[dict[str, Any], ...] = (

@@ -16,6 +16,7 @@ from services.specs import (
     BackboneSpec,
     ConvALSTM,
     ConvLSTM,
+    ConvNet,
     EndToEndSpec,
     EvaluationSpec,
     ExperimentSpec,
@@ -45,6 +46,10 @@ from services.stages import (
 )
 
 INDEX = IndexParams(dataset="ucf101", root="/data", annotations="/lists", revision=1)
+
+
+TRAIN_KEY = "0705f9b9f564f8715921e0db68132d76f562947bdc4803c3a08244f892a30b1f"
+SCORE_KEY = "dc859e4f9233c0ac14cd05db45882979c48d8c52c5683f9748a71fff67a2b656"
 
 
 def spec(**changes: object) -> ExperimentSpec:
@@ -107,6 +112,28 @@ def test_each_stream_gives_the_form_of_features_that_the_network_takes() -> None
     stages = plan(spec(model=MotionALSTM(), splits=(1,)), INDEX)
     params = [stage.spec.params for stage in stages if isinstance(stage.spec.params, ExtractParams)]
     assert {entry.stream: entry.feature for entry in params} == {"rgb": "conv4", "flow": "pool"}
+
+
+def test_a_fine_tuned_convnet_is_scored_as_it_is() -> None:
+    look = EvaluationSpec(frames=25, crops="ten")
+    finetuned = spec(model=ConvNet(classifier="finetuned"), evaluation=look, splits=(1,))
+    stages = plan(finetuned, INDEX)
+    assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 2, "score": 2, "fuse": 1}
+    edges = {stage.label: [edge.name for edge in stage.spec.inputs] for stage in stages}
+    assert edges["score convnet flow fine-tuned, split 1, seed 0"] == ["index", "flow/0", "flow/1", "finetune"]
+    seen = {"stream": "rgb", "backbone": BackboneParams(name="tiny"), "feature": "pool", "flow_stack": 10}
+    views = FrameViews(**seen, frames=25, crops="ten")
+    assert inputs(stages)["score convnet rgb fine-tuned, split 1, seed 0"] == views
+    assert keys(stages, "finetune") == keys(plan(spec(splits=(1,)), INDEX), "finetune")
+    line = "25 frames, 10 crops, probabilities, last epoch, fine-tuned classifier; frames of stack 10"
+    assert Protocol.of(finetuned, "rgb").line == line
+
+
+def test_a_retrained_classifier_keeps_the_keys_that_it_had() -> None:
+    """As versions before made them, which knew no other classifier."""
+    stages = plan(spec(model=ConvNet(), splits=(1,), streams=("rgb",)), INDEX)
+    assert [stage.key for stage in stages if stage.spec.kind in {"train", "score"}] == [TRAIN_KEY, SCORE_KEY]
+    assert Protocol.of(spec(model=ConvNet()), "rgb") == Protocol.of(spec(), "rgb")
 
 
 def test_end_to_end_training_extracts_nothing() -> None:

@@ -25,7 +25,7 @@ def test_the_paper_system_has_the_paper_numbers() -> None:
 
 def test_the_two_stream_baseline_averages_the_probabilities_of_frames() -> None:
     spec = RECIPES["two_stream_ucf101"].spec
-    assert [part.model for part in spec.networks] == [ConvNet(), ConvNet()]
+    assert [part.model for part in spec.networks] == [ConvNet(classifier="finetuned")] * 2
     assert (spec.evaluation.average, spec.fusion.method) == ("probabilities", "probabilities")
 
 
