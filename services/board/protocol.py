@@ -62,7 +62,7 @@ class Protocol(BaseModel):
         selection: which of a training's states is tested: the last one.
         margin: the stack for which spaced frames keep room at both ends of a clip; None for snippets.
         flow: None for rgb frames alone.
-        classifier: ``finetuned`` where a fine-tuned ConvNet is tested with its own; None where one is trained for the test.
+        classifier: ``finetuned`` where a fine-tuned ConvNet is tested with its own; None where one is trained for it.
     """
 
     model_config = ConfigDict(frozen=True)
