@@ -20,7 +20,7 @@ from services.db.engine import Database
 from services.db.tables import DatasetRow
 from services.errors import Conflict, DataError, InvalidRequest, NotFound
 from services.specs import ExperimentSpec
-from services.stages import IndexParams
+from services.stages import BoxFile, IndexParams
 
 GENERATED = "motion_shapes"
 
@@ -277,6 +277,12 @@ def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
         exclude=tuple(row.excluded),
         splits=tuple(revisions.splits_to_check(session, row)),
     )
+
+
+def boxes_for(session: Session, spec: ExperimentSpec) -> BoxFile | None:
+    """Return the file of boxes of the dataset that a spec names, if it has one."""
+    row = chosen(session, spec.dataset)
+    return BoxFile(path=row.boxes, digest=row.boxes_digest) if row.boxes else None
 
 
 def _replace(row: DatasetRow, values: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ from services.specs import (
     TrainingSpec,
 )
 
-StageKind = Literal["index", "flow", "gpu_flow", "finetune", "extract", "train", "score", "fuse"]
+StageKind = Literal["index", "flow", "gpu_flow", "finetune", "extract", "train", "score", "localize", "fuse"]
 Queue = Literal["cpu", "gpu"]
 OutputCategory = Literal["index", "flow", "features", "models", "scores"]
 """What a collection of the cache calls the outputs of a kind, and takes or keeps together."""
@@ -268,6 +268,46 @@ class ScoreParams(NetworkParams):
     input: ScoreInput
 
 
+class SampledFrames(Params):
+    """Which frames of a clip the steps of its features are, and which part of a frame a map covers: see ExtractParams.
+
+    ``backbone`` names what made the maps; the size of its input decides what a centre crop leaves out.
+    """
+
+    backbone: str
+    frames: int | None
+    flow_stack: int
+    first_seconds: float | None = None
+    crop: Literal["center", "stretch"] = "center"
+
+
+class BoxFile(Params):
+    """A file of true boxes; ``digest`` is its SHA-256 where the API could read it."""
+
+    path: str
+    digest: str | None = None
+
+
+class LocalizeParams(Params):
+    """A tube for every test clip of a split, from a network's attention (VideoLSTM, sec. 4).
+
+    Attributes:
+        boxes: the true ones by which tubes are measured; None without any.
+        generator: of a dataset that knows them itself.
+    """
+
+    split: int
+    streams: tuple[Stream, ...]
+    seed: int
+    model: ModelSpec
+    input: Annotated[SpacedFeatures | SnippetViews, Field(discriminator="kind")]
+    sampled: SampledFrames
+    threshold: float
+    smoothing: int
+    boxes: BoxFile | None = None
+    generator: MotionShapesParams | None = None
+
+
 class FuseParams(Params):
     """Score files of one split and seed, joined by clip id, into the numbers of the leaderboard."""
 
@@ -332,6 +372,7 @@ KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
             published=("model.pt",),
         ),
         "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.json",)),
+        "localize": StageTraits(LocalizeParams, "gpu", "scores", published=("localization.json",)),
         "fuse": StageTraits(FuseParams, "cpu", "scores", version=3, needs_torch=False, published=("results.json",)),
     }
 )

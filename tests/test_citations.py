@@ -31,7 +31,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "VideoLSTM": {
         "3.1": r"attention|ConvLSTM|LSTM|conv",
         "3.2": r"motion|flow|bottom|VideoLSTM|video_lstm",
-        "4": r"attention|saliency|boxes|tubes|threshold|smooth|Gaussian|scores",
+        "4": r"attention|attends|saliency|boxes|tubes?|threshold|smooth|Gaussian|scores",
         "5.1": r"split",
         "5.2": r"LSTM|hidden|state|kernel|channels|dropout|width|tanh|flow|frames|batch|rate|VGG|steps|runs?|softmax",
         "5.3": r"product|fused|Table 3",

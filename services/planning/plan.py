@@ -17,12 +17,14 @@ from services.specs import (
     BackboneSpec,
     ExperimentSpec,
     FinetuneSpec,
+    LocalizationSpec,
     NetworkPart,
     Stream,
     TrainingSpec,
 )
 from services.stages import (
     BackboneParams,
+    BoxFile,
     Edge,
     ExtractParams,
     FinetuneParams,
@@ -33,7 +35,9 @@ from services.stages import (
     FrameViews,
     FuseParams,
     IndexParams,
+    LocalizeParams,
     Params,
+    SampledFrames,
     ScoreInput,
     ScoreParams,
     Snippets,
@@ -69,13 +73,14 @@ class PlannedStage:
 class Plan:
     """Builds the graph of one experiment; ``stages`` lists inputs before what needs them, each key once.
 
-    ``digests`` are of the weights files that were read, by what the spec calls them.
+    ``digests`` are of the weights files that were read, by what the spec calls them; ``boxes`` are the dataset's.
     """
 
     spec: ExperimentSpec
     index: IndexParams
     stages: dict[str, PlannedStage] = field(default_factory=dict)
     digests: dict[str, str | None] = field(default_factory=dict)
+    boxes: BoxFile | None = None
 
     def build(self) -> tuple[PlannedStage, ...]:
         """Plan every split and seed and return the stages in order."""
@@ -118,7 +123,36 @@ class Plan:
             average=self.spec.evaluation.average,
             input=self._score_input(network),
         )
-        return self._add("score", params, (*seen, trained), f"score {_label(network, place)}")
+        score = self._add("score", params, (*seen, trained), f"score {_label(network, place)}")
+        if self.spec.evaluation.localization is not None and network.model.attends:
+            self._plan_tubes(self.spec.evaluation.localization, network, place, (*seen, trained), score)
+        return score
+
+    def _plan_tubes(
+        self, wanted: LocalizationSpec, network: NetworkPart, place: Place, seen: tuple[Edge, ...], score: str
+    ) -> None:
+        """Localise the actions of test clips, by a network that attends."""
+        spec, look, stream = self.spec, self.spec.evaluation, network.streams[0]
+        sampled = SampledFrames(
+            backbone=network.backbones[stream].name,
+            frames=look.frames if look.snippet is None else None,
+            flow_stack=spec.flow.stack,
+            first_seconds=look.first_seconds,
+            crop="stretch" if look.crops == "stretch" else "center",
+        )
+        params = LocalizeParams(
+            **place._asdict(),
+            streams=network.streams,
+            model=network.model,
+            input=SpacedFeatures() if look.snippet is None else SnippetViews(length=look.snippet, count=look.frames),
+            sampled=sampled,
+            threshold=wanted.threshold,
+            smoothing=wanted.smoothing,
+            boxes=self.boxes,
+            generator=self.index.generator,
+        )
+        edges = (*seen, Edge(name="score", key=score))
+        self._add("localize", params, edges, f"localize {_label(network, place)}")
 
     def _plan_train(self, network: NetworkPart, place: Place, seen: tuple[Edge, ...]) -> str:
         weights = self._first_edges(network, place)
@@ -277,17 +311,18 @@ def _as_trained(backbone: BackboneSpec) -> BackboneParams:
     return BackboneParams(name=backbone.name, normalization=backbone.normalization)
 
 
-def plan(spec: ExperimentSpec, index: IndexParams) -> tuple[PlannedStage, ...]:
+def plan(spec: ExperimentSpec, index: IndexParams, boxes: BoxFile | None = None) -> tuple[PlannedStage, ...]:
     """Return the stages of an experiment, inputs first.
 
     Args:
         spec: what was submitted.
         index: the registered dataset that ``spec.dataset`` names.
+        boxes: its true boxes, if it has a file of them.
 
     Raises:
         InvalidRequest: a file of weights is not where the spec says, or cannot be one.
     """
-    return Plan(spec, index).build()
+    return Plan(spec, index, boxes=boxes).build()
 
 
 def _file_digest(field: str, weights: str) -> str | None:

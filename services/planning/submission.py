@@ -114,7 +114,7 @@ def submit(
         InvalidRequest: no dataset has that name, or it lacks a split.
         Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
     """
-    planned = plan(spec, registry.index_params_for(session, spec))
+    planned = plan(spec, registry.index_params_for(session, spec), registry.boxes_for(session, spec))
     if idempotency_key is not None:
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:

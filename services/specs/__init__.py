@@ -54,6 +54,7 @@ from services.specs.parts import (
     FlowStreamSpec,
     FusionMethod,
     FusionSpec,
+    LocalizationSpec,
     NetworkPart,
     ResourceSpec,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "FlowStreamSpec",
     "FusionMethod",
     "FusionSpec",
+    "LocalizationSpec",
     "MaxPooling",
     "MeanPooling",
     "Memory",

@@ -5,7 +5,7 @@ Each check raises `refused`, which names the field, the value and what is allowe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.errors import refused
 from services.specs.backbone import BATCH_NORM, FEATURES, PRETRAINED, TIMM, BackboneSpec, features_of
@@ -109,6 +109,13 @@ def require_end_to_end(network: NetworkPart, look: EvaluationSpec, fusion: Fusio
     if len(network.streams) > 1:
         allowed = "probabilities, logits or product with backbone.end_to_end"
         raise refused("fusion.method", fusion.method, allowed)
+
+
+def require_attention(networks: Sequence[NetworkPart], look: EvaluationSpec) -> None:
+    """Some network attends where actions are to be localised."""
+    if look.localization is not None and not any(network.model.attends for network in networks):
+        allowed = "alstm, conv_alstm, motion_alstm or video_lstm with evaluation.localization"
+        raise refused(f"{networks[0].field('model')}.kind", networks[0].model.kind, allowed)
 
 
 def require_alike(networks: Iterable[NetworkPart]) -> None:

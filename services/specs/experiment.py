@@ -14,6 +14,7 @@ from services.specs.backbone import BackboneSpec
 from services.specs.base import Spec, Stream
 from services.specs.checks import (
     require_alike,
+    require_attention,
     require_batches,
     require_end_to_end,
     require_features,
@@ -114,6 +115,7 @@ class ExperimentSpec(Spec):
                 require_one_view(self.evaluation)
             else:
                 require_end_to_end(network, self.evaluation, self.fusion)
+        require_attention(self.networks, self.evaluation)
         if self.flow_stream is not None and self.flow_stream.from_rgb:
             require_alike(self.networks)
         return self

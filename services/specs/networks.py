@@ -52,12 +52,14 @@ class Network(Spec):
         sees_both: whether it takes both streams at once, and apart; others take one, or several side by side.
         trains_backbone: whether it can be trained end to end with a backbone.
         keeps_batch_norms: whether the backbone's then still normalise by the batch.
+        attends: whether it says which positions of a map it looks at.
     """
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = VECTORS
     sees_both: ClassVar[bool] = False
     trains_backbone: ClassVar[bool] = False
     keeps_batch_norms: ClassVar[bool] = True
+    attends: ClassVar[bool] = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -229,6 +231,7 @@ class ALSTM(_Recurrent):
     """LSTM with soft attention over the positions of a map (VideoLSTM, sec. 3.1)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
+    attends: ClassVar[bool] = True
     kind: Literal["alstm"] = "alstm"
     attention_dim: Width = 512
     dropout: Share = 0.5
@@ -247,6 +250,7 @@ class ConvALSTM(_Recurrent):
     """ConvLSTM with convolutional attention (VideoLSTM, sec. 3.1, eqs 7 to 9)."""
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
+    attends: ClassVar[bool] = True
     kind: Literal["conv_alstm"] = "conv_alstm"
     kernel_size: Kernel = 3
     attention_dim: Width = 512
@@ -257,6 +261,7 @@ class MotionALSTM(_Recurrent):
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MappingProxyType({"rgb": "map", "flow": "vector"})
     sees_both: ClassVar[bool] = True
+    attends: ClassVar[bool] = True
     kind: Literal["motion_alstm"] = "motion_alstm"
     attention_dim: Width = 512
     dropout: Share = 0.5
@@ -267,6 +272,7 @@ class VideoLSTM(_Recurrent):
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = MAPS
     sees_both: ClassVar[bool] = True
+    attends: ClassVar[bool] = True
     kind: Literal["video_lstm"] = "video_lstm"
     kernel_size: Kernel = 3
     motion_kernel_size: Kernel = 3

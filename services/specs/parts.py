@@ -15,6 +15,16 @@ FusionMethod = Literal["features", "probabilities", "logits", "product"]
 Crops = Literal["center", "stretch", "five", "ten"]
 
 
+class LocalizationSpec(Spec):
+    """Where the action is: a box in every frame of each test clip, from attention (VideoLSTM, sec. 4)."""
+
+    threshold: Annotated[float, Field(gt=0, le=255)] = 100.0
+    """Of saliency, which goes from 0 to 255 in each frame (VideoLSTM, sec. 5.4: 100)."""
+    smoothing: Annotated[int, Field(ge=1, le=1000)] = 25
+    """Frames over which boxes are smoothed by a locally weighted line (VideoLSTM, sec. 4, which does not say how many);
+    1 leaves them as they are."""
+
+
 class EvaluationSpec(Spec):
     """The test protocol; its numbers become the protocol tag beside which results are ranked."""
 
@@ -33,6 +43,8 @@ class EvaluationSpec(Spec):
     """Places inside each of `frames` equal parts of a clip, one group of frames for each; their scores are averaged
     (Relational LSTM: 4 in each of 8 parts). For networks that see frames."""
     average: Literal["probabilities", "logits"] = "probabilities"
+    localization: LocalizationSpec | None = None
+    """Localise the action in test clips, by networks that attend: alstm, conv_alstm, motion_alstm, video_lstm."""
 
 
 class FusionSpec(Spec):

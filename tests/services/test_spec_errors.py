@@ -282,6 +282,12 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         True,
         f"{NOT_ALIKE} hidden differs",
     ),
+    (
+        {"model": {"kind": "conv_lstm"}, "evaluation": {"localization": {}}},
+        "model.kind",
+        "conv_lstm",
+        "alstm, conv_alstm, motion_alstm or video_lstm with evaluation.localization",
+    ),
 ]
 
 

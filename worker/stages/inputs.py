@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from services.specs import ModelSpec, TrainingSpec
-from services.stages import Frames, FrameSamples, FrameViews, ScoreParams, Snippets, SnippetViews, TrainParams
+from services.stages import (
+    Frames,
+    FrameSamples,
+    FrameViews,
+    LocalizeParams,
+    ScoreParams,
+    Snippets,
+    SnippetViews,
+    TrainParams,
+)
 from worker.contract import Reporter, Task
 from worker.stages.backbone import frame_source, trained_backbone
 from worker.stages.features import StreamFeatures, stream_features
@@ -71,7 +80,11 @@ class NetworkInput(ABC):
 
 
 def open_input(
-    task: Task, params: TrainParams | ScoreParams, manifest: Manifest, clips: Sequence[Clip], report: Reporter
+    task: Task,
+    params: TrainParams | ScoreParams | LocalizeParams,
+    manifest: Manifest,
+    clips: Sequence[Clip],
+    report: Reporter,
 ) -> NetworkInput:
     """Return what a network sees of clips; features and frames are not yet read.
 

@@ -15,7 +15,10 @@ from models.relational_lstm import RelationalLSTMNetwork
 from services.errors import UserError
 from services.specs import ModelSpec
 from services.stages import Frames
+from worker.contract import Task
 from worker.stages.features import Shape
+from worker.stages.outputs import MODEL_FILE
+from worker.training import checkpoint
 
 
 def build_network(spec: ModelSpec, num_classes: int, shape: Shape | dict[str, Shape], steps: int) -> nn.Module:
@@ -54,6 +57,13 @@ def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
         return models.build(spec.kind, num_classes=num_classes, **features, **spec.options)
     except ValueError as error:
         raise UserError(f"model: {error}") from error
+
+
+def trained_network(task: Task, network: nn.Module) -> nn.Module:
+    """Return a network for the test with the weights of its `train` stage, or of `finetune` where it is that one."""
+    (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
+    network.load_state_dict(checkpoint.load(trained.path / MODEL_FILE))
+    return network.to(task.device).eval()
 
 
 def load_from_rgb(network: nn.Module, rgb: Mapping[str, Tensor]) -> None:

@@ -13,10 +13,9 @@ from services.stages import ScoreParams, SpacedFeatures
 from worker.contract import Reporter, Task
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.metrics import measure
-from worker.stages.outputs import MODEL_FILE
+from worker.stages.networks import trained_network
 from worker.stages.scores import Labels, ScoreFile, Scores, write_scores
 from worker.stages.splits import clips_of
-from worker.training import checkpoint
 from worker.training.loop import seed_everything
 from worker.training.loss import clip_logits, clip_probabilities
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
@@ -40,7 +39,7 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     seen_once = isinstance(params.input, SpacedFeatures)
     train_clips = clips_of(manifest, params.split, "train") if seen_once else ()
     seen = open_input(task, params, manifest, [*test_clips, *train_clips], report)
-    model = _trained(task, seen.build(params.model, len(manifest.classes)))
+    model = trained_network(task, seen.build(params.model, len(manifest.classes)))
     scores = np.empty((len(test_clips) + len(train_clips), len(manifest.classes)))
     _score(model, seen, params, scores, report)
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
@@ -58,13 +57,6 @@ def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Sc
         found = torch.cat([average(model(part).logits.double()) for part in parts])
         scores[clips] = found.view(len(clips), -1, scores.shape[1]).mean(1).cpu().numpy()
         report.progress(int(clips[-1]) + 1, len(scores), "clips")
-
-
-def _trained(task: Task, model: nn.Module) -> nn.Module:
-    """Return the network with the weights of its `train` stage, or of `finetune` where it is the fine-tuned ConvNet."""
-    (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
-    model.load_state_dict(checkpoint.load(trained.path / MODEL_FILE))
-    return model.to(task.device).eval()
 
 
 def _labels(clips: Sequence[Clip]) -> Labels:

@@ -23,6 +23,7 @@ from services.specs import (
     FlowSpec,
     FlowStreamSpec,
     FusionSpec,
+    LocalizationSpec,
     MeanPooling,
     MotionALSTM,
     OptimizerSpec,
@@ -32,12 +33,14 @@ from services.specs import (
 )
 from services.stages import (
     BackboneParams,
+    BoxFile,
     ExtractParams,
     FinetuneParams,
     FrameSamples,
     FrameViews,
     FuseParams,
     IndexParams,
+    LocalizeParams,
     ScoreParams,
     Snippets,
     SnippetViews,
@@ -61,6 +64,33 @@ def kinds(stages: tuple[PlannedStage, ...]) -> dict[str, int]:
     for stage in stages:
         counts[stage.spec.kind] = counts.get(stage.spec.kind, 0) + 1
     return counts
+
+
+def test_actions_are_localised_by_networks_that_attend_where_that_is_asked() -> None:
+    look: dict[str, Any] = {"crops": "stretch", "snippet": 30, "frames": 25}
+    two = {"model": VideoLSTM(), "flow_stream": FlowStreamSpec(model=ConvLSTM()), "splits": (1, 2)}
+    boxes = BoxFile(path="/boxes.pkl", digest="0" * 64)
+    before = plan(spec(**two, evaluation=EvaluationSpec(**look)), INDEX, boxes)
+    asked = EvaluationSpec(**look, localization=LocalizationSpec(threshold=120, smoothing=9))
+    stages = plan(spec(**two, evaluation=asked), INDEX, boxes)
+    assert {stage.key for stage in stages} > {stage.key for stage in before}
+    found = [stage for stage in stages if stage.spec.kind == "localize"]
+    assert [stage.label for stage in found] == [
+        f"localize video_lstm rgb+flow, split {split}, seed 0" for split in (1, 2)
+    ]
+    assert len(stages) == len(before) + 2
+    params = found[0].spec.params
+    assert isinstance(params, LocalizeParams)
+    assert (params.threshold, params.smoothing, params.boxes, params.generator) == (120, 9, boxes, None)
+    assert (params.sampled.frames, params.sampled.crop, params.sampled.backbone) == (None, "stretch", "tiny")
+    by_key = {stage.key: stage.spec.kind for stage in stages}
+    assert [(edge.name, by_key[edge.key]) for edge in found[0].spec.inputs] == [
+        ("index", "index"),
+        ("rgb", "extract"),
+        ("flow", "extract"),
+        ("train", "train"),
+        ("score", "score"),
+    ]
 
 
 def keys(stages: tuple[PlannedStage, ...], *wanted: str) -> set[str]:

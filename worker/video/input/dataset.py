@@ -320,5 +320,10 @@ def visible_frames(clip: Clip, first_seconds: float | None) -> int:
     return seconds_of(clip.frames, clip.fps, first_seconds)
 
 
+def chosen_frames(clip: Clip, frames: int | None, stack: int, first_seconds: float | None) -> Indices:
+    """Return the frame numbers of a clip's features, as `ClipDataset` chooses them; errors as for `visible_frames`."""
+    return _chosen(visible_frames(clip, first_seconds), frames, stack)
+
+
 def _chosen(num_frames: int, frames: int | None, stack: int) -> Indices:
     return np.arange(num_frames) if frames is None else spaced_frames(num_frames, frames, stack)

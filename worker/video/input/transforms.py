@@ -173,6 +173,27 @@ class Transform(ABC):
         return normalize_bytes(frames, self.format.mean, self.format.std, out)
 
 
+def short_side_of_test(height: int, width: int, size: int) -> int:
+    """Return the short side to which a frame is brought before its centre crop; the test protocol of TS-LSTM."""
+    return round(size * MARGIN) if min(height, width) > size else size
+
+
+class Region(NamedTuple):
+    """A part of a frame, in pixels that need not be whole."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+def center_region(height: int, width: int, size: int) -> Region:
+    """Return the part of a frame that `TestTransform` hands on."""
+    scale = short_side_of_test(height, width, size) / min(height, width)
+    side = size / scale
+    return Region((height - side) / 2, (width - side) / 2, side, side)
+
+
 class TestTransform(Transform):
     """Short side to 256/224 of the size, centre crop, normalisation (TS-LSTM's test protocol); nothing random.
 
@@ -184,8 +205,7 @@ class TestTransform(Transform):
     def __call__(self, frames: Tensor, rng: np.random.Generator | None = None) -> Tensor:  # noqa: ARG002
         """Turn uint8 (N, C, H, W) into uint8 (N, C, size, size)."""
         size = self.format.size
-        margin = min(frames.shape[-2:]) > size
-        frames = resize_short_side(frames, round(size * MARGIN) if margin else size)
+        frames = resize_short_side(frames, short_side_of_test(frames.shape[-2], frames.shape[-1], size))
         return crop(frames, center_box(frames.shape[-2], frames.shape[-1], size)).contiguous()
 
 
