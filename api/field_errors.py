@@ -110,9 +110,22 @@ def _walk(schema: Json, loc: Sequence[int | str]) -> tuple[list[str], Json, Json
         if step in tags:
             node = {"$ref": tags[step]}
             continue
+        if (branch := _branch(here, step)) is not None:
+            node = branch
+            continue
         names.append(str(step))
         parent, node = here, _child(here, step)
     return names, _resolved(schema, node), parent
+
+
+def _branch(node: Json, step: int | str) -> Json | None:
+    """Return the branch of a union that a value was taken for by its form: a text, a list, or the object of a name."""
+    for branch in node.get("oneOf", ()):
+        title = branch.get("$ref", "").rpartition("/")[2] or {"string": "text", "array": "list"}.get(branch.get("type"))
+        if title == step:
+            found: Json = branch
+            return found
+    return None
 
 
 def _resolved(schema: Json, node: Json) -> Json:

@@ -47,7 +47,10 @@ class Params(BaseModel):
 
 
 class NetworkParams(Params):
-    """What training and test of a network have in common."""
+    """What training and test of a network have in common.
+
+    ``model.weights`` is ``none`` or a file; weights of a stage are an input.
+    """
 
     split: int
     streams: tuple[Stream, ...]
@@ -59,6 +62,10 @@ class NetworkParams(Params):
         content = super().key_content()
         if not self.model.is_finetuned:
             content["model"].pop("classifier", None)
+        if self.model.weights == "none":
+            content["model"].pop("weights")
+        if content.get("digest", "") is None:
+            content.pop("digest")
         return content
 
 
@@ -131,7 +138,7 @@ class FlowParams(FlowMethodParams):
 
 
 class BackboneParams(Params):
-    """A ConvNet and where its first weights come from: ``none``, ``imagenet`` or a file.
+    """A ConvNet and where its first weights come from: ``none``, ``imagenet``, or a file; a stage's are an input.
 
     ``digest`` is the file's SHA-256 where the planner could read it, so that another file under the same name is
     other work.
@@ -256,8 +263,12 @@ ScoreInput = Annotated[SpacedFeatures | SnippetViews | FrameViews, Field(discrim
 
 
 class TrainParams(NetworkParams, TrainedParams):
-    """Training of a temporal network on what it sees of one or two streams."""
+    """Training of a temporal network on what it sees of one or two streams.
 
+    ``digest`` is the SHA-256 of the file ``model.weights`` where the planner could read it.
+    """
+
+    digest: str | None = None
     input: TrainInput
 
 

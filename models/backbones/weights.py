@@ -1,7 +1,8 @@
-"""State dicts of published formats, loaded into a backbone."""
+"""State dicts of published formats, and of our own networks, loaded into a backbone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,16 +12,20 @@ from models.backbones.base import Backbone
 
 SHOWN = 3  # differing names that a message holds
 WRAPPERS = ("state_dict", "model")  # under which training scripts file a state dict, timm's and TSN's among them
+OWN = re.compile(r"(?:^|\.)backbone\.network\.")
+"""Up to the end of which a name of ours says where in a network the backbone lies."""
 PREFIXES = ("module.", "base_model.")  # DataParallel's, and that of TSN's networks
 
 
 def load_weights(backbone: Backbone, state: Mapping[str, Any]) -> None:
     """Copy a library's state dict into a backbone, its first convolution fitted and its classifier left out.
 
+    One of ours, of a network around a backbone of the same architecture, gives what it has of the backbone.
+
     Raises:
         ValueError: if names or shapes differ; the message holds the first that do, of the backbone's own names only.
     """
-    entries = [backbone.translate(_bare(name), value) for name, value in unwrapped(state).items()]
+    entries = [backbone.translate(_bare(name), value) for name, value in _of_backbone(unwrapped(state)).items()]
     given = {name: value for name, value in entries if not name.startswith(backbone.head)}
     own = backbone.network.state_dict()
     kernel = given.get(backbone.first_conv)
@@ -31,6 +36,12 @@ def load_weights(backbone: Backbone, state: Mapping[str, Any]) -> None:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ValueError(f"weights of another architecture: {'; '.join(differing[:SHOWN])}{more}")
     backbone.network.load_state_dict(given, strict=False)  # only batch counters may lack
+
+
+def _of_backbone(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the entries of the backbone in a state dict of a network of ours, under the library's names."""
+    found = {name[match.end() :]: value for name, value in state.items() if (match := OWN.search(name))}
+    return found or state
 
 
 def unwrapped(content: Any) -> Any:

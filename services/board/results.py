@@ -57,7 +57,9 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         )
     )
     stages = list(session.scalars(query))
-    index = next((stage for stage in stages if stage.kind == "index"), None)
+    # Beside its own there may be those of datasets on which the weights were trained from which it starts.
+    own = [stage for stage in stages if stage.kind == "index" and stage.params["dataset"] == experiment.dataset]
+    index = max(own, key=lambda stage: int(stage.params["revision"]), default=None)
     revision = revisions.measured_on(session, experiment.dataset, index)
     measured = _read(session, [stage for stage in stages if stage.kind == "fuse"], revision)
     streams = session.scalars(select(ExperimentStreamRow).where(ExperimentStreamRow.experiment_id == experiment.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -19,6 +19,8 @@ from services.specs import (
     FinetuneSpec,
     LocalizationSpec,
     NetworkPart,
+    Part,
+    StageWeights,
     Stream,
     TrainingSpec,
 )
@@ -69,11 +71,37 @@ class PlannedStage:
     label: str
 
 
+class Wanted(NamedTuple):
+    """What a network takes of a stage that trains weights, where its spec leaves it open."""
+
+    part: Part
+    streams: tuple[Stream, ...]
+    split: int
+
+    def streams_of(self, weights: StageWeights) -> tuple[Stream, ...]:
+        """Return which streams the stage sees."""
+        return self.streams if weights.stream is None else (weights.stream,)
+
+
+Sources = Callable[[str, StageWeights, Wanted], tuple[PlannedStage, ...]]
+"""Finds the stage that trains weights, by field of the spec, weights, and what is wanted; it is the last returned."""
+
+
+def no_sources(field: str, weights: StageWeights, _: Wanted) -> tuple[PlannedStage, ...]:
+    """Refuse weights of a stage, where nobody can look for it.
+
+    Raises:
+        InvalidRequest: always.
+    """
+    raise InvalidRequest(field, weights.recipe or weights.experiment, "none, imagenet or a file")
+
+
 @dataclass
 class Plan:
     """Builds the graph of one experiment; ``stages`` lists inputs before what needs them, each key once.
 
-    ``digests`` are of the weights files that were read, by what the spec calls them; ``boxes`` are the dataset's.
+    ``digests`` are of the weights files that were read, by what the spec calls them; ``boxes`` are the dataset's;
+    ``sources`` finds the stages whose weights the spec names.
     """
 
     spec: ExperimentSpec
@@ -81,11 +109,23 @@ class Plan:
     stages: dict[str, PlannedStage] = field(default_factory=dict)
     digests: dict[str, str | None] = field(default_factory=dict)
     boxes: BoxFile | None = None
+    sources: Sources = no_sources
 
     def build(self) -> tuple[PlannedStage, ...]:
         """Plan every split and seed and return the stages in order."""
         for split, seed in product(self.spec.splits, self.spec.seeds):
             self._plan_result(split, seed)
+        return tuple(self.stages.values())
+
+    def build_part(self, network: NetworkPart, part: Part, stream: Stream, place: Place) -> tuple[PlannedStage, ...]:
+        """Plan what trains a network, or the ConvNet of a stream, and return the stages up to it."""
+        backbone = network.backbones[stream]
+        if part == "model":
+            key = self._plan_train(network, place, self._seen_edges(network, place))
+        else:
+            assert backbone.finetune is not None
+            key = self._plan_finetune(backbone, backbone.finetune, stream, place)
+        assert key == [*self.stages][-1]
         return tuple(self.stages.values())
 
     def _add(self, kind: StageKind, params: Params, inputs: tuple[Edge, ...], label: str) -> str:
@@ -119,7 +159,7 @@ class Plan:
         params = ScoreParams(
             **place._asdict(),
             streams=network.streams,
-            model=network.model,
+            model=network.model.model_copy(update={"weights": "none"}),
             average=self.spec.evaluation.average,
             input=self._score_input(network),
         )
@@ -155,15 +195,30 @@ class Plan:
         self._add("localize", params, edges, f"localize {_label(network, place)}")
 
     def _plan_train(self, network: NetworkPart, place: Place, seen: tuple[Edge, ...]) -> str:
-        weights = self._first_edges(network, place)
+        weights, model = self._first_edges(network, place), network.model
+        file = model.weights if isinstance(model.weights, str) else "none"
         params = TrainParams(
             **place._asdict(),
             streams=network.streams,
-            model=network.model,
+            model=model.model_copy(update={"weights": "none" if network.from_rgb else file}),
             training=network.training,
             input=self._train_input(network, trained=bool(weights)),
+            digest=self._digest(f"{network.field('model')}.weights", file),
         )
-        return self._add("train", params, (*seen, *weights), f"train {_label(network, place)}")
+        parts = () if network.from_rgb else tuple(self._model_edges(network, place))
+        return self._add("train", params, (*seen, *weights, *parts), f"train {_label(network, place)}")
+
+    def _model_edges(self, network: NetworkPart, place: Place) -> Iterator[Edge]:
+        """The trained networks that a network starts from, each with the part that takes its weights."""
+        field, wanted = f"{network.field('model')}.weights", Wanted("model", network.streams, place.split)
+        for number, weights in enumerate(network.model.trained_parts):
+            yield Edge(name=f"model/{number}/{weights.into}", key=self._find(field, weights, wanted))
+
+    def _find(self, field: str, weights: StageWeights, wanted: Wanted) -> str:
+        stages = self.sources(field, weights, wanted)
+        for stage in stages:
+            self.stages.setdefault(stage.key, stage)
+        return stages[-1].key
 
     def _seen_edges(self, network: NetworkPart, place: Place) -> tuple[Edge, ...]:
         """What a network sees of clips: frames, or features, which every network on the same backbone shares."""
@@ -231,10 +286,18 @@ class Plan:
         return (self._index_edge, *(self._flow_edges if stream == "flow" else ()))
 
     def _weight_edges(self, backbone: BackboneSpec, stream: Stream, place: Place) -> tuple[Edge, ...]:
-        """The trained backbone, where there is one."""
-        if backbone.finetune is None:
+        """The trained backbone, where there is one: of this experiment, or of the stage whose weights it takes."""
+        if backbone.finetune is not None:
+            return (Edge(name="finetune", key=self._plan_finetune(backbone, backbone.finetune, stream, place)),)
+        return self._source_edges(backbone, stream, place)
+
+    def _source_edges(self, backbone: BackboneSpec, stream: Stream, place: Place) -> tuple[Edge, ...]:
+        """The stage whose weights a backbone takes, where the spec names one."""
+        weights = backbone.weights
+        if isinstance(weights, str):
             return ()
-        return (Edge(name="finetune", key=self._plan_finetune(backbone, backbone.finetune, stream, place)),)
+        key = self._find(f"{self._field(backbone)}.weights", weights, Wanted("backbone", (stream,), place.split))
+        return (Edge(name="finetune" if self.stages[key].spec.kind == "finetune" else "weights", key=key),)
 
     def _plan_finetune(self, backbone: BackboneSpec, recipe: FinetuneSpec, stream: Stream, place: Place) -> str:
         own = {"samples_per_clip", "dropout", "fc6_dropout", "augmentation"}
@@ -252,7 +315,8 @@ class Plan:
             training=TrainingSpec.model_validate(recipe.model_dump(exclude=own)),
         )
         label = f"finetune {backbone.name} {stream}, {place}"
-        return self._add("finetune", params, self._frame_edges(stream), label)
+        weights = (Edge(name="weights", key=edge.key) for edge in self._source_edges(backbone, stream, place))
+        return self._add("finetune", params, (*self._frame_edges(stream), *weights), label)
 
     @cached_property
     def _index_edge(self) -> Edge:
@@ -294,11 +358,19 @@ class Plan:
         return self._flow_method if self.spec.flow.storage == "on_the_fly" else None
 
     def _first_weights(self, backbone: BackboneSpec) -> BackboneParams:
-        if backbone.weights not in self.digests:
-            field = "backbone" if backbone == self.spec.backbone else "flow_stream.backbone"
-            self.digests[backbone.weights] = _file_digest(f"{field}.weights", backbone.weights)
-        found = {"weights": backbone.weights, "digest": self.digests[backbone.weights]}
+        weights = backbone.weights
+        if not isinstance(weights, str):  # of a stage, which is an input
+            return _as_trained(backbone)
+        found = {"weights": weights, "digest": self._digest(f"{self._field(backbone)}.weights", weights)}
         return _as_trained(backbone).model_copy(update=found)
+
+    def _digest(self, field: str, weights: str) -> str | None:
+        if weights not in self.digests:
+            self.digests[weights] = _file_digest(field, weights)
+        return self.digests[weights]
+
+    def _field(self, backbone: BackboneSpec) -> str:
+        return "backbone" if backbone == self.spec.backbone else "flow_stream.backbone"
 
 
 def _label(network: NetworkPart, place: Place) -> str:
@@ -311,18 +383,21 @@ def _as_trained(backbone: BackboneSpec) -> BackboneParams:
     return BackboneParams(name=backbone.name, normalization=backbone.normalization)
 
 
-def plan(spec: ExperimentSpec, index: IndexParams, boxes: BoxFile | None = None) -> tuple[PlannedStage, ...]:
+def plan(
+    spec: ExperimentSpec, index: IndexParams, boxes: BoxFile | None = None, sources: Sources = no_sources
+) -> tuple[PlannedStage, ...]:
     """Return the stages of an experiment, inputs first.
 
     Args:
         spec: what was submitted.
         index: the registered dataset that ``spec.dataset`` names.
         boxes: its true boxes, if it has a file of them.
+        sources: finds the stages whose weights the spec names.
 
     Raises:
-        InvalidRequest: a file of weights is not where the spec says, or cannot be one.
+        InvalidRequest: a file of weights is not where the spec says, or cannot be one; there is no such stage.
     """
-    return Plan(spec, index, boxes=boxes).build()
+    return Plan(spec, index, boxes=boxes, sources=sources).build()
 
 
 def _file_digest(field: str, weights: str) -> str | None:

@@ -24,6 +24,7 @@ from services.db.tables import ExperimentRow, StageRow
 from services.errors import Conflict
 from services.journal import outbox
 from services.planning.plan import PlannedStage, plan
+from services.planning.sources import Sources
 from services.queue import experiments, graph, needs
 from services.specs import ExperimentSpec
 
@@ -111,10 +112,11 @@ def submit(
         seen: a look at the dataset's lists, see ``registry.look_again``.
 
     Raises:
-        InvalidRequest: no dataset has that name, or it lacks a split.
+        InvalidRequest: no dataset has that name, or it lacks a split; no stage trains the weights that the spec names.
         Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
     """
-    planned = plan(spec, registry.index_params_for(session, spec), registry.boxes_for(session, spec))
+    index, boxes = registry.index_params_for(session, spec), registry.boxes_for(session, spec)
+    planned = plan(spec, index, boxes, Sources(session, spec.dataset))
     if idempotency_key is not None:
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:

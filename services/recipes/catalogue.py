@@ -114,6 +114,8 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     for field, value in changes.items():
         old = merged.get(field)
         replaced = isinstance(old, dict) and isinstance(value, Mapping)
+        if field == "weights":  # of a stage: what names one says nothing of another
+            replaced = False
         same_kind = not isinstance(value, Mapping) or value.get("kind", _kind(old)) == _kind(old)
         merged[field] = _merge(old, value) if replaced and same_kind and isinstance(old, dict) else value
     return merged

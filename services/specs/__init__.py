@@ -6,6 +6,7 @@ backbone    the ConvNet, its features, and how it is trained
 flow        optical flow
 schedule    how the learning rate falls
 training    optimiser, length, augmentation
+weights     where first weights come from
 """
 
 from services.specs.backbone import (
@@ -67,6 +68,7 @@ from services.specs.training import (
     OptimizerSpec,
     TrainingSpec,
 )
+from services.specs.weights import NetworkWeights, Part, StageWeights
 
 __all__ = [
     "ALSTM",
@@ -107,14 +109,17 @@ __all__ = [
     "MotionALSTM",
     "Network",
     "NetworkPart",
+    "NetworkWeights",
     "Normalization",
     "OptimizerSpec",
+    "Part",
     "PlateauSchedule",
     "RaftVariant",
     "RelationalLSTM",
     "ResourceSpec",
     "ScheduleSpec",
     "Spec",
+    "StageWeights",
     "StepSchedule",
     "Stream",
     "TemporalConvNet",

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from services.errors import refused
 from services.specs.base import Spec
 from services.specs.training import FinetuneSpec
+from services.specs.weights import BackboneWeights
 
 FeatureForm = Literal["vector", "map"]
 Normalization = Literal["weights", "ts_lstm", "video_lstm", "tsn"]
@@ -57,8 +58,9 @@ class BackboneSpec(Spec):
     feature: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """Which of its features the temporal network sees, by name; none takes the first of the form that the network
     asks for: a vector, or a map."""
-    weights: Annotated[str, Field(min_length=1, max_length=1000)] = "none"
-    """`none`, `imagenet` (the library's), or the absolute path of a state-dict file on the workers."""
+    weights: BackboneWeights = "none"
+    """`none`, `imagenet` (the library's), the absolute path of a state-dict file on the workers, of which a `model.pt`
+    of ours is one, or a stage that trains them: `{recipe, dataset, split}` or `{experiment, split, stream, part}`."""
     normalization: Normalization = "weights"
     """Of its input: `weights` is what the library asks for its own weights. The others are the released code's of
     TS-LSTM, VideoLSTM and TSN, for weights from there: blue first for VideoLSTM and TSN, y before x in flow for

@@ -14,7 +14,7 @@ from services.specs.training import BATCH_NORM_REASON, BATCH_NORM_SAMPLES, Train
 
 UNLESS_FRAMES = "unless backbone.end_to_end is given or model.classifier is finetuned"
 """Where a network sees frames."""
-FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory"}
+FREE = {"dropout", "momentum", "partial_batch_norm", "segments", "threshold", "empty_memory", "weights"}
 """Options of a network on which no weight's shape depends."""
 
 
@@ -35,6 +35,20 @@ def require_features(network: NetworkPart) -> None:
         if len(set(filter(None, sizes.values()))) > 1:
             allowed = f"a backbone with maps of {sizes['rgb']}, as rgb's; those of {names['flow']} are {sizes['flow']}"
             raise refused(f"{network.field('backbone', 'flow')}.name", names["flow"], allowed)
+
+
+def require_weights(network: NetworkPart) -> None:
+    """A network starts from what can be weights of its own."""
+    field, weights = f"{network.field('model')}.weights", network.model.weights
+    if weights == "imagenet":
+        raise refused(field, weights, "none, a file, or a stage that trains them")
+    if weights != "none" and network.model.is_finetuned:
+        given = network.model.model_dump(mode="json", exclude_unset=True)["weights"]
+        raise refused(field, given, "none with classifier finetuned")
+    if network.model.kind != "video_lstm":
+        for part in network.model.trained_parts:
+            if part.into != "all":
+                raise refused(f"{field}.into", part.into, f"all for model {network.model.kind}")
 
 
 def require_steps(network: NetworkPart, look: EvaluationSpec) -> None:

@@ -21,6 +21,7 @@ from services.specs.checks import (
     require_finetuned,
     require_one_view,
     require_steps,
+    require_weights,
 )
 from services.specs.flow import FlowSpec
 from services.specs.networks import TSLSTM, ModelSpec
@@ -107,6 +108,7 @@ class ExperimentSpec(Spec):
     def _networks_fit(self) -> ExperimentSpec:
         for network in self.networks:
             require_features(network)
+            require_weights(network)
             require_steps(network, self.evaluation)
             require_batches(network, self.resources)
             if network.model.is_finetuned:

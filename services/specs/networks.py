@@ -17,6 +17,7 @@ from services.errors import refused
 from services.specs.backbone import FeatureForm
 from services.specs.base import Spec, Stream
 from services.specs.training import BATCH_NORM_SAMPLES
+from services.specs.weights import ModelWeights, NetworkWeights
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -61,10 +62,21 @@ class Network(Spec):
     keeps_batch_norms: ClassVar[bool] = True
     attends: ClassVar[bool] = False
 
+    weights: ModelWeights = "none"
+    """From which training starts: `none`, the absolute path of a `model.pt` on the workers, or a stage that trains
+    them, as `{recipe, dataset, split}` or `{experiment, split, stream}`; each of several is laid over those before."""
+
     @property
     def options(self) -> dict[str, Any]:
         """Options of the network itself, in ``models/``; the others say how it gets its weights."""
-        return self.model_dump(exclude={"kind", "classifier"})
+        return self.model_dump(exclude={"kind", "classifier", "weights"})
+
+    @property
+    def trained_parts(self) -> tuple[NetworkWeights, ...]:
+        """The stages that it starts from, in the order in which their weights are laid over one another."""
+        if isinstance(self.weights, str):
+            return ()
+        return (self.weights,) if isinstance(self.weights, NetworkWeights) else self.weights
 
     @property
     def is_finetuned(self) -> bool:

@@ -34,8 +34,8 @@ PROBES = [
     *(True, None, "nothing", *sorted(WORDS)),
     *((), (0,), (1,), (2,), (3, 3), (1.5,), ((3, 3),), ((),), ((0,),)),
 ]
-OF_THE_SERVICE = {"kind", "classifier"}
-"""Options of a spec that say which stages there are, not what the network is."""
+OF_THE_SERVICE = {"kind", "classifier", "weights"}
+"""Options of a spec that say where weights come from, not what the network is."""
 every_kind = pytest.mark.parametrize("kind", models.KINDS)
 
 

@@ -231,6 +231,42 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         "retrained, since backbone.end_to_end is given",
     ),
     (
+        {"model": {**FINETUNED, "weights": {"recipe": "tsn_ucf101"}}},
+        "model.weights",
+        {"recipe": "tsn_ucf101"},
+        "none with classifier finetuned",
+    ),
+    (
+        {"model": {"kind": "lstm", "weights": "imagenet"}},
+        "model.weights",
+        "imagenet",
+        "none, a file, or a stage that trains them",
+    ),
+    (
+        {"model": {"kind": "lstm", "weights": [{"recipe": "lstm_ucf101", "into": "motion"}]}},
+        "model.weights.into",
+        "motion",
+        "all for model lstm",
+    ),
+    (
+        {"model": {"kind": "lstm", "weights": {"recipe": "lstm_ucf101", "part": "backbone"}}},
+        "model.weights.part",
+        "backbone",
+        "model in weights of a network",
+    ),
+    (
+        {"backbone": {"weights": {"split": 1}}},
+        "backbone.weights.experiment",
+        None,
+        "the id of an experiment, or recipe in place of it",
+    ),
+    (
+        {"backbone": {"weights": {"experiment": "exp_1", "dataset": "ucf101"}}},
+        "backbone.weights.dataset",
+        "ucf101",
+        "null with experiment, which has its own",
+    ),
+    (
         {"model": FINETUNED, "evaluation": {"snippet": 30}},
         "evaluation.snippet",
         30,

@@ -26,7 +26,8 @@ from worker.video.mapped import Use
 from worker.video.survey.manifest import Manifest
 from worker.weights import library_weights, read_state_dict
 
-BACKBONE_PREFIX = "backbone."  # of its weights' names in a fine-tuned ConvNet
+TRAINED = ("finetune", "weights")
+"""Names of the inputs whose weights a backbone takes: of its own `finetune` stage, or of another experiment's stage."""
 
 
 def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> Backbone:
@@ -54,7 +55,7 @@ def build_backbone(params: BackboneParams, stream: Stream, flow_stack: int) -> B
 
 
 def trained_backbone(task: Task, params: ExtractParams | Frames) -> Backbone:
-    """Build the backbone of a spec with the weights of a `finetune` stage where there is one, else its first ones.
+    """Build the backbone of a spec with the weights of the stage that trained it, or else with its first ones.
 
     Raises:
         UserError: the weights cannot be read, or are another architecture's; the backbone has no such feature.
@@ -64,10 +65,12 @@ def trained_backbone(task: Task, params: ExtractParams | Frames) -> Backbone:
         raise UserError(
             f"backbone.feature: got {params.feature}, allowed: {', '.join(backbone.taps)} of {params.backbone.name}"
         )
-    for trained in task.inputs_of("finetune"):
-        state = checkpoint.load(trained.path / MODEL_FILE)
-        own = {name: value for name, value in state.items() if name.startswith(BACKBONE_PREFIX)}
-        backbone.load_state_dict({name.removeprefix(BACKBONE_PREFIX): value for name, value in own.items()})
+    for trained in task.inputs:
+        if trained.name in TRAINED:
+            try:
+                load_weights(backbone, checkpoint.load(trained.path / MODEL_FILE))
+            except ValueError as error:
+                raise UserError(f"backbone.weights: stage {trained.key[:12]}: {error}") from error
     return backbone
 
 

@@ -13,7 +13,9 @@ from worker.contract import Reporter, Task
 from worker.stages.backbone import build_backbone, frame_source
 from worker.stages.loaders import loader_workers
 from worker.stages.outputs import summary, write_model
+from worker.stages.seen import training_of
 from worker.stages.splits import clips_of
+from worker.stages.start import seen_by_file, start_convnet
 from worker.training.batches import DatasetSource
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
@@ -27,7 +29,8 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     """Train the ConvNet of one stream and split; writes ``model.pt`` (a state dict) and ``history.json``.
 
     Returns:
-        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``.
+        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``; ``dropped``, the names of
+        the weights that are left out of those that it starts from, such as a classifier of other classes.
 
     Raises:
         Interrupted: asked to stop; a checkpoint lies in the state folder.
@@ -40,7 +43,9 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
     if params.fc6_dropout is not None:
         backbone.drop(params.fc6_dropout)
-    model = ConvNet(num_classes=len(manifest.classes), backbone=backbone, dropout=params.dropout).to(device)
+    model = ConvNet(num_classes=len(manifest.classes), backbone=backbone, dropout=params.dropout)
+    start, clips = start_convnet(task, model), clips_of(manifest, params.split, "train")
+    model.to(device)
     with joined(device) as world:
         history = Loop(
             model,
@@ -53,8 +58,9 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
             world=world,
         ).run()
         if world.leads:
-            write_model(task, model, history)
-    return summary(model, history, len(clips_of(manifest, params.split, "train")))
+            before = seen_by_file(params.backbone).then(start.seen)
+            write_model(task, model, history, before.then(training_of(manifest, params.split, clips)))
+    return summary(model, history, len(clips), start.dropped)
 
 
 def _source(

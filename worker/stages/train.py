@@ -6,12 +6,15 @@ from typing import Any
 
 import torch
 
-from services.stages import TrainParams
+from services.stages import Frames, TrainParams
 from worker.contract import Reporter, Task
+from worker.stages.backbone import TRAINED
 from worker.stages.inputs import open_input
 from worker.stages.networks import load_from_rgb
 from worker.stages.outputs import MODEL_FILE, summary, write_model
+from worker.stages.seen import Seen, read_seen, training_of
 from worker.stages.splits import clips_of
+from worker.stages.start import seen_by_file, start_network
 from worker.training import checkpoint
 from worker.training.distributed import joined
 from worker.training.interrupt import interrupt
@@ -23,7 +26,8 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     """Train on what the parameters have the network see of clips; writes ``model.pt`` and ``history.json``.
 
     Returns:
-        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``.
+        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``; ``dropped``, the names of
+        the weights that are left out of those that it starts from, such as a classifier of other classes.
 
     Raises:
         Interrupted: asked to stop; a checkpoint lies in the state folder.
@@ -37,8 +41,10 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     with joined(device) as world:
         seen = open_input(task, params, manifest, clips, report)
         model = seen.build(params.model, len(manifest.classes))
-        for rgb in task.inputs_of("train"):
-            load_from_rgb(model, checkpoint.load(rgb.path / MODEL_FILE))
+        start = start_network(task, params, model)
+        for rgb in task.inputs:
+            if rgb.name == "train":
+                load_from_rgb(model, checkpoint.load(rgb.path / MODEL_FILE))
         source = seen.source(params.training, params.seed, world)
         history = Loop(
             model.to(device),
@@ -51,5 +57,15 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
             world=world,
         ).run()
         if world.leads:
-            write_model(task, model, history)
-    return summary(model, history, len(clips))
+            before = _seen_by_parts(task, params).then(start.seen)
+            write_model(task, model, history, before.then(training_of(manifest, params.split, clips)))
+    return summary(model, history, len(clips), start.dropped)
+
+
+def _seen_by_parts(task: Task, params: TrainParams) -> Seen:
+    """Return what the backbone that is trained along, or the rgb network, had seen before; features do not say it."""
+    seen = seen_by_file(params.input.backbone) if isinstance(params.input, Frames) else Seen()
+    for source in task.inputs:
+        if source.name in {"train", *TRAINED}:
+            seen = seen.then(read_seen(source.path / MODEL_FILE))
+    return seen
