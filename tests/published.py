@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from services.board import results
 from services.board.means import Row, Value
@@ -47,8 +47,3 @@ def mean(value: float | None, metrics: Iterable[str] = ("top1",)) -> Row:
     if value is None:
         return Row(split=None, missing_splits=[3])
     return Row(split=None, values=dict.fromkeys(metrics, Value(value)))
-
-
-def values(found: Mapping[str, Value]) -> dict[str, float]:
-    """Return the numbers alone."""
-    return {name: value.value for name, value in found.items()}
