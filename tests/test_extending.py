@@ -122,7 +122,7 @@ from services.specs import ExperimentSpec
 from services.stages import IndexParams
 spec = ExperimentSpec.model_validate({"name": "toy", "dataset": "motion_shapes", "model": {"kind": "toy", "bias": True},
     "backbone": {"name": "tiny", "finetune": None}, "streams": ["rgb"], "splits": [1], "seeds": [0]})
-network = models.build("toy", num_classes=3, feature_shape=(4,), **spec.model.model_dump(exclude={"kind"}))
+network = models.build("toy", num_classes=3, feature_shape=(4,), **spec.model.options)
 stages = {stage.label for stage in plan(spec, IndexParams(dataset="motion_shapes"))}
 contracts = subprocess.run([sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"],
     capture_output=True)
