@@ -32,6 +32,9 @@ def _recipes() -> tuple[Recipe, ...]:
         Recipe("ts_lstm_hmdb51", "TS-LSTM on HMDB51", f"{paper}, sec. 3.4.1 and 4.2", ts_lstm.hmdb51()),
         Recipe("two_stream_ucf101", "Two-stream frame average on UCF101", f"{paper}, Table 2", ts_lstm.two_stream()),
         Recipe(
+            "two_stream_hmdb51", "Two-stream frame average on HMDB51", f"{paper}, Table 2", ts_lstm.two_stream_hmdb51()
+        ),
+        Recipe(
             "temporal_inception_ucf101",
             "Temporal-Inception on UCF101",
             f"{paper}, sec. 3.4.1 and 4.3",
@@ -46,9 +49,11 @@ def _recipes() -> tuple[Recipe, ...]:
         *_video_lstm(),
         Recipe("relational_lstm_ucf101", "Relational LSTM on UCF101", third, relational_lstm.ucf101()),
         Recipe("relational_lstm_hmdb51", "Relational LSTM on HMDB51", third, relational_lstm.hmdb51()),
+        *_relational_lstm(),
         Recipe("memory_ucf101", "Memory network on UCF101", memorising, memory.ucf101()),
         Recipe("memory_hmdb51", "Memory network on HMDB51", memorising, memory.hmdb51()),
-        Recipe("tsn_ucf101", "Temporal Segment Network on UCF101", "TSN's released solvers and code", memory.tsn()),
+        *_memory_vgg16(),
+        *_tsn(),
         Recipe("demo_ts_lstm", "TS-LSTM on generated clips", "ours, for a first look", demo.ts_lstm()),
         Recipe("demo_mean_pooling", "Mean pooling on generated clips", "ours, for a first look", demo.mean_pooling()),
     )
@@ -56,12 +61,60 @@ def _recipes() -> tuple[Recipe, ...]:
 
 def _video_lstm() -> tuple[Recipe, ...]:
     paper = "VideoLSTM (arXiv 1607.01794)"
-    return (
+    found = (
         Recipe("video_lstm_ucf101", "VideoLSTM on UCF101", f"{paper}, Table 3", video_lstm.video_lstm()),
         Recipe("conv_alstm_ucf101", "ConvLSTM with attention on UCF101", f"{paper}, Table 1", video_lstm.conv_alstm()),
         Recipe("conv_lstm_ucf101", "ConvLSTM on UCF101", f"{paper}, Table 1", video_lstm.conv_lstm()),
         Recipe("alstm_ucf101", "LSTM with attention on UCF101", f"{paper}, Table 1", video_lstm.alstm()),
         Recipe("lstm_ucf101", "LSTM on UCF101", f"{paper}, Table 1", video_lstm.lstm()),
+        Recipe("convnet_ucf101", "VGG-16 on UCF101", f"{paper}, Table 1", video_lstm.convnet()),
+        Recipe("motion_alstm_ucf101", "ALSTM with motion on UCF101", f"{paper}, Table 2", video_lstm.motion_alstm()),
+    )
+    parts = Recipe(
+        "video_lstm_assembled_ucf101", "VideoLSTM from trained parts on UCF101", paper, video_lstm.assembled()
+    )
+    return (*found, *map(_on_hmdb51, found), parts)
+
+
+def _on_hmdb51(recipe: Recipe) -> Recipe:
+    """Return a recipe of VideoLSTM's for HMDB51."""
+    name, title = recipe.name.replace("ucf101", "hmdb51"), recipe.title.replace("UCF101", "HMDB51")
+    return Recipe(name, title, f"{recipe.source}; sec. 5.2", video_lstm.on_hmdb51(recipe.spec, recipe.name))
+
+
+def _relational_lstm() -> tuple[Recipe, ...]:
+    paper = "Relational LSTM (arXiv 1811.07059)"
+    local, other, alone = (
+        relational_lstm.branch("local"),
+        relational_lstm.branch("non-local"),
+        relational_lstm.standalone(),
+    )
+    return (
+        Recipe("relational_lstm_local_ucf101", "Local branch on UCF101", f"{paper}, Table 3", local),
+        Recipe("relational_lstm_nonlocal_ucf101", "Non-local branch on UCF101", f"{paper}, Table 3", other),
+        Recipe("relational_lstm_standalone_ucf101", "Relational LSTM alone on UCF101", f"{paper}, Table 1", alone),
+        Recipe("tsn_resnet101_v2_ucf101", "TSN on ResNet-101-v2, UCF101", f"{paper}, Table 1", relational_lstm.tsn()),
+    )
+
+
+def _memory_vgg16() -> tuple[Recipe, ...]:
+    paper = "Memory-augmented temporal dynamic learning (arXiv 1904.13080), Tables 2 and 3"
+    return tuple(
+        Recipe(f"memory_{backbone}_{dataset}", f"Memory network on {words}, {dataset.upper()}", paper, spec)
+        for backbone, words, stack in (("vgg16", "VGG-16", 1), ("vgg16_tsn", "VGG-16 with TSN", 5))
+        for dataset in ("ucf101", "hmdb51")
+        for spec in (memory.vgg16(dataset, stack),)
+    )
+
+
+def _tsn() -> tuple[Recipe, ...]:
+    source = "TSN's released solvers and code"
+    inception, title = memory.tsn_bn_inception, "Temporal Segment Network"
+    return (
+        Recipe("tsn_ucf101", f"{title} on UCF101", source, memory.tsn()),
+        Recipe("tsn_hmdb51", f"{title} on HMDB51", source, memory.tsn_hmdb51()),
+        Recipe("tsn_bn_inception_ucf101", f"{title} on BN-Inception, UCF101", source, inception("ucf101")),
+        Recipe("tsn_bn_inception_hmdb51", f"{title} on BN-Inception, HMDB51", source, inception("hmdb51")),
     )
 
 

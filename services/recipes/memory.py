@@ -34,6 +34,20 @@ def hmdb51() -> ExperimentSpec:
     return _memory("hmdb51")
 
 
+def vgg16(dataset: str, stack: int) -> ExperimentSpec:
+    """The same on VGG-16's fc7: on single flow fields as VideoLSTM's ConvNet, or on TSN's stacks of 5.
+
+    "Ours(VGG)" and "Ours(VGG+TSN)" of Tables 2 and 3; how flow is stacked the paper does not say.
+    """
+    spec = _memory(dataset)
+    changes = {
+        "name": "MATDL on VGG-16" if stack == 1 else "MATDL on VGG-16, with TSN",
+        "backbone": _backbone("vgg16", snippets=8),
+        "flow": FlowSpec(algorithm="tvl1", bound=20, stack=stack),
+    }
+    return spec.model_copy(update=changes)
+
+
 def _memory(dataset: str) -> ExperimentSpec:
     return ExperimentSpec(
         name="MATDL",
@@ -76,6 +90,18 @@ def tsn() -> ExperimentSpec:
         evaluation=EvaluationSpec(frames=25, crops="ten", average="logits"),
         fusion=FusionSpec(method="logits", rgb=1, flow=1.5),
     )
+
+
+def tsn_hmdb51() -> ExperimentSpec:
+    """The same on HMDB51, with as many iterations, which is ours."""
+    return tsn().model_copy(update={"dataset": "hmdb51"})
+
+
+def tsn_bn_inception(dataset: str) -> ExperimentSpec:
+    """TSN on its own BN-Inception, from no weights: none are kept, so name a file in `backbone.weights`."""
+    backbone = BackboneSpec(name="bn_inception", finetune=None, end_to_end=EndToEndSpec(snippets=3))
+    changes = {"name": "TSN on BN-Inception", "dataset": dataset, "backbone": backbone}
+    return tsn().model_copy(update=changes)
 
 
 def _backbone(name: str, snippets: int) -> BackboneSpec:

@@ -23,5 +23,5 @@ def ucf101() -> ExperimentSpec:
 
 
 def hmdb51() -> ExperimentSpec:
-    """The same on HMDB51; a deviation: its ConvNets start from ImageNet's weights, not from UCF101's (sec. 4)."""
-    return ucf101().model_copy(update={"dataset": "hmdb51"})
+    """The same on HMDB51; its ConvNets start from UCF101's (sec. 4)."""
+    return ts_lstm.on_hmdb51(ucf101())

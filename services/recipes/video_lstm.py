@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.specs import (
     ALSTM,
     LSTM,
     BackboneSpec,
     ConvALSTM,
     ConvLSTM,
+    ConvNet,
     EvaluationSpec,
     ExperimentSpec,
     FinetuneSpec,
     FlowSpec,
     FlowStreamSpec,
     FusionSpec,
+    MotionALSTM,
+    NetworkWeights,
     OptimizerSpec,
+    StageWeights,
     TrainingSpec,
     VideoLSTM,
 )
@@ -24,7 +30,8 @@ def video_lstm() -> ExperimentSpec:
     """VideoLSTM on rgb, whose attention flow steers, fused by product with ConvALSTM on flow (sec. 5.3, Table 3).
 
     Which networks the paper fuses is read from its released scripts. Flow is one field, not a stack (sec. 5.2). A
-    deviation: the code assembles the motion network from trained parts and goes on training; this trains it at once.
+    deviation: the code assembles the motion network from trained parts and goes on training, as `assembled` does; this
+    trains it at once.
     """
     return ExperimentSpec(
         name="VideoLSTM",
@@ -64,8 +71,64 @@ def lstm() -> ExperimentSpec:
     return _late("LSTM (VideoLSTM)", model, epochs=200)
 
 
+def convnet() -> ExperimentSpec:
+    """VGG-16 by its own classifier, on frames and on single flow fields (sec. 5.2; ConvNet of Table 1)."""
+    spec = _late("ConvNet (VideoLSTM)", ConvNet(classifier="finetuned"), epochs=1)
+    changes = {
+        "training": TrainingSpec(),  # of no account
+        "evaluation": EvaluationSpec(frames=25, crops="stretch"),  # ours, as for the other networks
+        "fusion": FusionSpec(method="probabilities"),  # ours
+    }
+    return spec.model_copy(update=changes)
+
+
+def motion_alstm() -> ExperimentSpec:
+    """ALSTM on rgb whose attention an LSTM on flow vectors steers (sec. 3.2), without a second network of flow."""
+    changes = {
+        "name": "ALSTM with motion (VideoLSTM)",
+        "model": MotionALSTM(),
+        "flow_stream": FlowStreamSpec(backbone=_backbone(fc6_dropout=0.9, dropout=0.8)),
+    }
+    return video_lstm().model_copy(update=changes)
+
+
+def assembled() -> ExperimentSpec:
+    """VideoLSTM put together from trained parts, and trained on, as the code does it.
+
+    Weights of a motion network that was trained at once come first; over them the bottom layer of ConvLSTM on flow, and
+    all else of ConvALSTM on rgb.
+    """
+    parts = (
+        NetworkWeights(recipe="video_lstm_ucf101"),
+        NetworkWeights(recipe="conv_lstm_ucf101", stream="flow", into="motion"),
+        NetworkWeights(recipe="conv_alstm_ucf101", stream="rgb", into="appearance"),
+    )
+    return video_lstm().model_copy(update={"name": "VideoLSTM, assembled", "model": VideoLSTM(weights=parts)})
+
+
+def on_hmdb51(spec: ExperimentSpec, recipe: str) -> ExperimentSpec:
+    """Return UCF101's spec for HMDB51, whose LSTM starts from UCF101's (sec. 5.2); where the ConvNets start is ours."""
+    model = spec.model
+    if not model.is_finetuned:
+        model = model.model_copy(update={"weights": NetworkWeights(recipe=recipe, split=1)})
+    own = spec.flow_stream
+    assert own is not None
+    assert own.backbone is not None
+    start = {"weights": StageWeights(recipe=recipe, split=1)}
+    flow: dict[str, Any] = {"backbone": own.backbone.model_copy(update=start)}
+    if own.model is not None:
+        flow["model"] = own.model.model_copy(update={"weights": NetworkWeights(recipe=recipe, split=1)})
+    changes = {
+        "dataset": "hmdb51",
+        "model": model,
+        "backbone": spec.backbone.model_copy(update=start),
+        "flow_stream": own.model_copy(update=flow),
+    }
+    return spec.model_copy(update=changes)
+
+
 def _late(
-    name: str, model: ALSTM | LSTM | ConvLSTM | ConvALSTM, epochs: int, flow_epochs: int | None = None
+    name: str, model: ALSTM | ConvNet | LSTM | ConvLSTM | ConvALSTM, epochs: int, flow_epochs: int | None = None
 ) -> ExperimentSpec:
     changes = {
         "name": name,

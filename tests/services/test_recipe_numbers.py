@@ -205,28 +205,93 @@ def relational(dataset: str) -> Rows:
     return {**RELATIONAL, **own}
 
 
+def on_hmdb51(rows: Rows, *parts: str) -> Rows:
+    """The same where parts start from what UCF101's recipe trains."""
+    return {**rows, **{f"{part}.weights.split": (1, "ours", "") for part in parts}}
+
+
+def without(rows: Rows, *starts: str) -> Rows:
+    return {path: row for path, row in rows.items() if not path.startswith(starts)}
+
+
+CONVNETS = ("backbone", "flow_stream.backbone")
+TWO_STREAM = without(TS_LSTM, "model.")
+ONE_FIELD: Rows = {"flow.stack": (1, "ours", "as VideoLSTM's ConvNet")}
+VIDEO_CONVNET = without(VIDEO, "training.", "evaluation.") | {
+    "evaluation.frames": (25, "ours", "as the other networks")
+}
+MOTION_ALSTM = trained(400)
+VECTOR_LSTM: Rows = {
+    **trained(200),
+    "model.hidden": ([512], "paper", "sec. 5.2: a single layer with 512 hidden units"),
+    "model.fc_dim": (1024, "paper", "sec. 5.2: an output layer which has 1,024 units"),
+    "model.dropout": (0.5, "code", "twice 0.5; sec. 5.2 has a ratio of 0.7"),
+}
+ASSEMBLED: Rows = {
+    **trained(400, 300),
+    "model.weights": (
+        [
+            {"recipe": "video_lstm_ucf101"},
+            {"recipe": "conv_lstm_ucf101", "stream": "flow", "into": "motion"},
+            {"recipe": "conv_alstm_ucf101", "stream": "rgb", "into": "appearance"},
+        ],
+        "code",
+        "assembles the motion network from trained parts",
+    ),
+}
+STANDALONE: Rows = {
+    **RELATIONAL,
+    "splits": ([1], "paper", "Table 1: split 1"),
+    "flow_stream.backbone.end_to_end.snippets": (8, "paper", "sec. 5.2: T = 8"),
+    "fusion.rgb": (0.5, "paper", "Table 1, caption"),
+    "fusion.flow": (0.5, "paper", "Table 1, caption"),
+}
+TSN_V2: Rows = {
+    **TSN,
+    "splits": ([1], "paper", "Table 1: split 1"),
+    "flow.stack": (10, "paper", "sec. 4: sequences of 10 optical flow fields"),
+    "fusion.rgb": (0.35, "paper", "Table 1, caption"),
+    "fusion.flow": (0.65, "paper", "Table 1, caption"),
+}
 TWO_LAYERS: Rows = {"model.hidden": ([512, 512], "paper", "sec. 4.2: two-layer LSTM; Table 3: (512, 512)")}
 TABLE: dict[str, Rows] = {
     "ts_lstm_ucf101": TS_LSTM,
-    "ts_lstm_hmdb51": {**TS_LSTM, **TWO_LAYERS},
-    "two_stream_ucf101": {path: row for path, row in TS_LSTM.items() if not path.startswith("model.")},
+    "ts_lstm_hmdb51": on_hmdb51({**TS_LSTM, **TWO_LAYERS}, *CONVNETS),
+    "two_stream_ucf101": TWO_STREAM,
+    "two_stream_hmdb51": on_hmdb51(TWO_STREAM, *CONVNETS),
     "temporal_inception_ucf101": TEMPORAL_INCEPTION,
-    "temporal_inception_hmdb51": TEMPORAL_INCEPTION,
+    "temporal_inception_hmdb51": on_hmdb51(TEMPORAL_INCEPTION, *CONVNETS),
     "video_lstm_ucf101": trained(400, 300),
     "conv_alstm_ucf101": trained(300),
     "conv_lstm_ucf101": trained(200, 300),
     "alstm_ucf101": trained(200),
-    "lstm_ucf101": {
-        **trained(200),
-        "model.hidden": ([512], "paper", "sec. 5.2: a single layer with 512 hidden units"),
-        "model.fc_dim": (1024, "paper", "sec. 5.2: an output layer which has 1,024 units"),
-        "model.dropout": (0.5, "code", "twice 0.5; sec. 5.2 has a ratio of 0.7"),
-    },
+    "lstm_ucf101": VECTOR_LSTM,
+    "convnet_ucf101": VIDEO_CONVNET,
+    "motion_alstm_ucf101": MOTION_ALSTM,
+    "video_lstm_hmdb51": on_hmdb51(trained(400, 300), *CONVNETS, "model", "flow_stream.model"),
+    "conv_alstm_hmdb51": on_hmdb51(trained(300), *CONVNETS, "model"),
+    "conv_lstm_hmdb51": on_hmdb51(trained(200, 300), *CONVNETS, "model"),
+    "alstm_hmdb51": on_hmdb51(trained(200), *CONVNETS, "model"),
+    "lstm_hmdb51": on_hmdb51(VECTOR_LSTM, *CONVNETS, "model"),
+    "convnet_hmdb51": on_hmdb51(VIDEO_CONVNET, *CONVNETS),
+    "motion_alstm_hmdb51": on_hmdb51(MOTION_ALSTM, *CONVNETS, "model"),
+    "video_lstm_assembled_ucf101": ASSEMBLED,
     "relational_lstm_ucf101": relational("ucf101"),
     "relational_lstm_hmdb51": relational("hmdb51"),
+    "relational_lstm_local_ucf101": relational("ucf101"),
+    "relational_lstm_nonlocal_ucf101": relational("ucf101"),
+    "relational_lstm_standalone_ucf101": STANDALONE,
+    "tsn_resnet101_v2_ucf101": TSN_V2,
     "memory_ucf101": MEMORY,
     "memory_hmdb51": MEMORY,
+    "memory_vgg16_ucf101": {**MEMORY, **ONE_FIELD},
+    "memory_vgg16_hmdb51": {**MEMORY, **ONE_FIELD},
+    "memory_vgg16_tsn_ucf101": MEMORY,
+    "memory_vgg16_tsn_hmdb51": MEMORY,
     "tsn_ucf101": TSN,
+    "tsn_hmdb51": TSN,
+    "tsn_bn_inception_ucf101": TSN,
+    "tsn_bn_inception_hmdb51": TSN,
 }
 PAPERS = [name for name in RECIPES if not name.startswith("demo")]
 

@@ -11,6 +11,8 @@ from services import registry
 from services.db.engine import Database
 from services.db.tables import ExperimentStageRow, ResultRow, StageInputRow, StageRow
 from services.errors import Cause, InvalidRequest
+from services.planning.plan import plan
+from services.planning.sources import Sources
 from services.planning.submission import Submitted
 from services.queue import experiments
 from services.recipes import RECIPES, resolve
@@ -148,6 +150,36 @@ def test_a_network_is_assembled_from_stages_of_several_recipes(other: Database) 
     plain = stages(other, submit(other, resolve({"recipe": "video_lstm_ucf101", "flow_stream": None})[0]))
     assert plain["train video_lstm rgb+flow, split 1, seed 0"].key != row.key
     assert plain.keys() < found.keys()
+
+
+def test_every_recipe_can_be_planned(other: Database) -> None:
+    with other.transaction() as session:
+        for name in ("ucf101", "hmdb51"):
+            registry.add(session, name=name, root=f"/{name}", annotations="/lists", splits=[1, 2, 3])
+        labels = {}
+        for name, recipe in RECIPES.items():
+            spec = recipe.spec
+            planned = plan(spec, registry.index_params_for(session, spec), Sources(session, spec.dataset))
+            labels[name] = [stage.label for stage in planned]
+    on_ucf101 = [name for name, found in labels.items() if name.endswith("hmdb51") and "index ucf101" in found]
+    assert on_ucf101 == [
+        name for name in RECIPES if name.endswith("hmdb51") and not name.startswith(("tsn", "memory", "relational"))
+    ]
+    assert "train conv_lstm flow, split 1, seed 0, on ucf101" in labels["conv_lstm_hmdb51"]
+    assert "train tsn flow end to end, split 1, seed 0" in labels["relational_lstm_standalone_ucf101"]
+
+
+def test_more_segments_are_a_change_of_a_few_fields() -> None:
+    """Relational LSTM, Table 2."""
+    for count in (6, 10, 12):
+        changes = {
+            "model": {"segments": count},
+            "backbone": {"end_to_end": {"snippets": count}},
+            "evaluation": {"frames": count},
+            "flow_stream": {"model": {"segments": count}},
+        }
+        spec, _ = resolve({"recipe": "relational_lstm_ucf101", **changes})
+        assert [network.model.least_steps for network in spec.networks] == [count, count]
 
 
 @pytest.mark.parametrize(
