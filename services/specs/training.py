@@ -48,7 +48,9 @@ class OptimizerSpec(Spec):
 class TrainingSpec(Spec):
     """One training run: of a ConvNet (`finetune`) or of a temporal network (`training`)."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"iterations", "schedule", "micro_batch", "layer_policy"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"iterations", "schedule", "micro_batch", "layer_policy", "selection", "validation_share", "patience"}
+    )
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Not read where `iterations` is given."""
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
@@ -69,6 +71,16 @@ class TrainingSpec(Spec):
     """`tsn` learns biases at twice the rate, the first convolution of flow at five times the rate (its bias at ten),
     and has weight decay on weights alone, not on biases and batch norms (TSN's code)."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    selection: Literal["last", "validation", "test"] = "last"
+    """Which epoch's weights are kept. `validation` holds a part of the train list out and keeps the epoch that is best
+    on it; the same share and seed hold out the same clips in `finetune` and in `training`. `test` keeps the epoch that
+    is best on the test list, as the released code of TS-LSTM and VideoLSTM does: such a number says more than it
+    should, is flagged, and is not ranked beside others unless that is asked for."""
+    validation_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """Of the train list that `validation` holds out, in whole groups of clips of each class; where the dataset does not
+    say what a clip's group is, in single clips."""
+    patience: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Epochs in a row no better than the best after which training ends; none trains to the end. Not for `last`."""
     checkpoint_epochs: Annotated[int, Field(ge=1)] = 1
     """Epochs between two checkpoints."""
     checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
@@ -86,6 +98,12 @@ class TrainingSpec(Spec):
     def _one_schedule(self) -> TrainingSpec:
         if self.milestones and self.schedule is not None:
             raise refused("milestones", list(self.milestones), "none with a schedule")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_has_a_choice(self) -> TrainingSpec:
+        if self.patience is not None and self.selection == "last":
+            raise refused("patience", self.patience, "null with selection last")
         return self
 
 

@@ -186,6 +186,7 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         0.9,
         "null, since resnet101 has no fc6; vgg16 has",
     ),
+    ({"training": {"patience": 3}}, "training.patience", 3, "null with selection last"),
     ({"training": {"micro_batch": 1}}, "training.micro_batch", 1, f"at least 2, {TWO_SAMPLES}"),
     (
         {"training": {"optimizer": {"decay": 0.5}}},

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from models import ConvNet
 from models.backbones import Backbone
 from services.stages import FinetuneParams
 from worker.contract import Reporter, Task
 from worker.stages.backbone import build_backbone, frame_source
+from worker.stages.held_out import Count, held_out_of
 from worker.stages.loaders import loader_workers
 from worker.stages.outputs import summary, write_model
 from worker.stages.seen import training_of
-from worker.stages.splits import clips_of
+from worker.stages.splits import Division, divide
 from worker.stages.start import seen_by_file, start_convnet
 from worker.training.batches import DatasetSource
 from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
+from worker.training.loader import Loader
 from worker.training.loop import Loop, seed_everything
-from worker.video.input.dataset import CACHE_BYTES, FrameDataset
+from worker.video.input.dataset import CACHE_BYTES, ClipDataset, FrameDataset
 from worker.video.input.transforms import TestTransform, TrainTransform, Transform
-from worker.video.survey.manifest import Manifest, read_manifest
+from worker.video.survey.manifest import Clip, Manifest, read_manifest
+
+TRIED_CLIPS = 64
+"""Of those that are held out, whose frames go through the network at once."""
 
 
 def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     """Train the ConvNet of one stream and split; writes ``model.pt`` (a state dict) and ``history.json``.
 
     Returns:
-        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``; ``dropped``, the names of
-        the weights that are left out of those that it starts from, such as a classifier of other classes.
+        What `summary` says.
 
     Raises:
         Interrupted: asked to stop; a checkpoint lies in the state folder.
@@ -39,38 +45,87 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     """
     seed_everything(params.seed)
     manifest = read_manifest(task.input("index").path)
+    division = divide(manifest, params.split, params.training, params.seed)
     device = torch.device(task.device)
     backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
     if params.fc6_dropout is not None:
         backbone.drop(params.fc6_dropout)
     model = ConvNet(num_classes=len(manifest.classes), backbone=backbone, dropout=params.dropout)
-    start, clips = start_convnet(task, model), clips_of(manifest, params.split, "train")
+    start = start_convnet(task, model)
     model.to(device)
     with joined(device) as world:
         history = Loop(
             model,
-            _source(task, params, manifest, backbone, world, report),
+            _source(task, params, manifest, division, backbone, world, report),
             params.training,
             seed=params.seed,
             state=task.state,
             report=report,
             should_stop=lambda: interrupt.requested,
             world=world,
+            held_out=held_out_of(
+                division, params.training.selection, world, count_of(task, params, manifest, backbone, report)
+            ),
         ).run()
         if world.leads:
             before = seen_by_file(params.backbone).then(start.seen)
-            write_model(task, model, history, before.then(training_of(manifest, params.split, clips)))
-    return summary(model, history, len(clips), start.dropped)
+            write_model(task, model, history, before.then(training_of(manifest, params.split, division.train)))
+    return summary(model, history, division, params.training, start.dropped)
+
+
+def count_of(
+    task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, report: Reporter
+) -> Callable[[list[Clip]], Count]:
+    """Return what makes a counter of hits on clips, each of which is seen once: the centre of its middle frame.
+
+    Args:
+        task: says where frames come from.
+        params: of the training.
+        manifest: of the dataset.
+        backbone: whose input the frames are.
+        report: takes warnings.
+    """
+
+    def of_share(clips: list[Clip]) -> Count:
+        dataset = ClipDataset(
+            clips,
+            frame_source(task, manifest, params, report, cache_bytes=0),
+            TestTransform(backbone.format),
+            frames=1,
+            stack=max(1, params.flow_stack),
+            first_seconds=params.first_seconds,
+        )
+        num_workers = loader_workers(task, params.flow, TRIED_CLIPS * backbone.format.num_bytes)
+        loader = Loader[Tensor](
+            dataset, batch_size=TRIED_CLIPS, num_workers=num_workers, pin_memory=task.device != "cpu"
+        )
+        labels = torch.tensor([clip.label for clip in clips])
+
+        def count(model: nn.Module) -> tuple[int, int]:
+            with torch.inference_mode():
+                frames = (dataset.finish(found.flatten(0, 1).to(task.device)) for found in loader)
+                answers = torch.cat([model(inputs).logits.argmax(1).cpu() for inputs in frames])
+            return int((answers == labels).sum()), len(clips)
+
+        return count
+
+    return of_share
 
 
 def _source(
-    task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, world: World, report: Reporter
+    task: Task,
+    params: FinetuneParams,
+    manifest: Manifest,
+    division: Division,
+    backbone: Backbone,
+    world: World,
+    report: Reporter,
 ) -> DatasetSource:
     batch_bytes = backbone.format.num_bytes * -(-params.training.batch_size // world.size)
     num_workers = loader_workers(task, params.flow, batch_bytes)
     cache_bytes = CACHE_BYTES // max(1, num_workers)
     dataset = FrameDataset(
-        clips_of(manifest, params.split, "train"),
+        division.train,
         frame_source(task, manifest, params, report, cache_bytes),
         _transform(params, backbone),
         seed=params.seed,

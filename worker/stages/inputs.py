@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.backbones import Backbone
 from services.specs import ModelSpec, TrainingSpec
 from services.stages import (
     Frames,
@@ -60,7 +61,13 @@ class Views(NamedTuple):
 
 
 class NetworkInput(ABC):
-    """Clips as a network sees them."""
+    """Clips as a network sees them.
+
+    Attributes:
+        backbone: that is a part of the network; None where it sees features.
+    """
+
+    backbone: Backbone | None = None
 
     @abstractmethod
     def build(self, spec: ModelSpec, num_classes: int) -> nn.Module:
@@ -85,8 +92,12 @@ def open_input(
     manifest: Manifest,
     clips: Sequence[Clip],
     report: Reporter,
+    *,
+    backbone: Backbone | None = None,
 ) -> NetworkInput:
     """Return what a network sees of clips; features and frames are not yet read.
+
+    ``backbone`` is that of another input of the same network, where there is one.
 
     Raises:
         DataError: a clip has no features, or the streams do not fit together.
@@ -94,7 +105,7 @@ def open_input(
     """
     look = params.input
     if isinstance(look, Frames):
-        return FrameInput(task, look, manifest, clips, report)
+        return FrameInput(task, look, manifest, clips, report, backbone or trained_backbone(task, look))
     features = stream_features(task, params.streams, params.model, clips)
     labels, device = torch.tensor([clip.label for clip in clips]), torch.device(task.device)
     if isinstance(look, Snippets):
@@ -180,20 +191,31 @@ class FrameInput(NetworkInput):
         manifest: of the dataset.
         clips: of it.
         report: takes warnings.
+        backbone: a part of the network.
     """
 
-    def __init__(self, task: Task, look: Frames, manifest: Manifest, clips: Sequence[Clip], report: Reporter) -> None:
+    backbone: Backbone
+
+    def __init__(
+        self,
+        task: Task,
+        look: Frames,
+        manifest: Manifest,
+        clips: Sequence[Clip],
+        report: Reporter,
+        backbone: Backbone,
+    ) -> None:
         self._task, self._look, self._manifest, self._clips, self._report = task, look, manifest, clips, report
-        self._backbone = trained_backbone(task, look)
+        self.backbone = backbone
         self._flow, self._stack = look.stream == "flow", max(1, look.flow_stack)
 
     def build(self, spec: ModelSpec, num_classes: int) -> nn.Module:
         """Build the network of a spec with the backbone, which is cut off behind the feature that it sees."""
-        return build_end_to_end(spec, num_classes, self._backbone, self._look)
+        return build_end_to_end(spec, num_classes, self.backbone, self._look)
 
     def source(self, training: TrainingSpec, seed: int, world: World) -> BatchSource:
         """Return a frame at random of each of several parts of a clip."""
-        task, look, input_format = self._task, self._look, self._backbone.format
+        task, look, input_format = self._task, self._look, self.backbone.format
         assert isinstance(look, FrameSamples)
         batch_bytes = look.snippets * input_format.num_bytes * -(-training.batch_size // world.size)
         num_workers = loader_workers(task, look.flow, batch_bytes)
@@ -216,7 +238,7 @@ class FrameInput(NetworkInput):
         dataset = ViewDataset(
             self._clips,
             frame_source(task, self._manifest, look, self._report, cache_bytes=0),
-            TestCrops(look.crops, self._backbone.format, flow=self._flow),
+            TestCrops(look.crops, self.backbone.format, flow=self._flow),
             frames=look.frames,
             positions=look.positions,
             stack=self._stack,

@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from services.specs import TrainingSpec
 from services.stores.files import write_atomically
 from worker.contract import Task
 from worker.stages.seen import Seen, marked
+from worker.stages.splits import Division
 from worker.training import checkpoint
 from worker.training.schedule import History
+from worker.training.selection import best_epoch
 
 MODEL_FILE, HISTORY_FILE = "model.pt", "history.json"
 
@@ -23,14 +26,31 @@ def write_model(task: Task, model: nn.Module, history: History, seen: Seen) -> N
     write_atomically(task.output / HISTORY_FILE, json.dumps(history).encode())
 
 
-def summary(model: nn.Module, history: History, clips: int, dropped: Sequence[str] = ()) -> dict[str, Any]:
-    """Say in a few numbers what was trained, and which first weights were ``dropped``, if any."""
-    last = history[-1]
+def summary(
+    model: nn.Module, history: History, division: Division, training: TrainingSpec, dropped: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Say in a few numbers what was trained, which epoch's weights were kept, and what the last one's reached.
+
+    ``dropped`` names the first weights that were left out, such as a classifier of other classes.
+    """
+    chosen, metric = len(history), f"{training.selection}_accuracy"
+    tried: dict[str, Any] = {}
+    if training.selection != "last":
+        chosen = best_epoch(history, metric)
+        tried = {
+            metric: history[chosen - 1][metric],
+            f"last_{metric}": history[-1][metric],
+            f"{training.selection}_clips": len(division.held_out),
+        }
+        tried |= {} if division.unit is None else {"validation_by": division.unit}
     return {
         "epochs": len(history),
-        "train_loss": last["train_loss"],
-        "train_accuracy": last["train_accuracy"],
-        "train_clips": clips,
+        "selection": training.selection,
+        "selected_epoch": chosen,
+        "train_loss": history[chosen - 1]["train_loss"],
+        "train_accuracy": history[chosen - 1]["train_accuracy"],
+        "train_clips": len(division.train),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **({"dropped": list(dropped)} if dropped else {}),
+        **tried,
     }

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from services.stages import ScoreParams, SpacedFeatures
 from worker.contract import Reporter, Task
+from worker.stages.class_scores import class_scores
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.metrics import measure
 from worker.stages.networks import trained_network
 from worker.stages.scores import Labels, ScoreFile, Scores, write_scores
 from worker.stages.splits import clips_of
 from worker.training.loop import seed_everything
-from worker.training.loss import clip_logits, clip_probabilities
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
 
 
@@ -48,14 +47,10 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     return {**numbers, "train_top1": measure(train, _labels(train_clips)).values["top1"]} if train_clips else numbers
 
 
-# Not around the network's making: a backbone of timm finds by a gradient what it can be cut off from.
-@torch.inference_mode()
 def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Scores, report: Reporter) -> None:
     """Fill in the scores ``(N, K)`` of clips, each the mean over its views."""
-    average = clip_probabilities if params.average == "probabilities" else clip_logits
-    for clips, parts in seen.views():
-        found = torch.cat([average(model(part).logits.double()) for part in parts])
-        scores[clips] = found.view(len(clips), -1, scores.shape[1]).mean(1).cpu().numpy()
+    for clips, values in class_scores(model, seen.views(), params.average):
+        scores[clips] = values
         report.progress(int(clips[-1]) + 1, len(scores), "clips")
 
 

@@ -9,11 +9,12 @@ import torch
 from services.stages import Frames, TrainParams
 from worker.contract import Reporter, Task
 from worker.stages.backbone import TRAINED
+from worker.stages.held_out import count_of, held_out_of
 from worker.stages.inputs import open_input
 from worker.stages.networks import load_from_rgb
 from worker.stages.outputs import MODEL_FILE, summary, write_model
 from worker.stages.seen import Seen, read_seen, training_of
-from worker.stages.splits import clips_of
+from worker.stages.splits import divide
 from worker.stages.start import seen_by_file, start_network
 from worker.training import checkpoint
 from worker.training.distributed import joined
@@ -26,8 +27,7 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     """Train on what the parameters have the network see of clips; writes ``model.pt`` and ``history.json``.
 
     Returns:
-        ``epochs``, ``train_loss``, ``train_accuracy``, ``train_clips`` and ``parameters``; ``dropped``, the names of
-        the weights that are left out of those that it starts from, such as a classifier of other classes.
+        What `summary` says.
 
     Raises:
         Interrupted: asked to stop; a checkpoint lies in the state folder.
@@ -36,10 +36,10 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     """
     seed_everything(params.seed)
     manifest = read_manifest(task.input("index").path)
-    clips = clips_of(manifest, params.split, "train")
+    division = divide(manifest, params.split, params.training, params.seed)
     device = torch.device(task.device)
     with joined(device) as world:
-        seen = open_input(task, params, manifest, clips, report)
+        seen = open_input(task, params, manifest, division.train, report)
         model = seen.build(params.model, len(manifest.classes))
         start = start_network(task, params, model)
         for rgb in task.inputs:
@@ -55,11 +55,14 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
             report=report,
             should_stop=lambda: interrupt.requested,
             world=world,
+            held_out=held_out_of(
+                division, params.training.selection, world, count_of(task, params, manifest, seen, report)
+            ),
         ).run()
         if world.leads:
             before = _seen_by_parts(task, params).then(start.seen)
-            write_model(task, model, history, before.then(training_of(manifest, params.split, clips)))
-    return summary(model, history, len(clips), start.dropped)
+            write_model(task, model, history, before.then(training_of(manifest, params.split, division.train)))
+    return summary(model, history, division, params.training, start.dropped)
 
 
 def _seen_by_parts(task: Task, params: TrainParams) -> Seen:

@@ -27,6 +27,7 @@ from worker.training.interrupt import Interrupted
 from worker.training.layers import parameter_groups
 from worker.training.optim import build_optimizer, clip_gradients, set_learning_rate
 from worker.training.schedule import History, learning_rate
+from worker.training.selection import HeldOut, best_epoch, is_over
 
 NEVER = 2**62
 LOOK_STEPS = 20
@@ -52,6 +53,7 @@ class Loop:
         report: takes progress, metrics and checkpoints of the leading process.
         should_stop: read at every step; True has the loop write a checkpoint and raise ``Interrupted``.
         world: this process among all that train the model.
+        held_out: clips that are tried after every epoch, the best of which is kept; None keeps the last.
     """
 
     def __init__(
@@ -65,10 +67,11 @@ class Loop:
         report: Reporter,
         should_stop: Callable[[], bool],
         world: World,
+        held_out: HeldOut | None = None,
     ) -> None:
         self._module, self._source, self._spec, self._seed = model, source, spec, seed
         self._path, self._report = state / checkpoint.CHECKPOINT_FILE, report
-        self._should_stop, self._world = should_stop, world
+        self._should_stop, self._world, self._held_out = should_stop, world, held_out
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
         self._optimizer = build_optimizer(parameter_groups(model, spec), spec.optimizer)
@@ -79,14 +82,15 @@ class Loop:
         self._kept = "no checkpoint was written"
         self._seconds, self._waited = 0.0, 0.0
         self._history: History = []
+        self._best: dict[str, Tensor] | None = None  # the weights of the best epoch, in the leading process
 
     def run(self) -> History:
-        """Train to the last epoch, or to the last iteration, which may lie inside an epoch.
+        """Train to the last epoch, or to the last iteration, which may lie inside an epoch; leave the weights to keep.
 
         Returns:
             For each epoch ``epoch``, ``train_loss`` (mean over samples), ``train_accuracy`` (0 to 1, while training),
             ``learning_rate`` (of its last step), ``epoch_seconds`` and ``data_wait_ratio`` (0 to 1, time spent waiting
-            for batches).
+            for batches), and with clips held out ``validation_accuracy`` or ``test_accuracy``.
 
         Raises:
             Interrupted: ``should_stop`` said so; a checkpoint lies in the state folder.
@@ -95,9 +99,22 @@ class Loop:
         """
         if self._path.exists():
             self._resume()
-        while self._left:
+        while not self._finished:
             self._run_epoch()
+        if self._best is not None:
+            self._module.load_state_dict(self._best)
+        if self._left:
+            words = f"ended after epoch {len(self._history)}: no gain in {self._spec.patience} epochs"
+            self._report.progress(self._total, self._total, "steps", words)
         return self._history
+
+    @property
+    def _finished(self) -> bool:
+        """Whether nothing is left to do, or there was no gain for too long."""
+        if self._step > 0:
+            return False  # its epoch is not finished
+        over = self._held_out is not None and is_over(self._history, self._held_out.metric, self._spec.patience)
+        return over or not self._left
 
     @property
     def _total(self) -> int:
@@ -122,7 +139,7 @@ class Loop:
             self._step += 1
             self._seconds = before + time.perf_counter() - started
             self._report_progress()
-            if self._step < self._source.steps and self._left:
+            if (self._step < self._source.steps and self._left) or self._held_out is not None:
                 self._pause()
         self._finish_epoch()
 
@@ -193,7 +210,8 @@ class Loop:
             "epoch_seconds": self._seconds,
             "data_wait_ratio": self._waited / max(self._seconds, 1e-9),
         }
-        self._history.append({"epoch": self._epoch, **values})
+        self._history.append({"epoch": self._epoch, **values, **self._tried()})
+        self._keep_the_best()
         self._report_epoch(self._history[-1])
         stop = self._world.agree(self._should_stop())
         due = self._epoch % self._spec.checkpoint_epochs == 0
@@ -201,8 +219,24 @@ class Loop:
         self._totals.zero_()
         if stop or due:
             self._save()
-        if stop and self._left:
+        if stop and not self._finished:
             raise Interrupted(f"stopped after epoch {self._epoch - 1}")
+
+    def _tried(self) -> dict[str, float]:
+        """Return the accuracy on the clips that are held out."""
+        if self._held_out is None:
+            return {}
+        self._world.give(list(self._module.buffers()))
+        hits, clips = self._held_out.hits(self._module.eval())
+        self._module.train()
+        total = self._world.sum(torch.tensor([hits, clips], dtype=torch.float64, device=self._device)).tolist()
+        return {self._held_out.metric: total[0] / total[1]}
+
+    def _keep_the_best(self) -> None:
+        if self._held_out is None or not self._world.leads:
+            return
+        if best_epoch(self._history, self._held_out.metric) == self._epoch:
+            self._best = {name: value.to("cpu", copy=True) for name, value in self._module.state_dict().items()}
 
     def _report_epoch(self, row: dict[str, float]) -> None:
         self._report.metrics(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
@@ -233,6 +267,7 @@ class Loop:
             "seconds": self._seconds,
             "waited": self._waited,
             "history": self._history,
+            "best": self._best,
         }
         checkpoint.save(self._path, content)
         self._report.checkpoint(epoch=self._epoch, step=self._step)
@@ -249,6 +284,7 @@ class Loop:
         self._seconds, self._waited = content["seconds"], content["waited"]
         self._note_kept()
         self._history = content["history"]
+        self._best = content.get("best") if self._world.leads else None
         for row in self._history:  # whoever was killed may have taken reports with it; what is known is told once
             self._report_epoch(row)
 

@@ -42,6 +42,8 @@ def test_the_model_is_a_convnet_of_its_stream(finetune: Any, stream: str, channe
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert finished.summary == {
         "epochs": 3,
+        "selection": "last",
+        "selected_epoch": 3,
         "train_loss": history[-1]["train_loss"],
         "train_accuracy": history[-1]["train_accuracy"],
         "train_clips": 4,
@@ -72,6 +74,21 @@ def test_every_option_of_the_augmentation_counts(finetune: Any, stream: str, cha
         for options in (given, given | change)
     )
     assert not torch.equal(one["backbone.network.0.weight"], other["backbone.network.0.weight"])
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+@pytest.mark.parametrize("selection", ["validation", "test"])
+def test_the_best_epoch_on_clips_that_are_held_out_is_kept(finetune: Any, stream: str, selection: str) -> None:
+    training = {"epochs": 4, "batch_size": 4, "optimizer": {"learning_rate": 0.01}, "selection": selection}
+    finished = finetune(stream, training={**training, "validation_share": 0.5})
+    history = json.loads((finished.output / "history.json").read_text())
+    curve = [row[f"{selection}_accuracy"] for row in history]
+    assert [event["values"][f"{selection}_accuracy"] for event in finished.events("metrics")] == curve
+    summary = finished.summary
+    assert summary["selected_epoch"] == curve.index(max(curve)) + 1
+    assert (summary[f"{selection}_accuracy"], summary[f"last_{selection}_accuracy"]) == (max(curve), curve[-1])
+    held_out = {"validation": (2, 2, "groups"), "test": (4, 4, None)}[selection]
+    assert (summary["train_clips"], summary[f"{selection}_clips"], summary.get("validation_by")) == held_out
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])

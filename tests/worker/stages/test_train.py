@@ -11,7 +11,7 @@ import pytest
 import models
 from services.errors import DataError, UserError
 from tests.worker.conftest import PATIENCE_SECONDS, Until
-from tests.worker.stages.conftest import SPACED
+from tests.worker.stages.conftest import SPACED, frames
 from worker.contract import Outcome, Task
 from worker.host.forkserver import Exit, ForkServer
 from worker.stages.features import open_features
@@ -57,6 +57,44 @@ def test_the_history_has_a_row_for_each_epoch(train: Any) -> None:
     assert [event["values"] for event in finished.events("metrics")] == [
         {name: value for name, value in row.items() if name != "epoch"} for row in history
     ]
+
+
+@pytest.mark.parametrize("selection", ["validation", "test"])
+def test_the_best_epoch_on_clips_that_are_held_out_is_kept_and_scored(
+    stages: Any, features: Any, selection: str
+) -> None:
+    """The score stage measures the weights that were kept, and finds what the training said of them."""
+    training = {"epochs": 9, "batch_size": 8, "optimizer": {"learning_rate": 0.01}, "selection": selection}
+    inputs = tuple(features[1].values())
+    finished = stages.run("train", params(training=training), inputs)
+    history = json.loads((finished.output / "history.json").read_text())
+    curve = [row[f"{selection}_accuracy"] for row in history]
+    assert finished.summary["selected_epoch"] == curve.index(max(curve)) + 1
+    assert finished.summary[f"{selection}_accuracy"] == max(curve)
+    held_out = {"validation": (32, 4, "groups"), "test": (36, 4, None)}[selection]
+    summary = finished.summary
+    assert (summary["train_clips"], summary[f"{selection}_clips"], summary.get("validation_by")) == held_out
+    scoring = {name: value for name, value in params().items() if name != "training"} | {"average": "probabilities"}
+    scored = stages.run("score", scoring, (*inputs, finished.as_input("train")))
+    if selection == "test":
+        assert scored.summary["top1"] == max(curve)
+
+
+@pytest.mark.parametrize(
+    ("model", "seen"),
+    [
+        ({"kind": "conv_lstm", "hidden": 2, "fc_dim": 4}, {"kind": "snippets", "length": 3}),
+        ({"kind": "tsn", "dropout": 0.1}, frames(snippets=3, augmentation=True)),
+    ],
+)
+def test_snippets_and_frames_are_tried_too(
+    stages: Any, dataset: Any, extracted: Any, model: dict[str, Any], seen: dict[str, Any]
+) -> None:
+    inputs = (dataset[1],) if seen["kind"] == "frames" else (dataset[1], extracted("rgb", frames=None))
+    training = {"epochs": 2, "batch_size": 2, "optimizer": {"learning_rate": 0.01}, "selection": "test"}
+    finished = stages.run("train", params(streams=["rgb"], model=model, input=seen, training=training), inputs)
+    history = json.loads((finished.output / "history.json").read_text())
+    assert {4 * row["test_accuracy"] for row in history} <= {0, 1, 2, 3, 4}
 
 
 def test_more_segments_than_frames_are_refused(train: Any) -> None:

@@ -14,6 +14,7 @@ from worker.contract import Reporter
 from worker.training.batches import BatchSource, TensorSource
 from worker.training.distributed import World
 from worker.training.loop import Loop, seed_everything
+from worker.training.selection import HeldOut
 
 torch.set_num_threads(1)  # tests share the cores; OpenMP's threads would spin and wait for one another
 
@@ -45,6 +46,7 @@ def make_loop(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
         should_stop: Callable[[], bool] = lambda: False,
         source: Callable[[BatchSource], BatchSource] = lambda source: source,
         model: nn.Module | None = None,
+        held_out: HeldOut | None = None,
         **changes: Any,
     ) -> Loop:
         folder = tmp_path / name
@@ -55,7 +57,7 @@ def make_loop(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
         tensors = TensorSource(*samples(), spec.batch_size, 3, World())
         return Loop(
             model or network(), source(tensors), spec, seed=3, state=folder, report=report, should_stop=should_stop,
-            world=World(),
+            world=World(), held_out=held_out,
         )  # fmt: skip
 
     reports: list[Reporter] = []
