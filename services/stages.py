@@ -382,7 +382,7 @@ KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
             interruptible=True,
             published=("model.pt",),
         ),
-        "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.json",)),
+        "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.npz",)),
         "localize": StageTraits(LocalizeParams, "gpu", "scores", published=("localization.json",)),
         "fuse": StageTraits(FuseParams, "cpu", "scores", version=3, needs_torch=False, published=("results.json",)),
     }

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import torch
 
 from services.journal.outbox import STATUS
+from services.scores.files import packed, read_scores, score_file
 from tests.chaos.fleet import Fleet, Run, output_of
 
 TIMED = ("epoch_seconds", "data_wait_ratio")
@@ -124,8 +125,8 @@ def bits(fleet: Fleet, stage: Any) -> dict[str, bytes]:
     if (folder / "model.pt").is_file():
         state = torch.load(folder / "model.pt", weights_only=True)
         found |= {f"{stage.label}: {name}": tensor.numpy().tobytes() for name, tensor in state.items()}
-    if (folder / "scores.json").is_file():
-        found[stage.label] = (folder / "scores.json").read_bytes().replace(f'"{stage.dataset}"'.encode(), b'"DATASET"')
+    if score_file(folder).is_file():
+        found[stage.label] = packed(replace(read_scores(folder), dataset="DATASET", stage=None))
     return found
 
 

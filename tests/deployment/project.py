@@ -35,6 +35,14 @@ def closure(*requirements: str) -> set[str]:
         for extra in ("", *wanted.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
-                needs = map(Requirement, importlib.metadata.requires(name) or [])
-                left += [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
+                left += _needs(name, extra)
     return found
+
+
+def _needs(name: str, extra: str) -> list[Requirement]:
+    """Return what a distribution needs by itself or for an extra; of ours, what this checkout says."""
+    if name == PROJECT["project"]["name"]:
+        own = PROJECT["project"]
+        return list(map(Requirement, own["optional-dependencies"][extra] if extra else own["dependencies"]))
+    needs = map(Requirement, importlib.metadata.requires(name) or [])
+    return [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from sqlalchemy import select
 
 from services.db.tables import StageRow
 from services.queue import experiments
+from services.scores.files import read_scores
 from tests.system.conftest import Service, kill, rank_process, spec, training
 
 CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips" / "UCF-101"
@@ -121,7 +121,7 @@ def outcome(service: Service, experiment_id: str) -> tuple[dict[str, Any], dict[
         summary = dict(row.summary)
     flow = service.output(experiment_id, "flow")
     files = {path.relative_to(flow).as_posix(): path.read_bytes() for path in flow.rglob("*") if path.is_file()}
-    scores = json.loads((service.output(experiment_id, "score") / "scores.json").read_bytes())["scores"]
+    scores = read_scores(service.output(experiment_id, "score")).scores.tolist()
     return summary, files | {"scores": scores}
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from services.scores.files import ScoreKind, Scores
 from worker.stages.inputs import Views
-from worker.stages.scores import ScoreKind, Scores
 from worker.training.batches import Indices
 from worker.training.loss import clip_logits, clip_probabilities
 
@@ -20,10 +20,12 @@ class ClassScores(NamedTuple):
     Attributes:
         clips: their numbers, ``(n,)``.
         values: ``(n, K)``.
+        views: how many each value is the mean of.
     """
 
     clips: Indices
     values: Scores
+    views: int
 
 
 def class_scores(model: nn.Module, views: Iterable[Views], kind: ScoreKind) -> Iterator[ClassScores]:
@@ -38,5 +40,5 @@ def class_scores(model: nn.Module, views: Iterable[Views], kind: ScoreKind) -> I
     for clips, parts in views:
         with torch.inference_mode():
             found = torch.cat([average(model(part).logits.double()) for part in parts])
-            values = found.view(len(clips), -1, found.shape[-1]).mean(1).cpu().numpy()
-        yield ClassScores(clips, values)
+            of_clips = found.view(len(clips), -1, found.shape[-1])
+        yield ClassScores(clips, of_clips.mean(1).cpu().numpy(), of_clips.shape[1])

@@ -1,10 +1,6 @@
 """Stage ``fuse``: score files of one split and seed, joined by clip id, become the numbers of the leaderboard.
 
-Torch-free. Two streams are fused late, by one of three rules over classes k and streams s of weight w_s:
-
-    probabilities   sum_s w_s p_s(k) / sum_s w_s             (MATDL)
-    logits          sum_s w_s z_s(k) / sum_s w_s             (Relational LSTM, TSN)
-    product         softmax over k of sum_s w_s log p_s(k)   (VideoLSTM)
+Torch-free. Two streams are fused late, by one of the rules of ``services/scores/fusion.py``.
 
 A single score file, of one stream or of a network that saw both (``features``, TS-LSTM), passes as it is.
 """
@@ -15,37 +11,27 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from services.datasets.official import categories_of
-from services.errors import DataError, UserError
+from services.scores.files import Labels, ScoreFile, read_scores, score_file, write_scores
+from services.scores.fusion import aligned, fused_scores, kind_of
 from services.specs import Stream
 from services.stages import FuseParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
 from worker.stages.metrics import Metrics, measure
-from worker.stages.scores import (
-    SCORES_FILE,
-    Labels,
-    ScoreFile,
-    ScoreKind,
-    Scores,
-    log_softmax,
-    read_scores,
-    write_scores,
-)
 
 RESULTS_FILE = "results.json"
 REPORTED = ("stream", "split", "seed", "metrics", "per_category")  # what the service reads of a result
 MOST = np.iinfo(np.uint16).max
-SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
 
 
 def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
-    """Write ``results.json``, one entry for each stream and one for both, and ``scores.json`` of the whole system.
+    """Write ``results.json``, one entry for each stream and one for both, and ``scores.npz`` of the whole system.
 
     Returns:
         ``results``: for each entry its stream, split, seed, metrics, accuracies by category where there are any, and
@@ -58,9 +44,9 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
         DataError: score files of other clips, labels or classes.
         UserError: logits are asked for where only probabilities are, or all weights are 0.
     """
-    systems = _aligned([(entry.path, read_scores(entry.path)) for entry in task.inputs_of("score")])
+    systems = aligned([(str(score_file(entry.path)), read_scores(entry.path)) for entry in task.inputs_of("score")])
     if len(systems) > 1:
-        systems.append(fuse(systems, params))
+        systems.append(fuse(systems, params, task.key))
     report.progress(1, 1, "systems")
     names = [*map(_own_stream, systems[:-1]), _name(systems[-1])]
     measured = [measure(system.values, system.truth, categories_of(system.classes)) for system in systems]
@@ -75,22 +61,13 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     return {"results": reported, "truth": _truth(systems[-1], order)}
 
 
-def fuse(files: Sequence[ScoreFile], params: FuseParams) -> ScoreFile:
+def fuse(files: Sequence[ScoreFile], params: FuseParams, stage: str | None = None) -> ScoreFile:
     """Fuse the scores of several streams that hold the same clips in the same order."""
-    weights = np.array([_weight(file, params) for file in files])
-    if weights.sum() <= 0:
-        raise UserError(f"fusion: got weights {weights.tolist()}, allowed: at least one above 0")
-    kind: ScoreKind = "probabilities"
-    if params.method == "logits":
-        kind, values = "logits", _weighted([_logits(file) for file in files], weights / weights.sum())
-    elif params.method == "product":
-        values = np.exp(log_softmax(_weighted([_log_probabilities(file) for file in files], weights)))
-    else:
-        assert params.method == "probabilities", "the plan feeds `features` one score file of both streams"
-        values = _weighted([np.exp(_log_probabilities(file)) for file in files], weights / weights.sum())
+    assert params.method != "features", "the plan feeds `features` one score file of both streams"
+    values = fused_scores(files, params.method, [_weight(file, params) for file in files])
     streams = tuple(dict.fromkeys(stream for file in files for stream in file.streams))
-    rows = tuple(map(tuple, values.tolist()))
-    return files[0].model_copy(update={"streams": streams, "scores": rows, "kind": kind})
+    fused = replace(files[0], streams=streams, scores=values, kind=kind_of(params.method))
+    return replace(fused, protocol=None, views=None, stage=stage)  # each of the files says its own
 
 
 def _weight(file: ScoreFile, params: FuseParams) -> float:
@@ -100,48 +77,6 @@ def _weight(file: ScoreFile, params: FuseParams) -> float:
 def _own_stream(file: ScoreFile) -> Stream:
     """Return the stream of a network among others; one that sees both stands for rgb (VideoLSTM)."""
     return "flow" if file.streams == ("flow",) else "rgb"
-
-
-def _weighted(parts: Sequence[Scores], weights: Scores) -> Scores:
-    total: Scores = np.einsum("s,snk->nk", weights, np.stack(parts))
-    return total
-
-
-def _logits(file: ScoreFile) -> Scores:
-    if file.kind != "logits":
-        raise UserError(
-            f"fusion.method: got 'logits' for {file.streams[0]} scores that are probabilities, allowed: 'probabilities'"
-            " or 'product'; hint: evaluation.average: logits keeps logits"
-        )
-    return file.values
-
-
-def _log_probabilities(file: ScoreFile) -> Scores:
-    if file.kind == "logits":
-        return log_softmax(file.values)
-    logarithms: Scores = np.log(np.maximum(file.values, SMALLEST))
-    return logarithms
-
-
-def _aligned(inputs: Sequence[tuple[Path, ScoreFile]]) -> list[ScoreFile]:
-    """Return the files with the rows of all in the first one's order of clips, which, like labels, must be the same."""
-    (first_path, first), *others = inputs
-    files = [first]
-    for path, other in others:
-        if other.classes != first.classes:
-            raise DataError(f"{path / SCORES_FILE} and {first_path / SCORES_FILE}: the classes differ")
-        rows = {clip: row for row, clip in enumerate(other.clips)}
-        for clip in sorted(rows.keys() ^ set(first.clips)):
-            raise DataError(f"{(first_path if clip in rows else path) / SCORES_FILE}: no scores of clip {clip}")
-        for clip, label in zip(first.clips, first.labels, strict=True):
-            if other.labels[rows[clip]] != label:
-                raise DataError(
-                    f"{path / SCORES_FILE}: clip {clip} has label {other.labels[rows[clip]]},"
-                    f" {first_path / SCORES_FILE} says {label}"
-                )
-        scores = tuple(other.scores[rows[clip]] for clip in first.clips)
-        files.append(other.model_copy(update={"clips": first.clips, "labels": first.labels, "scores": scores}))
-    return files
 
 
 def _name(system: ScoreFile) -> str:

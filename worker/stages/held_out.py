@@ -57,7 +57,7 @@ def count_of(
 
         def count(model: nn.Module) -> tuple[int, int]:
             scores = class_scores(model, tried.views(), "probabilities")
-            return sum(int((values.argmax(1) == labels[own]).sum()) for own, values in scores), len(clips)
+            return sum(int((found.values.argmax(1) == labels[found.clips]).sum()) for found in scores), len(clips)
 
         return count
 

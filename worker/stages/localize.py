@@ -20,6 +20,8 @@ from models import backbones
 from services.datasets.boxes import read_boxes, require_known
 from services.datasets.tubes import Boxes, Coordinates, Tube
 from services.errors import DataError
+from services.scores.files import Scores, read_scores
+from services.scores.fusion import log_softmax
 from services.stages import LocalizeParams, SnippetViews
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
@@ -28,7 +30,6 @@ from worker.localization.saliency import saliency
 from worker.localization.tubes import candidates, centre_box, fill, follow, smooth
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.networks import trained_network
-from worker.stages.scores import Scores, log_softmax, read_scores
 from worker.stages.splits import clips_of
 from worker.training.batches import Indices
 from worker.training.loop import seed_everything

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.metrics import METRICS, Metric
-from worker.stages.scores import Labels, Scores
+from services.scores.files import Labels, Scores
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from services.scores.files import Labels, ScoreFile, Scores, write_scores
 from services.stages import ScoreParams, SpacedFeatures
 from worker.contract import Reporter, Task
 from worker.stages.class_scores import class_scores
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.metrics import measure
 from worker.stages.networks import trained_network
-from worker.stages.scores import Labels, ScoreFile, Scores, write_scores
 from worker.stages.splits import clips_of
 from worker.training.loop import seed_everything
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
 
 
 def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
-    """Write ``scores.json``: one forward pass for each test clip (TS-LSTM, sec. 3.4.1), or the mean over its views.
+    """Write ``scores.npz``: one forward pass for each test clip (TS-LSTM, sec. 3.4.1), or the mean over its views.
 
     Returns:
         ``clips``, the metrics of the test clips, and where a clip is seen once ``train_top1``, the accuracy over the
@@ -40,18 +41,26 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     seen = open_input(task, params, manifest, [*test_clips, *train_clips], report)
     model = trained_network(task, seen.build(params.model, len(manifest.classes)))
     scores = np.empty((len(test_clips) + len(train_clips), len(manifest.classes)))
-    _score(model, seen, params, scores, report)
+    views = _score(model, seen, params, scores, report)
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
-    write_scores(task.output, _score_file(params, manifest, test_clips, test))
+    found = _score_file(params, manifest, test_clips, test)
+    write_scores(task.output, replace(found, protocol=protocol_of(params), stage=task.key, views=views))
     numbers = measure(test, _labels(test_clips)).numbers()
     return {**numbers, "train_top1": measure(train, _labels(train_clips)).values["top1"]} if train_clips else numbers
 
 
-def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Scores, report: Reporter) -> None:
-    """Fill in the scores ``(N, K)`` of clips, each the mean over its views."""
-    for clips, values in class_scores(model, seen.views(), params.average):
-        scores[clips] = values
-        report.progress(int(clips[-1]) + 1, len(scores), "clips")
+def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Scores, report: Reporter) -> int:
+    """Fill in the scores ``(N, K)`` of clips, each the mean over its views, and return how many those are."""
+    views = 1
+    for found in class_scores(model, seen.views(), params.average):
+        scores[found.clips], views = found.values, found.views
+        report.progress(int(found.clips[-1]) + 1, len(scores), "clips")
+    return views
+
+
+def protocol_of(params: ScoreParams) -> dict[str, Any]:
+    """Return what of a clip is looked at, and what of its views is averaged, as JSON."""
+    return {"average": params.average, "input": params.input.model_dump(mode="json")}
 
 
 def _labels(clips: Sequence[Clip]) -> Labels:
@@ -66,7 +75,7 @@ def _score_file(params: ScoreParams, manifest: Manifest, clips: Sequence[Clip], 
         seed=params.seed,
         classes=manifest.classes,
         clips=tuple(clip.id for clip in clips),
-        labels=tuple(clip.label for clip in clips),
-        scores=tuple(map(tuple, values.tolist())),
+        labels=_labels(clips),
+        scores=values,
         kind=params.average,
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from services.scores.files import read_scores
 from tests.worker.stages.conftest import TRAINING, frames
-from worker.stages.scores import read_scores
 from worker.training import checkpoint
 
 CONVNET = {"kind": "convnet", "classifier": "finetuned"}

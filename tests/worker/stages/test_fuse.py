@@ -13,8 +13,8 @@ import pytest
 
 from services.datasets.official import CATEGORY_OF
 from services.errors import DataError, UserError
+from services.scores.files import ScoreFile, packed, read_scores, write_scores
 from worker.contract import StageInput
-from worker.stages.scores import ScoreFile, read_scores, write_scores
 
 CLASSES = ("A", "B", "C")
 CLIPS = ("A/a", "B/b", "C/c")
@@ -36,7 +36,9 @@ def score_input(tmp_path: Path) -> Any:
         }  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
-        write_scores(folder, ScoreFile(**(values | changes)))
+        arrays = {"labels": np.int32, "scores": np.float64}
+        given = values | changes
+        write_scores(folder, ScoreFile(**given | {key: np.array(given[key], dtype) for key, dtype in arrays.items()}))
         return StageInput(name=name, kind="score", key="1" * 64, path=folder)
 
     return write
@@ -155,7 +157,7 @@ def test_one_score_file_passes_as_it_is(stages: Any, score_input: Any, streams: 
     entry = score_input(*streams, scores=RGB)
     finished = stages.run("fuse", params("features"), (entry,))
     assert list(results(finished)) == [stream]
-    assert read_scores(finished.output) == read_scores(entry.path)
+    assert packed(read_scores(finished.output)) == packed(read_scores(entry.path))
 
 
 def test_a_network_that_sees_both_stands_for_rgb_beside_one_of_flow(stages: Any, score_input: Any) -> None:
@@ -178,8 +180,8 @@ def test_rows_are_joined_by_clip_id(stages: Any, score_input: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": (0, 2, 2)}, r"flow/scores\.json: clip B/b has label 2, .*rgb/scores\.json says 1"),
-        ({"clips": ("A/a", "B/b", "C/d")}, r"flow/scores\.json: no scores of clip C/c"),
+        ({"labels": (0, 2, 2)}, r"flow/scores\.npz: clip B/b has label 2, .*rgb/scores\.npz says 1"),
+        ({"clips": ("A/a", "B/b", "C/d")}, r"flow/scores\.npz: no scores of clip C/c"),
         ({"classes": ("A", "B", "X")}, "the classes differ"),
     ],
 )

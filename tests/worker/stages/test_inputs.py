@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import models
 from models import backbones
+from services.scores.files import read_scores
 from services.stages import ScoreParams, TrainParams
 from tests.worker.stages.conftest import SPACED, TRAINING, frames
 from worker.contract import Reporter
 from worker.stages import inputs
 from worker.stages.inputs import open_input
-from worker.stages.scores import read_scores
 from worker.training import checkpoint
 from worker.training.batches import FeatureSource, TensorSource
 from worker.training.distributed import World

@@ -14,10 +14,10 @@ import torch
 import models
 from services.datasets.boxes import digest_of
 from services.errors import DataError
+from services.scores.files import read_scores
 from tests.worker.stages.conftest import FRAMES, SIDE, SPACED, input_of, manifest_of
 from worker.stages.features import write_features
 from worker.stages.outputs import MODEL_FILE
-from worker.stages.scores import read_scores
 from worker.video.survey.manifest import MANIFEST_FILE, Manifest
 
 CELLS = 4

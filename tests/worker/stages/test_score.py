@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.scores.files import read_scores
 from tests.worker.stages.conftest import SPACED
-from worker.stages.scores import read_scores
 
 MODEL = {"kind": "ts_lstm", "hidden": [8]}
 
