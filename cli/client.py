@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import httpx
 
@@ -29,6 +29,7 @@ __all__ = (
 
 EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+SENDING = httpx.Timeout(600.0, connect=5.0)
 Json = dict[str, Any]
 
 
@@ -97,6 +98,11 @@ class Client:
                 f"got what JSON cannot say, allowed: texts, numbers, lists, mappings: {error}", INVALID
             ) from error
         return self._answer("POST", path, content=content, headers=headers)
+
+    def send(self, path: str, file: BinaryIO, **query: str | int) -> Any:
+        """Send a file as it is, and return the answer's JSON."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return self._answer("POST", path, content=file, headers=headers, params=query, timeout=SENDING)
 
     def text(self, path: str, **query: str | None) -> str:
         """Return the text at a path."""

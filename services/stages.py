@@ -319,6 +319,18 @@ class LocalizeParams(Params):
     generator: MotionShapesParams | None = None
 
 
+class UploadParams(Params):
+    """Class scores that a user brought: what a `score` stage would have made, by the SHA-256 of its file.
+
+    Such a stage is finished from the beginning, and never runs.
+    """
+
+    uploaded: str
+    dataset: str
+    split: int
+    streams: tuple[Stream, ...]
+
+
 class FuseParams(Params):
     """Score files of one split and seed, joined by clip id, into the numbers of the leaderboard."""
 

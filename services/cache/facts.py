@@ -75,7 +75,7 @@ def why_held(session: Session, keys: Collection[str] | None = None, *, tracked: 
     """Return the reasons why outputs must stay, for those that must.
 
     An output stays while a stage that waits, is ready or runs has it as an input, while such a flow stage would find
-    its clips there, and until MLflow has its files.
+    its clips there, and until MLflow has its files. Scores that a user brought stay always: nothing makes them again.
 
     Args:
         session: a transaction of the caller, who holds locks on ``keys`` to be sure.
@@ -88,6 +88,8 @@ def why_held(session: Session, keys: Collection[str] | None = None, *, tracked: 
         for key in session.scalars(select(OutboxRow.stage_key).where(*pending)):
             held[key or ""] = "MLflow has yet to be handed its files"
     held |= _equal_flow(session, keys)
+    brought = (StageRow.kind == "score", StageRow.params.has_key("uploaded"), _among(StageRow.key, keys))
+    held |= dict.fromkeys(session.scalars(select(StageRow.key).where(*brought)), "a user brought it")
     query = (
         select(StageInputRow.input_key, StageRow.label, StageRow.state)
         .join(StageRow, StageRow.key == StageInputRow.stage_key)

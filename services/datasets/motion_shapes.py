@@ -1,13 +1,25 @@
-"""Parameters of `motion_shapes`, the generated dataset whose classes differ in motion and order."""
+"""Parameters and lists of `motion_shapes`, the generated dataset whose classes differ in motion and order."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+CLASSES = (
+    "SlideLeft",
+    "SlideRight",
+    "GrowShrink",
+    "ShrinkGrow",
+    "RedBlue",
+    "BlueRed",
+    "SpinSlide",
+    "SlideSpin",
+)
+GROUPS = range(1, 26)
+TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}
 RECIPE = 1  # rises when the same parameters make other clips
 
 
@@ -35,3 +47,19 @@ class MotionShapesParams(BaseModel):
         """Name of the folder of these clips and their lists, below the data root."""
         content = json.dumps({"recipe": RECIPE, **self.model_dump(mode="json")}, sort_keys=True)
         return f"motion_shapes-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def clip_path(name: str, group: int, number: int) -> str:
+    """Return a clip's path below the root, as UCF101 names it."""
+    return f"{name}/v_{name}_g{group:02d}_c{number:02d}.avi"
+
+
+def listed_clips(params: MotionShapesParams, split: int, part: Literal["train", "test"]) -> list[tuple[str, int]]:
+    """Return path and label, from 0, of the clips of a part of a split, in the order of its list."""
+    return [
+        (clip_path(name, group, number), label)
+        for label, name in enumerate(CLASSES)
+        for group in GROUPS
+        for number in range(1, params.clips_per_group + 1)
+        if (group in TEST_GROUPS[split]) == (part == "test")
+    ]

@@ -50,6 +50,7 @@ __all__ = [
     "ProtocolRow",
     "ResultRow",
     "ResultValueRow",
+    "ScoreUploadRow",
     "StageInputRow",
     "StageRow",
     "TrackerRow",
@@ -222,6 +223,24 @@ class StageInputRow(Base):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     input_key: Mapped[str] = mapped_column(ForeignKey("stage.key"), index=True)
     position: Mapped[int] = mapped_column(SmallInteger)
+
+
+class ScoreUploadRow(Base):
+    """Class scores that a user brought; ``id`` is the key of the finished `score` stage that holds them."""
+
+    __tablename__ = "score_upload"
+
+    id: Mapped[str] = mapped_column(ForeignKey("stage.key"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    owner: Mapped[str] = mapped_column(String(100))
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name"), index=True)
+    revision: Mapped[int]
+    split: Mapped[int] = mapped_column(SmallInteger)
+    stream: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(20))
+    clips: Mapped[int]
+    classes: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class AttemptRow(Base):

@@ -46,22 +46,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from services.datasets.motion_shapes import MotionShapesParams
+from services.datasets.motion_shapes import CLASSES, GROUPS, TEST_GROUPS, MotionShapesParams, clip_path, listed_clips
 from services.stores.names import temporary
 from worker.video.generated.shapes import Field, Floats, Look, States, background, coverage, draw_look, render, still
 
-CLASSES = (
-    "SlideLeft",
-    "SlideRight",
-    "GrowShrink",
-    "ShrinkGrow",
-    "RedBlue",
-    "BlueRed",
-    "SpinSlide",
-    "SlideSpin",
-)
-GROUPS = range(1, 26)
-TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}
 FRAMES_PER_SECOND = 25
 REST_FIELDS = 4
 
@@ -128,11 +116,6 @@ def _write_clips(params: MotionShapesParams, root: Path, progress: Progress) -> 
                     write_avi(root / clip_path(name, group, number), frames)
                 done += 2
                 progress(done, total)
-
-
-def clip_path(name: str, group: int, number: int) -> str:
-    """Return a clip's path below the root, as UCF101 names it."""
-    return f"{name}/v_{name}_g{group:02d}_c{number:02d}.avi"
 
 
 def pair_frames(
@@ -263,15 +246,10 @@ def write_avi(path: Path, frames: Frames) -> None:
 def _write_lists(params: MotionShapesParams, folder: Path) -> None:
     folder.mkdir(parents=True)
     _write_lines(folder / "classInd.txt", [f"{label} {name}" for label, name in enumerate(CLASSES, start=1)])
-    for split, test_groups in TEST_GROUPS.items():
-        train, test = [], []
-        for label, name in enumerate(CLASSES, start=1):
-            for group in GROUPS:
-                for number in range(1, params.clips_per_group + 1):
-                    path = clip_path(name, group, number)
-                    test.append(path) if group in test_groups else train.append(f"{path} {label}")
-        _write_lines(folder / f"trainlist{split:02d}.txt", train)
-        _write_lines(folder / f"testlist{split:02d}.txt", test)
+    for split in TEST_GROUPS:
+        train, test = (listed_clips(params, split, part) for part in ("train", "test"))
+        _write_lines(folder / f"trainlist{split:02d}.txt", [f"{path} {label + 1}" for path, label in train])
+        _write_lines(folder / f"testlist{split:02d}.txt", [path for path, _ in test])
 
 
 def _write_lines(file: Path, lines: list[str]) -> None:

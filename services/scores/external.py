@@ -1,0 +1,199 @@
+"""Files of class scores that users bring: CSV, Parquet, or npz. Nothing in them is run, and pickles are never read.
+
+csv, parquet    a column ``clip``, one for each class under its name, and ``label`` if there is one
+npz             ``clips`` (N,) text, ``classes`` (K,) text, ``scores`` (N, K), and ``labels`` (N,) if there are any
+
+No more is read into memory than a file of twice the test set's clips would take.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from services.errors import InvalidRequest
+
+Format = Literal["csv", "parquet", "npz"]
+CLIP, LABEL = "clip", "label"
+MAX_LINE = 1_000_000
+"""Characters of a line of CSV: 10,000 classes with all their digits take a quarter."""
+MAX_MEMBER = 1 << 30
+"""Bytes of an array in an archive, and of a Parquet file's columns, once they are unpacked."""
+MAX_TEXT = 1000
+"""Characters of the name of a clip or class."""
+
+
+@dataclass(frozen=True)
+class ExternalScores:
+    """What a file says, unchecked but for its shape: N clips, K classes.
+
+    Attributes:
+        clips: N names, as they stand in the file.
+        classes: K names, likewise.
+        scores: ``(N, K)`` float32 or float64.
+        labels: N names or numbers as text; None where the file has none.
+    """
+
+    clips: tuple[str, ...]
+    classes: tuple[str, ...]
+    scores: NDArray[np.floating[Any]]
+    labels: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a file may have at the most."""
+
+    rows: int
+    columns: int
+
+
+def read_external(path: Path, form: Format, bounds: Bounds) -> ExternalScores:
+    """Read a file of scores.
+
+    Raises:
+        InvalidRequest: it is no such file, lacks a part, or has more rows or columns than ``bounds`` allow.
+    """
+    return READERS[form](path, bounds)
+
+
+def _read_csv(path: Path, bounds: Bounds) -> ExternalScores:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _of_lines(file, bounds)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _refused(f"{error}", "CSV in UTF-8") from error
+
+
+def _of_lines(file: TextIO, bounds: Bounds) -> ExternalScores:
+    reader = csv.reader(iter(lambda: file.readline(MAX_LINE), ""))
+    names = next(reader, [])
+    has_label = LABEL in names
+    classes = _classes_of(names, bounds)
+    at = [column for column, name in enumerate(names) if name not in (CLIP, LABEL)]
+    clips: list[str] = []
+    labels: list[str] = []
+    rows: list[NDArray[np.float64]] = []
+    for row in filter(None, reader):
+        if len(row) != len(names):
+            raise _refused(f"line {reader.line_num} with {len(row)} fields", f"{len(names)}, as the first line has")
+        if len(rows) == bounds.rows:
+            raise _too_many(f"more than {bounds.rows:,}", bounds)
+        clips.append(row[names.index(CLIP)])
+        try:
+            rows.append(np.array([row[column] for column in at], dtype=np.float64))
+        except ValueError as error:
+            raise _refused(f"line {reader.line_num}: {error}", "a number for each class") from error
+        labels += [row[names.index(LABEL)]] if has_label else []
+    scores = np.stack(rows) if rows else np.empty((0, len(classes)))
+    return ExternalScores(tuple(clips), classes, scores, tuple(labels) if has_label else None)
+
+
+def _read_parquet(path: Path, bounds: Bounds) -> ExternalScores:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            about = file.metadata
+            classes = _classes_of(file.schema_arrow.names, bounds)
+            if about.num_rows > bounds.rows:
+                raise _too_many(f"{about.num_rows:,}", bounds)
+            size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+            if size > MAX_MEMBER:
+                raise _refused(f"{size:,} bytes unpacked", f"at most {MAX_MEMBER:,}")
+            table = file.read()
+        columns = [table.column(name).cast(pyarrow.float64()).to_numpy() for name in classes]
+        texts = {name: table.column(name).to_pylist() for name in (CLIP, LABEL) if name in table.column_names}
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _refused(f"{error}"[:MAX_TEXT], "a Parquet file of texts and numbers") from error
+    labels = tuple(map(str, texts[LABEL])) if LABEL in texts else None
+    scores = np.stack(columns, axis=1).astype(np.float64, copy=False)
+    return ExternalScores(tuple(map(str, texts[CLIP])), classes, scores, labels)
+
+
+def _classes_of(names: Sequence[str], bounds: Bounds) -> tuple[str, ...]:
+    """Return the names of the columns that are classes."""
+    for name in (CLIP, LABEL):
+        if names.count(name) not in ((1,) if name == CLIP else (0, 1)):
+            raise _refused(f"{names.count(name)} columns named {name!r}", f"{'at most ' * (name == LABEL)}one")
+    classes = tuple(name for name in names if name not in (CLIP, LABEL))
+    if not 0 < len(classes) <= bounds.columns:
+        raise _refused(f"{len(classes):,} columns of classes", f"1 to {bounds.columns:,}")
+    return classes
+
+
+def _read_npz(path: Path, bounds: Bounds) -> ExternalScores:
+    most = {"clips": (bounds.rows,), "classes": (bounds.columns,), "scores": (bounds.rows, bounds.columns)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).stem for name in archive.namelist()}
+            for name in sorted(most.keys() - names):
+                raise _refused(f"no array {name!r}", "clips, classes, scores, and labels if there are any")
+            arrays = {name: _array(archive, name, shape) for name, shape in most.items()}
+            labels = _array(archive, "labels", most["clips"]) if "labels" in names else None
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise _refused(f"{error}"[:MAX_TEXT], "an npz archive of plain arrays; pickles are not read") from error
+    return _of_arrays(arrays, labels)
+
+
+def _of_arrays(arrays: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None) -> ExternalScores:
+    clips, classes, scores = _texts(arrays, "clips"), _texts(arrays, "classes"), arrays["scores"]
+    if scores.dtype.kind not in "fiu" or scores.shape != (len(clips), len(classes)):
+        raise _refused(
+            f"scores of shape {scores.shape} and type {scores.dtype}", f"numbers ({len(clips)}, {len(classes)})"
+        )
+    if labels is not None and labels.shape != (len(clips),):
+        raise _refused(f"labels of shape {labels.shape}", f"({len(clips)},)")
+    kept = scores if scores.dtype == np.float32 else scores.astype(np.float64)
+    return ExternalScores(clips, classes, kept, None if labels is None else tuple(map(str, labels.tolist())))
+
+
+def _array(archive: zipfile.ZipFile, name: str, most: tuple[int, ...]) -> NDArray[Any]:
+    """Read an array whose shape, as its header says, is no larger than ``most``."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.file_size > MAX_MEMBER:
+        raise _refused(f"{name} of {member.file_size:,} bytes unpacked", f"at most {MAX_MEMBER:,}")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+    if dtype.hasobject:
+        raise _refused(f"{name} of objects", "numbers or text; pickles are not read")
+    if len(shape) != len(most) or any(size > bound for size, bound in zip(shape, most, strict=True)):
+        raise _refused(f"{name} of shape {shape}", f"{len(most)} axes of at most {most}")
+    if dtype.itemsize > 4 * MAX_TEXT:
+        raise _refused(f"{name} with texts of {dtype.itemsize} bytes", f"at most {4 * MAX_TEXT}")
+    with archive.open(member) as file:
+        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return found
+
+
+def _texts(arrays: Mapping[str, NDArray[Any]], name: str) -> tuple[str, ...]:
+    found = arrays[name]
+    if found.dtype.kind == "S":
+        return tuple(value.decode() for value in found.tolist())
+    if found.dtype.kind != "U":
+        raise _refused(f"{name} of type {found.dtype}", "text")
+    return tuple(found.tolist())
+
+
+def _too_many(found: str, bounds: Bounds) -> InvalidRequest:
+    return _refused(f"{found} rows", f"at most {bounds.rows:,}, twice the test clips of the split")
+
+
+def _refused(found: str, allowed: str) -> InvalidRequest:
+    return InvalidRequest("file", found, allowed)
+
+
+READERS: Mapping[Format, Callable[[Path, Bounds], ExternalScores]] = {
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+    "npz": _read_npz,
+}
