@@ -6,7 +6,13 @@ import re
 
 import pytest
 
-from tests.api.routes import at, every_route
+from api.app import OPEN_ROUTERS, ROUTERS
+from tests.api.routes import ROUTES, at, every_route
+
+
+def test_no_route_of_any_module_is_left_out():
+    routes = [route for module in (*ROUTERS, *OPEN_ROUTERS) for route in module.router.routes]
+    assert {(method, route.path) for route in routes for method in route.methods} == set(ROUTES)
 
 
 @every_route
