@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from api.authentication import SubmitterDep
 from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
+from api.dry_run import DryRun
 from api.field_errors import checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
 from services import recipes, registry, revisions
 from services.board import results as measured
-from services.db.engine import Session
+from services.db.engine import Database, Session
+from services.errors import InvalidRequest
+from services.planning import dry_run as trial
 from services.planning import submission
 from services.queue import experiments
 from services.specs import ExperimentSpec
@@ -35,7 +38,10 @@ _SUBMISSION = {
 SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION}}}}
 
 
-@router.post("", status_code=202, openapi_extra=SUBMISSION)
+DRY = {200: {"model": DryRun, "description": "with `dry_run`: what the experiment would do; nothing is queued"}}
+
+
+@router.post("", status_code=202, response_model=Experiment, openapi_extra=SUBMISSION, responses=DRY)
 def submit(
     *,
     caller: SubmitterDep,
@@ -45,10 +51,18 @@ def submit(
     response: Response,
     after: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
-) -> Experiment:
-    """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again."""
+    dry_run: bool = False,
+) -> Experiment | JSONResponse:
+    """Queue an experiment; the same `Idempotency-Key` and body give the same experiment again.
+
+    With `dry_run` nothing is queued or written: the answer has the stages, and what they may take.
+    """
     with checked_as(SUBMISSION_FIELDS):
         spec, recipe = recipes.resolve(body)
+    if dry_run:
+        if idempotency_key is not None:
+            raise InvalidRequest("Idempotency-Key", idempotency_key, "none with dry_run, which makes no experiment")
+        return JSONResponse(_tried(database, spec, recipe).model_dump(mode="json"))
     if spec.refresh:
         registry.refresh(database, spec.dataset, caller)
     seen = registry.look_again(database, spec.dataset)
@@ -152,6 +166,12 @@ def retry(
     answer, queues = database.run(work)
     after.add_task(broker.ring, queues)
     return answer
+
+
+def _tried(database: Database, spec: ExperimentSpec, recipe: str | None) -> DryRun:
+    seen = registry.look_again(database, spec.dataset)
+    with database.transaction() as session:
+        return DryRun.of(spec, recipe, trial.foresee(session, spec, seen))
 
 
 def _digest(body: dict[str, Any]) -> str:

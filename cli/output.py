@@ -120,6 +120,14 @@ def interval(metric: str, bounds: Sequence[float] | None) -> str | None:
     return " to ".join(measured(metric, bound) for bound in bounds) if bounds else None
 
 
+def duration(seconds: float) -> str:
+    """Word a time that something takes."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
 def ago(timestamp: str | None) -> str:
     """Word an ISO timestamp as the time since."""
     if timestamp is None:

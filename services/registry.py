@@ -204,6 +204,11 @@ def require_unchanged(session: Session, name: str, seen: Seen) -> None:
     )
 
 
+def has_changed(session: Session, name: str, seen: Seen) -> bool:
+    """Tell whether the lists of the dataset of that name have changed since its present revision was registered."""
+    return _changed(session, chosen(session, name), seen)
+
+
 def _changed(session: Session, row: DatasetRow, seen: Seen) -> bool:
     known = revisions.lists_digest(session, row)
     return known is not None and seen is not None and seen != known

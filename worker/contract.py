@@ -90,7 +90,12 @@ class Task(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What a rank process says when it ends by itself."""
+    """What a rank process says when it ends by itself.
+
+    Attributes:
+        memory_bytes: the most that it had in memory, shared pages counted; of several processes the first one's.
+        gpu_memory_bytes: the most that its tensors took on its GPU; None without one.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,6 +103,8 @@ class Outcome(BaseModel):
     summary: dict[str, Any] = {}
     cause: Cause | None = None
     message: str = ""
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 class Event(BaseModel):

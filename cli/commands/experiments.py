@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.client import FAILURE, Client
+from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.output import CursorOption, JsonOption, ago, interval, measured, percent, print_more, print_table, stages_done
 from cli.spec_file import read_spec
 from cli.terminal import plain, print_json, say, say_text
+from cli.trial import print_dry_run
 from cli.watch import Watch
 from services.metrics import METRICS, PRIMARY
 
@@ -27,6 +28,9 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key submits once, however often it is sent.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and what it may take; queue nothing.")
+    ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="If the dataset's lists have changed, register it anew first.")
     ] = False,
@@ -34,7 +38,13 @@ def submit(
 ) -> None:
     """Submit an experiment."""
     body = read_spec(spec) | ({"refresh": True} if refresh else {})
+    if dry_run and watch:
+        raise CommandError("--watch: got it with --dry-run, allowed: one of the two", INVALID)
     with Client.connect() as client:
+        if dry_run:
+            found = client.post("/experiments?dry_run=true", body, idempotency_key=idempotency_key)
+            print_json(found) if json else print_dry_run(found)
+            return
         answer = client.post("/experiments", body, idempotency_key=idempotency_key)
         if watch:
             finish(Watch(client, [answer["id"]], quiet=json).run(), json=json)

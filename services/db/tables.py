@@ -244,7 +244,11 @@ class ScoreUploadRow(Base):
 
 
 class AttemptRow(Base):
-    """One execution of a stage; its number is the fencing token."""
+    """One execution of a stage; its number is the fencing token.
+
+    What it took is in bytes, and known of what has succeeded: the most memory of its process and of its tensors on a
+    GPU, and the size of its output.
+    """
 
     __tablename__ = "attempt"
 
@@ -257,6 +261,9 @@ class AttemptRow(Base):
     message: Mapped[str | None]
     exit_code: Mapped[int | None]
     log: Mapped[str | None]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     finished_at: Mapped[datetime | None]
 

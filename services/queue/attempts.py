@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
@@ -122,6 +122,20 @@ def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> N
             events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **reported)
 
 
+class Usage(NamedTuple):
+    """What an attempt took, in bytes; None where nobody measured it.
+
+    Attributes:
+        memory_bytes: the most that its process had in memory.
+        gpu_memory_bytes: the most that its tensors took on a GPU.
+        disk_bytes: its output.
+    """
+
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    disk_bytes: int | None = None
+
+
 def succeed(
     session: Session,
     key: str,
@@ -131,6 +145,7 @@ def succeed(
     output: str,
     log: str,
     files: Sequence[str] = (),
+    usage: Usage | None = None,
 ) -> dict[str, int]:
     """Write a stage's result, make its dependants ready, and return how much new work each queue has.
 
@@ -142,6 +157,7 @@ def succeed(
         output: where the artifact store holds the output.
         log: end of the attempt's log.
         files: names in the output that MLflow is to hold as artifacts.
+        usage: what the attempt took, where it was measured.
 
     Raises:
         LeaseLost: the attempt no longer owns the stage.
@@ -153,6 +169,8 @@ def succeed(
     if row.kind == "index":
         registry.note_index(session, row.params, summary)
     _end_attempt(session, row, "succeeded", log=log)
+    for name, number in (usage or Usage())._asdict().items():
+        setattr(session.get_one(AttemptRow, (key, attempt)), name, number)
     for file in files:
         outbox.add_artifact(session, key, file, f"{output}/{file}")
     graph.end_stage(session, row, "succeeded", None, None)

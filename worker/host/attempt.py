@@ -20,7 +20,7 @@ from services.settings import Settings
 from services.stages import KINDS
 from services.stores.artifacts import ArtifactStore
 from services.stores.broker import Broker
-from services.stores.files import tells_of_full_disk, write_atomically
+from services.stores.files import finished_files, tells_of_full_disk, write_atomically
 from services.stores.names import OUTPUT, STATE, Place, stage_folder
 from worker.contract import Event, StageInput, Task
 from worker.host.devices import Grant
@@ -241,6 +241,8 @@ class Attempt:
         if ending.status == "lost":
             raise LeaseLost(ending.message)
         if ending.status == "succeeded":
+            disk_bytes = sum((self._output / name).stat().st_size for name in finished_files(self._output))
+            usage = attempts.Usage(ending.memory_bytes, ending.gpu_memory_bytes, disk_bytes)
             place = self._state.publish_output(self._output)
             files = [name for name in KINDS[claim.kind].published if (self._output / name).is_file()]
             log_tail = self._log_tail() or ""
@@ -253,6 +255,7 @@ class Attempt:
                     output=place,
                     log=log_tail,
                     files=files,
+                    usage=usage,
                 )
             )
             self._clean_up()

@@ -36,6 +36,8 @@ class Ending:
         exit_code: of the rank process, None when a signal ended it or nobody saw its end.
         signal: number of the signal that ended it.
         last_words: last lines of its log.
+        memory_bytes: the most that it had in memory, as far as it said so.
+        gpu_memory_bytes: the most that its tensors took on its GPU, likewise.
     """
 
     status: Status
@@ -45,6 +47,8 @@ class Ending:
     exit_code: int | None = None
     signal: int | None = None
     last_words: str = ""
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 def read_outcome(path: Path) -> Outcome | None:
@@ -77,7 +81,8 @@ def judge(ended: Exit, outcome: Outcome | None, asked: Ending | None, words: str
         out_of_memory: whether the kernel killed a process for memory meanwhile.
     """
     if outcome and outcome.status == "succeeded" and ended.code == EXIT_SUCCEEDED and not _cancelled(asked):
-        ending = Ending("succeeded", summary=outcome.summary)
+        used = {"memory_bytes": outcome.memory_bytes, "gpu_memory_bytes": outcome.gpu_memory_bytes}
+        ending = Ending("succeeded", summary=outcome.summary, **used)
     elif asked is not None:
         ending = asked
     elif outcome and outcome.status == "failed":

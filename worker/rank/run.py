@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -61,7 +62,11 @@ def _rank() -> int:
 
 def _outcome(task: Task) -> Outcome:
     try:
-        return Outcome(status="succeeded", summary=_run_stage(task))
+        summary = _run_stage(task)
+        memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Outcome(
+            status="succeeded", summary=summary, memory_bytes=memory_bytes, gpu_memory_bytes=_gpu_memory_bytes()
+        )
     except Interrupted as error:
         return Outcome(status="interrupted", cause=Cause.PREEMPTED, message=str(error))
     except StageError as error:
@@ -84,6 +89,13 @@ def _run_stage(task: Task) -> dict[str, object]:
     finally:
         report.close()
     return summary
+
+
+def _gpu_memory_bytes() -> int | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.max_memory_allocated())
 
 
 def _params(task: Task) -> Params:

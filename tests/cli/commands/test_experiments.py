@@ -33,6 +33,18 @@ def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submit
     assert json.loads(twostream("logs", submitted, "--json")[1]) == {"id": submitted, "logs": ""}
 
 
+def test_a_dry_run_says_what_would_run_and_queues_nothing(twostream, spec):
+    before = json.loads(twostream("list", "--json")[1])["total"]
+    code, out, _ = twostream("submit", spec, "--dry-run")
+    assert code == 0
+    assert "nothing is queued" in out
+    assert "train ts_lstm rgb" in out
+    found = json.loads(twostream("submit", spec, "--dry-run", "--json")[1])
+    assert [stage["kind"] for stage in found["stages"]] == ["index", "extract", "train", "score", "fuse"]
+    assert json.loads(twostream("list", "--json")[1])["total"] == before
+    assert twostream("submit", spec, "--dry-run", "--watch")[0] == 2
+
+
 def test_results_are_shown_with_their_means_and_categories(twostream, submitted, database):
     assert twostream("results", submitted) == (0, "results: none yet\n", "")
     values = {"top1": Value(0.25, None, 0.1755, 0.343), "top5": Value(1.0), "mean_class": Value(0.25)}

@@ -61,7 +61,10 @@ def test_the_processes_that_supervise_import_no_torch_and_no_video_library() -> 
 def test_success_leaves_summary_and_events(scripted: None, make_task: Callable[..., Path]) -> None:
     file = make_task("metrics")
     assert run_task(file) == EXIT_SUCCEEDED
-    assert outcome_of(file) == Outcome(status="succeeded", summary={})
+    outcome = outcome_of(file)
+    assert (outcome.status, outcome.summary, outcome.gpu_memory_bytes) == ("succeeded", {}, None)
+    assert outcome.memory_bytes is not None
+    assert outcome.memory_bytes > 2**20
     events = [Event.model_validate_json(line) for line in read(file).events.read_text().splitlines()]
     assert [event.type for event in events] == ["progress", *["metrics"] * 5, "progress"]
 
