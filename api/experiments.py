@@ -38,7 +38,9 @@ _SUBMISSION = {
 SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION}}}}
 
 
-DRY = {200: {"model": DryRun, "description": "with `dry_run`: what the experiment would do; nothing is queued"}}
+DRY: dict[int | str, dict[str, Any]] = {
+    200: {"model": DryRun, "description": "with `dry_run`: what the experiment would do; nothing is queued"}
+}
 
 
 @router.post("", status_code=202, response_model=Experiment, openapi_extra=SUBMISSION, responses=DRY)

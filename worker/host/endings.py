@@ -81,8 +81,12 @@ def judge(ended: Exit, outcome: Outcome | None, asked: Ending | None, words: str
         out_of_memory: whether the kernel killed a process for memory meanwhile.
     """
     if outcome and outcome.status == "succeeded" and ended.code == EXIT_SUCCEEDED and not _cancelled(asked):
-        used = {"memory_bytes": outcome.memory_bytes, "gpu_memory_bytes": outcome.gpu_memory_bytes}
-        ending = Ending("succeeded", summary=outcome.summary, **used)
+        ending = Ending(
+            "succeeded",
+            summary=outcome.summary,
+            memory_bytes=outcome.memory_bytes,
+            gpu_memory_bytes=outcome.gpu_memory_bytes,
+        )
     elif asked is not None:
         ending = asked
     elif outcome and outcome.status == "failed":

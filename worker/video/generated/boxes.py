@@ -7,9 +7,9 @@ from collections.abc import Collection
 import cv2
 import numpy as np
 
-from services.datasets.motion_shapes import MotionShapesParams
+from services.datasets.motion_shapes import CLASSES, GROUPS, MotionShapesParams, clip_path
 from services.datasets.tubes import BoxedClip, Boxes, Coordinates, Tube
-from worker.video.generated.motion_shapes import CLASSES, GROUPS, clip_path, pair_coverage
+from worker.video.generated.motion_shapes import pair_coverage
 from worker.video.generated.shapes import Field
 
 COVERED = 0.5
