@@ -50,6 +50,7 @@ class Result(BaseModel):
         revision: of the dataset, on whose lists and clips it was measured.
         superseded: whether the dataset has other lists or clips now.
         protocol: how it was measured.
+        selected_on_test: whether the epoch of some training was chosen on the test list.
         metrics: by name; one that only some of the parts of a mean have is left out.
         categories: top-1 by coarse category, pooled over its clips; empty for datasets other than UCF101, null where
             they were not measured.
@@ -65,6 +66,7 @@ class Result(BaseModel):
     revision: int
     superseded: bool
     protocol: str
+    selected_on_test: bool
     metrics: dict[str, Value]
     categories: dict[str, float] | None
     clips: int | None
@@ -76,11 +78,12 @@ class Result(BaseModel):
     @classmethod
     def of(cls, found: Measured, present: int) -> Self:
         """Shape a result; ``present`` is the number of the dataset's present revision."""
-        row, own = found.row, {"superseded", "protocol", "metrics"}
+        row, own = found.row, {"superseded", "protocol", "selected_on_test", "metrics"}
         return cls(
             **{name: getattr(row, name) for name in cls.model_fields.keys() - own},
             superseded=row.revision != present,
             protocol=found.protocol,
+            selected_on_test=found.selected_on_test,
             metrics={name: Value.of(found.values[name]) for name in METRICS if name in found.values},
         )
 
@@ -99,6 +102,7 @@ class Entry(BaseModel):
         seeds: over how many seeds the value is a mean.
         clips: how many distinct test clips it counts.
         excluded: how many listed clips the dataset leaves out.
+        selected_on_test: whether the epoch of some training was chosen on the test list.
     """
 
     rank: int | None
@@ -113,6 +117,7 @@ class Entry(BaseModel):
     seeds: int
     clips: int | None
     excluded: int
+    selected_on_test: bool
 
     @classmethod
     def of(cls, standing: Standing) -> Self:
@@ -130,6 +135,7 @@ class Entry(BaseModel):
             seeds=standing.seeds,
             clips=standing.clips,
             excluded=standing.excluded,
+            selected_on_test=standing.selected_on_test,
         )
 
 

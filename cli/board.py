@@ -41,4 +41,5 @@ def _row(row: dict[str, Any], metric: str, splits: list[str]) -> tuple[object, .
     value, between = measured(metric, row["value"]), interval(metric, row["confidence_interval"])
     spread = None if row["std"] is None else measured(metric, row["std"])
     values = (measured(metric, row["splits"].get(split)) for split in splits)
-    return row["rank"], row["name"], row["model"], value, between, spread, *values, row["experiment_id"]
+    name = f"{row['name']} (epoch chosen on the test list)" if row["selected_on_test"] else row["name"]
+    return row["rank"], name, row["model"], value, between, spread, *values, row["experiment_id"]

@@ -83,7 +83,8 @@ def print_more(what: str, shown: int, total: int, cursor: str | None, command: s
         return
     line = f"{shown} of {total} {what}"
     if cursor is not None:
-        given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None]
+        named = {name.replace("_", "-"): str(value) for name, value in options.items() if value is not None}
+        given = [f"--{name} {shlex.quote(value)}" for name, value in named.items()]
         line += f"; more: {' '.join(['twostream', command, *given, '--cursor', shlex.quote(cursor)])}"
     say(line)
 

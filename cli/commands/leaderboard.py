@@ -24,12 +24,17 @@ def leaderboard(
     revision: Annotated[
         int | None, typer.Option(min=1, help="Revision of the dataset; the present one if none is named.")
     ] = None,
+    selected_on_test: Annotated[
+        str,
+        typer.Option(help="exclude, or flag, which ranks epochs that were chosen on the test list among the others."),
+    ] = "exclude",
     limit: LimitOption = 100,
     cursor: CursorOption = None,
     json: JsonOption = False,
 ) -> None:
     """Rank the measured results of a dataset."""
     options = {"dataset": dataset, "split": split, "stream": stream, "metric": metric, "protocol": protocol}
+    options |= {"selected_on_test": None if selected_on_test == "exclude" else selected_on_test}
     options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
     with Client.connect() as client:
         board = client.get("/leaderboard", **options, cursor=cursor)

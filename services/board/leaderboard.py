@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from services import revisions
+from services.board.choice import Count, SelectedOnTest, choose
 from services.board.cursor import Cursor
 from services.db.measured import INCOMPLETE
 from services.db.tables import ProtocolRow, ResultRow, ResultValueRow
@@ -26,13 +27,17 @@ ENTRY = (
     ResultRow.clips,
     ResultRow.excluded,
     ResultRow.missing_splits,
+    ResultRow.protocol,
 )
 VALUE = (ResultValueRow.value, ResultValueRow.spread, ResultValueRow.lower, ResultValueRow.upper)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One experiment's place: its value, and the numbers of the single splits behind a mean."""
+    """One experiment's place: its value, and the numbers of the single splits behind a mean.
+
+    ``selected_on_test`` says that the epoch of some training was chosen on the test list.
+    """
 
     rank: int | None
     experiment_id: str
@@ -47,6 +52,7 @@ class Standing:
     excluded: int
     splits: dict[int, float]
     missing_splits: tuple[int, ...]
+    selected_on_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,21 +90,6 @@ class Board:
     next_cursor: str | None = None
 
 
-class Count(NamedTuple):
-    """How many entries, with and without a value, a revision has under a protocol."""
-
-    revision: int
-    protocol: str
-    line: str
-    complete: int
-    incomplete: int
-
-    @property
-    def entries(self) -> int:
-        """All of them."""
-        return self.complete + self.incomplete
-
-
 def rank(
     session: Session,
     *,
@@ -108,6 +99,7 @@ def rank(
     stream: str = "two-stream",
     metric: str = PRIMARY,
     protocol: str | None = None,
+    selected_on_test: SelectedOnTest = "exclude",
     limit: int = 100,
     cursor: str | None = None,
 ) -> Board:
@@ -121,6 +113,8 @@ def rank(
         stream: rgb, flow or two-stream.
         metric: one of ``METRICS``, which says which end comes first.
         protocol: its line; that with the most entries if none is given.
+        selected_on_test: `exclude` ranks no entry whose epoch was chosen on the test list, unless their protocol is
+            named, which ranks them by themselves; `flag` ranks them among the others, and each says so.
         limit: of complete entries, and of incomplete ones.
         cursor: ``next_cursor`` of the page before.
 
@@ -137,12 +131,13 @@ def rank(
     board = Board(dataset, number, number != present, split, stream, metric, protocol)
     counts = _counts(session, board)
     here = [count for count in counts if count.revision == number]
-    chosen = next((count for count in here if protocol in (None, count.line)), None)
+    chosen = choose(here, protocol, selected_on_test)
     others: dict[int, int] = {}
     for count in sorted(counts):
         if count.revision != number:
             others[count.revision] = others.get(count.revision, 0) + count.entries
-    left_out = {count.line: count.entries for count in here if count is not chosen}
+    ranked = () if chosen is None else chosen.protocols
+    left_out = {count.line: count.entries for count in here if count.protocol not in ranked}
     board = replace(board, other_protocols=left_out, other_revisions=others)
     return board if chosen is None else _filled(session, board, chosen, begin, limit)
 
@@ -169,13 +164,13 @@ def _counts(session: Session, board: Board) -> list[Count]:
     found = union_all(*parts).subquery()
     sums = func.sum(found.c.complete), func.sum(found.c.incomplete)
     query = (
-        select(found.c.revision, ProtocolRow.digest, ProtocolRow.line, *sums)
+        select(found.c.revision, ProtocolRow.digest, ProtocolRow.line, ProtocolRow.fields, *sums)
         .join(ProtocolRow, ProtocolRow.digest == found.c.protocol)
-        .group_by(found.c.revision, ProtocolRow.digest, ProtocolRow.line)
+        .group_by(found.c.revision, ProtocolRow.digest)
     )
     counts = [
-        Count(revision, digest, line, int(complete), int(lacking))
-        for revision, digest, line, complete, lacking in session.execute(query)
+        Count(revision, digest, line, int(complete), int(lacking), fields)
+        for revision, digest, line, fields, complete, lacking in session.execute(query)
     ]
     return sorted(counts, key=lambda count: (-count.entries, count.line))
 
@@ -195,10 +190,10 @@ def _filled(session: Session, board: Board, chosen: Count, begin: Cursor, limit:
         board,
         protocol=chosen.line,
         rows=tuple(
-            _standing(row, (row.value, row.spread, row.lower, row.upper), rank)
+            _standing(chosen, row, (row.value, row.spread, row.lower, row.upper), rank)
             for row, rank in zip(complete, ranks, strict=True)
         ),
-        incomplete=tuple(_standing(row) for row in incomplete),
+        incomplete=tuple(_standing(chosen, row) for row in incomplete),
         total=chosen.complete,
         total_incomplete=chosen.incomplete,
         next_cursor=str(following) if more or more_incomplete else None,
@@ -216,7 +211,7 @@ def _values(board: Board) -> tuple[Any, ...]:
 
 
 def _values_of(board: Board, chosen: Count) -> tuple[Any, ...]:
-    mine = (ResultValueRow.revision == chosen.revision, ResultValueRow.protocol == chosen.protocol)
+    mine = (ResultValueRow.revision == chosen.revision, ResultValueRow.protocol.in_(chosen.protocols))
     return (*_values(board), *mine)
 
 
@@ -240,7 +235,7 @@ def _complete(session: Session, board: Board, chosen: Count, begin: Cursor, limi
 
 def _incomplete(session: Session, board: Board, chosen: Count, after: int, limit: int) -> Sequence[Any]:
     """Return the incomplete entries of a page, likewise."""
-    mine = (ResultRow.revision == chosen.revision, ResultRow.protocol == chosen.protocol, ResultRow.id > after)
+    mine = (ResultRow.revision == chosen.revision, ResultRow.protocol.in_(chosen.protocols), ResultRow.id > after)
     query = select(*ENTRY, _splits(board)).where(*_lacking(board), *mine).order_by(ResultRow.id)
     return session.execute(query.limit(limit + 1)).all()
 
@@ -281,7 +276,7 @@ def _before(session: Session, board: Board, chosen: Count, entry: tuple[float, i
 
 
 def _standing(
-    row: Any, numbers: Sequence[float | None] = (None, None, None, None), rank: int | None = None
+    chosen: Count, row: Any, numbers: Sequence[float | None] = (None, None, None, None), rank: int | None = None
 ) -> Standing:
     value, spread, lower, upper = numbers
     splits = sorted((int(split), float(found)) for split, found in (row.splits or {}).items())
@@ -299,4 +294,5 @@ def _standing(
         excluded=row.excluded,
         splits=dict(splits),
         missing_splits=tuple(row.missing_splits),
+        selected_on_test=chosen.is_on_test(row.protocol),
     )

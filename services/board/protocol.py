@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowQuantization, FlowSpec
+from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowQuantization, FlowSpec, NetworkPart
 
 CROP_NAMES: Mapping[Crops, str] = {
     "center": "centre crop",
@@ -20,6 +20,11 @@ CROP_NAMES: Mapping[Crops, str] = {
     "five": "5 crops",
     "ten": "10 crops",
 }
+
+
+Selection = Literal["last", "validation", "test"]
+EPOCHS: Mapping[Selection, str] = {"last": "last", "validation": "best validation", "test": "best test"}
+"""By how much each claims, from the least on."""
 
 
 class FlowProtocol(BaseModel):
@@ -59,7 +64,8 @@ class Protocol(BaseModel):
         first_seconds: of a clip, which are looked at; None for all of it.
         crops: of a frame, whose scores are averaged.
         average: what of the parts of a clip is averaged.
-        selection: which of a training's states is tested: the last one.
+        selection: which of a training's epochs is tested: the last, the best on held-out clips of the train list, or
+            the best on the test list. Of several trainings behind a number the one says it that claims most.
         margin: the stack for which spaced frames keep room at both ends of a clip; None for snippets.
         flow: None for rgb frames alone.
         classifier: ``finetuned`` where a fine-tuned ConvNet is tested with its own; None where one is trained for it.
@@ -73,7 +79,7 @@ class Protocol(BaseModel):
     first_seconds: float | None = None
     crops: Crops
     average: Literal["probabilities", "logits"]
-    selection: Literal["last"] = "last"
+    selection: Selection = "last"
     margin: int | None = None
     flow: FlowProtocol | None = None
     classifier: Literal["finetuned"] | None = None
@@ -91,6 +97,8 @@ class Protocol(BaseModel):
             first_seconds=look.first_seconds,
             crops=look.crops,
             average=look.average,
+            # a network that starts from the trained rgb one has what was chosen for that
+            selection=_selection(spec.networks if any(part.from_rgb for part in networks) else networks),
             margin=spec.flow.stack if look.snippet is None else None,
             flow=_flow_protocol(spec.flow) if sees_flow else None,
             classifier="finetuned" if any(part.model.is_finetuned for part in networks) else None,
@@ -112,7 +120,7 @@ class Protocol(BaseModel):
         frames = f"{self.frames} frames" if self.snippet is None else f"{self.frames} snippets of {self.snippet} frames"
         frames += f" at {self.positions} positions" if self.positions > 1 else ""
         frames += f" of the first {_number(self.first_seconds)} s" if self.first_seconds is not None else ""
-        line = f"{frames}, {CROP_NAMES[self.crops]}, {self.average}, {self.selection} epoch"
+        line = f"{frames}, {CROP_NAMES[self.crops]}, {self.average}, {EPOCHS[self.selection]} epoch"
         line += ", fine-tuned classifier" if self.classifier is not None else ""
         if self.flow is not None:
             return f"{line}; {' '.join(_flow_words(self.flow))}, stack {self.flow.stack}"
@@ -136,6 +144,17 @@ def measurements(spec: ExperimentSpec) -> tuple[Measurement, ...]:
     own = None if spec.flow_stream is None else spec.flow_stream.model
     models = {"flow": (own or spec.model).kind}
     return tuple(Measurement(name, Protocol.of(spec, name), models.get(name, spec.model.kind)) for name in streams)
+
+
+def _selection(networks: Iterable[NetworkPart]) -> Selection:
+    """Return the selection that claims most among those of all trainings of networks."""
+    found: set[Selection] = {"last"}
+    for network in networks:
+        tuned = (network.backbones[own].finetune for own in network.streams)
+        found |= {recipe.selection for recipe in tuned if recipe is not None}
+        if not network.model.is_finetuned:
+            found.add(network.training.selection)
+    return max(found, key=list(EPOCHS).index)
 
 
 def _flow_protocol(flow: FlowSpec) -> FlowProtocol:

@@ -38,11 +38,15 @@ ONCE = ("experiment_id", "stream", "split", "seed")
 
 @dataclass(frozen=True)
 class Result:
-    """A row of an experiment's results, with the line of its protocol and its values by metric."""
+    """A row of an experiment's results, with the line of its protocol and its values by metric.
+
+    ``selected_on_test`` says that the epoch of some training was chosen on the test list.
+    """
 
     row: ResultRow
     protocol: str
     values: Mapping[str, Value]
+    selected_on_test: bool = False
 
 
 def collect(session: Session, experiment: ExperimentRow) -> None:
@@ -77,9 +81,12 @@ def listing(session: Session, experiment_id: str) -> list[Result]:
     found = select(ResultValueRow).join(ResultRow, ResultRow.id == ResultValueRow.result_id).where(mine)
     for value in session.scalars(found):
         values.setdefault(value.result_id, {})[value.metric] = value_of(value)
-    query = select(ResultRow, ProtocolRow.line).join(ProtocolRow, ProtocolRow.digest == ResultRow.protocol).where(mine)
+    query = select(ResultRow, ProtocolRow).join(ProtocolRow, ProtocolRow.digest == ResultRow.protocol).where(mine)
     order = (ResultRow.stream, ResultRow.split.nulls_last(), ResultRow.seed.nulls_last())
-    return [Result(row, line, values.get(row.id, {})) for row, line in session.execute(query.order_by(*order))]
+    return [
+        Result(row, protocol.line, values.get(row.id, {}), protocol.fields.get("selection") == "test")
+        for row, protocol in session.execute(query.order_by(*order))
+    ]
 
 
 def value_of(row: ResultValueRow) -> Value:

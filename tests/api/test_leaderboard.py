@@ -51,6 +51,16 @@ def test_other_protocols_are_named_and_not_mixed(client, submit, worker):
     assert row["experiment_id"] == other["id"]
 
 
+def test_an_epoch_chosen_on_the_test_list_is_flagged_and_ranked_only_if_asked(client, submit, worker):
+    made = submit(splits=[1], training={"selection": "test"})
+    worker().finish_all()
+    assert get(client, split="1").json()["rows"] == []
+    [row] = get(client, split="1", selected_on_test="flag").json()["rows"]
+    assert (row["experiment_id"], row["selected_on_test"]) == (made["id"], True)
+    results = client.get(f"/experiments/{made['id']}/results").json()
+    assert {result["selected_on_test"] for result in results} == {True}
+
+
 def test_empty_board(shared):
     body = get(shared).json()
     assert (body["rows"], body["incomplete"], body["protocol"]) == ([], [], None)
@@ -61,6 +71,7 @@ def test_empty_board(shared):
     [
         ({"split": "4"}, "split", "mean, 1, 2 or 3"),
         ({"stream": "depth"}, "stream", "rgb, flow or two-stream"),
+        ({"selected_on_test": "maybe"}, "selected_on_test", "exclude or flag"),
         ({"metric": "loss"}, "metric", "top1, top5 or mean_class"),
         ({"limit": "0"}, "limit", "greater than or equal to 1"),
         ({"limit": "9" * 40}, "limit", "less than or equal to 1000"),

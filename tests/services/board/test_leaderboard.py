@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from services.board import leaderboard
+from services.board import leaderboard, results
 from services.board.leaderboard import Board
 from services.db.engine import Database
 from services.db.tables import DatasetRow
 from services.errors import Cause, InvalidRequest, NotFound
 from services.metrics import METRICS, Metric
 from services.queue.claim import Claim
-from services.specs import EvaluationSpec
+from services.specs import EvaluationSpec, TrainingSpec
 from services.statistics import wilson
 from tests import published
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
@@ -78,6 +78,49 @@ def test_protocols_are_never_mixed(database: Database) -> None:
     assert found.other_protocols == {"10 frames, centre crop, probabilities, last epoch; frames of stack 10": 1}
     chosen = board(database, split=1, protocol=next(iter(found.other_protocols)))
     assert [row.experiment_id for row in chosen.rows] == [other]
+
+
+def test_epochs_chosen_on_the_test_list_are_ranked_among_others_only_if_asked(database: Database) -> None:
+    own = models(database)
+    on_test = {"training": TrainingSpec(selection="test")}
+    honest = run(database, "honest", {1: 0.6}, **own[0])
+    chosen = run(database, "chosen", {1: 0.9}, **own[1], **on_test)
+    run(database, "chosen too", {1: 0.5}, **own[2], **on_test)
+    usual = board(database, split=1)
+    assert [(row.experiment_id, row.rank, row.selected_on_test) for row in usual.rows] == [(honest, 1, False)]
+    (line,) = usual.other_protocols
+    assert "best test epoch" in line
+    flagged = board(database, split=1, selected_on_test="flag")
+    assert [(row.name, row.rank, row.selected_on_test) for row in flagged.rows] == [
+        ("chosen", 1, True), ("honest", 2, False), ("chosen too", 3, True),
+    ]  # fmt: skip
+    assert (flagged.protocol, flagged.total, flagged.other_protocols) == (usual.protocol, 3, {})
+    alone = board(database, split=1, protocol=line)
+    assert [(row.name, row.selected_on_test) for row in alone.rows] == [("chosen", True), ("chosen too", True)]
+    with database.transaction() as session:
+        assert {entry.selected_on_test for entry in results.listing(session, chosen)} == {True}
+        assert {entry.selected_on_test for entry in results.listing(session, honest)} == {False}
+    means = board(database, selected_on_test="flag")
+    assert (means.total_incomplete, [row.selected_on_test for row in means.incomplete]) == (3, [False, True, True])
+
+
+def test_pages_of_a_flagged_board_go_on(database: Database) -> None:
+    own = models(database)
+    for index, options in enumerate(own):
+        selection = "test" if index % 2 else "last"
+        run(database, f"{index}", {1: index / 10}, **options, training=TrainingSpec(selection=selection))
+    names, cursor = [], None
+    for _ in own:
+        page = board(database, split=1, selected_on_test="flag", limit=1, cursor=cursor)
+        names, cursor = [*names, page.rows[0].name], page.next_cursor
+    assert (names, cursor) == (["3", "2", "1", "0"], None)
+
+
+def test_without_honest_entries_none_is_ranked(database: Database) -> None:
+    run(database, "chosen", {1: 0.9}, **models(database)[0], training=TrainingSpec(selection="test"))
+    found = board(database, split=1)
+    assert (found.rows, found.protocol, list(found.other_protocols.values())) == ((), None, [1])
+    assert board(database, split=1, selected_on_test="flag").rows[0].selected_on_test
 
 
 def test_seeds_are_averaged_within_a_split(database: Database) -> None:

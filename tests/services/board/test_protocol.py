@@ -11,7 +11,16 @@ from services.board import leaderboard, results
 from services.board.protocol import Protocol, measurements
 from services.db.engine import Database
 from services.db.tables import ExperimentStreamRow, ProtocolRow
-from services.specs import BackboneSpec, EndToEndSpec, EvaluationSpec, ExperimentSpec, FlowSpec
+from services.specs import (
+    BackboneSpec,
+    EndToEndSpec,
+    EvaluationSpec,
+    ExperimentSpec,
+    FinetuneSpec,
+    FlowSpec,
+    FlowStreamSpec,
+    TrainingSpec,
+)
 from tests.services.conftest import Decreed, small_spec, submit
 
 BOTH: dict[str, Any] = {"streams": ("rgb", "flow")}
@@ -23,6 +32,8 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "a little more of it": {"evaluation": EvaluationSpec(first_seconds=10.0000001)},
     "the frame": {"evaluation": EvaluationSpec(crops="stretch")},
     "logits": {"evaluation": EvaluationSpec(average="logits")},
+    "held-out clips": {"training": TrainingSpec(selection="validation")},
+    "the test list": {"training": TrainingSpec(selection="test")},
     "stack": {"flow": FlowSpec(stack=5)},
     "method": {"flow": FlowSpec(device="gpu")},
     "network for flow": {"flow": FlowSpec(algorithm="raft")},
@@ -56,6 +67,22 @@ def test_what_changes_a_number_changes_digest_and_line() -> None:
     protocols = [of({}), *map(of, DIFFERENCES.values())]
     assert len({protocol.digest for protocol in protocols}) == len(protocols)
     assert len({protocol.line for protocol in protocols}) == len(protocols)
+
+
+def test_the_training_that_claims_most_says_how_its_epoch_was_chosen() -> None:
+    tuned = BackboneSpec(name="tiny", finetune=FinetuneSpec(selection="test"))
+    spec = ExperimentSpec(
+        dataset="motion_shapes",
+        backbone=BackboneSpec(name="tiny"),
+        training=TrainingSpec(selection="validation"),
+        flow_stream=FlowStreamSpec(backbone=tuned, training=TrainingSpec()),
+    )
+    found = {name: Protocol.of(spec, name) for name in ("rgb", "flow", "two-stream")}
+    assert {name: protocol.selection for name, protocol in found.items()} == {
+        "rgb": "validation", "flow": "test", "two-stream": "test",
+    }  # fmt: skip
+    assert "best validation epoch" in found["rgb"].line
+    assert "best test epoch" in found["flow"].line
 
 
 @pytest.mark.parametrize("changes", ALIKE)
