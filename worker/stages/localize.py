@@ -128,7 +128,7 @@ def _tubes(
     model: nn.Module, seen: NetworkInput, params: LocalizeParams, clips: Sequence[Clip], report: Reporter
 ) -> Iterator[Coordinates]:
     """Yield the boxes of each clip, ``(frames, 4)``, in the frame's own pixels."""
-    size = backbones.build(params.sampled.backbone).format.size
+    size = backbones.build(params.sampled.backbone).format.size  # of the ConvNet's input
     for batch, parts in seen.views():
         maps = torch.cat([model(part).attention.float() for part in parts])
         for number, of_clip in zip(batch, maps.view(len(batch), -1, *maps.shape[1:]), strict=True):
