@@ -2,10 +2,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from sqlalchemy import select
+
+from services import registry
 from services.db.engine import Database
+from services.db.tables import StageRow
 from services.errors import Cause
 from services.planning.submission import Submitted
 from services.queue import experiments
+from services.specs import ALSTM, EvaluationSpec, LocalizationSpec
 from tests.services.conftest import Decreed, small_spec, submit
 
 
@@ -55,3 +60,19 @@ def test_plans_that_overlap_are_stored_at_once_without_waiting_in_circles(databa
     Decreed(database).run_all()
     with database.transaction() as session:
         assert {experiments.get(session, one.row.id).state for one in made} == {"succeeded"}
+
+
+def test_a_stage_that_localises_is_told_of_the_true_boxes(database: Database) -> None:
+    asked = {"model": ALSTM(), "evaluation": EvaluationSpec(localization=LocalizationSpec())}
+    with database.transaction() as session:
+        folders = {"root": "/clips", "annotations": "/lists", "boxes": "/boxes.pkl"}
+        registry.add(session, name="boxed", **folders, boxes_digest="a" * 64)
+        registry.add(session, name="plain", root="/clips", annotations="/lists")
+    told = {}
+    for dataset in ("boxed", "plain", "motion_shapes"):
+        submit(database, small_spec(dataset=dataset, **asked))
+        with database.transaction() as session:
+            query = select(StageRow).where(StageRow.kind == "localize", StageRow.key.not_in(told.keys()))
+            row = session.scalars(query).one()
+            told[row.key] = (row.params["boxes"], row.params["generator"] is not None)
+    assert list(told.values()) == [({"path": "/boxes.pkl", "digest": "a" * 64}, False), (None, False), (None, True)]
