@@ -13,6 +13,7 @@ from services.metrics import METRICS
 
 Split = Literal["mean", "1", "2", "3"]
 Stream = Literal["rgb", "flow", "two-stream"]
+Source = Literal["experiment", "ensemble"]
 if TYPE_CHECKING:
     Metric = str
 else:
@@ -45,6 +46,8 @@ class Result(BaseModel):
     """What one stream of an experiment reached.
 
     Attributes:
+        source: what it is the result of.
+        uploaded: whether scores of it were computed elsewhere.
         split: null for the mean over all splits of the dataset.
         seed: null for the mean over seeds, which the leaderboard ranks.
         revision: of the dataset, on whose lists and clips it was measured.
@@ -61,6 +64,8 @@ class Result(BaseModel):
     """
 
     stream: Stream
+    source: Source
+    uploaded: bool
     split: int | None
     seed: int | None
     revision: int
@@ -92,6 +97,8 @@ class Entry(BaseModel):
     """One experiment's place; a share is between 0 and 1.
 
     Attributes:
+        source: what it is the result of.
+        uploaded: whether scores of it were computed elsewhere.
         rank: equal values share one; null where splits are missing.
         std: standard deviation (n - 1) over seeds, of each seed's mean over splits where that is ranked; null for one
             seed.
@@ -109,6 +116,8 @@ class Entry(BaseModel):
     experiment_id: str
     name: str
     model: str
+    source: Source
+    uploaded: bool
     value: float | None
     std: float | None
     confidence_interval: Bounds | None
@@ -127,6 +136,8 @@ class Entry(BaseModel):
             experiment_id=standing.experiment_id,
             name=standing.name,
             model=standing.model,
+            source=standing.source,
+            uploaded=standing.uploaded,
             value=standing.value,
             std=standing.spread,
             confidence_interval=_bounds(standing.lower, standing.upper),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from api.shapes import StageState
 from services.planning.dry_run import Foreseen
-from services.specs import ExperimentSpec
+from services.specs import EnsembleSpec, ExperimentSpec
 
 
 class StageEstimate(BaseModel):
@@ -82,7 +82,7 @@ class DryRun(BaseModel):
     unknown: list[str]
 
     @classmethod
-    def of(cls, spec: ExperimentSpec, recipe: str | None, found: Sequence[Foreseen]) -> Self:
+    def of(cls, spec: ExperimentSpec | EnsembleSpec, recipe: str | None, found: Sequence[Foreseen]) -> Self:
         """Shape a plan."""
         known = [each.estimate for each in found if each.estimate is not None and each.estimate.attempts]
         return cls(

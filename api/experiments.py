@@ -14,7 +14,7 @@ from api.authentication import SubmitterDep
 from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
 from api.dry_run import DryRun
-from api.field_errors import checked_as, schema_of
+from api.field_errors import checked, checked_as, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
 from services import recipes, registry, revisions
 from services.board import results as measured
@@ -23,7 +23,7 @@ from services.errors import InvalidRequest
 from services.planning import dry_run as trial
 from services.planning import submission
 from services.queue import experiments
-from services.specs import ExperimentSpec
+from services.specs import EnsembleSpec, ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -32,8 +32,8 @@ _RECIPE = {"type": "string", "enum": list(recipes.RECIPES)}
 SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": _RECIPE, **_SPEC["properties"]}}
 _NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": _RECIPE}}
 _SUBMISSION = {
-    "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's",
-    "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED],
+    "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's, or an ensemble",
+    "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED, schema_of(EnsembleSpec)],
 }
 SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION}}}}
 
@@ -59,8 +59,7 @@ def submit(
 
     With `dry_run` nothing is queued or written: the answer has the stages, and what they may take.
     """
-    with checked_as(SUBMISSION_FIELDS):
-        spec, recipe = recipes.resolve(body)
+    spec, recipe = _resolved(body)
     if dry_run:
         if idempotency_key is not None:
             raise InvalidRequest("Idempotency-Key", idempotency_key, "none with dry_run, which makes no experiment")
@@ -170,10 +169,18 @@ def retry(
     return answer
 
 
-def _tried(database: Database, spec: ExperimentSpec, recipe: str | None) -> DryRun:
+def _tried(database: Database, spec: ExperimentSpec | EnsembleSpec, recipe: str | None) -> DryRun:
     seen = registry.look_again(database, spec.dataset)
     with database.transaction() as session:
         return DryRun.of(spec, recipe, trial.foresee(session, spec, seen))
+
+
+def _resolved(body: dict[str, Any]) -> tuple[ExperimentSpec | EnsembleSpec, str | None]:
+    """Return what a body submits, and the recipe that it names; one with members is an ensemble."""
+    if "members" in body:
+        return checked(EnsembleSpec, body), None
+    with checked_as(SUBMISSION_FIELDS):
+        return recipes.resolve(body)
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks import report
 from services.scores.files import ABOUT, EARLIER_FILE, ScoreFile, read_scores, write_scores
-from services.scores.fusion import Rule, aligned, fused_scores, log_softmax
+from services.scores.fusion import aligned, fused_scores, log_softmax
+from services.specs import Rule
 
 CLIPS, CLASSES, ROUNDS = 3783, 101, 15
 RULES: tuple[Rule, ...] = ("probabilities", "logits", "product")

@@ -19,7 +19,7 @@ from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.db.tables import DatasetRow
 from services.errors import Conflict, DataError, InvalidRequest, NotFound
-from services.specs import ExperimentSpec
+from services.specs import EnsembleSpec, ExperimentSpec
 from services.stages import BoxFile, IndexParams
 
 GENERATED = "motion_shapes"
@@ -262,7 +262,7 @@ def note_index(session: Session, params: Mapping[str, Any], summary: Mapping[str
         revisions.note_index(session, params, summary)
 
 
-def index_params_for(session: Session, spec: ExperimentSpec) -> IndexParams:
+def index_params_for(session: Session, spec: ExperimentSpec | EnsembleSpec) -> IndexParams:
     """Return the parameters of the `index` stage of the dataset that a spec names.
 
     Raises:

@@ -331,14 +331,30 @@ class UploadParams(Params):
     streams: tuple[Stream, ...]
 
 
+class FuseMember(Params):
+    """A system of an ensemble: the name of the input that has its scores, and its weight."""
+
+    name: str
+    weight: float
+
+
 class FuseParams(Params):
-    """Score files of one split and seed, joined by clip id, into the numbers of the leaderboard."""
+    """Score files of one split and seed, joined by clip id, into the numbers of the leaderboard.
+
+    ``weights`` are of the streams of one experiment. Those of an ensemble stand with its ``members``, which are None
+    for anything else, and no part of its key then.
+    """
 
     dataset: str
     split: int
     seed: int
     method: Literal["features", "probabilities", "logits", "product"]
     weights: dict[Stream, float]
+    members: tuple[FuseMember, ...] | None = None
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what is part of the key."""
+        return self.model_dump(mode="json", exclude={"members"} if self.members is None else None)
 
 
 @dataclass(frozen=True)

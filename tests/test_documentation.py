@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from api.app import create_app
 from cli import client
 from services import recipes
 from services.settings import Settings
+from services.specs import EnsembleSpec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -186,6 +188,9 @@ def test_the_code_map_has_every_folder() -> None:
 @pytest.mark.parametrize("example", fences(README, "yaml"))
 def test_examples_are_experiments(example: str) -> None:
     body = yaml.safe_load(example)
+    if "members" in body:
+        assert EnsembleSpec.model_validate_json(json.dumps(body), strict=True).members
+        return
     spec, recipe = recipes.resolve(body)
     assert spec.name == body["name"]
     assert recipe == body.get("recipe")

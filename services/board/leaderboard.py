@@ -23,6 +23,8 @@ ENTRY = (
     ResultRow.experiment_id,
     ResultRow.name,
     ResultRow.model,
+    ResultRow.source,
+    ResultRow.uploaded,
     ResultRow.seeds,
     ResultRow.clips,
     ResultRow.excluded,
@@ -43,6 +45,8 @@ class Standing:
     experiment_id: str
     name: str
     model: str
+    source: str
+    uploaded: bool
     value: float | None
     spread: float | None
     lower: float | None
@@ -285,6 +289,8 @@ def _standing(
         experiment_id=row.experiment_id,
         name=row.name,
         model=row.model,
+        source=row.source,
+        uploaded=row.uploaded,
         value=value,
         spread=spread,
         lower=lower,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowQuantization, FlowSpec, NetworkPart
+from services.specs import FLOW_SHORT_SIDE, Crops, ExperimentSpec, FlowQuantization, FlowSpec, NetworkPart, Rule
 
 CROP_NAMES: Mapping[Crops, str] = {
     "center": "centre crop",
@@ -112,7 +112,7 @@ class Protocol(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of the fields in canonical JSON, by which a protocol is known."""
-        return hashlib.sha256(json.dumps(self.fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(_canonical(self.fields).encode()).hexdigest()
 
     @property
     def line(self) -> str:
@@ -127,12 +127,67 @@ class Protocol(BaseModel):
         return line if self.margin is None else f"{line}; frames of stack {self.margin}"
 
 
+class EnsembleMember(BaseModel):
+    """A system of an ensemble: its weight, and the fields of its own protocol, or ``{"uploaded": true}``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weight: float
+    protocol: dict[str, Any]
+
+
+class EnsembleProtocol(BaseModel):
+    """How an ensemble is measured: how each member is, and how their scores are fused.
+
+    Attributes:
+        method: the rule of fusion.
+        members: in an order that does not depend on how they were named; weights of a mean sum to 1.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    method: Rule
+    members: tuple[EnsembleMember, ...]
+
+    @classmethod
+    def of(cls, method: Rule, members: Sequence[tuple[float, Mapping[str, Any]]]) -> EnsembleProtocol:
+        """Return the protocol of members, each given by its weight and the fields of its protocol."""
+        total = 1.0 if method == "product" else sum(weight for weight, _ in members)
+        found = [EnsembleMember(weight=round(weight / total, 12), protocol=dict(fields)) for weight, fields in members]
+        ordered = sorted(found, key=lambda member: (member.weight, _canonical(member.protocol)))
+        return cls(method=method, members=tuple(ordered))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields as JSON, below a name that no other protocol has."""
+        return {"ensemble": self.model_dump(mode="json")}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the fields in canonical JSON."""
+        return hashlib.sha256(_canonical(self.fields).encode()).hexdigest()
+
+    @property
+    def line(self) -> str:
+        """Method and weights for people, and the beginning of the digest for all else.
+
+        Such as ``ensemble of 2, product, weights 1 : 1, protocol 0123456789ab``.
+        """
+        weights = " : ".join(f"{member.weight:.4g}" for member in self.members)
+        return f"ensemble of {len(self.members)}, {self.method}, weights {weights}, protocol {self.digest[:12]}"
+
+
 class Measurement(NamedTuple):
-    """How a stream of an experiment is measured, and with which kind of network."""
+    """How a stream of an experiment is measured, and with which kind of network.
+
+    ``source`` is ``experiment`` or ``ensemble``; ``uploaded`` says that scores of it were computed elsewhere.
+    """
 
     stream: str
-    protocol: Protocol
+    protocol: Protocol | EnsembleProtocol
     model: str
+    source: str = "experiment"
+    uploaded: bool = False
 
 
 def measurements(spec: ExperimentSpec) -> tuple[Measurement, ...]:
@@ -181,6 +236,10 @@ def _flow_words(flow: FlowProtocol) -> Iterator[str]:
         yield "frame min-max"
     if flow.jpeg_quality is not None:
         yield f"jpeg {flow.jpeg_quality}"
+
+
+def _canonical(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def _number(value: float) -> str:

@@ -65,7 +65,9 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
     own = [stage for stage in stages if stage.kind == "index" and stage.params["dataset"] == experiment.dataset]
     index = max(own, key=lambda stage: int(stage.params["revision"]), default=None)
     revision = revisions.measured_on(session, experiment.dataset, index)
-    measured = _read(session, [stage for stage in stages if stage.kind == "fuse"], revision)
+    fused = [stage for stage in stages if stage.kind == "fuse"]
+    ensembles = [stage for stage in fused if stage.params.get("members")]  # beside what members fuse of their streams
+    measured = _read(session, ensembles or fused, revision)
     streams = session.scalars(select(ExperimentStreamRow).where(ExperimentStreamRow.experiment_id == experiment.id))
     measurements = {row.stream: row for row in streams}
     for stream in sorted({entry.stream for entry in measured}):
@@ -139,7 +141,8 @@ def write(
         "revision": revision.number,
         "protocol": measurement.protocol,
     }
-    shared = {"experiment_id": experiment.id, "model": measurement.model, "name": experiment.name}
+    shared: dict[str, Any] = {"experiment_id": experiment.id, "model": measurement.model, "name": experiment.name}
+    shared |= {"source": measurement.source, "uploaded": measurement.uploaded}
     columns = [{**board, **shared, "excluded": revision.excluded, **_columns(row)} for row in rows]
     query = insert(ResultRow).values(columns)
     changed = {name: query.excluded[name] for name in columns[0] if name not in ONCE}

@@ -50,6 +50,8 @@ class ExperimentStreamRow(Base):
     stream: Mapped[str] = mapped_column(String(20), primary_key=True)
     protocol: Mapped[str] = mapped_column(ForeignKey("protocol.digest"))
     model: Mapped[str] = mapped_column(String(40))
+    source: Mapped[str] = mapped_column(String(20), server_default="experiment")
+    uploaded: Mapped[bool] = mapped_column(server_default="false")
 
 
 class TruthRow(Base):
@@ -86,6 +88,7 @@ class ResultRow(Base):
     A row without a seed is the mean over seeds and is what gets ranked; one without a split is the mean over the
     dataset's splits, which has no values, and whose ``missing_splits`` are named, until every split is there. Rows of
     one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
+    ``source`` is ``experiment`` or ``ensemble``, and ``uploaded`` says that scores of it were computed elsewhere.
     """
 
     __tablename__ = "result"
@@ -99,6 +102,8 @@ class ResultRow(Base):
     seed: Mapped[int | None]
     protocol: Mapped[str] = mapped_column(ForeignKey("protocol.digest"))
     model: Mapped[str] = mapped_column(String(40))
+    source: Mapped[str] = mapped_column(String(20), server_default="experiment")
+    uploaded: Mapped[bool] = mapped_column(server_default="false")
     name: Mapped[str] = mapped_column(String(200))
     clips: Mapped[int | None]
     excluded: Mapped[int] = mapped_column(server_default="0")

@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from services import registry
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageRow
+from services.planning.ensemble import EnsemblePlan
 from services.planning.plan import PlannedStage, plan
 from services.planning.sources import Sources
-from services.specs import ExperimentSpec
+from services.specs import EnsembleSpec, ExperimentSpec
 
 COSTLESS = frozenset(
     {"split", "seed", "shard", "digest", "weights", "optimizer", "milestones", "dropout", "average", "method"}
@@ -63,7 +64,7 @@ class Foreseen:
         return self.estimate is None
 
 
-def foresee(session: Session, spec: ExperimentSpec, seen: registry.Seen = None) -> list[Foreseen]:
+def foresee(session: Session, spec: ExperimentSpec | EnsembleSpec, seen: registry.Seen = None) -> list[Foreseen]:
     """Return the stages that a submission would plan, inputs first; nothing is written.
 
     Args:
@@ -80,7 +81,11 @@ def foresee(session: Session, spec: ExperimentSpec, seen: registry.Seen = None) 
         index = index.model_copy(update={"revision": index.revision + 1})
     else:
         registry.require_unchanged(session, spec.dataset, seen)
-    planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset))
+    planned: Sequence[PlannedStage]
+    if isinstance(spec, EnsembleSpec):
+        planned, _ = EnsemblePlan(session, spec, index).build()
+    else:
+        planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset))
     query = select(StageRow.key, StageRow.state).where(StageRow.key.in_([stage.key for stage in planned]))
     states = {key: state for key, state in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
     owed = _owed(planned, states)

@@ -134,7 +134,14 @@ class Plan:
         self.stages.setdefault(key, PlannedStage(spec, key, label))
         return key
 
-    def _plan_result(self, split: int, seed: int) -> None:
+    def add_system(self, stream: str, split: int, seed: int) -> str | None:
+        """Plan what scores a stream, or ``two-stream``, needs, and return the stage that has them; None for no such."""
+        if stream == "two-stream":
+            return self._plan_result(split, seed) if len(self.spec.streams) > 1 else None
+        part = next((part for part in self.spec.networks if part.streams == (stream,)), None)
+        return None if part is None else self._plan_score(part, Place(split, seed))
+
+    def _plan_result(self, split: int, seed: int) -> str:
         """One number set: train and score each network, then fuse."""
         spec, place = self.spec, Place(split, seed)
         edges = [Edge(name="+".join(part.streams), key=self._plan_score(part, place)) for part in spec.networks]
@@ -146,7 +153,7 @@ class Plan:
             method=spec.fusion.method if len(edges) > 1 else "features",
             weights={stream: weights[stream] for stream in spec.streams},
         )
-        self._add("fuse", params, tuple(edges), f"fuse {'+'.join(spec.streams)}, {place}")
+        return self._add("fuse", params, tuple(edges), f"fuse {'+'.join(spec.streams)}, {place}")
 
     def _plan_score(self, network: NetworkPart, place: Place) -> str:
         """Train a network and score it, on what it sees of clips."""

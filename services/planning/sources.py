@@ -77,7 +77,7 @@ class Sources:
 
     def _of_experiment(self, field: str, weights: StageWeights, wanted: Wanted) -> tuple[PlannedStage, ...]:
         row = self.session.get(ExperimentRow, weights.experiment)
-        if row is None:
+        if row is None or "members" in row.spec:
             raise InvalidRequest(f"{field}.experiment", weights.experiment, "the id of an experiment")
         query = (
             select(StageRow)

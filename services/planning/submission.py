@@ -23,10 +23,11 @@ from services.board.protocol import Measurement, measurements
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import Conflict
 from services.journal import outbox
+from services.planning.ensemble import EnsemblePlan
 from services.planning.plan import PlannedStage, plan
 from services.planning.sources import Sources
 from services.queue import experiments, graph, needs
-from services.specs import ExperimentSpec
+from services.specs import EnsembleSpec, ExperimentSpec
 
 INSERT_STAGES = text("""
 INSERT INTO stage (key, kind, params, label, queue, priority, owner, gpus, timeout_seconds)
@@ -59,9 +60,10 @@ RECORD = select(ExperimentRow).from_statement(
         ORDER BY digest
         ON CONFLICT DO NOTHING
     ), measured AS (
-        INSERT INTO experiment_stream (experiment_id, stream, protocol, model)
-        SELECT :id, stream, digest, model
-        FROM jsonb_to_recordset(:streams) AS stream (stream text, digest text, model text)
+        INSERT INTO experiment_stream (experiment_id, stream, protocol, model, source, uploaded)
+        SELECT :id, stream, digest, model, source, uploaded
+        FROM jsonb_to_recordset(:streams)
+            AS stream (stream text, digest text, model text, source text, uploaded boolean)
     ), outboxed AS (
         INSERT INTO outbox (experiment_id, kind, data)
         SELECT :id, kind, data FROM jsonb_to_recordset(:messages) AS message (kind text, data jsonb)
@@ -92,7 +94,7 @@ class Submitted:
 
 def submit(
     session: Session,
-    spec: ExperimentSpec,
+    spec: ExperimentSpec | EnsembleSpec,
     *,
     owner: str,
     body_digest: str,
@@ -112,11 +114,11 @@ def submit(
         seen: a look at the dataset's lists, see ``registry.look_again``.
 
     Raises:
-        InvalidRequest: no dataset has that name, or it lacks a split; no stage trains the weights that the spec names.
+        InvalidRequest: no dataset has that name, or it lacks a split; no stage trains the weights that the spec names;
+            an ensemble cannot have such a member.
         Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
     """
-    index, boxes = registry.index_params_for(session, spec), registry.boxes_for(session, spec)
-    planned = plan(spec, index, boxes, Sources(session, spec.dataset))
+    planned, streams = _planned(session, spec)
     if idempotency_key is not None:
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:
@@ -139,7 +141,7 @@ def submit(
         "timeout_seconds": spec.resources.timeout_hours * 3600,
         "idempotency_key": idempotency_key,
         "body_digest": body_digest,
-        "streams": [_measurement(stream) for stream in measurements(spec)],
+        "streams": [_measurement(stream) for stream in streams],
     }
     row = session.scalars(RECORD, columns | _links(planned, shared, remade)).one()
     needs.refresh_requests(session, shared)
@@ -149,6 +151,16 @@ def submit(
     if states.keys() <= set(graph.DONE):
         graph.settle(session, [row])
     return Submitted(row, True, states, queues)
+
+
+def _planned(
+    session: Session, spec: ExperimentSpec | EnsembleSpec
+) -> tuple[Sequence[PlannedStage], Sequence[Measurement]]:
+    index = registry.index_params_for(session, spec)
+    if isinstance(spec, EnsembleSpec):
+        return EnsemblePlan(session, spec, index).build()
+    planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset))
+    return planned, measurements(spec)
 
 
 def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> ExperimentRow | None:
@@ -162,7 +174,7 @@ def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> Expe
 
 
 def _insert_stages(
-    session: Session, spec: ExperimentSpec, owner: str, planned: Sequence[PlannedStage]
+    session: Session, spec: ExperimentSpec | EnsembleSpec, owner: str, planned: Sequence[PlannedStage]
 ) -> AbstractSet[str]:
     """Insert the stages that nobody planned before and return their keys."""
     values = {
@@ -174,7 +186,7 @@ def _insert_stages(
     return set(session.scalars(INSERT_STAGES, values))
 
 
-def _columns(stage: PlannedStage, spec: ExperimentSpec) -> dict[str, Any]:
+def _columns(stage: PlannedStage, spec: ExperimentSpec | EnsembleSpec) -> dict[str, Any]:
     return {
         "key": stage.key,
         "kind": stage.spec.kind,
@@ -188,7 +200,8 @@ def _columns(stage: PlannedStage, spec: ExperimentSpec) -> dict[str, Any]:
 def _measurement(stream: Measurement) -> dict[str, Any]:
     """Return how a stream is measured, as results will have it, whatever a later version says of the spec."""
     protocol = {"digest": stream.protocol.digest, "fields": stream.protocol.fields, "line": stream.protocol.line}
-    return {"stream": stream.stream, "model": stream.model, **protocol}
+    made = {"model": stream.model, "source": stream.source, "uploaded": stream.uploaded}
+    return {"stream": stream.stream, **made, **protocol}
 
 
 def _links(planned: Sequence[PlannedStage], shared: Mapping[str, StageRow], remade: AbstractSet[str]) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
 from services.errors import DataError, UserError
 from services.scores.files import ScoreFile, ScoreKind, Scores
+from services.specs import Rule
 
-Rule = Literal["probabilities", "logits", "product"]
 SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,11 @@ def get(session: Session, upload_id: str) -> ScoreUploadRow:
     if row is None:
         raise NotFound("score file", upload_id)
     return row
+
+
+def named(session: Session, ids: Sequence[str]) -> list[ScoreUploadRow]:
+    """Return those of some ids that are there."""
+    return list(session.scalars(select(ScoreUploadRow).where(ScoreUploadRow.id.in_(ids))))
 
 
 def _record(

@@ -1,6 +1,7 @@
 """Specs: the language of an experiment, one part a file.
 
 experiment  `ExperimentSpec`, the whole, with evaluation, fusion and resources
+ensemble    `EnsembleSpec`, systems whose scores are fused
 networks    `ModelSpec`, one class for each kind of temporal network
 backbone    the ConvNet, its features, and how it is trained
 flow        optical flow
@@ -19,6 +20,7 @@ from services.specs.backbone import (
     features_of,
 )
 from services.specs.base import Spec, Stream
+from services.specs.ensemble import EnsembleSpec, MemberSpec, Rule
 from services.specs.experiment import ExperimentSpec
 from services.specs.flow import (
     FLOW_DEVICES,
@@ -89,6 +91,7 @@ __all__ = [
     "ConvNet",
     "Crops",
     "EndToEndSpec",
+    "EnsembleSpec",
     "EvaluationSpec",
     "ExperimentSpec",
     "FinetuneSpec",
@@ -104,6 +107,7 @@ __all__ = [
     "LocalizationSpec",
     "MaxPooling",
     "MeanPooling",
+    "MemberSpec",
     "Memory",
     "ModelSpec",
     "MotionALSTM",
@@ -117,6 +121,7 @@ __all__ = [
     "RaftVariant",
     "RelationalLSTM",
     "ResourceSpec",
+    "Rule",
     "ScheduleSpec",
     "Spec",
     "StageWeights",

@@ -31,7 +31,9 @@ MOST = np.iinfo(np.uint16).max
 
 
 def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
-    """Write ``results.json``, one entry for each stream and one for both, and ``scores.npz`` of the whole system.
+    """Write ``results.json`` and ``scores.npz`` of the whole system.
+
+    There is an entry for each stream and one for both; of an ensemble there is one.
 
     Returns:
         ``results``: for each entry its stream, split, seed, metrics, accuracies by category where there are any, and
@@ -44,8 +46,11 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
         DataError: score files of other clips, labels or classes.
         UserError: logits are asked for where only probabilities are, or all weights are 0.
     """
-    systems = aligned([(str(score_file(entry.path)), read_scores(entry.path)) for entry in task.inputs_of("score")])
-    if len(systems) > 1:
+    entries = task.inputs_of("score") if params.members is None else [task.input(m.name) for m in params.members]
+    systems = aligned([(str(score_file(entry.path)), read_scores(entry.path)) for entry in entries])
+    if params.members is not None:
+        systems = [_ensemble(systems, params, task.key)]
+    elif len(systems) > 1:
         systems.append(fuse(systems, params, task.key))
     report.progress(1, 1, "systems")
     names = [*map(_own_stream, systems[:-1]), _name(systems[-1])]
@@ -63,8 +68,20 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
 
 def fuse(files: Sequence[ScoreFile], params: FuseParams, stage: str | None = None) -> ScoreFile:
     """Fuse the scores of several streams that hold the same clips in the same order."""
+    return _fused(files, params, [_weight(file, params) for file in files], stage)
+
+
+def _ensemble(files: Sequence[ScoreFile], params: FuseParams, stage: str) -> ScoreFile:
+    """Fuse the scores of an ensemble's members; those that were brought stand for every seed."""
+    assert params.members is not None
+    for file in files:
+        assert file.split == params.split, "the plan joins scores of one split"
+    return replace(_fused(files, params, [member.weight for member in params.members], stage), seed=params.seed)
+
+
+def _fused(files: Sequence[ScoreFile], params: FuseParams, weights: Sequence[float], stage: str | None) -> ScoreFile:
     assert params.method != "features", "the plan feeds `features` one score file of both streams"
-    values = fused_scores(files, params.method, [_weight(file, params) for file in files])
+    values = fused_scores(files, params.method, weights)
     streams = tuple(dict.fromkeys(stream for file in files for stream in file.streams))
     fused = replace(files[0], streams=streams, scores=values, kind=kind_of(params.method))
     return replace(fused, protocol=None, views=None, stage=stage)  # each of the files says its own
