@@ -14,7 +14,20 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api import cache, catalogue, datasets, experiments, health, keys, leaderboard, problems, queue, scores, stream
+from api import (
+    cache,
+    catalogue,
+    datasets,
+    experiments,
+    fusion,
+    health,
+    keys,
+    leaderboard,
+    problems,
+    queue,
+    scores,
+    stream,
+)
 from api.authentication import Reader
 from api.deps import Backend
 from api.limits import BodyLimit
@@ -30,7 +43,7 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-ROUTERS = (experiments, stream, leaderboard, catalogue, datasets, scores, cache, queue, keys, pages)
+ROUTERS = (experiments, fusion, stream, leaderboard, catalogue, datasets, scores, cache, queue, keys, pages)
 OPEN_ROUTERS = (health, documents, assets)
 """Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16

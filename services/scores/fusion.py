@@ -16,7 +16,7 @@ import numpy as np
 
 from services.errors import DataError, UserError
 from services.scores.files import ScoreFile, ScoreKind, Scores
-from services.specs import Rule
+from services.specs import Rule, Stream
 
 SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
 
@@ -62,6 +62,11 @@ def mixed(parts: Sequence[Scores], rule: Rule, weights: Scores) -> Scores:
 def kind_of(rule: Rule) -> ScoreKind:
     """Return what the scores are that a rule makes."""
     return "logits" if rule == "logits" else "probabilities"
+
+
+def own_stream(file: ScoreFile) -> Stream:
+    """Return the stream of a network among others; one that sees both stands for rgb (VideoLSTM)."""
+    return "flow" if file.streams == ("flow",) else "rgb"
 
 
 def aligned(inputs: Sequence[tuple[str, ScoreFile]]) -> list[ScoreFile]:

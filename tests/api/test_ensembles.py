@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.settings import Settings
-from tests.api.test_scores import as_npz, send
+from tests.api.test_scores import CLASSES, CLIPS, as_npz, scores, send
 
 ENSEMBLE: dict[str, Any] = {"name": "both", "dataset": "motion_shapes", "splits": [1], "method": "product"}
 NOBODY = "exp_0123456789"
@@ -119,3 +120,31 @@ def test_splits_and_seeds_that_a_member_lacks_are_named(client: Any, submit: Any
     ):  # fmt: skip
         [error] = post(client, *members, **changes).json()["errors"]
         assert (error["field"], error["allowed"]) == (field, allowed)
+
+
+def test_a_sweep_says_how_much_is_tuning(client: Any, brought: str) -> None:
+    other = send(client, as_npz(scores=scores(1)), file_type="npz", stream="rgb").json()["id"]
+    made = post(client, {"scores": [brought]}, {"scores": [other], "weight": 3}, method="probabilities").json()
+    path = f"/experiments/{made['id']}/fusion/sweep"
+    [found] = client.get(path, params={"member": 0, "steps": 3}).json()
+    truth = np.array([CLASSES.index(clip.partition("/")[0]) for clip in CLIPS])
+    first, second = scores(), scores(1)
+    rates = [float(np.mean(((1 - w) * second + w * first).argmax(1) == truth)) for w in (0.0, 0.5, 1.0)]
+    assert found["curve"] == [{"weight": w, "top1": rate} for w, rate in zip((0.0, 0.5, 1.0), rates, strict=True)]
+    assert found["declared"] == np.mean((first + 3 * second).argmax(1) == truth)
+    assert (found["equal"], found["best_on_test"]["top1"], found["groups"]) == (rates[1], max(rates), 7)
+    assert found["tuning"] == pytest.approx(found["best_on_test"]["top1"] - found["held_out"])
+    assert [name.partition(",")[0] for name in found["systems"]] == [
+        "uploaded elsewhere flow",
+        "uploaded elsewhere rgb",
+    ]
+    assert client.get(f"{path}?split=2").json() == []
+    assert client.get(f"{path}?member=2").json()["errors"][0]["allowed"] == "0 to 1, or -1 for the last one"
+    assert client.get(f"/experiments/{NOBODY}/fusion/sweep").status_code == 404
+
+
+def test_scores_that_are_not_there_yet_have_no_sweep(client: Any, submit: Any, brought: str) -> None:
+    made = post(client, {"experiment": submit()["id"], "stream": "rgb"}, {"scores": [brought]}).json()
+    answer = client.get(f"/experiments/{made['id']}/fusion/sweep")
+    assert answer.status_code == 409
+    assert "its scores are not there; hint: wait for it" in answer.json()["detail"]

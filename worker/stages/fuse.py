@@ -18,8 +18,7 @@ import numpy as np
 
 from services.datasets.official import categories_of
 from services.scores.files import Labels, ScoreFile, read_scores, score_file, write_scores
-from services.scores.fusion import aligned, fused_scores, kind_of
-from services.specs import Stream
+from services.scores.fusion import aligned, fused_scores, kind_of, own_stream
 from services.stages import FuseParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
@@ -53,7 +52,7 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     elif len(systems) > 1:
         systems.append(fuse(systems, params, task.key))
     report.progress(1, 1, "systems")
-    names = [*map(_own_stream, systems[:-1]), _name(systems[-1])]
+    names = [*map(own_stream, systems[:-1]), _name(systems[-1])]
     measured = [measure(system.values, system.truth, categories_of(system.classes)) for system in systems]
     results = [_result(system, name, found) for system, name, found in zip(systems, names, measured, strict=True)]
     write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
@@ -88,12 +87,7 @@ def _fused(files: Sequence[ScoreFile], params: FuseParams, weights: Sequence[flo
 
 
 def _weight(file: ScoreFile, params: FuseParams) -> float:
-    return params.weights[_own_stream(file)]
-
-
-def _own_stream(file: ScoreFile) -> Stream:
-    """Return the stream of a network among others; one that sees both stands for rgb (VideoLSTM)."""
-    return "flow" if file.streams == ("flow",) else "rgb"
+    return params.weights[own_stream(file)]
 
 
 def _name(system: ScoreFile) -> str:
