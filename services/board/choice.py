@@ -8,6 +8,12 @@ from typing import Any, Literal, NamedTuple
 SelectedOnTest = Literal["exclude", "flag"]
 
 
+def chosen_on_test(fields: Mapping[str, Any]) -> bool:
+    """Say of a protocol's fields whether epochs were chosen on the test list, of an ensemble those of any member."""
+    members = fields.get("ensemble", {}).get("members", ())
+    return fields.get("selection") == "test" or any(chosen_on_test(member["protocol"]) for member in members)
+
+
 class Count(NamedTuple):
     """How many entries, with and without a value, a revision has under a protocol."""
 
@@ -23,7 +29,7 @@ class Count(NamedTuple):
     @property
     def on_test(self) -> bool:
         """Whether epochs were chosen on the test list."""
-        return self.fields.get("selection") == "test"
+        return chosen_on_test(self.fields)
 
     @property
     def protocols(self) -> tuple[str, ...]:

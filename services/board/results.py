@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from services import revisions
 from services.board import means, predictions
+from services.board.choice import chosen_on_test
 from services.board.means import Measured, Row, Value
 from services.db.tables import (
     ExperimentRow,
@@ -86,7 +87,7 @@ def listing(session: Session, experiment_id: str) -> list[Result]:
     query = select(ResultRow, ProtocolRow).join(ProtocolRow, ProtocolRow.digest == ResultRow.protocol).where(mine)
     order = (ResultRow.stream, ResultRow.split.nulls_last(), ResultRow.seed.nulls_last())
     return [
-        Result(row, protocol.line, values.get(row.id, {}), protocol.fields.get("selection") == "test")
+        Result(row, protocol.line, values.get(row.id, {}), chosen_on_test(protocol.fields))
         for row, protocol in session.execute(query.order_by(*order))
     ]
 
