@@ -159,7 +159,7 @@ def test_every_recipe_can_be_planned(other: Database) -> None:
         labels = {}
         for name, recipe in RECIPES.items():
             spec = recipe.spec
-            planned = plan(spec, registry.index_params_for(session, spec), Sources(session, spec.dataset))
+            planned = plan(spec, registry.index_params_for(session, spec), sources=Sources(session, spec.dataset))
             labels[name] = [stage.label for stage in planned]
     on_ucf101 = [name for name, found in labels.items() if name.endswith("hmdb51") and "index ucf101" in found]
     assert on_ucf101 == [
