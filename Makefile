@@ -19,8 +19,8 @@ $(READY): requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
-demo: $(READY) ## train on generated clips through the whole stack and print the leaderboard
-	$(BIN)/twostream demo
+demo: $(READY) ## train on generated clips, or on DATASET=FOLDER of yours, and print the leaderboard
+	$(BIN)/twostream demo $(if $(DATASET),--dataset "$(DATASET)")
 
 up: $(READY) ## start the whole stack on this machine and keep it running
 	$(BIN)/twostream up

@@ -1,4 +1,4 @@
-"""`twostream demo`: two experiments on generated clips, from POST to the leaderboard and the runs in MLflow."""
+"""`twostream demo`: two experiments on generated or own clips, from POST to the leaderboard and the runs in MLflow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cli.board import print_board
 from cli.client import Client
 from cli.connection import http_client
 from cli.output import console
+from cli.own_clips import OwnClips
 from cli.stack.home import Home
 from cli.stack.process import Command, Process, StackError, describe_exit
 from cli.target import home, stack_addresses
@@ -82,6 +83,7 @@ class Demo:
     Args:
         json: prints one JSON document at the end, and all else to standard error.
         submissions: bodies for ``POST /experiments``.
+        clips: a user's own, on which other networks are trained in place of ``submissions``; None for generated ones.
         start_seconds: how long the stack may take to come up, with room for parts that are started again.
         mlflow_seconds: how long it waits for what MLflow has yet to hear.
     """
@@ -91,10 +93,13 @@ class Demo:
         *,
         json: bool,
         submissions: Sequence[Json] = SUBMISSIONS,
+        clips: OwnClips | None = None,
         start_seconds: float = START_SECONDS,
         mlflow_seconds: float = MLFLOW_SECONDS,
     ) -> None:
-        self._json, self._submissions = json, submissions
+        self._json, self._clips = json, clips
+        self._submissions = submissions if clips is None else clips.submissions
+        self._board = BOARD if clips is None else clips.board
         self._start_seconds, self._mlflow_seconds = start_seconds, mlflow_seconds
 
     def run(self) -> int:
@@ -120,11 +125,13 @@ class Demo:
             return self._train_with(client)
 
     def _train_with(self, client: Client) -> int:
+        if self._clips is not None:
+            self._clips.register(client, home().path / "demo")
         submitted = [client.post("/experiments", body) for body in self._submissions]
         for experiment in submitted:
             self._say(f"POST {client.url}/experiments  {experiment['name']}: {experiment['id']}")
         finished = Watch(client, [experiment["id"] for experiment in submitted], quiet=self._json).run()
-        board = client.get("/leaderboard", **BOARD)
+        board = client.get("/leaderboard", **self._board)
         mlflow = os.environ.get("TWOSTREAM_MLFLOW_URL") or stack_addresses().get("mlflow")
         runs = Runs(client, mlflow).wait_for(finished, self._mlflow_seconds) if mlflow else []
         if self._json:

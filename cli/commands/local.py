@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from cli.commands.fleet import require_device
 from cli.demo import Demo
 from cli.output import JsonOption
+from cli.own_clips import OwnClips
 
 
 def up(
@@ -36,10 +38,16 @@ def up(
     os.execv(sys.executable, arguments)  # noqa: S606
 
 
-def demo(json: JsonOption = False) -> None:
+def demo(
+    dataset: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of your own clips, one folder a class."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """Train two small networks and rank them.
 
-    They train on generated clips, through the API like every experiment. Uses the stack that is up in TWOSTREAM_HOME,
-    or starts one for the time of the demo.
+    They train on generated clips, or on yours by the features of EfficientNet-Lite0, through the API like every
+    experiment. Uses the stack that is up in TWOSTREAM_HOME, or starts one for the time of the demo.
     """
-    raise typer.Exit(Demo(json=json).run())
+    raise typer.Exit(Demo(json=json, clips=None if dataset is None else OwnClips(dataset)).run())
