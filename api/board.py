@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel
 
+from api.shapes import Finding
 from services.board.leaderboard import Board, Standing
 from services.board.means import Value as Number
 from services.board.results import Result as Measured
@@ -60,6 +61,7 @@ class Result(BaseModel):
         clips: how many distinct test clips it counts; a clip on which several splits test is one.
         excluded: how many listed clips, to train or to test, the dataset leaves out.
         missing_splits: those without which there is no mean.
+        flags: what the linter finds doubtful.
         stage_key: of the stage whose output holds the accuracies of the classes too.
     """
 
@@ -78,17 +80,19 @@ class Result(BaseModel):
     excluded: int
     seeds: int
     missing_splits: list[int]
+    flags: list[Finding]
     stage_key: str | None
 
     @classmethod
     def of(cls, found: Measured, present: int) -> Self:
         """Shape a result; ``present`` is the number of the dataset's present revision."""
-        row, own = found.row, {"superseded", "protocol", "selected_on_test", "metrics"}
+        row, own = found.row, {"superseded", "protocol", "selected_on_test", "metrics", "flags"}
         return cls(
             **{name: getattr(row, name) for name in cls.model_fields.keys() - own},
             superseded=row.revision != present,
             protocol=found.protocol,
             selected_on_test=found.selected_on_test,
+            flags=found.flags,
             metrics={name: Value.of(found.values[name]) for name in METRICS if name in found.values},
         )
 
@@ -110,6 +114,7 @@ class Entry(BaseModel):
         clips: how many distinct test clips it counts.
         excluded: how many listed clips the dataset leaves out.
         selected_on_test: whether the epoch of some training was chosen on the test list.
+        flags: what the linter finds doubtful.
     """
 
     rank: int | None
@@ -127,6 +132,7 @@ class Entry(BaseModel):
     clips: int | None
     excluded: int
     selected_on_test: bool
+    flags: list[Finding]
 
     @classmethod
     def of(cls, standing: Standing) -> Self:
@@ -147,6 +153,7 @@ class Entry(BaseModel):
             clips=standing.clips,
             excluded=standing.excluded,
             selected_on_test=standing.selected_on_test,
+            flags=standing.flags,
         )
 
 

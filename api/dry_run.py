@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Self
 
 from pydantic import BaseModel
 
-from api.shapes import StageState
-from services.planning.dry_run import Foreseen
+from api.shapes import Finding, StageState
+from services.planning.dry_run import Foreseen, Trial
 from services.specs import EnsembleSpec, ExperimentSpec
 
 
@@ -67,6 +66,7 @@ class DryRun(BaseModel):
         disk_bytes: that their outputs would take, as far as known.
         memory_bytes: the most that one of them would take, likewise; and of tensors on a GPU.
         unknown: names of the stages that would run without an estimate.
+        findings: what the linter says; one that is `refused` would refuse the submission.
     """
 
     name: str
@@ -80,10 +80,12 @@ class DryRun(BaseModel):
     gpu_memory_bytes: int | None
     disk_bytes: int
     unknown: list[str]
+    findings: list[Finding]
 
     @classmethod
-    def of(cls, spec: ExperimentSpec | EnsembleSpec, recipe: str | None, found: Sequence[Foreseen]) -> Self:
+    def of(cls, spec: ExperimentSpec | EnsembleSpec, recipe: str | None, trial: Trial) -> Self:
         """Shape a plan."""
+        found = trial.stages
         known = [each.estimate for each in found if each.estimate is not None and each.estimate.attempts]
         return cls(
             name=spec.name,
@@ -97,4 +99,5 @@ class DryRun(BaseModel):
             gpu_memory_bytes=max((each.gpu_memory_bytes for each in known if each.gpu_memory_bytes), default=None),
             disk_bytes=sum(each.disk_bytes or 0 for each in known),
             unknown=[each.stage.label for each in found if each.estimate is not None and not each.estimate.attempts],
+            findings=[Finding.of(each) for each in trial.findings],
         )

@@ -21,7 +21,7 @@ from services.board import results as measured
 from services.db.engine import Database, Session
 from services.errors import InvalidRequest
 from services.planning import dry_run as trial
-from services.planning import submission
+from services.planning import review, submission
 from services.queue import experiments
 from services.specs import EnsembleSpec, ExperimentSpec
 
@@ -67,6 +67,7 @@ def submit(
     if spec.refresh:
         registry.refresh(database, spec.dataset, caller)
     seen = registry.look_again(database, spec.dataset)
+    facts = review.look(database, spec.dataset, seen)
     made = database.run(
         lambda session: submission.submit(
             session,
@@ -76,6 +77,7 @@ def submit(
             idempotency_key=idempotency_key,
             body_digest=_digest(body),
             seen=seen,
+            facts=facts,
         )
     )
     answer = Experiment.of(made.row, made.states)
@@ -171,8 +173,9 @@ def retry(
 
 def _tried(database: Database, spec: ExperimentSpec | EnsembleSpec, recipe: str | None) -> DryRun:
     seen = registry.look_again(database, spec.dataset)
+    facts = review.look(database, spec.dataset, seen)
     with database.transaction() as session:
-        return DryRun.of(spec, recipe, trial.foresee(session, spec, seen))
+        return DryRun.of(spec, recipe, trial.foresee(session, spec, recipe, seen, facts))
 
 
 def _resolved(body: dict[str, Any]) -> tuple[ExperimentSpec | EnsembleSpec, str | None]:

@@ -14,11 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from api.field_errors import InvalidFields, translate
-from api.shapes import FieldError, Problem
-from services.errors import Conflict, Forbidden, InvalidRequest, NotFound, TwostreamError, Unavailable
+from api.shapes import FieldError, Finding, Problem
+from services.errors import Conflict, Forbidden, InvalidRequest, NotFound, Refused, TwostreamError, Unavailable
+from services.errors import Finding as Found
 
 STATUS: dict[type[TwostreamError], int] = {
     InvalidRequest: 422,
+    Refused: 422,
     NotFound: 404,
     Forbidden: 403,
     Conflict: 409,
@@ -28,7 +30,10 @@ STATUS: dict[type[TwostreamError], int] = {
 
 def _response() -> dict[int | str, dict[str, Any]]:
     schema = Problem.model_json_schema()
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    for name in ("errors", "findings"):
+        reference = schema["properties"][name]["items"].pop("$ref")
+        schema["properties"][name]["items"] = schema["$defs"][reference.rpartition("/")[2]]
+    del schema["$defs"]
     content = {"application/problem+json": {"schema": schema}}
     return {"default": {"description": "a problem document (RFC 9457)", "content": content}}
 
@@ -47,6 +52,7 @@ def problem(
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    findings: Sequence[Found] = (),
 ) -> Response:
     """Return a problem document; its type is named after the status, as in ``urn:twostream:problem:conflict``."""
     title = HTTPStatus(status).phrase
@@ -57,6 +63,7 @@ def problem(
         detail=detail,
         instance=request.url.path,
         errors=list(errors),
+        findings=[Finding.of(each) for each in findings],
     )
     # ASCII only: the input may hold lone surrogates, which UTF-8 cannot.
     content = json.dumps(body.model_dump(mode="python"), allow_nan=False)
@@ -79,7 +86,8 @@ async def _known(request: Request, error: Exception) -> Response:
         return problem(request, 500, "an error on our side; the server's log has it")
     errors = [FieldError.of(error.field, error.value, error.allowed)] if isinstance(error, InvalidRequest) else []
     detail = errors[0].sentence if errors else str(error)
-    return problem(request, status, detail, errors, {"Retry-After": "5"} if status == 503 else None)
+    findings = error.findings if isinstance(error, Refused) else ()
+    return problem(request, status, detail, errors, {"Retry-After": "5"} if status == 503 else None, findings)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

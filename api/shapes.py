@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel
 
 from services.db.tables import ExperimentRow
+from services.errors import Finding as Found
 from services.errors import sentence
 from services.journal.events import EventView
 from services.queue.experiments import StageView
@@ -51,8 +52,22 @@ def _shown(value: object) -> object:
     return value if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
+class Finding(BaseModel):
+    """What makes the numbers of an experiment wrong (`refused`), or doubtful (`flagged`)."""
+
+    code: str
+    severity: Literal["refused", "flagged"]
+    field: str
+    sentence: str
+
+    @classmethod
+    def of(cls, found: Found) -> Self:
+        """Shape a finding."""
+        return cls(code=found.code, severity=found.severity, field=found.field, sentence=found.sentence)
+
+
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """What went wrong (RFC 9457); `findings` are of an experiment that the linter refuses."""
 
     type: str
     title: str
@@ -60,6 +75,7 @@ class Problem(BaseModel):
     detail: str
     instance: str
     errors: list[FieldError] = []
+    findings: list[Finding] = []
 
 
 class Progress(BaseModel):
@@ -82,6 +98,7 @@ class Experiment(BaseModel):
     cause: str | None
     message: str | None
     mlflow_run_id: str | None
+    flags: list[Finding]
     progress: Progress
     reused: int
     created_at: datetime
@@ -102,6 +119,7 @@ class Experiment(BaseModel):
             cause=row.cause,
             message=row.message,
             mlflow_run_id=row.mlflow_run_id,
+            flags=row.flags,
             progress=Progress(stages=counts, total=row.total_stages),
             reused=row.reused_stages,
             created_at=row.created_at,

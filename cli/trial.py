@@ -19,6 +19,8 @@ def print_dry_run(found: dict[str, Any]) -> None:
     if known:
         line = f"{known} would take {duration(found['seconds'])} of work and {word_bytes(found['disk_bytes'])} of disk"
         say(f"{line}; the most memory of one: {_bytes(found['memory_bytes'])}")
+    for finding in found["findings"]:
+        say(f"{finding['severity']}: {finding['field']}: {finding['sentence']}")
     if found["unknown"]:
         say(f"{len(found['unknown'])} have no estimate: no stage of their kind and sizes has run on this dataset")
 

@@ -2,6 +2,7 @@
 
 TwostreamError
 ├── InvalidRequest        a value that the caller can mend: names field, value and what is allowed
+├── Refused               an experiment whose numbers would be wrong: has what the linter found
 ├── NotFound              an id or name that nothing has
 ├── Forbidden             it belongs to another user
 ├── Conflict              the state does not allow it (cancel of a finished experiment, key reused)
@@ -18,8 +19,10 @@ TwostreamError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
 
@@ -58,6 +61,31 @@ class InvalidRequest(TwostreamError):
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(sentence(field, value, allowed))
         self.field, self.value, self.allowed = field, value, allowed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What makes the numbers of an experiment wrong, or doubtful.
+
+    Attributes:
+        code: by which programs know it, such as ``group_on_both_sides``.
+        severity: ``refused`` where they would be wrong, ``flagged`` where they are doubtful.
+        field: of the spec.
+        sentence: in words.
+    """
+
+    code: str
+    severity: Literal["refused", "flagged"]
+    field: str
+    sentence: str
+
+
+class Refused(TwostreamError):
+    """An experiment whose numbers would be wrong; ``findings`` are all, the doubtful ones too."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.sentence}" for each in findings if each.severity == "refused"))
+        self.findings = tuple(findings)
 
 
 class NotFound(TwostreamError):

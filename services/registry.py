@@ -229,6 +229,11 @@ def note_lists(session: Session) -> None:
                 revisions.register(session, row, lists)
 
 
+def find(session: Session, name: str) -> DatasetRow | None:
+    """Return the dataset of that name, or None."""
+    return session.get(DatasetRow, name)
+
+
 def get(session: Session, name: str) -> DatasetRow:
     """Return a dataset, or raise ``NotFound``."""
     row = session.get(DatasetRow, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from services import revisions
 from services.board.choice import Count, SelectedOnTest, choose
 from services.board.cursor import Cursor
 from services.db.measured import INCOMPLETE
-from services.db.tables import ProtocolRow, ResultRow, ResultValueRow
+from services.db.tables import ExperimentRow, ProtocolRow, ResultRow, ResultValueRow
 from services.errors import InvalidRequest, NotFound
 from services.metrics import METRICS, PRIMARY
 
@@ -31,6 +31,14 @@ ENTRY = (
     ResultRow.missing_splits,
     ResultRow.protocol,
 )
+FLAGS = (
+    select(ExperimentRow.flags)
+    .where(ExperimentRow.id == ResultRow.experiment_id)
+    .correlate(ResultRow)
+    .scalar_subquery()
+    .label("flags")
+)
+"""What is doubtful of an entry: asked for each entry of a page, and for no other."""
 VALUE = (ResultValueRow.value, ResultValueRow.spread, ResultValueRow.lower, ResultValueRow.upper)
 
 
@@ -57,6 +65,7 @@ class Standing:
     splits: dict[int, float]
     missing_splits: tuple[int, ...]
     selected_on_test: bool = False
+    flags: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,7 +237,7 @@ def _complete(session: Session, board: Board, chosen: Count, begin: Cursor, limi
     """Return the complete entries of a page and, where there are more, one of the next."""
     merit, row_id = ResultValueRow.merit, ResultValueRow.result_id
     query = (
-        select(*ENTRY, _splits(board), *VALUE, merit)
+        select(*ENTRY, _splits(board), FLAGS, *VALUE, merit)
         .join(ResultRow, ResultRow.id == row_id)
         .where(*_values_of(board, chosen))
     )
@@ -240,7 +249,7 @@ def _complete(session: Session, board: Board, chosen: Count, begin: Cursor, limi
 def _incomplete(session: Session, board: Board, chosen: Count, after: int, limit: int) -> Sequence[Any]:
     """Return the incomplete entries of a page, likewise."""
     mine = (ResultRow.revision == chosen.revision, ResultRow.protocol.in_(chosen.protocols), ResultRow.id > after)
-    query = select(*ENTRY, _splits(board)).where(*_lacking(board), *mine).order_by(ResultRow.id)
+    query = select(*ENTRY, _splits(board), FLAGS).where(*_lacking(board), *mine).order_by(ResultRow.id)
     return session.execute(query.limit(limit + 1)).all()
 
 
@@ -301,4 +310,5 @@ def _standing(
         splits=dict(splits),
         missing_splits=tuple(row.missing_splits),
         selected_on_test=chosen.is_on_test(row.protocol),
+        flags=tuple(row.flags),
     )

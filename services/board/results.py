@@ -39,7 +39,7 @@ ONCE = ("experiment_id", "stream", "split", "seed")
 
 @dataclass(frozen=True)
 class Result:
-    """A row of an experiment's results, with the line of its protocol and its values by metric.
+    """A row of an experiment's results, with the line of its protocol, its values by metric, and what is doubtful.
 
     ``selected_on_test`` says that the epoch of some training was chosen on the test list.
     """
@@ -48,6 +48,7 @@ class Result:
     protocol: str
     values: Mapping[str, Value]
     selected_on_test: bool = False
+    flags: Sequence[Mapping[str, Any]] = ()
 
 
 def collect(session: Session, experiment: ExperimentRow) -> None:
@@ -84,10 +85,11 @@ def listing(session: Session, experiment_id: str) -> list[Result]:
     found = select(ResultValueRow).join(ResultRow, ResultRow.id == ResultValueRow.result_id).where(mine)
     for value in session.scalars(found):
         values.setdefault(value.result_id, {})[value.metric] = value_of(value)
+    flags = session.scalar(select(ExperimentRow.flags).where(ExperimentRow.id == experiment_id)) or []
     query = select(ResultRow, ProtocolRow).join(ProtocolRow, ProtocolRow.digest == ResultRow.protocol).where(mine)
     order = (ResultRow.stream, ResultRow.split.nulls_last(), ResultRow.seed.nulls_last())
     return [
-        Result(row, protocol.line, values.get(row.id, {}), chosen_on_test(protocol.fields))
+        Result(row, protocol.line, values.get(row.id, {}), chosen_on_test(protocol.fields), flags)
         for row, protocol in session.execute(query.order_by(*order))
     ]
 

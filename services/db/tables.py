@@ -134,6 +134,7 @@ class ExperimentRow(Base):
     timeout_seconds: Mapped[float] = mapped_column(server_default="86400")
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     body_digest: Mapped[str] = mapped_column(String(64))
+    flags: Mapped[list[Json]] = mapped_column(JSONB, server_default=text("'[]'"))
     cause: Mapped[str | None] = mapped_column(String(40))
     message: Mapped[str | None]
     reused_stages: Mapped[int] = mapped_column(server_default="0")

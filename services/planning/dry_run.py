@@ -17,9 +17,12 @@ from sqlalchemy.orm import Session
 
 from services import registry
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageRow
+from services.errors import Finding
 from services.planning.ensemble import EnsemblePlan
+from services.planning.linter import Facts, lint
 from services.planning.plan import PlannedStage, plan
 from services.planning.sources import Sources
+from services.recipes import RECIPES
 from services.specs import EnsembleSpec, ExperimentSpec
 
 COSTLESS = frozenset(
@@ -64,13 +67,29 @@ class Foreseen:
         return self.estimate is None
 
 
-def foresee(session: Session, spec: ExperimentSpec | EnsembleSpec, seen: registry.Seen = None) -> list[Foreseen]:
-    """Return the stages that a submission would plan, inputs first; nothing is written.
+@dataclass(frozen=True)
+class Trial:
+    """The stages that a submission would plan, inputs first, and what the linter finds."""
+
+    stages: tuple[Foreseen, ...]
+    findings: tuple[Finding, ...]
+
+
+def foresee(
+    session: Session,
+    spec: ExperimentSpec | EnsembleSpec,
+    recipe: str | None = None,
+    seen: registry.Seen = None,
+    facts: Facts | None = None,
+) -> Trial:
+    """Return what a submission would do; nothing is written, and what the linter would refuse is told like the rest.
 
     Args:
         session: a transaction of the caller.
         spec: what would be submitted. With ``refresh`` it is planned on the revision that this would make.
+        recipe: from which it was made.
         seen: a look at the dataset's lists, see ``registry.look_again``.
+        facts: what the linter is to know of the dataset, see ``review.look``.
 
     Raises:
         InvalidRequest: no dataset has that name, or it lacks a split, or a file of weights is not there.
@@ -90,10 +109,12 @@ def foresee(session: Session, spec: ExperimentSpec | EnsembleSpec, seen: registr
     states = {key: state for key, state in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
     owed = _owed(planned, states)
     earlier = _earlier(session, spec.dataset, {stage.spec.kind for stage in planned if stage.key in owed})
-    return [
+    stages = [
         Foreseen(stage, states.get(stage.key), _estimate(stage, earlier) if stage.key in owed else None)
         for stage in planned
     ]
+    findings = lint(spec, planned, facts or Facts(), RECIPES[recipe].spec if recipe in RECIPES else None)
+    return Trial(tuple(stages), findings)
 
 
 def _owed(planned: Sequence[PlannedStage], states: Mapping[str, str]) -> set[str]:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, select, text
@@ -24,9 +24,11 @@ from services.db.tables import ExperimentRow, StageRow
 from services.errors import Conflict
 from services.journal import outbox
 from services.planning.ensemble import EnsemblePlan
+from services.planning.linter import Facts, lint, require_sound
 from services.planning.plan import PlannedStage, plan
 from services.planning.sources import Sources
 from services.queue import experiments, graph, needs
+from services.recipes import RECIPES
 from services.specs import EnsembleSpec, ExperimentSpec
 
 INSERT_STAGES = text("""
@@ -41,9 +43,9 @@ RECORD = select(ExperimentRow).from_statement(
     text("""
     WITH submitted AS (
         INSERT INTO experiment (id, name, owner, dataset, spec, recipe, priority, gpus, timeout_seconds,
-                                idempotency_key, body_digest, total_stages, reused_stages)
+                                idempotency_key, body_digest, flags, total_stages, reused_stages)
         VALUES (:id, :name, :owner, :dataset, :spec, :recipe, :priority, :gpus, :timeout_seconds,
-                :idempotency_key, :body_digest, jsonb_array_length(:links), :reused)
+                :idempotency_key, :body_digest, :flags, jsonb_array_length(:links), :reused)
         RETURNING *
     ), linked AS (
         INSERT INTO experiment_stage (experiment_id, stage_key, position, reused)
@@ -71,7 +73,9 @@ RECORD = select(ExperimentRow).from_statement(
         INSERT INTO event (experiment_id, type) VALUES (:id, 'experiment.queued')
     )
     SELECT * FROM submitted
-    """).bindparams(*(bindparam(name, type_=JSONB) for name in ("spec", "links", "edges", "messages", "streams")))
+    """).bindparams(
+        *(bindparam(name, type_=JSONB) for name in ("spec", "flags", "links", "edges", "messages", "streams"))
+    )
 )
 
 
@@ -101,6 +105,7 @@ def submit(
     recipe: str | None = None,
     idempotency_key: str | None = None,
     seen: registry.Seen = None,
+    facts: Facts | None = None,
 ) -> Submitted:
     """Store an experiment and its plan.
 
@@ -112,8 +117,10 @@ def submit(
         recipe: from which the spec was made.
         idempotency_key: makes a repeated submission harmless.
         seen: a look at the dataset's lists, see ``registry.look_again``.
+        facts: what the linter is to know of the dataset, see ``review.look``.
 
     Raises:
+        Refused: the linter finds that its numbers would be wrong.
         InvalidRequest: no dataset has that name, or it lacks a split; no stage trains the weights that the spec names;
             an ensemble cannot have such a member.
         Conflict: the idempotency key came before with another body, or the dataset's lists have changed.
@@ -124,6 +131,8 @@ def submit(
         if earlier is not None:
             return Submitted(earlier, False, experiments.counts(session, [earlier.id])[earlier.id], {})
     registry.require_unchanged(session, spec.dataset, seen)
+    findings = lint(spec, planned, facts or Facts(), RECIPES[recipe].spec if recipe in RECIPES else None)
+    require_sound(findings)
     keys = [stage.key for stage in planned]
     new = _insert_stages(session, spec, owner, planned)
     shared = graph.revive(session, [key for key in keys if key not in new])
@@ -141,6 +150,7 @@ def submit(
         "timeout_seconds": spec.resources.timeout_hours * 3600,
         "idempotency_key": idempotency_key,
         "body_digest": body_digest,
+        "flags": [asdict(finding) for finding in findings],
         "streams": [_measurement(stream) for stream in streams],
     }
     row = session.scalars(RECORD, columns | _links(planned, shared, remade)).one()

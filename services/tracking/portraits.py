@@ -20,7 +20,8 @@ class Portrait:
 
 def of_experiment(row: ExperimentRow) -> Portrait:
     """Return what the parent run of an experiment shows."""
-    return Portrait(row.name, flatten(row.spec), {"owner": row.owner, "recipe": row.recipe or ""})
+    flags = ", ".join(sorted({flag["code"] for flag in row.flags}))
+    return Portrait(row.name, flatten(row.spec), {"owner": row.owner, "recipe": row.recipe or "", "flags": flags})
 
 
 def of_stage(row: StageRow) -> Portrait:

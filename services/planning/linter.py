@@ -1,0 +1,246 @@
+"""Finds what would make a number mean less than it seems to, before a GPU is spent on it and before it is kept.
+
+Pure functions: each rule takes what is known and yields findings. What is wrong is `refused`, what is doubtful
+`flagged`; a flag stands with the experiment and on its numbers.
+
+    group_on_both_sides     clips of one group, which share a scene, are trained and tested on (UCF101)
+    missing_clips           a listed clip is not there
+    frame_counts_differ     the streams of a clip have other lengths
+    class_map               labels and classes are not those of the official lists, or of the other weights
+    lists_not_official      a dataset goes by an official name and has other clips or splits
+    weights_saw_test_clips  weights were trained on clips that are tested on
+    weights_unknown         nobody can say on which clips weights were trained
+    protocol_not_recipes    the test differs from that of the recipe which the experiment names
+    selected_on_test        the tested state was chosen by its test accuracy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.board.protocol import Protocol, measurements
+from services.datasets.annotations import Annotations
+from services.datasets.official import CATEGORY_OF, OFFICIAL, deviations, shared_groups
+from services.datasets.ucf101 import group_of
+from services.errors import Finding, Refused
+from services.planning.plan import PlannedStage
+from services.specs import EnsembleSpec, ExperimentSpec
+
+Submitted = ExperimentSpec | EnsembleSpec
+TRAINING = ("finetune", "train")
+NAMED = 3
+"""Clips and groups that a sentence names."""
+
+
+class SeenSplit(NamedTuple):
+    """A split of a dataset on whose training clips weights were trained."""
+
+    dataset: str
+    split: int
+
+
+@dataclass(frozen=True)
+class SeenClips:
+    """What weights say of the clips that they saw; not ``complete`` where that may not be all."""
+
+    splits: tuple[SeenSplit, ...] = ()
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a dataset where an experiment is submitted.
+
+    Attributes:
+        annotations: its lists, without the clips that it leaves out; None where nobody has read them here.
+        missing: listed clips that are not there, as far as the folder of clips is.
+    """
+
+    annotations: Annotations | None = None
+    missing: tuple[str, ...] = ()
+
+
+def lint(
+    spec: Submitted,
+    planned: Sequence[PlannedStage],
+    facts: Facts = Facts(),
+    recipe: ExperimentSpec | None = None,
+) -> tuple[Finding, ...]:
+    """Return all that is wrong or doubtful of an experiment, by field.
+
+    Args:
+        spec: what is submitted.
+        planned: its stages, and those that train the weights which it names.
+        facts: of its dataset.
+        recipe: the spec of the recipe that it names.
+    """
+    found = [*_lists(spec, facts), *seen_by_stages(spec, planned, facts.annotations)]
+    if isinstance(spec, ExperimentSpec):
+        found += [*_files(spec), *_selection(spec), *(() if recipe is None else _protocol(spec, recipe))]
+    return tuple(dict.fromkeys(found))
+
+
+def require_sound(findings: Iterable[Finding]) -> None:
+    """Raise `Refused` with all findings if one of them is refused."""
+    found = tuple(findings)
+    if any(finding.severity == "refused" for finding in found):
+        raise Refused(found)
+
+
+def of_lists(annotations: Annotations, splits: Collection[int]) -> Iterator[Finding]:
+    """Yield what is wrong with the lists of some splits: groups on both sides, classes that are not trained."""
+    groups = {clip.path: group_of(clip.path) for clip in annotations.clips()}
+    for number in sorted(splits):
+        split = annotations.splits.get(number)
+        if split is None:
+            continue
+        leaks = shared_groups(Annotations(annotations.classes, {number: split}), groups)
+        if leaks:
+            yield Finding("group_on_both_sides", "refused", "splits", _some(leaks, "group"))
+        trained = {clip.label for clip in split.train}
+        names = [annotations.classes[label] for label in sorted({clip.label for clip in split.test} - trained)]
+        if names:
+            sentence = f"split {number}: {_some(names, 'class', 'classes')}: tested on and not trained"
+            yield Finding("class_map", "flagged", "splits", sentence)
+
+
+def frame_counts(rgb: Mapping[str, int], flow: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield the clips whose streams have other numbers of frames.
+
+    Args:
+        rgb: frames of each clip by its id.
+        flow: frames of each clip from which flow was computed, one more than its fields.
+    """
+    other = sorted(clip for clip in rgb.keys() & flow.keys() if rgb[clip] != flow[clip])
+    if other:
+        words = [f"{clip} has {rgb[clip]} of rgb and {flow[clip]} of flow" for clip in other]
+        yield Finding("frame_counts_differ", "refused", "flow", f"numbers of frames: {_some(words, 'clip')}")
+
+
+def class_maps(field: str, own: Sequence[str], other: Sequence[str]) -> Iterator[Finding]:
+    """Yield where the classes of two streams, or of weights and a dataset, differ by label."""
+    differing = [label for label, pair in enumerate(zip(own, other, strict=False)) if pair[0] != pair[1]]
+    if len(own) != len(other):
+        yield Finding("class_map", "refused", field, f"{len(own)} classes, and {len(other)} of the other")
+    elif differing:
+        label = differing[0]
+        sentence = f"{len(differing)} labels mean other classes: {label} is {own[label]} and {other[label]}"
+        yield Finding("class_map", "refused", field, sentence)
+
+
+def seen_clips(field: str, seen: SeenClips, dataset: str, split: int, shared: Mapping[int, int]) -> Iterator[Finding]:
+    """Yield whether weights saw clips that are tested on.
+
+    Args:
+        field: of the spec that names the weights.
+        seen: what they say of themselves.
+        dataset: that is tested on.
+        split: likewise.
+        shared: how many test clips of the split are trained on in each split of the dataset.
+    """
+    for entry in seen.splits:
+        if entry.dataset == dataset and shared.get(entry.split, 0):
+            clips = f"{shared[entry.split]} clips that split {split} tests on"
+            sentence = f"weights trained on split {entry.split} of {dataset} have seen {clips}"
+            yield Finding("weights_saw_test_clips", "refused", field, sentence)
+    if not seen.complete:
+        yield Finding("weights_unknown", "flagged", field, "nobody can say which clips the first weights have seen")
+
+
+def trained_and_tested(annotations: Annotations, split: int) -> dict[int, int]:
+    """Return how many test clips of a split are trained on in each split."""
+    tested = {clip.id for clip in annotations.splits[split].test}
+    return {
+        number: len(tested & {clip.id for clip in other.train}) for number, other in sorted(annotations.splits.items())
+    }
+
+
+def seen_by_stages(
+    spec: Submitted, planned: Sequence[PlannedStage], annotations: Annotations | None
+) -> Iterator[Finding]:
+    """Yield the splits whose test clips are seen by a stage from whose weights a tested network starts."""
+    stages = {stage.key: stage.spec for stage in planned}
+    trained: dict[str, frozenset[SeenSplit]] = {}
+    datasets: dict[str, str] = {}
+    for key, stage in stages.items():
+        inputs = [edge.key for edge in stage.inputs if edge.key in stages]
+        params = stage.params.model_dump(mode="json")
+        own = params.get("dataset") if stage.kind == "index" else None
+        datasets[key] = own or next((datasets[other] for other in inputs if datasets.get(other)), "")
+        seen = frozenset[SeenSplit]().union(*(trained[other] for other in inputs))
+        if stage.kind in TRAINING:
+            seen |= {SeenSplit(datasets[key], params["split"])}
+        trained[key] = seen
+        if stage.kind == "score":
+            yield from _seen_before(spec, params["split"], seen, annotations)
+
+
+def _seen_before(
+    spec: Submitted, split: int, seen: Collection[SeenSplit], annotations: Annotations | None
+) -> Iterator[Finding]:
+    known = annotations is not None and split in annotations.splits
+    shared = trained_and_tested(annotations, split) if annotations is not None and known else {}
+    others = tuple(sorted(entry for entry in seen if entry != (spec.dataset, split)))
+    yield from seen_clips("backbone.weights", SeenClips(others, complete=True), spec.dataset, split, shared)
+    if not known:
+        for entry in others:
+            if entry.dataset == spec.dataset:
+                sentence = (
+                    f"weights are trained on split {entry.split}, and tested on split {split}: no lists to compare"
+                )
+                yield Finding("weights_unknown", "flagged", "backbone.weights", sentence)
+
+
+def _lists(spec: Submitted, facts: Facts) -> Iterator[Finding]:
+    if facts.missing:
+        sentence = f"{_some(facts.missing, 'listed clip')} not in the folder of clips"
+        yield Finding("missing_clips", "refused", "dataset", sentence)
+    if facts.annotations is None:
+        return
+    yield from of_lists(facts.annotations, spec.splits)
+    official = OFFICIAL.get(spec.dataset)
+    differing = () if official is None else deviations(facts.annotations, official)
+    if differing:
+        yield Finding("lists_not_official", "flagged", "dataset", f"{spec.dataset}: {'; '.join(differing)}")
+    classes = facts.annotations.classes
+    if CATEGORY_OF.keys() <= set(classes) and list(classes) != sorted(classes, key=str.lower):
+        yield Finding("class_map", "flagged", "dataset", "UCF101's classes are not in the order of its classInd.txt")
+
+
+def _files(spec: ExperimentSpec) -> Iterator[Finding]:
+    """Yield the files of weights, which tell what they have seen to a worker alone."""
+    for network in spec.networks:
+        for stream in network.streams:
+            weights = network.backbones[stream].weights
+            if isinstance(weights, str) and weights not in ("none", "imagenet"):
+                field = f"{network.field('backbone', stream)}.weights"
+                sentence = f"{weights} is read by the workers alone: what it has seen is checked before scores are kept"
+                yield Finding("weights_unknown", "flagged", field, sentence)
+
+
+def _protocol(spec: ExperimentSpec, recipe: ExperimentSpec) -> Iterator[Finding]:
+    theirs = {entry.stream: entry.protocol for entry in measurements(recipe)}
+    for stream, protocol, _ in measurements(spec):
+        if stream in theirs and protocol != theirs[stream]:
+            names = ", ".join(_differing(protocol, theirs[stream]))
+            sentence = f"{stream}: {names} differ from the recipe's test: {theirs[stream].line}"
+            yield Finding("protocol_not_recipes", "flagged", "evaluation", sentence)
+
+
+def _differing(own: Protocol, other: Protocol) -> list[str]:
+    mine, theirs = own.model_dump(mode="json"), other.model_dump(mode="json")
+    return [name for name in mine if mine[name] != theirs.get(name)]
+
+
+def _selection(spec: ExperimentSpec) -> Iterator[Finding]:
+    for stream, protocol, _ in measurements(spec):
+        if protocol.selection == "test":
+            sentence = f"{stream}: the tested epoch is chosen by its accuracy on the test clips"
+            yield Finding("selected_on_test", "flagged", "training.selection", sentence)
+
+
+def _some(names: Sequence[str], one: str, several: str = "") -> str:
+    what = f"{len(names)} {one if len(names) == 1 else several or one + 's'}"
+    return f"{what}: {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}"
