@@ -66,6 +66,7 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
     # Beside its own there may be those of datasets on which the weights were trained from which it starts.
     own = [stage for stage in stages if stage.kind == "index" and stage.params["dataset"] == experiment.dataset]
     index = max(own, key=lambda stage: int(stage.params["revision"]), default=None)
+    _note_flags(session, experiment, index)
     revision = revisions.measured_on(session, experiment.dataset, index)
     fused = [stage for stage in stages if stage.kind == "fuse"]
     ensembles = [stage for stage in fused if stage.params.get("members")]  # beside what members fuse of their streams
@@ -76,6 +77,19 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         rows = means.rows([entry for entry in measured if entry.stream == stream], revision)
         write(session, experiment, measurements[stream], revision, rows)
         outbox.add_results(session, experiment.id, _metrics_of(stream, rows), int(time.time() * 1000))
+
+
+def _note_flags(session: Session, experiment: ExperimentRow, index: StageRow | None) -> None:
+    """Keep what the `index` stage found doubtful in the lists, where the API could not read them itself."""
+    found = [] if index is None else (index.summary or {}).get("findings", [])
+    mine = [entry for entry in found if entry["split"] in experiment.spec["splits"]]
+    flags = [{name: value for name, value in entry.items() if name != "split"} for entry in mine]
+    new = [flag for flag in flags if flag not in experiment.flags]
+    if new:
+        experiment.flags = [*experiment.flags, *new]
+        outbox.tag_experiment(
+            session, experiment.id, flags=", ".join(sorted({flag["code"] for flag in experiment.flags}))
+        )
 
 
 def listing(session: Session, experiment_id: str) -> list[Result]:

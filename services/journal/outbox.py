@@ -46,6 +46,11 @@ def add_results(session: Session, experiment_id: str, values: Mapping[str, float
         _add(session, "metric", experiment_id=experiment_id, name=name, data=data)
 
 
+def tag_experiment(session: Session, experiment_id: str, **tags: str) -> None:
+    """Change tags of an experiment's parent run."""
+    _add(session, "status", experiment_id=experiment_id, data={"tags": tags})
+
+
 def add_artifact(session: Session, key: str, file: str, uri: str) -> None:
     """Hand a file of a stage's output, such as its checkpoint or score file, to the stage's run."""
     _add(session, "artifact", stage_key=key, name=file, data={"uri": uri})

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.datasets.layouts import digest_of_lists, read_annotations, require
 from services.datasets.official import shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
+from services.planning.linter import of_lists
 from services.stages import IndexParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
@@ -38,17 +40,21 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     Returns:
         How many clips, classes and frames there are, how many surplus clips no list names, and how many listed ones
         are left out (``excluded``); ``lists``, the hash of the lists, and ``digest``, that of lists and clips;
-        ``shared``, the places of clips that several splits test on.
+        ``shared``, the places of clips that several splits test on; ``findings`` of the linter that are flagged.
 
     Raises:
-        DataError: a folder, list, split or clip is missing or wrong, or a clip does not decode; the message names file
-        and line.
+        DataError: a folder, list, split or clip is missing or wrong, a clip does not decode, or a group of clips is on
+        both sides of a split that the dataset has; the message names file and line.
     """
     root, lists = _folders(task, params, report)
     digest = digest_of_lists(params.layout, lists)
     everything = read_annotations(params.layout, lists)
     require_splits(everything, params.splits, lists)
     annotations = everything.without(params.exclude)
+    findings = [(split, finding) for split in params.splits for finding in of_lists(annotations, [split])]
+    wrong = [finding.sentence for _, finding in findings if finding.severity == "refused"]
+    if wrong:
+        raise DataError(f"{lists}: {'; '.join(wrong)}")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of clips")
     surplus = tuple(sorted(clip_files(root) - {clip.path for clip in everything.named_clips()}))
@@ -76,6 +82,7 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
         "excluded": len(params.exclude),
         "lists": digest,
         "digest": digest_of_data(manifest),
+        "findings": [{**asdict(finding), "split": split} for split, finding in findings],
         "shared": [{str(split): place for split, place in found.items()} for found in annotations.shared_test_clips()],
     }
 

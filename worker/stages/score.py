@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from services.errors import UserError
+from services.planning.linter import SeenClips, SeenSplit, seen_clips
 from services.scores.files import Labels, ScoreFile, Scores, write_scores
 from services.stages import ScoreParams, SpacedFeatures
 from worker.contract import Reporter, Task
@@ -16,6 +18,8 @@ from worker.stages.class_scores import class_scores
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.metrics import measure
 from worker.stages.networks import trained_network
+from worker.stages.outputs import MODEL_FILE
+from worker.stages.seen import read_seen
 from worker.stages.splits import clips_of
 from worker.training.loop import seed_everything
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
@@ -29,7 +33,7 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
         training clips.
 
     Raises:
-        UserError: the dataset has no such split.
+        UserError: the dataset has no such split, or the weights have seen clips that it tests on.
         DataError: features of a clip, or the clip itself, are missing.
     """
     seed_everything(params.seed)
@@ -38,6 +42,7 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     # Many views of the training clips would cost more than the test itself.
     seen_once = isinstance(params.input, SpacedFeatures)
     train_clips = clips_of(manifest, params.split, "train") if seen_once else ()
+    _require_unseen(task, params.split, manifest)
     seen = open_input(task, params, manifest, [*test_clips, *train_clips], report)
     model = trained_network(task, seen.build(params.model, len(manifest.classes)))
     scores = np.empty((len(test_clips) + len(train_clips), len(manifest.classes)))
@@ -61,6 +66,19 @@ def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Sc
 def protocol_of(params: ScoreParams) -> dict[str, Any]:
     """Return what of a clip is looked at, and what of its views is averaged, as JSON."""
     return {"average": params.average, "input": params.input.model_dump(mode="json")}
+
+
+def _require_unseen(task: Task, split: int, manifest: Manifest) -> None:
+    """Refuse weights that say of themselves that they were trained on test clips, by way of the first ones too."""
+    (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
+    seen = read_seen(trained.path / MODEL_FILE)
+    said = SeenClips(tuple(SeenSplit(entry.dataset, entry.split) for entry in seen.splits), complete=seen.complete)
+    tested = set(manifest.splits[split].test)
+    shared = {number: len(tested & set(other.train)) for number, other in manifest.splits.items()}
+    found = seen_clips("backbone.weights", said, manifest.dataset, split, shared)
+    wrong = [finding.sentence for finding in found if finding.severity == "refused"]
+    if wrong:
+        raise UserError("; ".join(wrong))
 
 
 def _labels(clips: Sequence[Clip]) -> Labels:

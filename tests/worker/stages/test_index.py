@@ -291,6 +291,16 @@ def test_what_makes_numbers_doubtful_is_told(task: Task, report: Reporter, datas
     assert "stand in no list" in message
 
 
+def test_a_group_on_both_sides_of_a_split_of_the_dataset_is_refused(
+    task: Task, report: Reporter, dataset: IndexParams
+) -> None:
+    root, lists = Path(dataset.root), Path(dataset.annotations)
+    shutil.copy(root / "Run/v_Run_g02_c01.avi", root / "Run/v_Run_g02_c02.avi")
+    lists.joinpath("testlist01.txt").write_text("Run/v_Run_g02_c02.avi\n")
+    with pytest.raises(DataError, match="split 1: group 2 of Run is trained and tested on"):
+        index.run(task, dataset.model_copy(update={"splits": (1,)}), report)
+
+
 def test_generated_dataset_is_made_first(task: Task, report: Reporter) -> None:
     generator = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=29)
     summary = index.run(task, IndexParams(dataset="motion_shapes", generator=generator), report)
