@@ -20,7 +20,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.board.protocol import Protocol, measurements
+from services.board.choice import chosen_on_test
+from services.board.protocol import EnsembleProtocol, Protocol, measurements
 from services.datasets.annotations import Annotations
 from services.datasets.official import CATEGORY_OF, OFFICIAL, deviations, shared_groups
 from services.datasets.ucf101 import group_of
@@ -222,22 +223,22 @@ def _files(spec: ExperimentSpec) -> Iterator[Finding]:
 
 def _protocol(spec: ExperimentSpec, recipe: ExperimentSpec) -> Iterator[Finding]:
     theirs = {entry.stream: entry.protocol for entry in measurements(recipe)}
-    for stream, protocol, _ in measurements(spec):
-        if stream in theirs and protocol != theirs[stream]:
-            names = ", ".join(_differing(protocol, theirs[stream]))
-            sentence = f"{stream}: {names} differ from the recipe's test: {theirs[stream].line}"
+    for own in measurements(spec):
+        if own.stream in theirs and own.protocol != theirs[own.stream]:
+            names = ", ".join(_differing(own.protocol, theirs[own.stream]))
+            sentence = f"{own.stream}: {names} differ from the recipe's test: {theirs[own.stream].line}"
             yield Finding("protocol_not_recipes", "flagged", "evaluation", sentence)
 
 
-def _differing(own: Protocol, other: Protocol) -> list[str]:
+def _differing(own: Protocol | EnsembleProtocol, other: Protocol | EnsembleProtocol) -> list[str]:
     mine, theirs = own.model_dump(mode="json"), other.model_dump(mode="json")
     return [name for name in mine if mine[name] != theirs.get(name)]
 
 
 def _selection(spec: ExperimentSpec) -> Iterator[Finding]:
-    for stream, protocol, _ in measurements(spec):
-        if protocol.selection == "test":
-            sentence = f"{stream}: the tested epoch is chosen by its accuracy on the test clips"
+    for own in measurements(spec):
+        if chosen_on_test(own.protocol.fields):
+            sentence = f"{own.stream}: the tested epoch is chosen by its accuracy on the test clips"
             yield Finding("selected_on_test", "flagged", "training.selection", sentence)
 
 
