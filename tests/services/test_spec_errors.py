@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.errors import REFUSED, refused, sentence
-from services.specs import ExperimentSpec
+from services.specs import EnsembleSpec, ExperimentSpec
 
 ROOT = Path(__file__).parents[2]
 END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end": {}}}
@@ -328,15 +328,41 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
 ]
 
 
+MEMBER = {"recipe": "demo_ts_lstm", "stream": "rgb"}
+ENSEMBLES: list[tuple[dict[str, Any], str, object, str]] = [
+    ({"members": [{"stream": "rgb"}, MEMBER, MEMBER]}, "", [], "one of experiment, recipe and scores"),
+    (
+        {"members": [{"scores": ["0" * 64], "stream": "rgb"}, MEMBER, MEMBER]},
+        "stream",
+        "rgb",
+        "null with scores, which say their own",
+    ),
+    (
+        {"members": [{"recipe": "a"}, MEMBER, MEMBER]},
+        "stream",
+        None,
+        "rgb, flow or two-stream of the experiment or recipe",
+    ),
+    ({"members": [MEMBER, MEMBER], "seeds": [1, 1]}, "seeds", [1, 1], "each value once"),
+    (
+        {"members": [MEMBER | {"weight": 0}, MEMBER | {"weight": 0}]},
+        "members.0.weight",
+        0.0,
+        "above 0 for one member at the least",
+    ),
+]
+
+
 def refusal(changes: dict[str, Any]) -> Any:
     """The one error of a spec, as pydantic lists it."""
+    kind = EnsembleSpec if "members" in changes else ExperimentSpec
     with pytest.raises(ValidationError) as caught:
-        ExperimentSpec.model_validate({"dataset": "ucf101"} | changes)
+        kind.model_validate({"dataset": "ucf101"} | changes)
     [error] = caught.value.errors()
     return error
 
 
-@pytest.mark.parametrize(("changes", "field", "value", "allowed"), CASES)
+@pytest.mark.parametrize(("changes", "field", "value", "allowed"), [*CASES, *ENSEMBLES])
 def test_an_error_carries_field_value_and_what_is_allowed(
     changes: dict[str, Any], field: str, value: object, allowed: str
 ) -> None:
