@@ -26,6 +26,8 @@ class Recipe(BaseModel):
     name: str
     title: str
     source: str
+    deviations: dict[str, str]
+    """Where it differs from its paper, in words, by name."""
     spec: ExperimentSpec
 
 
@@ -88,7 +90,9 @@ async def models() -> Models:
 
 def _recipe(name: str) -> Recipe:
     found = RECIPES[name]
-    return Recipe(name=found.name, title=found.title, source=found.source, spec=found.spec)
+    return Recipe(
+        name=found.name, title=found.title, source=found.source, deviations=dict(found.deviations), spec=found.spec
+    )
 
 
 @cache

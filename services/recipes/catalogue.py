@@ -10,6 +10,7 @@ from typing import Any
 from services.errors import InvalidRequest
 from services.recipes import demo, memory, relational_lstm, ts_lstm, video_lstm
 from services.recipes import temporal_inception as inception
+from services.recipes.deviations import DEVIATIONS
 from services.specs import ExperimentSpec
 
 
@@ -21,6 +22,11 @@ class Recipe:
     title: str
     source: str
     spec: ExperimentSpec
+
+    @property
+    def deviations(self) -> Mapping[str, str]:
+        """Where it differs from its paper, in words, by name."""
+        return DEVIATIONS.get(self.name, {})
 
 
 def _recipes() -> tuple[Recipe, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.recipes import RECIPES
+from services.recipes.deviations import DEVIATIONS
 
 
 def test_recipes_with_defaults_and_schema(shared):
@@ -72,3 +73,9 @@ def test_openapi_references_resolve(shared):
 
     for reference in references(document["paths"]):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+def test_deviations_from_a_paper_are_named(shared):
+    assert set(shared.get("/recipes/relational_lstm_ucf101").json()["deviations"]) == {"flow", "weights"}
+    assert shared.get("/recipes/demo_ts_lstm").json()["deviations"] == {}
+    assert DEVIATIONS.keys() <= RECIPES.keys()
