@@ -14,7 +14,7 @@ from api.authentication import SubmitterDep
 from api.board import Result
 from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
 from api.dry_run import DryRun
-from api.field_errors import checked, checked_as, schema_of
+from api.field_errors import checked, checked_as, inlined, schema_of
 from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
 from services import recipes, registry, revisions
 from services.board import results as measured
@@ -33,7 +33,7 @@ SUBMISSION_FIELDS = {**_SPEC, "properties": {"recipe": _RECIPE, **_SPEC["propert
 _NAMED = {"type": "object", "required": ["recipe"], "properties": {"recipe": _RECIPE}}
 _SUBMISSION = {
     "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's, or an ensemble",
-    "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED, schema_of(EnsembleSpec)],
+    "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED, inlined(schema_of(EnsembleSpec))],
 }
 SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION}}}}
 

@@ -55,6 +55,22 @@ def schema_of(model: type[BaseModel]) -> Json:
     return model.model_json_schema()
 
 
+def inlined(schema: Json) -> Json:
+    """Return a schema whose definitions stand where they are used, for a document that has none of their names."""
+    definitions = schema.get("$defs", {})
+
+    def put(node: Any) -> Any:
+        if isinstance(node, list):
+            return [put(inner) for inner in node]
+        if not isinstance(node, dict):
+            return node
+        found = definitions[node["$ref"].rpartition("/")[2]] if "$ref" in node else {}
+        return {name: put(inner) for name, inner in (found | node).items() if name not in ("$ref", "$defs")}
+
+    whole: Json = put(schema)
+    return whole
+
+
 def translate(errors: Sequence[Mapping[str, Any]], schema: Json | None = None) -> list[FieldError]:
     """Return what a caller needs to mend each of pydantic's errors.
 
