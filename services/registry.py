@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from services import revisions
 from services.api_keys import ADMINISTRATOR, Caller
-from services.datasets.boxes import digest_of
+from services.datasets.box_file import digest_of
 from services.datasets.layouts import LAYOUTS, Layout
 from services.datasets.lists import Lists, read_digest, read_lists
 from services.datasets.motion_shapes import MotionShapesParams

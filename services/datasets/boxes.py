@@ -10,13 +10,13 @@ Paths, as the API and the workers see them, are all that a registration keeps of
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from services.datasets.box_file import content_of
 from services.datasets.numbers import Array, Numbers, unpickle
 from services.datasets.tubes import BoxedClip, Boxes, Coordinates, Tube
 from services.errors import DataError
@@ -27,8 +27,6 @@ CLASSES = (
     "TennisSwing TrampolineJumping VolleyballSpiking WalkingWithDog"
 )
 """The 24 classes by label, blank between."""
-MAX_BYTES = 256 << 20
-"""Of a file; the public ones have 4 and 15 MB."""
 MAX_FRAMES = 1_000_000
 """Of a clip; UCF101's longest has 1,776."""
 
@@ -44,7 +42,7 @@ def read_boxes(file: Path, digest: str | None = None) -> Boxes:
         DataError: the file is missing, another one, or holds something else; a tube's frames or boxes are impossible.
             The message names file, clip and tube.
     """
-    content = _content(file)
+    content = content_of(file)
     found = hashlib.sha256(content).hexdigest()
     if digest not in (None, found):
         raise DataError(f"{file}: changed since it was registered; hint: register the dataset again with --replace")
@@ -56,17 +54,6 @@ def read_boxes(file: Path, digest: str | None = None) -> Boxes:
         raise
     except Exception as error:  # pickle raises whatever the bytes lead it to
         raise DataError(f"{file}: no boxes of UCF101-24: {type(error).__name__}: {error}") from error
-
-
-def digest_of(file: Path) -> str | None:
-    """Return the SHA-256 of a file, or None where this host does not have it: the workers' hosts may.
-
-    Raises:
-        DataError: it is no regular file, too large, or unreadable.
-    """
-    if not file.parent.is_dir():
-        return None
-    return hashlib.sha256(_content(file)).hexdigest()
 
 
 def require_known(file: Path, boxes: Boxes, classes: Collection[str], clips: Collection[str]) -> int:
@@ -82,18 +69,6 @@ def require_known(file: Path, boxes: Boxes, classes: Collection[str], clips: Col
     if not shared:
         raise DataError(f"{file}: {len(boxes.clips)} clips, none of which the dataset has")
     return shared
-
-
-def _content(file: Path) -> bytes:
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise DataError(f"{file}: no file of boxes, which is a regular file of at most {MAX_BYTES >> 20} MiB")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file of boxes") from None
-    except OSError as error:
-        raise DataError(f"{file}: unreadable: {error.strerror or error}") from error
 
 
 def _of_tubes(file: Path, entries: Mapping[str, Any]) -> Boxes:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.datasets.boxes import CLASSES, digest_of, read_boxes, require_known
+from services.datasets.box_file import digest_of
+from services.datasets.boxes import CLASSES, read_boxes, require_known
 from services.datasets.tubes import Boxes
 from services.errors import DataError
 

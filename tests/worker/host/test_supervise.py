@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,11 @@ def watch(light: ForkServer, make_task: Callable[..., Path], until: Until) -> Ca
 
 def test_success_loses_nothing(watch: Callable[..., Watch]) -> None:
     attempt = watch("metrics")
-    assert attempt.end() == Ending("succeeded", summary={}, exit_code=0, last_words="said on standard output")
+    ending = attempt.end()
+    assert ending.memory_bytes
+    assert replace(ending, memory_bytes=None) == Ending(
+        "succeeded", summary={}, exit_code=0, last_words="said on standard output"
+    )
     assert attempt.recorder.types == ["progress", *["metrics"] * 5, "progress"]
     assert attempt.recorder.saved == []
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import models
-from services.datasets.boxes import digest_of
+from services.datasets.box_file import digest_of
 from services.errors import DataError
 from services.scores.files import read_scores
 from tests.worker.stages.conftest import FRAMES, SIDE, SPACED, input_of, manifest_of

@@ -1,0 +1,40 @@
+"""A file of boxes as bytes: what a registration, which needs no arrays, knows of it."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+from services.errors import DataError
+
+MAX_BYTES = 256 << 20
+"""Of a file; the public ones have 4 and 15 MB."""
+
+
+def digest_of(file: Path) -> str | None:
+    """Return the SHA-256 of a file, or None where this host does not have it: the workers' hosts may.
+
+    Raises:
+        DataError: it is no regular file, too large, or unreadable.
+    """
+    if not file.parent.is_dir():
+        return None
+    return hashlib.sha256(content_of(file)).hexdigest()
+
+
+def content_of(file: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        DataError: it is missing, no regular file, too large, or unreadable.
+    """
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            raise DataError(f"{file}: no file of boxes, which is a regular file of at most {MAX_BYTES >> 20} MiB")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file of boxes") from None
+    except OSError as error:
+        raise DataError(f"{file}: unreadable: {error.strerror or error}") from error
