@@ -51,7 +51,7 @@ def test_each_error_has_its_status(failing, name, status, words):
     assert body["instance"] == f"/raise/{name}"
     assert body["type"].startswith("urn:twostream:problem:")
     assert "secret" not in answer.text
-    assert body.keys() == {"type", "title", "status", "detail", "instance", "errors"}
+    assert body.keys() == {"type", "title", "status", "detail", "instance", "errors", "findings"}
 
 
 def test_unavailable_says_when_to_come_back(failing):

@@ -36,6 +36,12 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 [[operations]]  # nor what a folder of lists holds
 include-name = "POST /datasets"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+[[operations]]  # nor what a file of scores holds
+include-name = "POST /scores"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+[[operations]]  # nor how many systems an experiment fuses
+include-name = "GET /experiments/{{experiment_id}}/fusion/sweep"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
 """
 
 

@@ -102,7 +102,7 @@ OPEN = [
     Try("a foreign page holds a stream open", "GET", "/experiments/{id}/events", 403, ACROSS),
     Try("a foreign page asks whether it may", "OPTIONS", "/experiments", 403, {"Origin": EVIL}),
     Try("somebody issues a key where nobody is the administrator", "POST", "/keys", 403, body={"owner": "eve"}),
-    Try("`?dry_run=true` that no route knows", "POST", "/experiments?dry_run=true", 422, body=SPEC),
+    Try("`?dryrun=true` that no route knows", "POST", "/experiments?dryrun=true", 422, body=SPEC),
     Try("a misspelt parameter", "GET", "/?splt=1", 422),
     Try("a parameter given twice", "GET", "/experiments?limit=1&limit=2", 422),
     Try("fields for a route that takes none", "POST", "/experiments/{id}/cancel", 422, body={"force": True}),

@@ -63,13 +63,16 @@ def calls(experiment: str, spec: Path) -> dict[str, tuple[str, ...]]:
     for kind in ("train", "test"):
         (spec.parent / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
     folders = ("--root", str(spec.parent), "--splits", str(spec.parent / "lists"))
-    one = (experiment,)
+    one, scores = (experiment,), spec.parent / "scores.csv"
+    scores.write_text("clip,Walk\n")
     return {
         "submit": (str(spec),), "cancel": one, "watch": one, "retry": one, "show": one, "results": one, "logs": one,
         "list": ("--limit", "1"), "leaderboard": ("--split", "1", "--stream", "rgb"),
         "dataset add": ("new", *folders, "--replace"), "dataset list": (),
         "cache list": (), "cache gc": ("--max-size", "1TB", "--dry-run"), "queue": (), "workers": (),
         "key issue": ("eve",), "key list": (), "key rotate": ("eve",), "key revoke": ("eve",),
+        "scores add": (str(scores), "--dataset", "mine", "--split", "1", "--stream", "rgb"), "scores list": (),
+        "fusion sweep": one,
     }  # fmt: skip
 
 

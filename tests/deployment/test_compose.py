@@ -168,7 +168,7 @@ def test_only_what_asks_for_a_token_is_reachable_from_outside() -> None:
     outside = [n for n, s in SERVICES.items() if any(not p.startswith("127.0.0.1:") for p in s.get("ports", []))]
     assert outside == ["api"]
     assert Settings(api_host="0.0.0.0", api_token=SecretStr("token")).api_token is not None
-    with pytest.raises(ValueError, match="TWOSTREAM_API_TOKEN"):
+    with pytest.raises(ValueError, match="api_token: nothing, allowed: a token"):
         Settings(api_host="0.0.0.0")
 
 

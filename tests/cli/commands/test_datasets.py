@@ -82,6 +82,9 @@ def test_lists_that_changed_are_refused_or_refreshed(twostream, tmp_path):
     (lists / "trainlist01.txt").write_text("Walk/a.avi 1\nWalk/b.avi 1\n")
     (lists / "testlist01.txt").write_text("Walk/c.avi\n")
     path.write_text(SPEC.replace("motion_shapes", "edited"))
+    (tmp_path / "Walk").mkdir()
+    for clip in "abcd":
+        (tmp_path / "Walk" / f"{clip}.avi").touch()
     assert twostream("dataset", "add", "edited", "--root", str(tmp_path), "--splits", str(lists))[0] == 0
     assert twostream("submit", str(path))[0] == 0
     (lists / "testlist01.txt").write_text("Walk/d.avi\n")

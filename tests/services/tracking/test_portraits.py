@@ -7,11 +7,17 @@ from services.tracking.portraits import flatten, of_experiment, of_stage
 
 
 def test_an_experiment_shows_its_whole_spec_and_its_owner() -> None:
-    row = ExperimentRow(name="mine", owner="ada", recipe=None, spec={"splits": [1, 2], "model": {"kind": "lstm"}})
+    row = ExperimentRow(
+        name="mine",
+        owner="ada",
+        recipe=None,
+        flags=[{"code": "b"}, {"code": "a"}],
+        spec={"splits": [1, 2], "model": {"kind": "lstm"}},
+    )
     found = of_experiment(row)
     assert found.name == "mine"
     assert found.params == {"splits": "1,2", "model.kind": "lstm"}
-    assert found.tags == {"owner": "ada", "recipe": ""}
+    assert found.tags == {"owner": "ada", "recipe": "", "flags": "a, b"}
 
 
 def test_a_stage_shows_what_it_is_of() -> None:
