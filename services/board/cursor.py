@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ CURSOR = r"(?:([0-9a-f]{16})-([0-9]{1,18})|end)(?:-([0-9]{1,18})|-end)"
 class Cursor:
     """The last complete entry and the last incomplete one of a page; ids are 0 before the first, None after the end."""
 
-    merit: float | None = None
+    merit: float = math.inf
     id: int | None = 0
     incomplete_id: int | None = 0
 
@@ -35,7 +36,7 @@ class Cursor:
             raise InvalidRequest("cursor", text, "the `next_cursor` of the page before")
         merit, last, incomplete = found.groups()
         return cls(
-            None if merit is None else struct.unpack(">d", bytes.fromhex(merit))[0],
+            math.inf if merit is None else struct.unpack(">d", bytes.fromhex(merit))[0],
             None if last is None else int(last),
             None if incomplete is None else int(incomplete),
         )

@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal, or_, select, union_all
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy.orm import Session
 
 from services import revisions
 from services.board.choice import Count, SelectedOnTest, choose
 from services.board.cursor import Cursor
-from services.db.measured import INCOMPLETE
-from services.db.tables import ExperimentRow, ProtocolRow, ResultRow, ResultValueRow
 from services.errors import InvalidRequest, NotFound
 from services.metrics import METRICS, PRIMARY
 
 STREAMS = ("rgb", "flow", "two-stream")
-ENTRY = (
-    ResultRow.id,
-    ResultRow.experiment_id,
-    ResultRow.name,
-    ResultRow.model,
-    ResultRow.source,
-    ResultRow.uploaded,
-    ResultRow.seeds,
-    ResultRow.clips,
-    ResultRow.excluded,
-    ResultRow.missing_splits,
-    ResultRow.protocol,
-)
-FLAGS = (
-    select(ExperimentRow.flags)
-    .where(ExperimentRow.id == ResultRow.experiment_id)
-    .correlate(ResultRow)
-    .scalar_subquery()
-    .label("flags")
-)
-"""What is doubtful of an entry: asked for each entry of a page, and for no other."""
-VALUE = (ResultValueRow.value, ResultValueRow.spread, ResultValueRow.lower, ResultValueRow.upper)
+
+COUNTS = text("""
+SELECT entry.revision, digest, line, sum(complete)::int, sum(incomplete)::int, fields FROM (
+    SELECT revision, protocol, count(*) AS complete, 0 AS incomplete FROM result_value
+    WHERE dataset = :dataset AND stream = :stream AND split = :split AND metric = :metric
+    GROUP BY revision, protocol
+    UNION ALL
+    SELECT revision, protocol, 0, count(*) FROM result
+    WHERE dataset = :dataset AND stream = :stream AND missing_splits <> '{}' AND :split = 0
+    GROUP BY revision, protocol
+) AS entry JOIN protocol ON digest = entry.protocol
+GROUP BY entry.revision, digest
+""")
+"""What there is of each revision and protocol, with a value and without; split 0 is the mean."""
+ENTRY = """
+    result.id, experiment_id, name, model, source, uploaded, seeds, clips, excluded, missing_splits, result.protocol,
+    (SELECT jsonb_object_agg(single.split, value_of.value)
+     FROM result AS single JOIN result_value AS value_of ON value_of.result_id = single.id
+     WHERE single.experiment_id = result.experiment_id AND single.stream = result.stream AND single.seed IS NULL
+     AND single.split IS NOT NULL AND value_of.metric = :metric) AS splits,
+    (SELECT flags FROM experiment WHERE experiment.id = experiment_id) AS flags
+"""
+"""An entry, with what is looked up for each entry of a page, and for no other: the values of its single splits, and
+what is doubtful of it."""
+BOARD = """
+    result_value.dataset = :dataset AND result_value.stream = :stream AND result_value.split = :split
+    AND metric = :metric AND result_value.revision = :revision AND result_value.protocol IN :protocols
+"""
+
+
+def _query(sql: str) -> TextClause:
+    """Return a query of entries under some protocols."""
+    return text(sql).bindparams(bindparam("protocols", expanding=True))
+
+
+COMPLETE = _query(f"""
+SELECT {ENTRY}, value, spread, lower, upper, merit FROM result_value JOIN result ON result.id = result_id
+WHERE {BOARD} AND merit <= :merit AND (merit < :merit OR result_id > :after)
+ORDER BY merit DESC, result_id LIMIT :limit
+""")  # noqa: S608 - of fixed parts; values are bound
+INCOMPLETE = _query(f"""
+SELECT {ENTRY} FROM result
+WHERE dataset = :dataset AND stream = :stream AND revision = :revision AND protocol IN :protocols
+AND missing_splits <> '{{}}' AND id > :after
+ORDER BY id LIMIT :limit
+""")  # noqa: S608 - of fixed parts; values are bound
+BEFORE = _query(f"""
+SELECT count(*) FILTER (WHERE merit > :merit), count(*) FROM result_value
+WHERE {BOARD} AND merit >= :merit AND (merit > :merit OR result_id < :id)
+""")  # noqa: S608 - of fixed parts; values are bound
+"""How many entries are better than one, and how many stand before it."""
 
 
 @dataclass(frozen=True)
@@ -167,38 +195,33 @@ def _revisions(session: Session, dataset: str, wanted: int | None) -> tuple[int,
 
 def _counts(session: Session, board: Board) -> list[Count]:
     """Return what there is of each revision and protocol, most entries first."""
-    value, result = ResultValueRow, ResultRow
-    complete, incomplete = func.count().label("complete"), literal(0).label("incomplete")
-    parts = [select(value.revision, value.protocol, complete, incomplete).where(*_values(board))]
-    parts[0] = parts[0].group_by(value.revision, value.protocol)
-    if board.split is None:
-        lacking = select(result.revision, result.protocol, literal(0), func.count()).where(*_lacking(board))
-        parts.append(lacking.group_by(result.revision, result.protocol))
-    found = union_all(*parts).subquery()
-    sums = func.sum(found.c.complete), func.sum(found.c.incomplete)
-    query = (
-        select(found.c.revision, ProtocolRow.digest, ProtocolRow.line, ProtocolRow.fields, *sums)
-        .join(ProtocolRow, ProtocolRow.digest == found.c.protocol)
-        .group_by(found.c.revision, ProtocolRow.digest)
-    )
-    counts = [
-        Count(revision, digest, line, int(complete), int(lacking), fields)
-        for revision, digest, line, fields, complete, lacking in session.execute(query)
-    ]
+    counts = [Count(*row) for row in session.execute(COUNTS, _key(board))]
     return sorted(counts, key=lambda count: (-count.entries, count.line))
 
 
+def _key(board: Board) -> dict[str, Any]:
+    """Return what the boards of all revisions and protocols have in common."""
+    return {"dataset": board.dataset, "stream": board.stream, "split": board.split or 0, "metric": board.metric}
+
+
 def _filled(session: Session, board: Board, chosen: Count, begin: Cursor, limit: int) -> Board:
-    """Put a page of entries on a board."""
-    complete = [] if begin.id is None else _complete(session, board, chosen, begin, limit)
+    """Put a page of entries on a board; one more than it holds says whether there is another page."""
+    key = {**_key(board), "revision": chosen.revision, "protocols": chosen.protocols}
+    complete: Sequence[Any] = ()
+    if begin.id is not None:
+        after = {"merit": begin.merit, "after": begin.id, "limit": limit + 1}
+        complete = session.execute(COMPLETE, key | after).all()
     incomplete: Sequence[Any] = ()
     if chosen.incomplete and begin.incomplete_id is not None:
-        incomplete = _incomplete(session, board, chosen, begin.incomplete_id, limit)
+        incomplete = session.execute(INCOMPLETE, key | {"after": begin.incomplete_id, "limit": limit + 1}).all()
     more, more_incomplete = len(complete) > limit, len(incomplete) > limit
     complete, incomplete = complete[:limit], incomplete[:limit]
-    ranks = _ranks(session, board, chosen, [(row.merit, row.id) for row in complete], first=begin == Cursor())
-    merit, last = (complete[-1].merit, complete[-1].id) if more else (None, None)
+    better, before = 0, 0
+    if complete and begin != Cursor():
+        better, before = session.execute(BEFORE, key | {"merit": complete[0].merit, "id": complete[0].id}).one()
+    merit, last = (complete[-1].merit, complete[-1].id) if more else (math.inf, None)
     following = Cursor(merit, last, incomplete[-1].id if more_incomplete else None)
+    ranks = _ranks([row.merit for row in complete], better, before)
     return replace(
         board,
         protocol=chosen.line,
@@ -213,79 +236,15 @@ def _filled(session: Session, board: Board, chosen: Count, begin: Cursor, limit:
     )
 
 
-def _values(board: Board) -> tuple[Any, ...]:
-    """What the values on the boards of all revisions and protocols have in common."""
-    return (
-        ResultValueRow.dataset == board.dataset,
-        ResultValueRow.stream == board.stream,
-        ResultValueRow.split == (board.split or 0),
-        ResultValueRow.metric == board.metric,
-    )
+def _ranks(merits: Sequence[float], better: int, before: int) -> list[int]:
+    """Return 1, 2, 2, 4, ...: equal values share a rank, also with entries of the pages before.
 
-
-def _values_of(board: Board, chosen: Count) -> tuple[Any, ...]:
-    mine = (ResultValueRow.revision == chosen.revision, ResultValueRow.protocol.in_(chosen.protocols))
-    return (*_values(board), *mine)
-
-
-def _lacking(board: Board) -> tuple[Any, ...]:
-    """What means without a value have in common, likewise."""
-    return ResultRow.dataset == board.dataset, ResultRow.stream == board.stream, INCOMPLETE
-
-
-def _complete(session: Session, board: Board, chosen: Count, begin: Cursor, limit: int) -> Sequence[Any]:
-    """Return the complete entries of a page and, where there are more, one of the next."""
-    merit, row_id = ResultValueRow.merit, ResultValueRow.result_id
-    query = (
-        select(*ENTRY, _splits(board), FLAGS, *VALUE, merit)
-        .join(ResultRow, ResultRow.id == row_id)
-        .where(*_values_of(board, chosen))
-    )
-    if begin.merit is not None:
-        query = query.where(merit <= begin.merit, or_(merit < begin.merit, row_id > begin.id))
-    return session.execute(query.order_by(merit.desc(), row_id).limit(limit + 1)).all()
-
-
-def _incomplete(session: Session, board: Board, chosen: Count, after: int, limit: int) -> Sequence[Any]:
-    """Return the incomplete entries of a page, likewise."""
-    mine = (ResultRow.revision == chosen.revision, ResultRow.protocol.in_(chosen.protocols), ResultRow.id > after)
-    query = select(*ENTRY, _splits(board), FLAGS).where(*_lacking(board), *mine).order_by(ResultRow.id)
-    return session.execute(query.limit(limit + 1)).all()
-
-
-def _splits(board: Board) -> ColumnElement[Any]:
-    """The values of the single splits of an entry, by split: asked for each entry of a page, and for no other."""
-    split, value = aliased(ResultRow), aliased(ResultValueRow)
-    query = (
-        select(func.jsonb_object_agg(split.split, value.value))
-        .join(value, value.result_id == split.id)
-        .where(
-            split.experiment_id == ResultRow.experiment_id,
-            split.stream == ResultRow.stream,
-            split.seed.is_(None),
-            split.split.is_not(None),
-            value.metric == board.metric,
-        )
-    )
-    return query.correlate(ResultRow).scalar_subquery().label("splits")
-
-
-def _ranks(
-    session: Session, board: Board, chosen: Count, entries: Sequence[tuple[float, int]], *, first: bool
-) -> Iterable[int]:
-    """Return 1, 2, 2, 4, ...: equal values share a rank, also with entries of the pages before."""
-    merits = [merit for merit, _ in entries]
-    better, before = (0, 0) if first or not entries else _before(session, board, chosen, entries[0])
+    Args:
+        merits: of the page, best first.
+        better: entries of the pages before that are better than its first.
+        before: all entries of the pages before.
+    """
     return [1 + (better if merit == merits[0] else before + merits.index(merit)) for merit in merits]
-
-
-def _before(session: Session, board: Board, chosen: Count, entry: tuple[float, int]) -> tuple[int, int]:
-    """Return how many entries are better than one, and how many stand before it."""
-    column, (merit, row_id) = ResultValueRow.merit, entry
-    ahead = or_(column > merit, and_(column == merit, ResultValueRow.result_id < row_id))
-    query = select(func.count().filter(column > merit), func.count())
-    better, before = session.execute(query.where(*_values_of(board, chosen), column >= merit, ahead)).one()
-    return better, before
 
 
 def _standing(

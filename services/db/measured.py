@@ -27,9 +27,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.db.base import Base, Json
 
-INCOMPLETE = text("missing_splits <> '{}'")
-"""Of results: a mean that lacks a split. In these words, since by others Postgres would not know its index."""
-
 
 class ProtocolRow(Base):
     """How numbers are measured: fields, by which it is known, and a line for people, as it was worded first."""
@@ -123,7 +120,7 @@ class ResultRow(Base):
             "revision",
             "protocol",
             "id",
-            postgresql_where=INCOMPLETE,
+            postgresql_where=text("missing_splits <> '{}'"),
         ),
     )
 

@@ -60,7 +60,7 @@ def test_pages_are_read_by_indexes_alone(filled: Database, split: int | None) ->
         cursor = page.next_cursor
         assert (len(page.rows), len(page.incomplete)) == (20, 20 if split is None else 0)
         assert page.rows[-1].rank in range(first, first + 20)
-    queries = [(query, values) for query, values in asked if query.startswith("SELECT")]
+    queries = [(query, values) for query, values in asked if query.lstrip().startswith("SELECT")]
     found = []
     with filled.engine.connect() as connection:
         for query, values in queries:
