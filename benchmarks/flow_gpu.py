@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.flow_cpu import CLIPS, generated
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.decoding.decode import decode_clip
 from worker.video.flow import batched, quantize
 from worker.video.flow.tvl1 import TVL1, Terms

@@ -21,7 +21,8 @@ from benchmarks import report
 from benchmarks.order import ATTENTION, TRAINING
 from services.datasets.motion_shapes import MotionShapesParams
 from services.datasets.tubes import Coordinates, Tube
-from services.planning.plan import PlannedStage, plan
+from services.planning.plan import plan
+from services.planning.planned import PlannedStage
 from services.recipes import resolve
 from services.specs import ExperimentSpec
 from services.stages import IndexParams

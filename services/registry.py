@@ -19,8 +19,9 @@ from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
 from services.db.tables import DatasetRow
 from services.errors import Conflict, DataError, InvalidRequest, NotFound
+from services.params import BoxFile
 from services.specs import EnsembleSpec, ExperimentSpec
-from services.stages import BoxFile, IndexParams
+from services.stages import IndexParams
 
 GENERATED = "motion_shapes"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from services.datasets.regular_file import read_regular
 from services.errors import DataError
 
 MAX_LIST_BYTES = 64 << 20
@@ -145,20 +145,12 @@ def read_lines(file: Path) -> Iterator[tuple[Line, str]]:
 
 
 def read_bytes(file: Path) -> bytes:
-    """Return what a list holds, without waiting for a pipe or reading a device for ever.
+    """Return what a list holds.
 
     Raises:
         DataError: the file is missing, unreadable, no regular file, or longer than 64 MiB.
     """
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LIST_BYTES:
-            raise DataError(f"{file}: not a list, which is a regular file of at most {MAX_LIST_BYTES >> 20} MiB")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such list") from None
-    except OSError as error:
-        raise DataError(f"{file}: unreadable: {error}") from error
+    return read_regular(file, "list", MAX_LIST_BYTES)
 
 
 def refuse_equal_ids(clips: tuple[ListedClip, ...]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from pathlib import Path
 
-from services.errors import DataError
+from services.datasets.regular_file import read_regular
 
 MAX_BYTES = 256 << 20
 """Of a file; the public ones have 4 and 15 MB."""
@@ -29,12 +28,4 @@ def content_of(file: Path) -> bytes:
     Raises:
         DataError: it is missing, no regular file, too large, or unreadable.
     """
-    try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise DataError(f"{file}: no file of boxes, which is a regular file of at most {MAX_BYTES >> 20} MiB")
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file of boxes") from None
-    except OSError as error:
-        raise DataError(f"{file}: unreadable: {error.strerror or error}") from error
+    return read_regular(file, "file of boxes", MAX_BYTES)

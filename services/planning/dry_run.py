@@ -20,7 +20,8 @@ from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, St
 from services.errors import Finding
 from services.planning.ensemble import EnsemblePlan
 from services.planning.linter import Facts, lint
-from services.planning.plan import PlannedStage, plan
+from services.planning.plan import plan
+from services.planning.planned import PlannedStage
 from services.planning.sources import Sources
 from services.recipes import RECIPES
 from services.specs import EnsembleSpec, ExperimentSpec

@@ -17,12 +17,14 @@ from sqlalchemy.orm import Session
 from services.board.protocol import EnsembleProtocol, Measurement, Protocol
 from services.db.tables import ExperimentRow, ExperimentStageRow, ExperimentStreamRow, ProtocolRow, StageRow
 from services.errors import InvalidRequest
-from services.planning.plan import Plan, PlannedStage
+from services.params import Params
+from services.planning.plan import Plan
+from services.planning.planned import PlannedStage
 from services.planning.sources import Sources
 from services.recipes import RECIPES
 from services.scores import uploads
 from services.specs import EnsembleSpec, MemberSpec, Stream
-from services.stages import Edge, FuseMember, FuseParams, IndexParams, Params, StageKind, StageSpec
+from services.stages import Edge, FuseMember, FuseParams, IndexParams, StageKind, StageSpec
 
 INPUTS = text("""
 WITH RECURSIVE needed (key) AS (

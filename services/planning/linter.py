@@ -26,7 +26,7 @@ from services.datasets.annotations import Annotations
 from services.datasets.official import CATEGORY_OF, OFFICIAL, deviations, shared_groups
 from services.datasets.ucf101 import group_of
 from services.errors import Finding, Refused
-from services.planning.plan import PlannedStage
+from services.planning.planned import PlannedStage
 from services.specs import EnsembleSpec, ExperimentSpec
 
 Submitted = ExperimentSpec | EnsembleSpec

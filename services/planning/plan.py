@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from pathlib import Path
-from typing import NamedTuple
 
-from services.errors import InvalidRequest
+from services.params import (
+    BackboneParams,
+    BoxFile,
+    FlowMethodParams,
+    Frames,
+    FrameSamples,
+    FrameViews,
+    Params,
+    SampledFrames,
+    ScoreInput,
+    Snippets,
+    SnippetViews,
+    SpacedFeatures,
+    TrainInput,
+)
+from services.planning.planned import Place, PlannedStage, Sources, Wanted, no_sources
+from services.planning.weights_file import file_digest
 from services.specs import (
-    MAX_WEIGHTS_BYTES,
     BackboneSpec,
     ExperimentSpec,
     FinetuneSpec,
@@ -25,75 +36,18 @@ from services.specs import (
     TrainingSpec,
 )
 from services.stages import (
-    BackboneParams,
-    BoxFile,
     Edge,
     ExtractParams,
     FinetuneParams,
-    FlowMethodParams,
     FlowParams,
-    Frames,
-    FrameSamples,
-    FrameViews,
     FuseParams,
     IndexParams,
     LocalizeParams,
-    Params,
-    SampledFrames,
-    ScoreInput,
     ScoreParams,
-    Snippets,
-    SnippetViews,
-    SpacedFeatures,
     StageKind,
     StageSpec,
-    TrainInput,
     TrainParams,
 )
-
-
-class Place(NamedTuple):
-    """One of the repetitions of an experiment."""
-
-    split: int
-    seed: int
-
-    def __str__(self) -> str:
-        return f"split {self.split}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class PlannedStage:
-    """A stage with the words by which people know it, such as ``train rgb, split 1, seed 0``."""
-
-    spec: StageSpec
-    key: str
-    label: str
-
-
-class Wanted(NamedTuple):
-    """What a network takes of a stage that trains weights, where its spec leaves it open."""
-
-    part: Part
-    streams: tuple[Stream, ...]
-    split: int
-
-    def streams_of(self, weights: StageWeights) -> tuple[Stream, ...]:
-        """Return which streams the stage sees."""
-        return self.streams if weights.stream is None else (weights.stream,)
-
-
-Sources = Callable[[str, StageWeights, Wanted], tuple[PlannedStage, ...]]
-"""Finds the stage that trains weights, by field of the spec, weights, and what is wanted; it is the last returned."""
-
-
-def no_sources(field: str, weights: StageWeights, _: Wanted) -> tuple[PlannedStage, ...]:
-    """Refuse weights of a stage, where nobody can look for it.
-
-    Raises:
-        InvalidRequest: always.
-    """
-    raise InvalidRequest(field, weights.recipe or weights.experiment, "none, imagenet or a file")
 
 
 @dataclass
@@ -357,7 +311,7 @@ class Plan:
         )
         if flow.algorithm != "raft":
             return params
-        found = {"raft": flow.raft, "weights": flow.weights, "digest": _file_digest("flow.weights", flow.weights)}
+        found = {"raft": flow.raft, "weights": flow.weights, "digest": file_digest("flow.weights", flow.weights)}
         return params.model_copy(update=found)
 
     @property
@@ -373,7 +327,7 @@ class Plan:
 
     def _digest(self, field: str, weights: str) -> str | None:
         if weights not in self.digests:
-            self.digests[weights] = _file_digest(field, weights)
+            self.digests[weights] = file_digest(field, weights)
         return self.digests[weights]
 
     def _field(self, backbone: BackboneSpec) -> str:
@@ -405,27 +359,3 @@ def plan(
         InvalidRequest: a file of weights is not where the spec says, or cannot be one; there is no such stage.
     """
     return Plan(spec, index, boxes=boxes, sources=sources).build()
-
-
-def _file_digest(field: str, weights: str) -> str | None:
-    """Return the SHA-256 of a file of weights, or None where only the workers may have it.
-
-    A file that is missing from a folder that is there is missed now, not hours later by a stage.
-    """
-    if weights in {"none", "imagenet", "default"}:
-        return None
-    path = Path(weights)
-    if not path.is_absolute() or "\0" in weights:
-        raise InvalidRequest(field, weights, "an absolute path, or one of the names in the field's description")
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_WEIGHTS_BYTES:
-            raise InvalidRequest(field, weights, f"a regular file of 1 to {MAX_WEIGHTS_BYTES} bytes")
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        if path.parent.is_dir():
-            raise InvalidRequest(field, weights, "a file that is there") from error
-    except OSError:  # it may be there for the workers, or open to them; one that cannot read it says so by name
-        pass
-    return None

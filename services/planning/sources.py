@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from services import registry
 from services.db.tables import ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import InvalidRequest
-from services.planning.plan import Place, Plan, PlannedStage, Wanted
+from services.planning.plan import Plan
+from services.planning.planned import Place, PlannedStage, Wanted
 from services.recipes import RECIPES
 from services.specs import ExperimentSpec, NetworkPart, StageWeights, Stream
 from services.stages import KINDS, Edge, FinetuneParams, StageKind, StageSpec, TrainParams

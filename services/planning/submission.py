@@ -25,7 +25,8 @@ from services.errors import Conflict
 from services.journal import outbox
 from services.planning.ensemble import EnsemblePlan
 from services.planning.linter import Facts, lint, require_sound
-from services.planning.plan import PlannedStage, plan
+from services.planning.plan import plan
+from services.planning.planned import PlannedStage
 from services.planning.sources import Sources
 from services.queue import experiments, graph, needs
 from services.recipes import RECIPES

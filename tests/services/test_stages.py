@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.params import FrameSamples, FrameViews, Snippets, SnippetViews, SpacedFeatures
 from services.planning.plan import plan
 from services.specs import ExperimentSpec
-from services.stages import KINDS, FrameSamples, FrameViews, IndexParams, Snippets, SnippetViews, SpacedFeatures
+from services.stages import KINDS, IndexParams
 
 SPACED: dict[str, Any] = {"kind": "spaced_features"}
 SNIPPETS = {"kind": "snippets", "length": 30}

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from services.params import SpacedFeatures
 from services.specs import TSLSTM, TrainingSpec
-from services.stages import IndexParams, SpacedFeatures, TrainParams
+from services.stages import IndexParams, TrainParams
 from worker.contract import Task
 from worker.host.forkserver import ForkServer
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from models import backbones
 from services.errors import Cause, UserError
+from services.params import BackboneParams, FlowMethodParams
 from services.specs import MAX_WEIGHTS_BYTES
-from services.stages import BackboneParams, FlowMethodParams
 from worker.stages.backbone import build_backbone
 from worker.video.flow import batched
 from worker.weights import library_weights, read_state_dict

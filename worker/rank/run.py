@@ -18,7 +18,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.errors import Cause, StageError, UserError
-from services.stages import KINDS, Params
+from services.params import Params
+from services.stages import KINDS
 from services.stores.files import tells_of_full_disk, write_atomically
 from worker.contract import DUMP_SIGNAL, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_SUCCEEDED, STAGES, Outcome, Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt

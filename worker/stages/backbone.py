@@ -13,8 +13,9 @@ from models.backbones import Backbone
 from models.backbones.format import NORMALIZATIONS
 from models.backbones.weights import load_weights
 from services.errors import UserError
+from services.params import BackboneParams, Frames, StreamParams
 from services.specs import Stream
-from services.stages import BackboneParams, ExtractParams, Frames, StreamParams
+from services.stages import ExtractParams
 from worker.contract import Reporter, Task
 from worker.stages.outputs import MODEL_FILE
 from worker.training import checkpoint

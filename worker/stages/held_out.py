@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from torch import nn
 
-from services.stages import Frames, FrameViews, SnippetViews, SpacedFeatures, TrainInput, TrainParams
-from services.stages import Snippets as SnippetSamples
+from services.params import Frames, FrameViews, SnippetViews, SpacedFeatures, TrainInput
+from services.params import Snippets as SnippetSamples
+from services.stages import TrainParams
 from worker.contract import Reporter, Task
 from worker.stages.class_scores import class_scores
 from worker.stages.inputs import NetworkInput, open_input

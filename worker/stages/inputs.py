@@ -16,17 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import Backbone
+from services.params import Frames, FrameSamples, FrameViews, Snippets, SnippetViews
 from services.specs import ModelSpec, TrainingSpec
-from services.stages import (
-    Frames,
-    FrameSamples,
-    FrameViews,
-    LocalizeParams,
-    ScoreParams,
-    Snippets,
-    SnippetViews,
-    TrainParams,
-)
+from services.stages import LocalizeParams, ScoreParams, TrainParams
 from worker.contract import Reporter, Task
 from worker.stages.backbone import frame_source, trained_backbone
 from worker.stages.features import StreamFeatures, stream_features

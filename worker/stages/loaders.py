@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.contract import Task
 
 LOADER_BYTES = 4 << 30

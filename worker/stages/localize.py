@@ -20,9 +20,10 @@ from models import backbones
 from services.datasets.boxes import read_boxes, require_known
 from services.datasets.tubes import Boxes, Coordinates, Tube
 from services.errors import DataError
+from services.params import SnippetViews
 from services.scores.files import Scores, read_scores
 from services.scores.fusion import log_softmax
-from services.stages import LocalizeParams, SnippetViews
+from services.stages import LocalizeParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
 from worker.localization.metrics import Detection, Truths, recall, video_map

@@ -13,8 +13,8 @@ from models.backbones import Backbone
 from models.backbones.weights import cross_modality
 from models.relational_lstm import RelationalLSTMNetwork
 from services.errors import UserError
+from services.params import Frames
 from services.specs import ModelSpec
-from services.stages import Frames
 from worker.contract import Task
 from worker.stages.features import Shape
 from worker.stages.outputs import MODEL_FILE

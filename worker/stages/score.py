@@ -10,9 +10,10 @@ import numpy as np
 from torch import nn
 
 from services.errors import UserError
+from services.params import SpacedFeatures
 from services.planning.linter import SeenClips, SeenSplit, seen_clips
 from services.scores.files import Labels, ScoreFile, Scores, write_scores
-from services.stages import ScoreParams, SpacedFeatures
+from services.stages import ScoreParams
 from worker.contract import Reporter, Task
 from worker.stages.class_scores import class_scores
 from worker.stages.inputs import NetworkInput, open_input

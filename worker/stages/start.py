@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from models import ConvNet
 from models.backbones.weights import load_weights
 from services.errors import UserError
-from services.stages import BackboneParams, TrainParams
+from services.params import BackboneParams
+from services.stages import TrainParams
 from worker.contract import Task
 from worker.stages.outputs import MODEL_FILE
 from worker.stages.seen import Seen, read_seen

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from services.stages import Frames, TrainParams
+from services.params import Frames
+from services.stages import TrainParams
 from worker.contract import Reporter, Task
 from worker.stages.backbone import TRAINED
 from worker.stages.held_out import count_of, held_out_of

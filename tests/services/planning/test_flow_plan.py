@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from services.board.protocol import Protocol
-from services.planning.plan import PlannedStage, plan
+from services.planning.plan import plan
+from services.planning.planned import PlannedStage
 from services.specs import FLOW_SHORT_SIDE, ExperimentSpec
 from services.stages import FlowParams, IndexParams
 

@@ -11,7 +11,8 @@ from services.datasets.layouts import read_annotations
 from services.errors import Finding, InvalidRequest, Refused
 from services.planning import linter
 from services.planning.linter import Facts, SeenClips, SeenSplit, lint, require_sound
-from services.planning.plan import Place, Plan, no_sources, plan
+from services.planning.plan import Plan, plan
+from services.planning.planned import Place, no_sources
 from services.recipes import RECIPES
 from services.specs import BackboneSpec, ExperimentSpec, StageWeights
 from services.stages import IndexParams

@@ -10,7 +10,9 @@ import pytest
 
 from services.board.protocol import Protocol
 from services.errors import InvalidRequest
-from services.planning.plan import PlannedStage, plan
+from services.params import BackboneParams, BoxFile, FrameSamples, FrameViews, Snippets, SnippetViews, SpacedFeatures
+from services.planning.plan import plan
+from services.planning.planned import PlannedStage
 from services.specs import (
     TSN,
     BackboneSpec,
@@ -32,19 +34,12 @@ from services.specs import (
     VideoLSTM,
 )
 from services.stages import (
-    BackboneParams,
-    BoxFile,
     ExtractParams,
     FinetuneParams,
-    FrameSamples,
-    FrameViews,
     FuseParams,
     IndexParams,
     LocalizeParams,
     ScoreParams,
-    Snippets,
-    SnippetViews,
-    SpacedFeatures,
     TrainParams,
 )
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import DataError, UserError
-from services.stages import IndexParams, Params
+from services.params import Params
+from services.stages import IndexParams
 from worker.contract import Reporter, Task
 from worker.training.interrupt import Interrupted, interrupt
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from services.stages import Params
+from services.params import Params
 from worker.contract import Reporter, Task
 
 IMPORTED_BY = os.getpid()

@@ -10,7 +10,7 @@ import torch
 from models import backbones
 from models.backbones.format import NORMALIZATIONS
 from services.errors import UserError
-from services.stages import BackboneParams
+from services.params import BackboneParams
 from worker.stages import extract
 from worker.stages.backbone import build_backbone
 from worker.video.input.dataset import ClipDataset, RgbSource

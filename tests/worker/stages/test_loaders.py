@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.stages.loaders import LOADER_BYTES, loader_workers
 
 

@@ -9,9 +9,9 @@ import torch
 import models
 from models import backbones
 from services.errors import UserError
+from services.params import Frames
 from services.scores.files import read_scores
 from services.specs import RelationalLSTM
-from services.stages import Frames
 from tests.worker.stages.conftest import TRAINING, frames
 from worker.stages.networks import build_end_to_end
 from worker.training import checkpoint

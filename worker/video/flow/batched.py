@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.decoding.pixels import Colour
 from worker.video.flow.brox import Brox
 from worker.video.flow.quantization import to_levels

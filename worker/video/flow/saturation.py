@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.flow.quantization import LEVELS
 
 MUCH = 0.05

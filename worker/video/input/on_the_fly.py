@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.decoding.decode import MAX_CLIPS, FrameReader
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.flow import batched

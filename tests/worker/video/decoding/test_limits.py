@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from services.errors import DataError
-from services.stages import FlowMethodParams, FlowParams, IndexParams
+from services.params import FlowMethodParams
+from services.stages import FlowParams, IndexParams
 from tests.worker.video.made_clips import decode_frames
 from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow, gpu_flow, index

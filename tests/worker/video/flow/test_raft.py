@@ -6,7 +6,7 @@ import torch
 from torchvision.models.optical_flow import raft_small
 
 from services.errors import UserError
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.flow import batched
 
 CPU = torch.device("cpu")

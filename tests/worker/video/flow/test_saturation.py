@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.flow.quantization import quantize
 from worker.video.flow.saturation import SAMPLED_FIELDS, Saturation, sampled, saturated
 from worker.video.input.on_the_fly import OnTheFlyFlow

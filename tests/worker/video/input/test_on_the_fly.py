@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from services.errors import DataError
-from services.stages import FlowMethodParams
+from services.params import FlowMethodParams
 from worker.video.decoding.decode import decode_clip
 from worker.video.flow import batched
 from worker.video.input.dataset import ClipSource
