@@ -68,13 +68,12 @@ class Owned:
     attempt: int
 
 
-submitted = precondition(lambda self: self.ids)
-owning = precondition(lambda self: self.owned)
-busy = precondition(lambda self: any(not actor.idle for actor in self.actors))
-
-
 class Fleet(RuleBasedStateMachine):
-    """A few connections that do everything to one graph."""
+    """A few connections that do everything to one graph.
+
+    Which rules may be drawn never depends on what the connections have reached: when they reach it is not Hypothesis's
+    to say. A rule that finds nothing to do does nothing, or what comes before it.
+    """
 
     url: str
     expire: Callable[[Database], None] = staticmethod(end_expired)
@@ -138,9 +137,10 @@ class Fleet(RuleBasedStateMachine):
     anyone = st.builds(Who, any_actor, st.booleans())
     lately = st.integers(0, 2)
 
-    @precondition(lambda self: len(self.ids) < MOST_EXPERIMENTS)
     @rule(who=anyone, seeds=st.sets(st.integers(0, 2), min_size=1), priority=st.sampled_from((10, 50, 90)))
     def submit(self, who: Who, seeds: set[int], priority: int) -> None:
+        if len(self.ids) >= MOST_EXPERIMENTS:
+            return
         spec = small_spec(seeds=tuple(sorted(seeds)), priority=priority, resources={"timeout_hours": priority / 10})
         self.begin(
             who,
@@ -151,6 +151,9 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(who=anyone, lease=st.sampled_from((-1.0, -1.0, FOREVER)))
     def claim(self, who: Who, lease: float) -> None:
+        self.take(who, lease)
+
+    def take(self, who: Who, lease: float) -> None:
         def then(found: Any) -> None:
             if found is not None:
                 self.owned.append(Owned(found.key, found.attempt))
@@ -165,9 +168,11 @@ class Fleet(RuleBasedStateMachine):
             then,
         )
 
-    @owning
     @rule(who=anyone, which=lately)
     def heartbeat(self, who: Who, which: int) -> None:
+        if not self.owned:
+            self.take(who, -1.0)
+            return
         mine = self.owned[-1 - which % len(self.owned)]
         self.begin(
             who,
@@ -176,9 +181,11 @@ class Fleet(RuleBasedStateMachine):
             lambda _: self.renewed.add(mine),
         )
 
-    @owning
     @rule(who=anyone, which=lately)
     def succeed(self, who: Who, which: int) -> None:
+        if not self.owned:
+            self.take(who, -1.0)
+            return
         mine = self.owned[-1 - which % len(self.owned)]
         self.begin(
             who,
@@ -187,9 +194,11 @@ class Fleet(RuleBasedStateMachine):
             lambda _: None,
         )
 
-    @owning
     @rule(who=anyone, which=lately, cause=st.sampled_from(CAUSES))
     def fail(self, who: Who, which: int, cause: Cause) -> None:
+        if not self.owned:
+            self.take(who, -1.0)
+            return
         mine = self.owned[-1 - which % len(self.owned)]
         self.renewed.discard(mine)  # whatever it ends as, it is the worker's word
         self.begin(
@@ -203,7 +212,6 @@ class Fleet(RuleBasedStateMachine):
     def sweep(self, who: Who) -> None:
         self.give(who, "expire", self.expire, lambda _: None)
 
-    @submitted
     @rule(who=anyone, which=lately, again=st.booleans())
     def cancel_or_retry(self, who: Who, which: int, again: bool) -> None:
         experiment_id = self.ids[which % len(self.ids)]
@@ -211,7 +219,6 @@ class Fleet(RuleBasedStateMachine):
         what = "retry" if again else "cancel"
         self.begin(who, what, lambda session: act(session, experiment_id, LOCAL), lambda _: None)
 
-    @busy
     @rule(number=any_actor, statements=st.sampled_from((1, 1, 2, 3, 12)))
     def go_on(self, number: int, statements: int) -> None:
         busy = [actor for actor in self.actors if not actor.idle]
@@ -219,7 +226,6 @@ class Fleet(RuleBasedStateMachine):
             busy[number % len(busy)].step()
         self.reap()
 
-    @busy
     @rule(number=any_actor)
     def finish(self, number: int) -> None:
         busy = [actor for actor in self.actors if not actor.idle]
