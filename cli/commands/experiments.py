@@ -1,4 +1,4 @@
-"""`submit`, `watch`, `cancel`, `retry`, `list`, `show`, `results` and `logs`."""
+"""`submit`, `watch`, `cancel`, `retry`, `list`, `show`, `results`, `report` and `logs`."""
 
 from __future__ import annotations
 
@@ -139,6 +139,16 @@ def results(experiment: Id, json: JsonOption = False) -> None:
             for result in means
         )
         print_table("top1 by category", ("stream", "split#", *(f"{name}#" for name in categories)), rows)
+
+
+def report(experiment: Id, json: JsonOption = False) -> None:
+    """Print what a run leaves, as Markdown.
+
+    Spec, code, environments, hashes of the data, every stage and attempt, results, and the command that repeats it.
+    """
+    with Client.connect() as client:
+        path = f"/experiments/{experiment}/report"
+        print_json(client.get(path)) if json else say_text(client.text(path, format="markdown"))
 
 
 def logs(

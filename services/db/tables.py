@@ -135,6 +135,7 @@ class ExperimentRow(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     body_digest: Mapped[str] = mapped_column(String(64))
     flags: Mapped[list[Json]] = mapped_column(JSONB, server_default=text("'[]'"))
+    code_revision: Mapped[str | None] = mapped_column(String(100))
     cause: Mapped[str | None] = mapped_column(String(40))
     message: Mapped[str | None]
     reused_stages: Mapped[int] = mapped_column(server_default="0")
@@ -265,6 +266,7 @@ class AttemptRow(Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     gpu_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    environment: Mapped[Json | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     finished_at: Mapped[datetime | None]
 

@@ -31,6 +31,7 @@ from services.planning.sources import Sources
 from services.queue import experiments, graph, needs
 from services.recipes import RECIPES
 from services.specs import EnsembleSpec, ExperimentSpec
+from services.version import code_revision
 
 INSERT_STAGES = text("""
 INSERT INTO stage (key, kind, params, label, queue, priority, owner, gpus, timeout_seconds)
@@ -44,9 +45,9 @@ RECORD = select(ExperimentRow).from_statement(
     text("""
     WITH submitted AS (
         INSERT INTO experiment (id, name, owner, dataset, spec, recipe, priority, gpus, timeout_seconds,
-                                idempotency_key, body_digest, flags, total_stages, reused_stages)
+                                idempotency_key, body_digest, flags, code_revision, total_stages, reused_stages)
         VALUES (:id, :name, :owner, :dataset, :spec, :recipe, :priority, :gpus, :timeout_seconds,
-                :idempotency_key, :body_digest, :flags, jsonb_array_length(:links), :reused)
+                :idempotency_key, :body_digest, :flags, :code_revision, jsonb_array_length(:links), :reused)
         RETURNING *
     ), linked AS (
         INSERT INTO experiment_stage (experiment_id, stage_key, position, reused)
@@ -152,6 +153,7 @@ def submit(
         "idempotency_key": idempotency_key,
         "body_digest": body_digest,
         "flags": [asdict(finding) for finding in findings],
+        "code_revision": code_revision(),
         "streams": [_measurement(stream) for stream in streams],
     }
     row = session.scalars(RECORD, columns | _links(planned, shared, remade)).one()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,9 @@ WITH RECURSIVE line AS (  -- the owners of each queue's ready stages, each found
     UPDATE experiment SET state = 'running', started_at = clock_timestamp()
     WHERE id = ANY(ARRAY(SELECT id FROM waiting)) AND state = 'queued' RETURNING id
 ), attempted AS (
-    INSERT INTO attempt (stage_key, number, worker_id, device)
-    SELECT key, attempt, :worker_id, CASE queue WHEN 'cpu' THEN 'cpu' ELSE :device END FROM claimed
+    INSERT INTO attempt (stage_key, number, worker_id, device, environment)
+    SELECT key, attempt, :worker_id, CASE queue WHEN 'cpu' THEN 'cpu' ELSE :device END, CAST(:environment AS jsonb)
+    FROM claimed
     RETURNING stage_key, device
 ), told AS (
     INSERT INTO event (experiment_id, stage_key, attempt, type, data)
@@ -118,7 +120,14 @@ class Claim:
 
 
 def claim(
-    session: Session, queues: Sequence[str], *, worker_id: str, device: str, lease_seconds: float, gpus: int = 1
+    session: Session,
+    queues: Sequence[str],
+    *,
+    worker_id: str,
+    device: str,
+    lease_seconds: float,
+    gpus: int = 1,
+    environment: Mapping[str, Any] | None = None,
 ) -> Claim | None:
     """Take the best ready stage of some queues: by priority, then the owner with the least running, then age.
 
@@ -131,6 +140,7 @@ def claim(
         device: where a stage of queue ``gpu`` will run.
         lease_seconds: how long the claim holds without a heartbeat.
         gpus: largest number of processes, one GPU each, that this worker can give a stage.
+        environment: in which it will run, to be kept with the attempt.
     """
     values = {
         "queues": list(queues),
@@ -138,6 +148,7 @@ def claim(
         "device": device,
         "lease_seconds": lease_seconds,
         "gpus": gpus,
+        "environment": None if environment is None else json.dumps(environment),
     }
     row = session.execute(CLAIM, values).one_or_none()
     if row is None:

@@ -28,6 +28,7 @@ from services.stores.broker import QUEUES, TASK, Broker, celery_app
 from worker.host.attempt import Attempt, WorkerContext
 from worker.host.devices import Devices
 from worker.host.drain import Drain, probe_host
+from worker.host.environment import environment
 from worker.host.forkserver import ForkServers
 
 MAX_CONCURRENCY = 8
@@ -148,6 +149,7 @@ class Station:
                 device=",".join(self.devices.names),
                 lease_seconds=self.worker.settings.lease_seconds,
                 gpus=self.devices.available or 1,
+                environment=environment(),
             )
         )
 

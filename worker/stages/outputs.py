@@ -50,7 +50,14 @@ def summary(
         "train_loss": history[chosen - 1]["train_loss"],
         "train_accuracy": history[chosen - 1]["train_accuracy"],
         "train_clips": len(division.train),
+        "data_wait_ratio": _waited(history),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **({"dropped": list(dropped)} if dropped else {}),
         **tried,
     }
+
+
+def _waited(history: History) -> float:
+    """Return which part of the time of all epochs was spent waiting for data."""
+    seconds = sum(row["epoch_seconds"] for row in history)
+    return sum(row["data_wait_ratio"] * row["epoch_seconds"] for row in history) / max(seconds, 1e-9)
