@@ -147,12 +147,12 @@ class Service:
         with self.database.transaction() as session:
             return experiments.get(session, experiment_id).state
 
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 logs = "\n".join(worker.last_words() for worker in self.workers)
-                pytest.fail(f"{what} did not happen in {PATIENCE_SECONDS} s{logs}")
+                pytest.fail(f"{what} did not happen in {seconds} s{logs}")
             time.sleep(0.05)
 
     def finish(self, experiment_id: str, state: str = "succeeded") -> None:
