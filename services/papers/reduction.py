@@ -30,7 +30,7 @@ class Reduction:
     flow: FlowAlgorithm | None = None
 
     @property
-    def is_one(self) -> bool:
+    def reduces(self) -> bool:
         """Whether anything differs from the paper."""
         return self != Reduction()
 

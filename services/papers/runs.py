@@ -188,7 +188,7 @@ def _run(needed: _Needed, order: Order) -> Run:
         splits=splits,
         seeds=order.seeds,
         figures=tuple(needed.figures),
-        reduced=order.by.is_one,
+        reduced=order.by.reduces,
         method=system.method,
         members=system.members,
     )
@@ -245,7 +245,7 @@ def _body(paper: PaperData, name: str, changes: Json, dataset: str) -> Json:
 
 def _resolved(body: Json, by: Reduction) -> ExperimentSpec:
     spec, _ = resolve(body)
-    if not by.is_one:
+    if by.reduces:
         spec = ExperimentSpec.model_validate(reduced(spec.model_dump(mode="json"), by))
     return spec
 

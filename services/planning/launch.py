@@ -6,17 +6,17 @@ Each is a transaction of its own, members before the ensembles that name them. L
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services import registry, revisions
 from services.db.engine import Database
-from services.db.tables import ExperimentRow, PaperRow, ScoreUploadRow
+from services.db.tables import ExperimentRow, ExperimentStageRow, PaperRow, ScoreUploadRow
 from services.papers import Figure, Order, Run, Skipped, runs
 from services.planning import review, submission
 from services.planning.dry_run import Foreseen, foresee
@@ -46,10 +46,11 @@ class Launched:
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launch did, and the figures for which it could do nothing."""
+    """What a launch did, the figures for which it could do nothing, and how many different stages there are now."""
 
     launched: tuple[Launched, ...]
     skipped: tuple[Skipped, ...]
+    unique: int
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ class Launcher:
         database: for a transaction for each experiment.
         owner: of what is submitted.
         order: seeds and reduction.
+        ring: called with the new work of each experiment, once it is there.
     """
 
     database: Database
     owner: str
     order: Order
+    ring: Callable[[Mapping[str, int]], object] = lambda _: None
     _seen: dict[str, registry.Seen] = field(default_factory=dict)
     _facts: dict[str, Facts] = field(default_factory=dict)
 
@@ -102,9 +105,16 @@ class Launcher:
                 skipped += [Skipped(covered.figure, missing) for covered in run.figures]
                 continue
             found = self.database.run(lambda session, run=run: self._one(session, run, made))  # type: ignore[misc]
+            self.ring(found.queues)
             made[run.digest] = found.experiment.id
             launched.append(found)
-        return Launch(tuple(launched), tuple(skipped))
+        return Launch(tuple(launched), tuple(skipped), self._unique(made.values()))
+
+    def _unique(self, ids: Iterable[str]) -> int:
+        keys = func.count(func.distinct(ExperimentStageRow.stage_key))
+        with self.database.transaction() as session:
+            found = session.scalar(select(keys).where(ExperimentStageRow.experiment_id.in_([*ids])))
+        return found or 0
 
     def plan(self, figures: Iterable[Figure]) -> LaunchPlan:
         """Return what a launch would do; nothing is written."""

@@ -20,7 +20,7 @@ from services.specs import ExperimentSpec, NetworkPart
 
 PRINTED, OWN, QUOTED, DASHES = 359, 225, 133, 1
 CORRECTED_APART = 1
-"""HMDB51's split 3 in TS-LSTM's Table 2, 62.6, which the list has beside 92.6."""
+"""62.6 for HMDB51's split 3 (TS-LSTM, Table 2), which the list has beside 92.6."""
 DEVIATIONS = {
     "matdl": {"sizes", "memory", "crops", "flow", "iterations", "stream"},
     "ts_lstm": {
@@ -180,7 +180,7 @@ def starts_from(network: NetworkPart) -> set[str | None]:
 
 
 def expected_start(spec: ExperimentSpec, network: NetworkPart) -> set[str | None]:
-    """HMDB51's networks start from UCF101's (sec. 5.2); VideoLSTM is put together from trained parts."""
+    """HMDB51's LSTM networks start from UCF101's (VideoLSTM, sec. 5.2); the best is put together from trained parts."""
     kind = network.model.kind
     if spec.dataset == "hmdb51":
         own = "video_lstm_assembled_ucf101" if kind == "video_lstm" else f"{kind}_ucf101"
