@@ -82,8 +82,13 @@ class Client:
         following = httpx.URL(response.links.get("next", {}).get("url", ""))
         return Page(items, int(response.headers.get("X-Total-Count", len(items))), following.params.get("cursor"))
 
-    def post(self, path: str, body: Json | None = None, *, idempotency_key: str | None = None) -> Any:
-        """Send a JSON body and return the answer's JSON; dates and the like go as text."""
+    def post(
+        self, path: str, body: Json | None = None, *, idempotency_key: str | None = None, patient: bool = False
+    ) -> Any:
+        """Send a JSON body and return the answer's JSON; dates and the like go as text.
+
+        ``patient`` is for what may take minutes.
+        """
         headers = {"Content-Type": "application/json"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
@@ -97,7 +102,8 @@ class Client:
             raise CommandError(
                 f"got what JSON cannot say, allowed: texts, numbers, lists, mappings: {error}", INVALID
             ) from error
-        return self._answer("POST", path, content=content, headers=headers)
+        timeout = SENDING if patient else TIMEOUT
+        return self._answer("POST", path, content=content, headers=headers, timeout=timeout)
 
     def send(self, path: str, file: BinaryIO, **query: str | int) -> Any:
         """Send a file as it is, and return the answer's JSON."""

@@ -10,7 +10,20 @@ from pathlib import Path
 import typer
 
 from cli.client import CommandError
-from cli.commands import cache, check, datasets, experiments, fetch, fleet, fusion, keys, leaderboard, local, scores
+from cli.commands import (
+    cache,
+    check,
+    datasets,
+    experiments,
+    fetch,
+    fleet,
+    fusion,
+    keys,
+    leaderboard,
+    local,
+    papers,
+    scores,
+)
 from cli.stack.process import StackError
 from cli.terminal import print_json, say_text, take_any_letter
 from services.proxies import spare_local
@@ -44,6 +57,7 @@ app.command()(leaderboard.leaderboard)
 datasets.datasets.command()(check.check)
 datasets.datasets.command()(fetch.fetch)
 app.add_typer(datasets.datasets, name="dataset")
+app.add_typer(papers.papers, name="papers")
 app.add_typer(scores.scores, name="scores")
 app.add_typer(fusion.fusion, name="fusion")
 app.add_typer(cache.cache, name="cache")

@@ -46,6 +46,7 @@ __all__ = [
     "ExperimentStageRow",
     "ExperimentStreamRow",
     "OutboxRow",
+    "PaperRow",
     "PredictionRow",
     "ProtocolRow",
     "ResultRow",
@@ -243,6 +244,28 @@ class ScoreUploadRow(Base):
     clips: Mapped[int]
     classes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class PaperRow(Base):
+    """An experiment that stands behind a row of a paper's table, for what the paper measured on some dataset.
+
+    ``part`` counts the experiments of a figure that has several, of which 0 has its value; -1 is a member of an
+    ensemble. ``system`` is the hash of what is measured, whatever the splits, streams and seeds; ``reduced`` says that
+    it is less than the paper's.
+    """
+
+    __tablename__ = "paper_row"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True)
+    paper: Mapped[str] = mapped_column(String(40), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    row: Mapped[str] = mapped_column(String(100), primary_key=True)
+    dataset: Mapped[str] = mapped_column(String(100), primary_key=True)
+    part: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    system: Mapped[str] = mapped_column(String(64), index=True)
+    reduced: Mapped[bool] = mapped_column(server_default="false")
+
+    __table_args__ = (Index("ix_paper_row_place", "paper", "table_name", "row", "dataset", text("experiment_id DESC")),)
 
 
 class AttemptRow(Base):

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -82,6 +83,7 @@ def foresee(
     recipe: str | None = None,
     seen: registry.Seen = None,
     facts: Facts | None = None,
+    coming: Mapping[str, ExperimentSpec] = MappingProxyType({}),
 ) -> Trial:
     """Return what a submission would do; nothing is written, and what the linter would refuse is told like the rest.
 
@@ -91,6 +93,7 @@ def foresee(
         recipe: from which it was made.
         seen: a look at the dataset's lists, see ``registry.look_again``.
         facts: what the linter is to know of the dataset, see ``review.look``.
+        coming: experiments that an ensemble names and that are not there yet, by the ids that stand for them.
 
     Raises:
         InvalidRequest: no dataset has that name, or it lacks a split, or a file of weights is not there.
@@ -103,7 +106,7 @@ def foresee(
         registry.require_unchanged(session, spec.dataset, seen)
     planned: Sequence[PlannedStage]
     if isinstance(spec, EnsembleSpec):
-        planned, _ = EnsemblePlan(session, spec, index).build()
+        planned, _ = EnsemblePlan(session, spec, index, coming=coming).build()
     else:
         planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset))
     query = select(StageRow.key, StageRow.state).where(StageRow.key.in_([stage.key for stage in planned]))

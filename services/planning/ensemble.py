@@ -23,7 +23,7 @@ from services.planning.planned import PlannedStage
 from services.planning.sources import Sources
 from services.recipes import RECIPES
 from services.scores import uploads
-from services.specs import EnsembleSpec, MemberSpec, Stream
+from services.specs import EnsembleSpec, ExperimentSpec, MemberSpec, Stream
 from services.stages import Edge, FuseMember, FuseParams, IndexParams, StageKind, StageSpec
 
 INPUTS = text("""
@@ -51,12 +51,16 @@ class System(NamedTuple):
 
 @dataclass
 class EnsemblePlan:
-    """Builds the graph of one ensemble; ``stages`` lists inputs before what needs them."""
+    """Builds the graph of one ensemble; ``stages`` lists inputs before what needs them.
+
+    ``coming`` are experiments that are members and not there yet, by the ids that stand for them.
+    """
 
     session: Session
     spec: EnsembleSpec
     index: IndexParams
     stages: dict[str, PlannedStage] = field(default_factory=dict)
+    coming: Mapping[str, ExperimentSpec] = field(default_factory=dict)
 
     def build(self) -> tuple[tuple[PlannedStage, ...], tuple[Measurement, ...]]:
         """Return the stages, and how the ensemble is measured.
@@ -91,7 +95,7 @@ class EnsemblePlan:
             ),
         )
         stage = StageSpec(kind="fuse", params=params, inputs=edges)
-        label = f"fuse {len(edges)} systems, split {split}, seed {seed}"
+        label = f"fuse {len(edges)} {'system' if len(edges) == 1 else 'systems'}, split {split}, seed {seed}"
         self.stages[stage.key] = PlannedStage(stage, stage.key, label)
 
     def _indexes(self, system: System) -> set[str]:
@@ -119,21 +123,27 @@ class EnsemblePlan:
 
     def _of_recipe(self, at: str, member: MemberSpec) -> System:
         assert member.recipe is not None
-        assert member.stream is not None
         if member.recipe not in RECIPES:
             raise InvalidRequest(f"{at}.recipe", member.recipe, ", ".join(RECIPES))
+        return self._planned(at, member, RECIPES[member.recipe].spec, f"recipe {member.recipe}")
+
+    def _planned(self, at: str, member: MemberSpec, base: ExperimentSpec, words: str) -> System:
+        """Plan what a member's spec needs, on the ensemble's dataset, splits and seeds."""
+        assert member.stream is not None
         own = {"dataset": self.spec.dataset, "splits": self.spec.splits, "seeds": self.spec.seeds}
-        spec = RECIPES[member.recipe].spec.model_copy(update=own)
+        spec = base.model_copy(update=own)
         plan = Plan(spec, self.index, self.stages, sources=Sources(self.session, spec.dataset))
         keys = {place: plan.add_system(member.stream, *place) for place in product(spec.splits, spec.seeds)}
         found = {place: key for place, key in keys.items() if key is not None}
         if len(found) < len(keys):
-            allowed = f"a stream of which recipe {member.recipe} has scores of its own"
+            allowed = f"a stream of which {words} has scores of its own"
             raise InvalidRequest(f"{at}.stream", member.stream, allowed)
         return System(found, _streams(member), Protocol.of(spec, member.stream).fields)
 
     def _of_experiment(self, at: str, member: MemberSpec) -> System:
         session, spec, id_ = self.session, self.spec, member.experiment
+        if id_ is not None and id_ in self.coming:
+            return self._planned(at, member, self.coming[id_], id_)
         row = session.get(ExperimentRow, id_)
         if row is None or row.dataset != spec.dataset or "members" in row.spec:
             raise InvalidRequest(f"{at}.experiment", id_, f"an experiment on {spec.dataset} that is no ensemble")

@@ -149,7 +149,7 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
     streams = changes.get("streams")
     if isinstance(streams, list) and "flow" not in streams and "flow_stream" not in changes:
         base["flow_stream"] = None
-    return _as_written(_merge(base, changes)), name
+    return _as_written(laid_over(base, changes)), name
 
 
 def _as_written(body: Mapping[str, Any]) -> ExperimentSpec:
@@ -165,7 +165,8 @@ IN_PLACE_OF: dict[str, tuple[str, Any]] = {
 """Fields that say the same in another way, and what they are where they do not say it."""
 
 
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body with changes over it, as `resolve` lays them over a recipe."""
     merged = dict(base)
     for other, unsaid in (IN_PLACE_OF[field] for field in changes if field in IN_PLACE_OF):
         if other in merged and other not in changes:
@@ -176,7 +177,7 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         if field == "weights":  # of a stage: what names one says nothing of another
             replaced = False
         same_kind = not isinstance(value, Mapping) or value.get("kind", _kind(old)) == _kind(old)
-        merged[field] = _merge(old, value) if replaced and same_kind and isinstance(old, dict) else value
+        merged[field] = laid_over(old, value) if replaced and same_kind and isinstance(old, dict) else value
     return merged
 
 

@@ -20,7 +20,7 @@ from services.specs.backbone import (
     features_of,
 )
 from services.specs.base import Spec, Stream
-from services.specs.ensemble import EnsembleSpec, MemberSpec, Rule
+from services.specs.ensemble import EnsembleSpec, MemberSpec, Rule, SystemStream
 from services.specs.experiment import ExperimentSpec
 from services.specs.flow import (
     FLOW_DEVICES,
@@ -127,6 +127,7 @@ __all__ = [
     "StageWeights",
     "StepSchedule",
     "Stream",
+    "SystemStream",
     "TemporalConvNet",
     "TrainingSpec",
     "VideoLSTM",

@@ -47,7 +47,8 @@ class EnsembleSpec(Spec):
     name: Annotated[str, Field(min_length=1, max_length=200)] = "untitled"
     dataset: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     splits: Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], Field(min_length=1, max_length=3)] = (1, 2, 3)
-    members: Annotated[tuple[MemberSpec, ...], Field(min_length=2, max_length=16)]
+    members: Annotated[tuple[MemberSpec, ...], Field(min_length=1, max_length=16)]
+    """One alone is score files that a user brought, which stand as a system of their own."""
     method: Rule = "probabilities"
     """`probabilities`: the mean after the softmax. `logits`: the mean before it. `product`: of probabilities, with
     weights as exponents; weights of 1 give the plain product."""
@@ -64,6 +65,8 @@ class EnsembleSpec(Spec):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise refused(field, list(values), "each value once")
+        if len(self.members) == 1 and not self.members[0].scores:
+            raise refused("members", 1, "2 to 16, or one that is score files")
         if not any(member.weight for member in self.members):
             raise refused("members.0.weight", 0.0, "above 0 for one member at the least")
         return self

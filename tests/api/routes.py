@@ -29,5 +29,10 @@ every_route = pytest.mark.parametrize(("method", "path"), ROUTES)
 
 def at(path: str) -> str:
     """Return a path with parameters that lead somewhere, as far as they can."""
-    known = {"path:path": "style.css", "name": "motion_shapes" if "datasets" in path else "demo_ts_lstm"}
+    known = {
+        "path:path": "style.css",
+        "paper": "ts_lstm",
+        "table": "3",
+        "name": "motion_shapes" if "datasets" in path else "demo_ts_lstm",
+    }
     return re.sub(r"{([\w:]+)}", lambda found: known.get(found[1], "exp_1"), path)

@@ -1,0 +1,221 @@
+"""A paper's table beside what was measured here: for each figure the newest experiment behind its row that has it.
+
+An experiment on the paper's own dataset comes before one on another, a whole one before a reduced one. What is printed
+is taken as exact; the interval of a difference is that of the measured number, over test clips.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlalchemy.orm import Session
+
+from services.board import predictions
+from services.board.choice import chosen_on_test
+from services.board.means import Value
+from services.board.predictions import Predictions
+from services.datasets.official import categories_of
+from services.papers import Figure, figures_of
+from services.statistics import wilson
+
+NEWEST = 20
+"""Experiments behind a row on a dataset that are looked at."""
+LINKS = text("""
+SELECT wanted.row, wanted.dataset AS measures, link.experiment_id, link.part, link.reduced, experiment.state,
+       experiment.dataset, experiment.flags, experiment.spec -> 'splits' AS splits, experiment.spec -> 'seeds' AS seeds
+FROM jsonb_to_recordset(:wanted) AS wanted (row text, dataset text)
+CROSS JOIN LATERAL (
+    SELECT experiment_id, part, reduced FROM paper_row
+    WHERE paper = :paper AND table_name = :table AND paper_row.row = wanted.row AND paper_row.dataset = wanted.dataset
+    ORDER BY experiment_id DESC LIMIT :newest
+) AS link
+JOIN experiment ON experiment.id = link.experiment_id
+ORDER BY link.experiment_id DESC, link.part
+""").bindparams(bindparam("wanted", type_=JSONB))
+RESULTS = text("""
+SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, seeds, clips, result.revision, missing_splits,
+       line, fields, value, spread, lower, upper
+FROM result JOIN protocol ON digest = result.protocol
+LEFT JOIN result_value ON result_id = result.id AND metric = 'top1'
+WHERE experiment_id = ANY(:ids) AND seed IS NULL
+""").bindparams(bindparam("ids", type_=ARRAY(TEXT)))
+CURVES = text("""
+SELECT experiment_id, summary FROM experiment_stage JOIN stage ON key = stage_key
+WHERE experiment_id = ANY(:ids) AND kind = 'localize' AND summary IS NOT NULL
+ORDER BY position
+""").bindparams(bindparam("ids", type_=ARRAY(TEXT)))
+CURVE_NAMES = {"recall": "recall", "video_map": "map"}
+"""Of a drawn figure's metric, in the summary of `localize`."""
+
+Results = Mapping[tuple[str, str, int], Any]
+
+
+@dataclass(frozen=True)
+class Behind:
+    """An experiment behind a row; ``part`` is -1 for a member of the ensemble that has the value."""
+
+    experiment_id: str
+    part: int
+    state: str
+    dataset: str
+    splits: tuple[int, ...]
+    seeds: tuple[int, ...]
+    reduced: bool
+    flags: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an experiment measured of a figure.
+
+    Attributes:
+        behind: the experiment.
+        value: a share between 0 and 1, with its deviation over seeds and its 95 % interval; None for a curve.
+        curve: of a drawn figure, by intersection over union.
+    """
+
+    behind: Behind
+    value: Value | None
+    seeds: int
+    clips: int | None
+    revision: int
+    protocol: str
+    selected_on_test: bool
+    curve: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure, what was measured of it, by which experiments, and what is missing; None where nothing is."""
+
+    figure: Figure
+    measured: Measured | None
+    experiments: tuple[Behind, ...]
+    missing: str | None
+
+    @property
+    def difference(self) -> Value | None:
+        """Measured less printed, or corrected, in points, with its interval."""
+        value, said = None if self.measured is None else self.measured.value, self.figure.said
+        if value is None or said is None:
+            return None
+        bounds = (None if bound is None else 100 * bound - said for bound in (value.lower, value.upper))
+        return Value(100 * value.value - said, None, *bounds)
+
+
+def filled(session: Session, paper: str, table: str) -> tuple[Line, ...]:
+    """Return a table's figures, each beside what was measured."""
+    figures = figures_of(paper, table)
+    links = _links(session, paper, table, figures)
+    ids = sorted({behind.experiment_id for found in links.values() for behind in found if behind.part >= 0})
+    results = {(row.experiment_id, row.stream, row.split): row for row in session.execute(RESULTS, {"ids": ids})}
+    curves = _curves(session, ids) if any(figure.drawn for figure in figures) else {}
+    said: dict[tuple[str, str], Mapping[tuple[int, int], Predictions | None]] = {}
+    lines = []
+    for figure in figures:
+        found = links.get((figure.row, figure.dataset), ())
+        measured = next(_measured(session, figure, found, results, curves, said), None)
+        lines.append(Line(figure, measured, found, _missing(figure, measured, found, results)))
+    return tuple(lines)
+
+
+def _links(
+    session: Session, paper: str, table: str, figures: Iterable[Figure]
+) -> dict[tuple[str, str], tuple[Behind, ...]]:
+    places = dict.fromkeys((figure.row, figure.dataset) for figure in figures if figure.own)
+    wanted = [{"row": row, "dataset": dataset} for row, dataset in places]
+    query = {"wanted": wanted, "paper": paper, "table": table, "newest": NEWEST}
+    found: dict[tuple[str, str], list[Behind]] = {}
+    for row in session.execute(LINKS, query):
+        behind = Behind(
+            row.experiment_id,
+            row.part,
+            row.state,
+            row.dataset,
+            tuple(row.splits or ()),
+            tuple(row.seeds or ()),
+            row.reduced,
+            tuple(row.flags),
+        )
+        found.setdefault((row.row, row.measures), []).append(behind)
+    return {place: tuple(members) for place, members in found.items()}
+
+
+def _curves(session: Session, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    return {row.experiment_id: row.summary for row in session.execute(CURVES, {"ids": ids})}
+
+
+def _measured(
+    session: Session,
+    figure: Figure,
+    found: Iterable[Behind],
+    results: Results,
+    curves: Mapping[str, Mapping[str, Any]],
+    said: dict[tuple[str, str], Mapping[tuple[int, int], Predictions | None]],
+) -> Iterator[Measured]:
+    """Yield what experiments measured of a figure, the one first that says most of it."""
+    values = [behind for behind in found if behind.part == 0]
+    for behind in sorted(values, key=lambda behind: (behind.dataset != figure.dataset, behind.reduced)):
+        row = results.get((behind.experiment_id, figure.reported_as, figure.split or 0))
+        if row is None:
+            continue
+        value: Value | None = None
+        curve: Mapping[str, float] = {}
+        if figure.drawn:
+            curve = curves.get(behind.experiment_id, {}).get(CURVE_NAMES[figure.metric], {})
+        elif figure.metric == "top1":
+            value = None if row.value is None else Value(row.value, row.spread, row.lower, row.upper)
+        else:
+            key = (behind.experiment_id, figure.reported_as)
+            if key not in said:
+                said[key] = predictions.of_experiment(session, *key)
+            value = _of_part(figure, said[key])
+        if value is not None or curve:
+            on_test = chosen_on_test(row.fields)
+            yield Measured(behind, value, row.seeds, row.clips, row.revision, row.line, on_test, curve)
+
+
+def _of_part(figure: Figure, said: Mapping[tuple[int, int], Predictions | None]) -> Value | None:
+    """Return the accuracy on the clips of a class or a category, pooled over them, a mean over seeds."""
+    rates: list[float] = []
+    clips = 0
+    for (split, _), found in said.items():
+        if split != figure.split or found is None:
+            continue
+        names = found.classes if figure.metric == "class" else categories_of(found.classes) or ()
+        labels = {label for label, name in enumerate(names) if name == figure.of}
+        right = [rank == 0 for label, rank in zip(found.labels, found.ranks, strict=True) if label in labels]
+        if right:
+            rates, clips = [*rates, statistics.fmean(right)], len(right)
+    if not rates:
+        return None
+    value = statistics.fmean(rates)
+    return Value(value, statistics.stdev(rates) if len(rates) > 1 else None, *wilson(value, clips))
+
+
+def _missing(figure: Figure, measured: Measured | None, found: Sequence[Behind], results: Results) -> str | None:
+    """Say what a figure lacks of being measured as the paper has it."""
+    if not figure.own:
+        return None
+    if measured is not None:
+        if measured.behind.dataset != figure.dataset:
+            return f"measured on {measured.behind.dataset}, not on {figure.dataset}"
+        return "measured in a reduced form" if measured.behind.reduced else None
+    newest = next((behind for behind in found if behind.part == 0), None)
+    return "not launched" if newest is None else _lacking(figure, newest, results)
+
+
+def _lacking(figure: Figure, newest: Behind, results: Results) -> str:
+    """Say why an experiment has no value of a figure."""
+    row = results.get((newest.experiment_id, figure.reported_as, figure.split or 0))
+    if row is None:
+        return f"experiment {newest.experiment_id} is {newest.state}"
+    if row.missing_splits:
+        splits = ", ".join(map(str, row.missing_splits))
+        return f"experiment {newest.experiment_id} has no splits {splits}"
+    return f"experiment {newest.experiment_id} has no {figure.metric} of {figure.of or figure.reported_as}"
