@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from api import (
     cache,
     catalogue,
+    compare,
     datasets,
     experiments,
     fusion,
@@ -44,7 +45,21 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-ROUTERS = (experiments, fusion, stream, leaderboard, results, catalogue, datasets, scores, cache, queue, keys, pages)
+ROUTERS = (
+    experiments,
+    fusion,
+    stream,
+    leaderboard,
+    results,
+    compare,
+    catalogue,
+    datasets,
+    scores,
+    cache,
+    queue,
+    keys,
+    pages,
+)
 OPEN_ROUTERS = (health, documents, assets)
 """Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16

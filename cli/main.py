@@ -10,7 +10,20 @@ from pathlib import Path
 import typer
 
 from cli.client import CommandError
-from cli.commands import cache, check, datasets, experiments, fetch, fleet, fusion, keys, leaderboard, local, scores
+from cli.commands import (
+    cache,
+    check,
+    compare,
+    datasets,
+    experiments,
+    fetch,
+    fleet,
+    fusion,
+    keys,
+    leaderboard,
+    local,
+    scores,
+)
 from cli.stack.process import StackError
 from cli.terminal import print_json, say_text, take_any_letter
 from services.proxies import spare_local
@@ -40,6 +53,7 @@ app.command()(experiments.show)
 app.command()(experiments.results)
 app.command()(experiments.logs)
 app.command()(leaderboard.leaderboard)
+app.command()(compare.compare)
 datasets.datasets.command()(check.check)
 datasets.datasets.command()(fetch.fetch)
 app.add_typer(datasets.datasets, name="dataset")
