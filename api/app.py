@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from api import (
     cache,
     catalogue,
+    compare,
     datasets,
     experiments,
     fusion,
@@ -27,6 +28,7 @@ from api import (
     problems,
     queue,
     report,
+    results,
     scores,
     stream,
 )
@@ -45,7 +47,7 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-ROUTERS = (experiments, report, fusion, stream, leaderboard, papers, catalogue, datasets, scores, cache, queue, keys, pages)
+ROUTERS = (experiments, report, fusion, stream, leaderboard, results, compare, papers, catalogue, datasets, scores, cache, queue, keys, pages)
 OPEN_ROUTERS = (health, documents, assets)
 """Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16

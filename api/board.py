@@ -47,6 +47,7 @@ class Result(BaseModel):
     """What one stream of an experiment reached.
 
     Attributes:
+        id: by which `GET /results/{id}` shows it in full.
         source: what it is the result of.
         uploaded: whether scores of it were computed elsewhere.
         split: null for the mean over all splits of the dataset.
@@ -62,9 +63,10 @@ class Result(BaseModel):
         excluded: how many listed clips, to train or to test, the dataset leaves out.
         missing_splits: those without which there is no mean.
         flags: what the linter finds doubtful.
-        stage_key: of the stage whose output holds the accuracies of the classes too.
+        stage_key: of the stage that measured it; null for a mean.
     """
 
+    id: int
     stream: Stream
     source: Source
     uploaded: bool

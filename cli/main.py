@@ -13,6 +13,7 @@ from cli.client import CommandError
 from cli.commands import (
     cache,
     check,
+    compare,
     datasets,
     experiments,
     fetch,
@@ -54,6 +55,7 @@ app.command()(experiments.results)
 app.command()(experiments.report)
 app.command()(experiments.logs)
 app.command()(leaderboard.leaderboard)
+app.command()(compare.compare)
 datasets.datasets.command()(check.check)
 datasets.datasets.command()(fetch.fetch)
 app.add_typer(datasets.datasets, name="dataset")

@@ -127,7 +127,7 @@ def results(experiment: Id, json: JsonOption = False) -> None:
         print_json(found)
         return
     first, *others = (f"{name}#" for name in METRICS)
-    columns = ("stream", "split#", "seed#", first, "95 % interval#", "std#", *others, "clips#")
+    columns = ("stream", "split#", "seed#", first, "95 % interval#", "std#", *others, "clips#", "id#")
     print_table("results", columns, map(_result, found), empty="none yet")
     for line in sorted({_measured_on(result) for result in found} - {""}):
         say(line)
@@ -187,7 +187,7 @@ def _result(result: dict[str, Any]) -> tuple[object, ...]:
     value, *others = (measured(name, found[name]["value"]) if name in found else None for name in METRICS)
     spread = measured(PRIMARY, primary["std"]) if primary.get("std") is not None else None
     seed = "mean" if result["seed"] is None else result["seed"]
-    return result["stream"], _split(result), seed, value, between, spread, *others, result["clips"]
+    return result["stream"], _split(result), seed, value, between, spread, *others, result["clips"], result["id"]
 
 
 def _measured_on(result: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -46,33 +46,42 @@ def keep(session: Session, summary: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         session: a transaction of the caller.
-        summary: with ``truth`` (``classes``, ``labels``, ``clips``) and the ``predictions`` of each of ``results``, in
-            base64 as `worker/stages/fuse.py` packs them. One without is returned as it is.
+        summary: with ``truth`` (``classes``, ``labels``, ``clips``, ``ids``) and the ``predictions`` and
+            ``confidences`` of each of ``results``, in base64 as `worker/stages/fuse.py` packs them. Versions before
+            said neither ids nor confidences. A summary without truth is returned as it is.
     """
     if "truth" not in summary:
         return dict(summary)
     truth = _truth(summary["truth"])
     session.execute(insert(TruthRow).values(truth).on_conflict_do_nothing())
+    if truth["ids"] is not None:
+        unnamed = update(TruthRow).where(TruthRow.digest == truth["digest"], TruthRow.ids.is_(None))
+        session.execute(unnamed.values(ids=truth["ids"]))
     rows: dict[str, dict[str, Any]] = {}
     results = []
     for entry in summary["results"]:
         answers = base64.b64decode(entry["predictions"])
-        digest = hashlib.sha256(truth["digest"].encode() + answers).hexdigest()
-        rows[digest] = {"digest": digest, "truth": truth["digest"], "answers": answers}
-        results.append({**entry, "predictions": digest})
+        sure = base64.b64decode(entry["confidences"]) if "confidences" in entry else None
+        digest = hashlib.sha256(truth["digest"].encode() + answers + (sure or b"")).hexdigest()
+        rows[digest] = {"digest": digest, "truth": truth["digest"], "answers": answers, "confidences": sure}
+        results.append(
+            {name: value for name, value in entry.items() if name != "confidences"} | {"predictions": digest}
+        )
     ordered = [rows[digest] for digest in sorted(rows)]  # two transactions that keep the same never wait crosswise
     session.execute(insert(PredictionRow).values(ordered).on_conflict_do_nothing())
     return {**summary, "truth": truth["digest"], "results": results}
 
 
 def _truth(said: Mapping[str, Any]) -> dict[str, Any]:
-    content = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+    known_by = {name: value for name, value in said.items() if name != "ids"}  # `clips` stands for them
+    content = json.dumps(known_by, sort_keys=True, separators=(",", ":")).encode()
     labels = base64.b64decode(said["labels"])
     return {
         "digest": hashlib.sha256(content).hexdigest(),
         "classes": list(said["classes"]),
         "labels": labels,
         "clips": said["clips"],
+        "ids": "\n".join(said["ids"]) if "ids" in said else None,
     }
 
 

@@ -2,7 +2,8 @@
 
 A result is one stream of an experiment on a split with a seed, or a mean of such. Its numbers are rows of their own,
 one a metric, so that a metric is no column. `ProtocolRow`, `TruthRow` and `PredictionRow` go by the SHA-256 of what
-they hold: equal content is there once, and is never changed.
+they hold: equal content is there once, and is never changed;
+the ids of a test set, which its hash of them stands for, may be added.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class ExperimentStreamRow(Base):
 class TruthRow(Base):
     """The right answers of a test set: names of the classes, and a label for each clip, in the order of their ids.
 
-    ``labels`` are numbers of 16 bits, the lower byte first. ``clips`` is the SHA-256 of the ids.
+    ``labels`` are numbers of 16 bits, the lower byte first. ``clips`` is the SHA-256 of the ids, and ``ids`` are those,
+    a line each; None where no stage has said them since they are kept.
     """
 
     __tablename__ = "truth"
@@ -63,13 +65,15 @@ class TruthRow(Base):
     classes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     labels: Mapped[bytes] = mapped_column(LargeBinary)
     clips: Mapped[str] = mapped_column(String(64))
+    ids: Mapped[str | None]
 
 
 class PredictionRow(Base):
     """The answers of a system to a test set, in the order of the clips' ids.
 
     ``answers`` has two numbers of 16 bits for each clip, the lower byte first: the predicted label, and how many
-    classes stand before the true one.
+    classes stand before the true one. ``confidences`` has the probability of each predicted label, in units of
+    1/65,535, likewise; None where the stage is older than they are.
     """
 
     __tablename__ = "prediction"
@@ -77,6 +81,7 @@ class PredictionRow(Base):
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     truth: Mapped[str] = mapped_column(ForeignKey("truth.digest"))
     answers: Mapped[bytes] = mapped_column(LargeBinary)
+    confidences: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class ResultRow(Base):

@@ -64,6 +64,14 @@ def kind_of(rule: Rule) -> ScoreKind:
     return "logits" if rule == "logits" else "probabilities"
 
 
+def confidences(file: ScoreFile) -> Scores:
+    """Return the probability of the answer to each clip, the class with the highest score, ``(N,)``."""
+    found: Scores = np.exp(
+        np.minimum(_log_probabilities(file).max(axis=1), 0.0)
+    )  # 1 at the most, however a row was rounded
+    return found
+
+
 def own_stream(file: ScoreFile) -> Stream:
     """Return the stream of a network among others; one that sees both stands for rgb (VideoLSTM)."""
     return "flow" if file.streams == ("flow",) else "rgb"

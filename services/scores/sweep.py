@@ -6,13 +6,13 @@ group of clips, such as those of one scene, and measured on that group, for each
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.datasets.sources import TITLE
 from services.datasets.ucf101 import group_of
 from services.scores.files import ScoreFile
 from services.scores.fusion import mixed, prepared
@@ -20,8 +20,6 @@ from services.specs import Rule
 
 MAX_FOLDS = 25
 """Groups are put together where there are more; UCF101's test sets have 7."""
-TITLE = re.compile(r"(?P<label>[^/]+)/(?P<title>.+?)_(?P=label)_")
-"""Of HMDB51's names, such as ``brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0``: those of one title share a film."""
 
 
 @dataclass(frozen=True)

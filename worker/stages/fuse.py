@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from services.datasets.official import categories_of
-from services.scores.files import Labels, ScoreFile, read_scores, score_file, write_scores
-from services.scores.fusion import aligned, fused_scores, kind_of, own_stream
+from services.scores.files import Labels, ScoreFile, Scores, read_scores, score_file, write_scores
+from services.scores.fusion import aligned, confidences, fused_scores, kind_of, own_stream
 from services.stages import FuseParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
@@ -36,9 +36,10 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
 
     Returns:
         ``results``: for each entry its stream, split, seed, metrics, accuracies by category where there are any, and
-        ``predictions``: the predicted label of each clip, and how many classes stand before its own.
-        ``truth``: what they are compared with: the names of the ``classes``, the ``labels`` of the clips, and the
-        SHA-256 of the clips' ids.
+        ``predictions``: the predicted label of each clip, and how many classes stand before its own;
+        ``confidences``: the probability of each predicted label, in units of 1/65,535.
+        ``truth``: what they are compared with: the names of the ``classes``, the ``labels`` of the ``ids``, and the
+        SHA-256 of those as ``clips``.
         Clips are in the order of their ids; numbers are of 16 bits, the lower byte first, in base64.
 
     Raises:
@@ -59,8 +60,12 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     write_scores(task.output, systems[-1])
     order = sorted(range(len(systems[-1].clips)), key=systems[-1].clips.__getitem__)
     reported = [
-        {**{name: result[name] for name in REPORTED}, "predictions": _packed(found.answers[order])}
-        for result, found in zip(results, measured, strict=True)
+        {
+            **{name: result[name] for name in REPORTED},
+            "predictions": _packed(found.answers[order]),
+            "confidences": _packed(np.rint(confidences(system)[order] * MOST)),
+        }
+        for system, result, found in zip(systems, results, measured, strict=True)
     ]
     return {"results": reported, "truth": _truth(systems[-1], order)}
 
@@ -106,14 +111,15 @@ def _result(system: ScoreFile, stream: str, metrics: Metrics) -> dict[str, Any]:
 
 
 def _truth(system: ScoreFile, order: Sequence[int]) -> dict[str, Any]:
-    ids = "\n".join(system.clips[index] for index in order)
+    ids = [system.clips[index] for index in order]
     return {
         "classes": list(system.classes),
         "labels": _packed(system.truth[order]),
-        "clips": hashlib.sha256(ids.encode()).hexdigest(),
+        "clips": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+        "ids": ids,
     }
 
 
-def _packed(numbers: Labels) -> str:
-    assert numbers.max(initial=0) <= MOST, "labels and ranks are below the number of classes"
+def _packed(numbers: Labels | Scores) -> str:
+    assert numbers.max(initial=0) <= MOST, "labels and ranks are below the number of classes, probabilities at most 1"
     return base64.b64encode(numbers.astype("<u2").tobytes()).decode()

@@ -56,7 +56,7 @@ def test_results_are_shown_with_their_means_and_categories(twostream, submitted,
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[3].startswith("rgb 1 mean 25.00 % 17.55 % to 34.30 % - 100.00 % 25.00 % 100")
-    assert lines[4] == "rgb mean mean - needs split 2, 3 - - - -"
+    assert lines[4] == "rgb mean mean - needs split 2, 3 - - - - 3"  # the last is its id
     assert lines[-2:] == ["stream split Body-Motion Only Sports", "rgb 1 12.50 % 50.00 %"]
     found = json.loads(twostream("results", submitted, "--json")[1])
     assert [entry["split"] for entry in found] == [1, 1, None]

@@ -15,7 +15,7 @@ from services.board.predictions import Predictions
 from services.db.engine import Database
 from services.db.tables import DatasetRevisionRow, PredictionRow, StageRow, TruthRow
 from services.queue.claim import Claim
-from services.statistics import SplitRate, effective_clips, wilson
+from services.statistics.intervals import SplitRate, effective_clips, wilson
 from tests.services.conftest import Decreed, result, small_spec, submit
 
 CLASSES = [f"Class{number}" for number in range(300)]
@@ -120,3 +120,21 @@ def test_intervals_of_test_sets_that_overlap_rest_on_ranks(database: Database, m
     clips = effective_clips(sets, [{1: 0, 2: 1}, {1: 2, 2: 0}])
     assert (value.lower, value.upper) == pytest.approx(wilson(value.value, clips))
     assert mean.row.clips == 6
+
+
+def test_ids_are_added_to_a_test_set_of_earlier_stages(database: Database) -> None:
+    before = run(database, {1: summary(1, 0, RANKS[1])})
+    said = summary(1, 1, RANKS[2])
+    said["truth"] = said["truth"] | {"ids": ["a", "b", "c", "d"]}
+    said["results"][0] |= {"confidences": packed([65535, 0, 1, 2])}
+    after = run(database, {1: said}, seeds=(1,))
+    truths = {found.truth for name in (before, after) for found in of_experiment(database, name).values() if found}
+    with database.transaction() as session:
+        (row,) = session.scalars(select(TruthRow))
+        assert ({row.digest}, row.ids) == (truths, "a\nb\nc\nd")
+        sure = set(session.scalars(select(PredictionRow.confidences)))
+        stage = session.scalars(
+            select(StageRow).where(StageRow.kind == "fuse", StageRow.params["seed"].as_integer() == 1)
+        )
+        assert "confidences" not in (stage.one().summary or {})["results"][0]
+    assert sure == {None, np.array([65535, 0, 1, 2], "<u2").tobytes()}

@@ -63,7 +63,8 @@ def test_two_streams_give_three_results(stages: Any, score_input: Any) -> None:
     assert entries["flow"]["split"] == 2
     assert entries["flow"]["seed"] == 5
     assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb", "flow", "two-stream"]
-    assert set(finished.summary["results"][0]) == {"stream", "split", "seed", "metrics", "per_category", "predictions"}
+    said = {"stream", "split", "seed", "metrics", "per_category", "predictions", "confidences"}
+    assert set(finished.summary["results"][0]) == said
     assert finished.summary["results"][0]["per_category"] == {}
 
 
@@ -79,8 +80,22 @@ def test_answers_are_told_in_the_order_of_ids(stages: Any, score_input: Any) -> 
     assert numbers(entry["predictions"]) == [2, 0, 0, 0, 0, 2]  # a and b are right, c comes last
     assert numbers(summary["truth"]["labels"]) == [2, 0, 1]
     assert summary["truth"]["classes"] == list(CLASSES)
+    assert summary["truth"]["ids"] == ["a", "b", "c"]
     assert summary["truth"]["clips"] == hashlib.sha256(b"a\nb\nc").hexdigest()
     assert entry["metrics"]["correct"] == 2
+
+
+@pytest.mark.parametrize("kind", ["probabilities", "logits"])
+def test_confidences_are_probabilities_of_the_answers(stages: Any, score_input: Any, kind: str) -> None:
+    scores = np.array([[0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [1.0001, 0.0, 0.0]])
+    given = np.log(scores[:2]) + 5 if kind == "logits" else scores  # rounded rows may exceed 1
+    clips, labels = CLIPS[: len(given)][::-1], (0, 1, 2)[: len(given)]
+    rule = params("probabilities")
+    (entry,) = stages.run(
+        "fuse", rule, (score_input("rgb", scores=given, kind=kind, clips=clips, labels=labels),)
+    ).summary["results"]
+    expected = [0.4, 0.7] if kind == "logits" else [1.0, 0.4, 0.7]
+    np.testing.assert_allclose(np.array(numbers(entry["confidences"])) / 65535, expected, atol=0.5 / 65535)
 
 
 def test_answers_to_as_many_clips_as_ucf101_tests_on_take_fifteen_kilobytes(stages: Any, score_input: Any) -> None:

@@ -1,0 +1,287 @@
+"""Two systems clip by clip, and heads against a baseline, from what Postgres holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from api.board import Bounds, Split, Stream
+from api.deps import DatabaseDep, Name
+from services.board import compare, controlled
+from services.errors import InvalidRequest
+
+router = APIRouter(prefix="/compare", tags=["compare"])
+
+MOST = 10
+"""Classes that are named as gaining and losing most."""
+MOST_OTHERS = 20
+Clips = Annotated[int, Query(ge=0, le=1000)]
+Ids = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Shape(BaseModel):
+    """Read from what the service returns."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Side(BaseModel):
+    """One of the systems.
+
+    Attributes:
+        value: top-1 accuracy, the mean over splits of the mean over seeds.
+        std: of the seeds' own means over splits (n - 1); null for one seed.
+        seeds: that mean of each seed.
+    """
+
+    experiment_id: str
+    name: str
+    model: str
+    protocol: str
+    selected_on_test: bool
+    result_id: int
+    value: float
+    std: float | None
+    seeds: dict[str, float]
+
+    @classmethod
+    def of(cls, found: compare.Side) -> Self:
+        """Shape a side."""
+        result = found.system.result
+        return cls(
+            experiment_id=found.system.experiment.id,
+            name=found.system.experiment.name,
+            model=result.row.model,
+            protocol=result.protocol,
+            selected_on_test=result.selected_on_test,
+            result_id=result.row.id,
+            value=found.value,
+            std=found.spread,
+            seeds={str(seed): value for seed, value in found.values.items()},
+        )
+
+
+class Difference(BaseModel):
+    """A field of the specs and both values; null where one lacks it."""
+
+    field: str
+    left: Any
+    right: Any
+
+
+class Change(Shape):
+    """The accuracy of both on a class or a category; `clips` counts a clip in each split."""
+
+    name: str
+    category: str | None
+    clips: int
+    left: float
+    right: float
+    difference: float
+
+
+class SeedPair(Shape):
+    """The exact McNemar test, two-sided, of a seed of each: the clips that one alone gets right."""
+
+    left_seed: int
+    right_seed: int
+    left_only: int
+    right_only: int
+    p: float
+
+
+class LoneClip(Shape):
+    """A clip that one system alone gets right, and what both say."""
+
+    clip: str | None
+    split: int
+    label: str
+    left: str
+    right: str
+
+
+class Paired(Shape):
+    """What single clips say, of one seed of each system; every clip counts once, in the first split that tests on it.
+
+    Attributes:
+        agreement: share of clips of which both say the same class.
+        both_right: share of clips.
+        oracle: share of clips that at least one gets right.
+        left_only: clips that the left one alone gets right, at most `clips` of them; `test` counts all.
+        right_only: likewise.
+    """
+
+    clips: int
+    test: SeedPair
+    agreement: float
+    both_right: float
+    oracle: float
+    left_only: list[LoneClip]
+    right_only: list[LoneClip]
+
+
+class Comparison(BaseModel):
+    """Two systems on the same clips; differences are of the right one over the left one.
+
+    Attributes:
+        differs: what differs in the two specs, but names and resources.
+        interval: 95 % of the difference, by bootstrap of `units`: groups of clips that share a scene or film, or clips.
+        paired: null where it is not known which clips splits share.
+        classes: in the order of labels.
+        gaining: the ten classes that gain most, most first.
+        losing: the ten that lose most.
+        seeds: every seed of one against every seed of the other; empty where each has one.
+        notes: why something is null.
+    """
+
+    dataset: str
+    revision: int
+    split: Split
+    stream: Stream
+    left: Side
+    right: Side
+    differs: list[Difference]
+    difference: float
+    interval: Bounds | None
+    units: Literal["groups", "clips"] | None
+    num_units: int | None
+    paired: Paired | None
+    categories: list[Change]
+    classes: list[Change]
+    gaining: list[Change]
+    losing: list[Change]
+    seeds: list[SeedPair]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, found: compare.Comparison, split: Split) -> Self:
+        """Shape a comparison."""
+        row = found.left.system.result.row
+        classes = [Change.model_validate(each) for each in found.classes]
+        ordered = sorted(classes, key=lambda each: each.difference)
+        return cls(
+            dataset=row.dataset,
+            revision=row.revision,
+            split=split,
+            stream=row.stream,
+            left=Side.of(found.left),
+            right=Side.of(found.right),
+            differs=_differs(found.differs),
+            difference=found.difference,
+            interval=found.interval,
+            units=found.units,
+            num_units=found.num_units,
+            paired=None if found.paired is None else Paired.model_validate(found.paired),
+            categories=[Change.model_validate(each) for each in found.categories],
+            classes=classes,
+            gaining=[each for each in reversed(ordered) if each.difference > 0][:MOST],
+            losing=[each for each in ordered if each.difference < 0][:MOST],
+            seeds=[SeedPair.model_validate(each) for each in found.seeds],
+            notes=list(found.notes),
+        )
+
+
+class Gain(BaseModel):
+    """A head beside the baseline.
+
+    Attributes:
+        differs: what differs in the specs; `left` is the baseline's.
+        difference: of top-1 over the baseline's.
+        interval: 95 %, by bootstrap, of this head by itself.
+        test: null where it is not known which clips splits share; the baseline is the left one.
+        adjusted_p: of the test, by Holm's method over all heads.
+    """
+
+    head: Side
+    differs: list[Difference]
+    difference: float
+    interval: Bounds | None
+    test: SeedPair | None
+    adjusted_p: float | None
+
+    @classmethod
+    def of(cls, found: controlled.Gain) -> Self:
+        """Shape a gain."""
+        return cls(
+            head=Side.of(found.side),
+            differs=_differs(found.differs),
+            difference=found.difference,
+            interval=found.interval,
+            test=None if found.test is None else SeedPair.model_validate(found.test),
+            adjusted_p=found.adjusted_p,
+        )
+
+
+class ControlledComparison(BaseModel):
+    """Heads on the same features and split; `features` counts the `extract` stages whose outputs all of them saw."""
+
+    dataset: str
+    revision: int
+    split: Split
+    stream: Stream
+    baseline: Side
+    gains: list[Gain]
+    features: int
+    units: Literal["groups", "clips"] | None
+    num_units: int | None
+
+
+@router.get("")
+def comparison(
+    *,
+    database: DatabaseDep,
+    left: Name,
+    right: Name,
+    dataset: Name | None = None,
+    split: Split = "mean",
+    stream: Stream = "two-stream",
+    clips: Clips = 100,
+) -> Comparison:
+    """Compare a stream of two experiments, `left` and `right`, that were measured on the same clips.
+
+    `clips` is how many of those are named that one alone gets right. `dataset` is a check.
+    """
+    with database.transaction() as session:
+        found = compare.compare(session, left, right, dataset=dataset, split=_number(split), stream=stream, clips=clips)
+        return Comparison.of(found, split)
+
+
+@router.get("/controlled")
+def heads(
+    *,
+    database: DatabaseDep,
+    baseline: Name,
+    others: Ids,
+    split: Split = "mean",
+    stream: Stream = "two-stream",
+) -> ControlledComparison:
+    """Compare heads on the same features: `others`, up to 20 ids between commas, each with its gain over `baseline`."""
+    ids = [id_.strip() for id_ in others.split(",")]
+    if not all(ids) or len(set(ids)) != len(ids) or len(ids) > MOST_OTHERS or baseline in ids:
+        raise InvalidRequest(
+            "others", others, f"1 to {MOST_OTHERS} ids between commas, each once, without the baseline"
+        )
+    with database.transaction() as session:
+        found = controlled.controlled(session, baseline, ids, split=_number(split), stream=stream)
+        row = found.baseline.system.result.row
+        return ControlledComparison(
+            dataset=row.dataset,
+            revision=row.revision,
+            split=split,
+            stream=row.stream,
+            baseline=Side.of(found.baseline),
+            gains=[Gain.of(each) for each in found.gains],
+            features=found.features,
+            units=found.units,
+            num_units=found.num_units,
+        )
+
+
+def _differs(found: Any) -> list[Difference]:
+    return [Difference(field=name, left=left, right=right) for name, (left, right) in found.items()]
+
+
+def _number(split: Split) -> int | None:
+    return None if split == "mean" else int(split)
