@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from services.metrics import METRICS, Metric
 from services.revisions import Revision
-from services.statistics import SplitRate, distinct_clips, effective_clips, wilson
+from services.statistics.intervals import SplitRate, distinct_clips, effective_clips, wilson
 
 
 @dataclass(frozen=True)

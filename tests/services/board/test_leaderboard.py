@@ -13,7 +13,7 @@ from services.errors import Cause, InvalidRequest, NotFound
 from services.metrics import METRICS, Metric
 from services.queue.claim import Claim
 from services.specs import EvaluationSpec, TrainingSpec
-from services.statistics import wilson
+from services.statistics.intervals import wilson
 from tests import published
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
 

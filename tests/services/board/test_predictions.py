@@ -15,7 +15,7 @@ from services.board.predictions import Predictions
 from services.db.engine import Database
 from services.db.tables import DatasetRevisionRow, PredictionRow, StageRow, TruthRow
 from services.queue.claim import Claim
-from services.statistics import SplitRate, effective_clips, wilson
+from services.statistics.intervals import SplitRate, effective_clips, wilson
 from tests.services.conftest import Decreed, result, small_spec, submit
 
 CLASSES = [f"Class{number}" for number in range(300)]

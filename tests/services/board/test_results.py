@@ -19,7 +19,7 @@ from services.db.tables import DatasetRevisionRow, ExperimentRow
 from services.metrics import METRICS, Metric
 from services.queue.claim import Claim
 from services.specs import ExperimentSpec
-from services.statistics import SplitRate, effective_clips, wilson
+from services.statistics.intervals import SplitRate, effective_clips, wilson
 from tests.services.conftest import Decreed, result, small_spec, submit
 
 RATES = {(1, 0): 0.5, (1, 1): 0.7, (2, 0): 0.8, (2, 1): 0.8, (3, 0): 0.9, (3, 1): 0.7}

@@ -4,7 +4,7 @@ import pytest
 
 from services.datasets.hmdb51 import read_hmdb51
 from services.errors import DataError
-from services.statistics import SplitRate, distinct_clips, effective_clips
+from services.statistics.intervals import SplitRate, distinct_clips, effective_clips
 
 OFFICIAL = Path(__file__).parents[4] / "shared/data/annotations/hmdb51"
 

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from services.statistics import SplitRate, distinct_clips, effective_clips, wilson
+from services.statistics.intervals import SplitRate, distinct_clips, effective_clips, wilson
 
 PER_SET = 1530
 IN_TWO = {(1, 2): 104 - 38, (1, 3): 126 - 38, (2, 3): 155 - 38}
