@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel
 
@@ -15,6 +15,8 @@ from services.metrics import METRICS
 Split = Literal["mean", "1", "2", "3"]
 Stream = Literal["rgb", "flow", "two-stream"]
 Source = Literal["experiment", "ensemble"]
+Origin = Literal["trained", "ensemble", "uploaded"]
+"""By which source entries are asked for."""
 if TYPE_CHECKING:
     Metric = str
 else:
@@ -106,12 +108,18 @@ class Entry(BaseModel):
         source: what it is the result of.
         uploaded: whether scores of it were computed elsewhere.
         rank: equal values share one; null where splits are missing.
+        rank_group: rank of the best entry from which the board's paired test does not tell this one; null where what
+            was said of each clip was not kept.
         std: standard deviation (n - 1) over seeds, of each seed's mean over splits where that is ranked; null for one
             seed.
         confidence_interval: 95 %, over test clips; null for what is no share of clips, and where the clips that splits
             share are not known.
         splits: the values of the single splits.
+        split_std: standard deviation (n - 1) of those values, behind a mean over splits: how unlike the splits are.
         missing_splits: those without which there is no mean.
+        network: its kind, and the options that differ from the defaults of the kind, in words.
+        options: these options.
+        varied: its own value of each field of `vary`; null where its protocol does not say it.
         seeds: over how many seeds the value is a mean.
         clips: how many distinct test clips it counts.
         excluded: how many listed clips the dataset leaves out.
@@ -120,20 +128,25 @@ class Entry(BaseModel):
     """
 
     rank: int | None
+    rank_group: int | None
     experiment_id: str
     name: str
     model: str
+    network: str
+    options: dict[str, Any]
     source: Source
     uploaded: bool
     value: float | None
     std: float | None
     confidence_interval: Bounds | None
     splits: dict[str, float]
+    split_std: float | None
     missing_splits: list[int]
     seeds: int
     clips: int | None
     excluded: int
     selected_on_test: bool
+    varied: dict[str, Any]
     flags: list[Finding]
 
     @classmethod
@@ -141,20 +154,25 @@ class Entry(BaseModel):
         """Shape a place of the ranking."""
         return cls(
             rank=standing.rank,
+            rank_group=standing.group,
             experiment_id=standing.experiment_id,
             name=standing.name,
             model=standing.model,
+            network=standing.label,
+            options=dict(standing.options),
             source=standing.source,
             uploaded=standing.uploaded,
             value=standing.value,
             std=standing.spread,
             confidence_interval=_bounds(standing.lower, standing.upper),
             splits={str(split): value for split, value in standing.splits.items()},
+            split_std=standing.split_spread,
             missing_splits=list(standing.missing_splits),
             seeds=standing.seeds,
             clips=standing.clips,
             excluded=standing.excluded,
             selected_on_test=standing.selected_on_test,
+            varied=dict(standing.varied),
             flags=standing.flags,
         )
 
@@ -167,12 +185,15 @@ class Leaderboard(BaseModel):
             equal those of an earlier one goes by that number.
         superseded: whether the dataset has other lists or clips now.
         protocol: how every ranked number was measured; null where there is none.
+        vary: fields of protocols in which ranked numbers may differ from it.
         other_protocols: protocols that this board does not rank, and how many entries each has.
         other_revisions: revisions that this board does not rank, likewise.
         rows: complete entries, best first.
         incomplete: entries without a mean, since splits are missing.
         total: how many complete entries there are on all pages.
         total_incomplete: how many incomplete ones.
+        significance: the test by which entries share a `rank_group`, on their common test clips, at 5 %; null where the
+            metric is no share of clips.
         next_cursor: asks for the next page, as `cursor`; null on the last.
     """
 
@@ -183,12 +204,14 @@ class Leaderboard(BaseModel):
     stream: Stream
     metric: Metric
     protocol: str | None
+    vary: list[str]
     other_protocols: dict[str, int]
     other_revisions: dict[str, int]
     rows: list[Entry]
     incomplete: list[Entry]
     total: int
     total_incomplete: int
+    significance: str | None
     next_cursor: str | None
 
     @classmethod
@@ -202,12 +225,14 @@ class Leaderboard(BaseModel):
             stream=board.stream,
             metric=board.metric,
             protocol=board.protocol,
+            vary=list(board.vary),
             other_protocols=board.other_protocols,
             other_revisions={str(number): count for number, count in board.other_revisions.items()},
             rows=[Entry.of(standing) for standing in board.rows],
             incomplete=[Entry.of(standing) for standing in board.incomplete],
             total=board.total,
             total_incomplete=board.total_incomplete,
+            significance=board.test,
             next_cursor=board.next_cursor,
         )
 

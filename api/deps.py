@@ -10,6 +10,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import StringConstraints
 
+from api.answers import Answers
 from api.json_body import read_json_object, require_no_fields
 from services.db.engine import Database
 from services.settings import Settings
@@ -24,6 +25,7 @@ class Backend:
         probe: a connection for health checks, which wait for no other request.
         probes: how many of these ask at once.
         started_at: monotonic time at which the application began.
+        boards: pages of the leaderboard that were asked for last, and where each one's next begins.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class Backend:
     probe: Database
     probes: CapacityLimiter
     started_at: float = field(default_factory=time.monotonic)
+    boards: Answers[tuple[bytes, str | None]] = field(default_factory=Answers)
 
     @property
     def up_seconds(self) -> float:

@@ -15,10 +15,20 @@ from starlette.routing import Match
 
 from api.field_errors import InvalidFields, translate
 from api.shapes import FieldError, Finding, Problem
-from services.errors import Conflict, Forbidden, InvalidRequest, NotFound, Refused, TwostreamError, Unavailable
+from services.errors import (
+    AlteredCursor,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    TwostreamError,
+    Unavailable,
+)
 from services.errors import Finding as Found
 
 STATUS: dict[type[TwostreamError], int] = {
+    AlteredCursor: 400,
     InvalidRequest: 422,
     Refused: 422,
     NotFound: 404,

@@ -2,6 +2,7 @@
 
 TwostreamError
 ├── InvalidRequest        a value that the caller can mend: names field, value and what is allowed
+│   └── AlteredCursor     a cursor that is none that we gave for this listing
 ├── Refused               an experiment whose numbers would be wrong: has what the linter found
 ├── NotFound              an id or name that nothing has
 ├── Forbidden             it belongs to another user
@@ -61,6 +62,10 @@ class InvalidRequest(TwostreamError):
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(sentence(field, value, allowed))
         self.field, self.value, self.allowed = field, value, allowed
+
+
+class AlteredCursor(InvalidRequest):
+    """A cursor that was altered on its way, or belongs to another listing."""
 
 
 @dataclass(frozen=True)

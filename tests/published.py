@@ -31,12 +31,15 @@ def publish(
     model: str = "m",
     revision: int = 1,
     excluded: int = 0,
+    source: str = "experiment",
+    uploaded: bool = False,
 ) -> None:
     """Write rows of an experiment's rgb stream; ``protocol`` is a line that nothing else says of it."""
     digest = hashlib.sha256(protocol.encode()).hexdigest()
     session.merge(ProtocolRow(digest=digest, fields={}, line=protocol))
     session.flush()
     measurement = ExperimentStreamRow(experiment_id=made.id, stream="rgb", protocol=digest, model=model)
+    measurement.source, measurement.uploaded = source, uploaded
     measurement = session.merge(measurement)
     session.flush()
     results.write(session, made, measurement, Revision(revision, (1, 2, 3), excluded, ()), list(rows))

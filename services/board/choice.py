@@ -1,8 +1,8 @@
-"""Which of the protocols that there are entries of a board ranks."""
+"""Which of the protocols that there are entries of a board ranks, and which beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 SelectedOnTest = Literal["exclude", "flag"]
@@ -23,8 +23,6 @@ class Count(NamedTuple):
     complete: int
     incomplete: int
     fields: Mapping[str, Any]
-    also: str | None = None
-    """Digest of the protocol that differs in a choice on the test list, where it is ranked along."""
 
     @property
     def on_test(self) -> bool:
@@ -32,32 +30,73 @@ class Count(NamedTuple):
         return chosen_on_test(self.fields)
 
     @property
-    def protocols(self) -> tuple[str, ...]:
-        """Digests of what is ranked together."""
-        return (self.protocol,) if self.also is None else (self.protocol, self.also)
-
-    def is_on_test(self, protocol: str) -> bool:
-        """Say whether entries of one of these protocols were chosen on the test list."""
-        return protocol == self.also or self.on_test
-
-    @property
     def entries(self) -> int:
         """All of them."""
         return self.complete + self.incomplete
 
 
-def choose(counts: Sequence[Count], protocol: str | None, selected_on_test: SelectedOnTest) -> Count | None:
-    """Return what is ranked: the protocol of a line, or the first, and with `flag` what differs in the choice alone."""
+class Ranked(NamedTuple):
+    """What a board ranks: a protocol, and those that are ranked beside it."""
+
+    own: Count
+    others: tuple[Count, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, Count]:
+        """All of them, by digest."""
+        return {count.protocol: count for count in (self.own, *self.others)}
+
+    @property
+    def complete(self) -> int:
+        """How many entries have a value."""
+        return sum(count.complete for count in self.counts.values())
+
+    @property
+    def incomplete(self) -> int:
+        """How many have none."""
+        return sum(count.incomplete for count in self.counts.values())
+
+
+def choose(
+    counts: Sequence[Count], protocol: str | None, selected_on_test: SelectedOnTest, vary: Collection[str] = ()
+) -> Ranked | None:
+    """Return what is ranked, or None where there is no such protocol.
+
+    Args:
+        counts: of the board, in the order in which they are tried.
+        protocol: line, or beginning of the digest, of the one that is asked for; the first one if None.
+        selected_on_test: `flag` ranks beside it what differs in the choice of the epoch on the test list alone;
+            `exclude` ranks no such entry, unless it is asked for by ``protocol``.
+        vary: fields, dotted below a part, in which others may differ that are ranked beside it.
+    """
     if protocol is not None:
-        found = next((count for count in counts if count.line == protocol), None)
+        own = next((count for count in counts if count.line == protocol), None)
+        own = own or next((count for count in counts if count.protocol.startswith(protocol)), None)
     else:
         asked = counts if selected_on_test == "flag" else [count for count in counts if not count.on_test]
-        found = min(asked, key=lambda count: count.on_test, default=None)
-    if found is None or found.on_test or selected_on_test == "exclude":
-        return found
-    alike = {**found.fields, "selection": "test"}
-    other = next((count for count in counts if count.fields == alike), None)
-    if other is None:
-        return found
-    complete, incomplete = found.complete + other.complete, found.incomplete + other.incomplete
-    return found._replace(complete=complete, incomplete=incomplete, also=other.protocol)
+        own = min(asked, key=lambda count: count.on_test, default=None)
+    if own is None:
+        return None
+    wanted = [_without(own.fields, vary)] if vary else []
+    if selected_on_test == "flag" and not own.on_test:
+        wanted.append(_without({**own.fields, "selection": "test"}, vary))
+    shown = [count for count in counts if not count.on_test or own.on_test or selected_on_test == "flag"]
+    return Ranked(own, tuple(c for c in shown if c is not own and _without(c.fields, vary) in wanted))
+
+
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """Return a field of a protocol, by its dotted name; None where the protocol does not say it."""
+    found: Any = fields
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return a protocol's fields but some."""
+    left = {name: value for name, value in fields.items() if name not in names}
+    for name in names:
+        part, _, below = name.partition(".")
+        if below and isinstance(left.get(part), Mapping):
+            left[part] = _without(left[part], [below])
+    return left

@@ -2,79 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.orm import Session
 
 from services import revisions
-from services.board.choice import Count, SelectedOnTest, choose
+from services.board import groups, network
+from services.board.choice import Count, Ranked, SelectedOnTest, choose, value_of
 from services.board.cursor import Cursor
+from services.board.entries import Entries, Filters
+from services.board.protocol import VARIABLE
 from services.errors import InvalidRequest, NotFound
 from services.metrics import METRICS, PRIMARY
 
 STREAMS = ("rgb", "flow", "two-stream")
-
-COUNTS = text("""
-SELECT entry.revision, digest, line, sum(complete)::int, sum(incomplete)::int, fields FROM (
-    SELECT revision, protocol, count(*) AS complete, 0 AS incomplete FROM result_value
-    WHERE dataset = :dataset AND stream = :stream AND split = :split AND metric = :metric
-    GROUP BY revision, protocol
-    UNION ALL
-    SELECT revision, protocol, 0, count(*) FROM result
-    WHERE dataset = :dataset AND stream = :stream AND missing_splits <> '{}' AND :split = 0
-    GROUP BY revision, protocol
-) AS entry JOIN protocol ON digest = entry.protocol
-GROUP BY entry.revision, digest
-""")
-"""What there is of each revision and protocol, with a value and without; split 0 is the mean."""
-ENTRY = """
-    result.id, experiment_id, name, model, source, uploaded, seeds, clips, excluded, missing_splits, result.protocol,
-    (SELECT jsonb_object_agg(single.split, value_of.value)
-     FROM result AS single JOIN result_value AS value_of ON value_of.result_id = single.id
-     WHERE single.experiment_id = result.experiment_id AND single.stream = result.stream AND single.seed IS NULL
-     AND single.split IS NOT NULL AND value_of.metric = :metric) AS splits,
-    (SELECT flags FROM experiment WHERE experiment.id = experiment_id) AS flags
-"""
-"""An entry, with what is looked up for each entry of a page, and for no other: the values of its single splits, and
-what is doubtful of it."""
-BOARD = """
-    result_value.dataset = :dataset AND result_value.stream = :stream AND result_value.split = :split
-    AND metric = :metric AND result_value.revision = :revision AND result_value.protocol IN :protocols
-"""
-
-
-def _query(sql: str) -> TextClause:
-    """Return a query of entries under some protocols."""
-    return text(sql).bindparams(bindparam("protocols", expanding=True))
-
-
-COMPLETE = _query(f"""
-SELECT {ENTRY}, value, spread, lower, upper, merit FROM result_value JOIN result ON result.id = result_id
-WHERE {BOARD} AND merit <= :merit AND (merit < :merit OR result_id > :after)
-ORDER BY merit DESC, result_id LIMIT :limit
-""")  # noqa: S608 - of fixed parts; values are bound
-INCOMPLETE = _query(f"""
-SELECT {ENTRY} FROM result
-WHERE dataset = :dataset AND stream = :stream AND revision = :revision AND protocol IN :protocols
-AND missing_splits <> '{{}}' AND id > :after
-ORDER BY id LIMIT :limit
-""")  # noqa: S608 - of fixed parts; values are bound
-BEFORE = _query(f"""
-SELECT count(*) FILTER (WHERE merit > :merit), count(*) FROM result_value
-WHERE {BOARD} AND merit >= :merit AND (merit > :merit OR result_id < :id)
-""")  # noqa: S608 - of fixed parts; values are bound
-"""How many entries are better than one, and how many stand before it."""
+ALL = Filters()
+SECTION = 500
+"""Places within which groups are formed: the first five hundred, the next, and so on."""
 
 
 @dataclass(frozen=True)
 class Standing:
     """One experiment's place: its value, and the numbers of the single splits behind a mean.
 
-    ``selected_on_test`` says that the epoch of some training was chosen on the test list.
+    Attributes:
+        group: rank of the best entry from which a paired test does not tell this one; None where that is not known.
+        options: of the network, where they differ from the defaults of its kind.
+        label: kind and options in words.
+        spread: deviation over seeds; of a mean over splits that of each seed's own mean.
+        split_spread: deviation of the values of the splits behind a mean, which says nothing of chance alone.
+        selected_on_test: whether the epoch of some training was chosen on the test list.
+        varied: its own value of each field of protocols across which the board ranks.
     """
 
     rank: int | None
@@ -94,6 +57,11 @@ class Standing:
     missing_splits: tuple[int, ...]
     selected_on_test: bool = False
     flags: tuple[Mapping[str, Any], ...] = ()
+    group: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    split_spread: float | None = None
+    varied: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +73,7 @@ class Board:
         superseded: whether the dataset has other lists or clips now.
         split: None for the mean over splits.
         protocol: how the numbers were measured, as its line; None where there are none.
+        vary: fields in which protocols may differ from it that are ranked beside it.
         other_protocols: protocols of other entries of this revision, which this board does not rank, and how many
             there are of each.
         other_revisions: other revisions with entries, likewise.
@@ -112,6 +81,7 @@ class Board:
         incomplete: entries of this page that lack a split, which have no mean.
         total: how many complete entries there are.
         total_incomplete: how many incomplete ones.
+        test: the paired test by which entries share a group; None where the metric is no share of clips.
         next_cursor: where the next page begins; None on the last.
     """
 
@@ -122,12 +92,14 @@ class Board:
     stream: str
     metric: str
     protocol: str | None
+    vary: tuple[str, ...] = ()
     other_protocols: dict[str, int] = field(default_factory=dict)
     other_revisions: dict[int, int] = field(default_factory=dict)
     rows: tuple[Standing, ...] = ()
     incomplete: tuple[Standing, ...] = ()
     total: int = 0
     total_incomplete: int = 0
+    test: str | None = None
     next_cursor: str | None = None
 
 
@@ -140,7 +112,9 @@ def rank(
     stream: str = "two-stream",
     metric: str = PRIMARY,
     protocol: str | None = None,
+    vary: Sequence[str] = (),
     selected_on_test: SelectedOnTest = "exclude",
+    filters: Filters = ALL,
     limit: int = 100,
     cursor: str | None = None,
 ) -> Board:
@@ -154,33 +128,45 @@ def rank(
         stream: rgb, flow or two-stream.
         metric: one of ``METRICS``, which says which end comes first.
         protocol: its line; that with the most entries if none is given.
+        vary: fields of protocols, as `VARIABLE` names them: what differs in nothing else is ranked together.
         selected_on_test: `exclude` ranks no entry whose epoch was chosen on the test list, unless their protocol is
             named, which ranks them by themselves; `flag` ranks them among the others, and each says so.
+        filters: what leaves entries out.
         limit: of complete entries, and of incomplete ones.
-        cursor: ``next_cursor`` of the page before.
+        cursor: ``next_cursor`` of the page before; revision and protocol are those of that page.
 
     Raises:
-        InvalidRequest: a stream, metric or cursor that does not exist.
+        InvalidRequest: a stream, metric, model or field of protocols that does not exist, a cursor of another board.
         NotFound: a revision that the dataset does not have.
     """
-    if stream not in STREAMS:
-        raise InvalidRequest("stream", stream, ", ".join(STREAMS))
-    if metric not in METRICS:
-        raise InvalidRequest("metric", metric, ", ".join(METRICS))
-    begin = Cursor.read(cursor)
-    present, number = _revisions(session, dataset, revision)
-    board = Board(dataset, number, number != present, split, stream, metric, protocol)
-    counts = _counts(session, board)
+    for name, value, known in (("stream", stream, STREAMS), ("metric", metric, tuple(METRICS))):
+        if value not in known:
+            raise InvalidRequest(name, value, ", ".join(known))
+    for name in vary:
+        if name not in VARIABLE:
+            raise InvalidRequest("vary", name, ", ".join(VARIABLE))
+    own = json.dumps([dataset, split, stream, metric, sorted(vary), selected_on_test, filters.given])
+    begin = Cursor.read(cursor, own)
+    present, number = _revisions(session, dataset, begin.revision if revision is None else revision)
+    board = Board(dataset, number, number != present, split, stream, metric, protocol, tuple(vary))
+    key = {"dataset": dataset, "stream": stream, "split": split or 0, "metric": metric}
+    entries = Entries(session, key, filters)
+    counts = entries.counts()
     here = [count for count in counts if count.revision == number]
-    chosen = choose(here, protocol, selected_on_test)
+    ranked = choose(here, begin.protocol if protocol is None else protocol, selected_on_test, vary)
+    board = replace(board, **_left_out(counts, here, ranked))
+    return board if ranked is None else _Page(entries, board, ranked, begin, limit).filled(own)
+
+
+def _left_out(counts: Sequence[Count], here: Sequence[Count], ranked: Ranked | None) -> dict[str, Any]:
+    """Return how many entries there are of other protocols, and of other revisions than is ranked."""
     others: dict[int, int] = {}
-    for count in sorted(counts):
-        if count.revision != number:
+    for count in sorted(counts, key=lambda count: count.revision):
+        if count not in here:
             others[count.revision] = others.get(count.revision, 0) + count.entries
-    ranked = () if chosen is None else chosen.protocols
-    left_out = {count.line: count.entries for count in here if count.protocol not in ranked}
-    board = replace(board, other_protocols=left_out, other_revisions=others)
-    return board if chosen is None else _filled(session, board, chosen, begin, limit)
+    own = () if ranked is None else ranked.counts
+    left_out = {count.line: count.entries for count in here if count.protocol not in own}
+    return {"other_protocols": left_out, "other_revisions": others}
 
 
 def _revisions(session: Session, dataset: str, wanted: int | None) -> tuple[int, int]:
@@ -193,81 +179,110 @@ def _revisions(session: Session, dataset: str, wanted: int | None) -> tuple[int,
     return present, revisions.first_like(session, dataset, wanted)
 
 
-def _counts(session: Session, board: Board) -> list[Count]:
-    """Return what there is of each revision and protocol, most entries first."""
-    counts = [Count(*row) for row in session.execute(COUNTS, _key(board))]
-    return sorted(counts, key=lambda count: (-count.entries, count.line))
+@dataclass(frozen=True)
+class _Page:
+    """A page of entries, from a cursor on; one more than it holds says whether there is another page."""
 
+    entries: Entries
+    board: Board
+    ranked: Ranked
+    begin: Cursor
+    limit: int
 
-def _key(board: Board) -> dict[str, Any]:
-    """Return what the boards of all revisions and protocols have in common."""
-    return {"dataset": board.dataset, "stream": board.stream, "split": board.split or 0, "metric": board.metric}
+    @property
+    def key(self) -> dict[str, Any]:
+        return {"revision": self.ranked.own.revision, "protocols": list(self.ranked.counts)}
 
+    def filled(self, own: str) -> Board:
+        """Return the board with its entries; ``own`` tells it from others."""
+        begin, limit = self.begin, self.limit
+        complete: Sequence[Any] = ()
+        if begin.id is not None:
+            complete = self.entries.complete(self.key, begin.merit, begin.id, limit + 1)
+        incomplete: Sequence[Any] = ()
+        if self.ranked.incomplete and begin.incomplete_id is not None:
+            incomplete = self.entries.incomplete(self.key, begin.incomplete_id, limit + 1)
+        more, more_incomplete = len(complete) > limit, len(incomplete) > limit
+        complete, incomplete = complete[:limit], incomplete[:limit]
+        merit, last = (complete[-1].merit, complete[-1].id) if more else (math.inf, None)
+        following = Cursor(
+            self.ranked.own.revision,
+            self.ranked.own.protocol,
+            merit,
+            last,
+            incomplete[-1].id if more_incomplete else None,
+        )
+        return replace(
+            self.board,
+            protocol=self.ranked.own.line,
+            rows=self._rows(complete),
+            incomplete=tuple(self._standing(row) for row in incomplete),
+            total=self.ranked.complete,
+            total_incomplete=self.ranked.incomplete,
+            test=groups.TEST if METRICS[self.board.metric].within is not None else None,
+            next_cursor=following.write(own) if more or more_incomplete else None,
+        )
 
-def _filled(session: Session, board: Board, chosen: Count, begin: Cursor, limit: int) -> Board:
-    """Put a page of entries on a board; one more than it holds says whether there is another page."""
-    key = {**_key(board), "revision": chosen.revision, "protocols": chosen.protocols}
-    complete: Sequence[Any] = ()
-    if begin.id is not None:
-        after = {"merit": begin.merit, "after": begin.id, "limit": limit + 1}
-        complete = session.execute(COMPLETE, key | after).all()
-    incomplete: Sequence[Any] = ()
-    if chosen.incomplete and begin.incomplete_id is not None:
-        incomplete = session.execute(INCOMPLETE, key | {"after": begin.incomplete_id, "limit": limit + 1}).all()
-    more, more_incomplete = len(complete) > limit, len(incomplete) > limit
-    complete, incomplete = complete[:limit], incomplete[:limit]
-    better, before = 0, 0
-    if complete and begin != Cursor():
-        better, before = session.execute(BEFORE, key | {"merit": complete[0].merit, "id": complete[0].id}).one()
-    merit, last = (complete[-1].merit, complete[-1].id) if more else (math.inf, None)
-    following = Cursor(merit, last, incomplete[-1].id if more_incomplete else None)
-    ranks = _ranks([row.merit for row in complete], better, before)
-    return replace(
-        board,
-        protocol=chosen.line,
-        rows=tuple(
-            _standing(chosen, row, (row.value, row.spread, row.lower, row.upper), rank)
+    def _rows(self, complete: Sequence[Any]) -> tuple[Standing, ...]:
+        """Return entries with ranks 1, 2, 2, 4, ...: equal values share one, also with entries of the pages before."""
+        if not complete:
+            return ()
+        better, before = 0, 0
+        if self.begin.id:
+            better, before = self.entries.before(self.key, complete[0].merit, complete[0].id)
+        merits = [row.merit for row in complete]
+        ranks = [1 + (better if merit == merits[0] else before + merits.index(merit)) for merit in merits]
+        of = self._groups(before, before + len(complete))
+        return tuple(
+            replace(
+                self._standing(row),
+                rank=rank,
+                group=of.get(row.id),
+                value=row.value,
+                spread=row.spread,
+                lower=row.lower,
+                upper=row.upper,
+            )
             for row, rank in zip(complete, ranks, strict=True)
-        ),
-        incomplete=tuple(_standing(chosen, row) for row in incomplete),
-        total=chosen.complete,
-        total_incomplete=chosen.incomplete,
-        next_cursor=str(following) if more or more_incomplete else None,
-    )
+        )
 
+    def _groups(self, begin: int, end: int) -> dict[int, int]:
+        """Return the rank of the leader of each entry between two places, by the entry's id, where it is known."""
+        within = METRICS[self.board.metric].within
+        found: dict[int, int] = {}
+        for start in range(begin // SECTION * SECTION, end, SECTION) if within is not None else ():
+            rows = self.entries.hits(self.key, within or 0, start, start + SECTION)
+            merits = [merit for _, merit, _ in rows]
+            for (id_, _, _), leader in zip(rows, groups.leaders([hits for _, _, hits in rows]), strict=True):
+                if leader is not None:
+                    found[id_] = start + merits.index(merits[leader]) + 1
+        return found
 
-def _ranks(merits: Sequence[float], better: int, before: int) -> list[int]:
-    """Return 1, 2, 2, 4, ...: equal values share a rank, also with entries of the pages before.
-
-    Args:
-        merits: of the page, best first.
-        better: entries of the pages before that are better than its first.
-        before: all entries of the pages before.
-    """
-    return [1 + (better if merit == merits[0] else before + merits.index(merit)) for merit in merits]
-
-
-def _standing(
-    chosen: Count, row: Any, numbers: Sequence[float | None] = (None, None, None, None), rank: int | None = None
-) -> Standing:
-    value, spread, lower, upper = numbers
-    splits = sorted((int(split), float(found)) for split, found in (row.splits or {}).items())
-    return Standing(
-        rank=rank,
-        experiment_id=row.experiment_id,
-        name=row.name,
-        model=row.model,
-        source=row.source,
-        uploaded=row.uploaded,
-        value=value,
-        spread=spread,
-        lower=lower,
-        upper=upper,
-        seeds=row.seeds,
-        clips=row.clips,
-        excluded=row.excluded,
-        splits=dict(splits),
-        missing_splits=tuple(row.missing_splits),
-        selected_on_test=chosen.is_on_test(row.protocol),
-        flags=tuple(row.flags),
-    )
+    def _standing(self, row: Any) -> Standing:
+        splits = dict(sorted((int(split), float(found)) for split, found in (row.splits or {}).items()))
+        own, beside = (row.beside or row.network, None) if self.board.stream == "flow" else (row.network, row.beside)
+        options = network.options(own)
+        count = self.ranked.counts[row.protocol]
+        return Standing(
+            rank=None,
+            experiment_id=row.experiment_id,
+            name=row.name,
+            model=row.model,
+            source=row.source,
+            uploaded=row.uploaded,
+            value=None,
+            spread=None,
+            lower=None,
+            upper=None,
+            seeds=row.seeds,
+            clips=row.clips,
+            excluded=row.excluded,
+            splits=splits,
+            missing_splits=tuple(row.missing_splits),
+            selected_on_test=count.on_test,
+            flags=tuple(row.flags),
+            options=options,
+            label=network.label(row.model, options, beside if self.board.stream == "two-stream" else None),
+            split_spread=statistics.stdev(splits.values()) if self.board.split is None and len(splits) > 1 else None,
+            varied={name: value_of(count.fields, name) for name in self.board.vary},
+        )

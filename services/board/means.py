@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.board import hits
+from services.board.hits import Answers, Hits
 from services.metrics import METRICS, Metric
 from services.revisions import Revision
 from services.statistics.intervals import SplitRate, distinct_clips, effective_clips, wilson
@@ -27,6 +29,7 @@ class Measured:
             not kept, or is not asked for.
         hits: in place of ranks, whether each clip was right, which is what earlier stages said.
         prediction: digest of what was said of each clip.
+        truth: digest of what that is compared with.
     """
 
     stream: str
@@ -39,6 +42,7 @@ class Measured:
     ranks: Sequence[int] | None = None
     hits: Sequence[bool] | None = None
     prediction: str | None = None
+    truth: str | None = None
 
     def right(self, within: int) -> Sequence[bool] | None:
         """Return whether each clip's label is among so many highest scores; None where that is not known."""
@@ -61,7 +65,8 @@ class Value:
 class Row:
     """A row of results, without what all rows of a stream have alike.
 
-    No split is the mean over splits, no seed that over seeds.
+    No split is the mean over splits, no seed that over seeds. A row that is ranked has the ``hits`` of its clips, by
+    how many highest scores count, where what was said of each clip was kept.
     """
 
     split: int | None
@@ -73,6 +78,7 @@ class Row:
     categories: Mapping[str, float] | None = None
     prediction: str | None = None
     stage_key: str | None = None
+    hits: Mapping[int, Hits] = field(default_factory=dict)
 
 
 Parts = Mapping[int, Sequence[Measured]]
@@ -110,6 +116,7 @@ def _of_split(entries: Sequence[Measured]) -> Row:
         values=values,
         clips=clips,
         categories=_means([entry.categories for entry in entries]),
+        hits=_pooled(entries, ()),
     )
 
 
@@ -129,7 +136,22 @@ def _of_splits(by_split: Parts, revision: Revision) -> Row:
         values={metric.name: _mean(metric, parts, shared) for metric in _common(_all(parts))},
         clips=None if shared is None else distinct_clips(_counts(parts), shared),
         categories=_means([_means([entry.categories for entry in entries]) for entries in parts.values()]),
+        hits=_pooled(_all(parts), shared or ()),
     )
+
+
+def _pooled(entries: Sequence[Measured], shared: Sequence[Mapping[int, int]]) -> dict[int, Hits]:
+    """Return the hits of all clips; nothing where what was said of some was not kept."""
+    answers = {
+        (entry.split, entry.seed): Answers(entry.truth, entry.ranks)
+        for entry in entries
+        if entry.truth is not None and entry.ranks is not None
+    }
+    if len(answers) < len(entries):
+        return {}
+    asked = {metric.within for metric in METRICS.values() if metric.within is not None}
+    found = {within: hits.pool(answers, shared, within) for within in sorted(asked)}
+    return {within: each for within, each in found.items() if each is not None}
 
 
 def _mean(metric: Metric, parts: Parts, shared: Sequence[Mapping[int, int]] | None) -> Value:
@@ -146,7 +168,7 @@ def _mean(metric: Metric, parts: Parts, shared: Sequence[Mapping[int, int]] | No
     if metric.within is None or shared is None:
         return Value(value, spread)
     sets = {
-        split: SplitRate(of_splits[split], _clips(entries), _hits(entries, metric.within))
+        split: SplitRate(of_splits[split], _clips(entries), _hits(entries, metric.within) if shared else None)
         for split, entries in parts.items()
     }
     return _bounded(metric, value, effective_clips(sets, shared), spread)

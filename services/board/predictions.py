@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.board.hits import Answers
 from services.db.tables import PredictionRow, ResultRow, TruthRow
 
 
@@ -106,10 +107,11 @@ def _read(answers: bytes, truth: TruthRow) -> Predictions:
     return Predictions(truth.digest, tuple(truth.classes), _numbers(truth.labels), numbers[::2], numbers[1::2])
 
 
-def ranks(session: Session, digests: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """Return, for predictions by digest, how many classes stand before the right one of each clip."""
-    query = select(PredictionRow.digest, PredictionRow.answers).where(PredictionRow.digest.in_(digests))
-    return {digest: _numbers(answers)[1::2] for digest, answers in session.execute(query)}
+def answers(session: Session, digests: Collection[str]) -> dict[str, Answers]:
+    """Return how many classes stand before the right one of each clip, for predictions by digest."""
+    query = select(PredictionRow.digest, PredictionRow.truth, PredictionRow.answers)
+    found = session.execute(query.where(PredictionRow.digest.in_(digests)))
+    return {digest: Answers(truth, _numbers(packed)[1::2]) for digest, truth, packed in found}
 
 
 def _numbers(packed: bytes) -> tuple[int, ...]:

@@ -127,6 +127,13 @@ class Protocol(BaseModel):
         return line if self.margin is None else f"{line}; frames of stack {self.margin}"
 
 
+VARIABLE = (
+    *(name for name in Protocol.model_fields if name != "flow"),
+    *("flow", *(f"flow.{name}" for name in FlowProtocol.model_fields)),
+)
+"""Fields across which a board may rank, those of flow by itself too."""
+
+
 class EnsembleMember(BaseModel):
     """A system of an ensemble: its weight, and the fields of its own protocol, or ``{"uploaded": true}``."""
 

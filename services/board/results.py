@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -19,12 +19,14 @@ from sqlalchemy.orm import Session
 from services import revisions
 from services.board import means, predictions
 from services.board.choice import chosen_on_test
+from services.board.hits import Answers
 from services.board.means import Measured, Row, Value
 from services.db.tables import (
     ExperimentRow,
     ExperimentStageRow,
     ExperimentStreamRow,
     ProtocolRow,
+    ResultHitsRow,
     ResultRow,
     ResultValueRow,
     StageRow,
@@ -70,7 +72,7 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
     revision = revisions.measured_on(session, experiment.dataset, index)
     fused = [stage for stage in stages if stage.kind == "fuse"]
     ensembles = [stage for stage in fused if stage.params.get("members")]  # beside what members fuse of their streams
-    measured = _read(session, ensembles or fused, revision)
+    measured = _read(session, ensembles or fused)
     streams = session.scalars(select(ExperimentStreamRow).where(ExperimentStreamRow.experiment_id == experiment.id))
     measurements = {row.stream: row for row in streams}
     for stream in sorted({entry.stream for entry in measured}):
@@ -113,17 +115,17 @@ def value_of(row: ResultValueRow) -> Value:
     return Value(row.value, row.spread, row.lower, row.upper)
 
 
-def _read(session: Session, stages: Sequence[StageRow], revision: Revision) -> list[Measured]:
-    """Return what `fuse` stages measured; what was said of each clip is read where test sets have clips in common."""
+def _read(session: Session, stages: Sequence[StageRow]) -> list[Measured]:
+    """Return what `fuse` stages measured, and what was said of each clip."""
     entries = [(stage, entry) for stage in stages for entry in (stage.summary or {}).get("results", [])]
-    digests = {entry["predictions"] for _, entry in entries if "predictions" in entry} if revision.shared else set()
-    ranks = predictions.ranks(session, digests)
-    return [_measured(stage, entry, ranks) for stage, entry in entries]
+    known = predictions.answers(session, {entry["predictions"] for _, entry in entries if "predictions" in entry})
+    return [_measured(stage, entry, known) for stage, entry in entries]
 
 
-def _measured(stage: StageRow, entry: Mapping[str, Any], ranks: Mapping[str, Sequence[int]]) -> Measured:
+def _measured(stage: StageRow, entry: Mapping[str, Any], known: Mapping[str, Answers]) -> Measured:
     numbers = entry["metrics"]
     prediction = entry.get("predictions")
+    answers = None if prediction is None else known.get(prediction)
     return Measured(
         stream=entry["stream"],
         split=entry["split"],
@@ -131,9 +133,10 @@ def _measured(stage: StageRow, entry: Mapping[str, Any], ranks: Mapping[str, Seq
         values={name: numbers[name] for name in METRICS if isinstance(numbers.get(name), int | float)},
         categories=entry.get("per_category", {}),
         clips=numbers["clips"],
-        ranks=ranks.get(prediction) if prediction is not None else None,
+        ranks=None if answers is None else answers.ranks,
         hits=_bits(entry["hits"], numbers["clips"]) if "hits" in entry else None,
         prediction=prediction,
+        truth=None if answers is None else answers.truth,
         stage_key=stage.key,
     )
 
@@ -166,10 +169,19 @@ def write(
     written = query.on_conflict_do_update(index_elements=ONCE, set_=changed)
     found = session.execute(written.returning(ResultRow.id, ResultRow.split, ResultRow.seed))
     ids = {(split, seed): id_ for id_, split, seed in found}
-    session.execute(delete(ResultValueRow).where(ResultValueRow.result_id.in_(ids.values())))
+    for table in (ResultValueRow, ResultHitsRow):
+        session.execute(delete(table).where(table.result_id.in_(ids.values())))
+    board |= {"model": measurement.model, "source": source_of(measurement)}
     values = [value for row in rows for value in _values(ids[row.split, row.seed], row, board)]
     if values:
         session.execute(insert(ResultValueRow).values(values))
+    hits = [
+        {"result_id": ids[row.split, row.seed], "within": within, **asdict(found)}
+        for row in rows
+        for within, found in row.hits.items()
+    ]
+    if hits:
+        session.execute(insert(ResultHitsRow).values(hits))
 
 
 def _columns(row: Row) -> dict[str, Any]:
@@ -185,9 +197,17 @@ def _columns(row: Row) -> dict[str, Any]:
     }
 
 
+def source_of(measurement: ExperimentStreamRow) -> str:
+    """Return by which source an entry is asked for; of an ensemble of what was brought, that it was."""
+    if measurement.uploaded:
+        return "uploaded"
+    return "ensemble" if measurement.source == "ensemble" else "trained"
+
+
 def _values(result_id: int, row: Row, board: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """Yield the values of a result; those that are ranked say on which board."""
-    ranked = {**board, "split": row.split or 0} if row.seed is None else dict.fromkeys((*board, "split"))
+    place = {**board, "split": row.split or 0, "seeds": row.seeds}
+    ranked = place if row.seed is None else dict.fromkeys(place)
     for name, value in row.values.items():
         numbers = {"value": value.value, "spread": value.spread, "lower": value.lower, "upper": value.upper}
         yield {"result_id": result_id, "metric": name, "merit": METRICS[name].merit(value.value), **numbers, **ranked}

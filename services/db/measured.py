@@ -8,6 +8,7 @@ the ids of a test set, which its hash of them stands for, may be added.
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 
 from sqlalchemy import (
@@ -134,7 +135,8 @@ class ResultValueRow(Base):
     """One metric of a result.
 
     ``spread`` is the sample deviation over seeds, ``lower`` and ``upper`` bound the 95 % interval. A value that is
-    ranked repeats what its board is known by (``split`` 0 is the mean), for an index; that of one seed has none of it.
+    ranked repeats what its board is known by (``split`` 0 is the mean), and by what its entries are filtered, for an
+    index; that of one seed has none of it. ``source`` is ``trained``, ``ensemble`` or ``uploaded``.
     """
 
     __tablename__ = "result_value"
@@ -152,6 +154,9 @@ class ResultValueRow(Base):
     split: Mapped[int | None] = mapped_column(SmallInteger)
     revision: Mapped[int | None]
     protocol: Mapped[str | None] = mapped_column(String(64))
+    model: Mapped[str | None] = mapped_column(String(40))
+    source: Mapped[str | None] = mapped_column(String(20))
+    seeds: Mapped[int | None]
 
     __table_args__ = (
         Index(
@@ -164,6 +169,40 @@ class ResultValueRow(Base):
             "protocol",
             text("merit DESC"),
             "result_id",
+            "model",
+            "source",
+            "seeds",
             postgresql_where=text("dataset IS NOT NULL"),
         ),
     )
+
+
+class ResultHitsRow(Base):
+    """Of a result that is ranked: which test clips were right, for paired tests between the entries of a board.
+
+    There is a row for each number of highest scores ``within`` which a label counts as right. ``bits`` are packed, one
+    a clip, for each of the ``seeds`` in turn; a mean over splits has the clips of all, each once. Rows of one ``truth``
+    speak of the same clips in the same order.
+    """
+
+    __tablename__ = "result_hits"
+
+    result_id: Mapped[int] = mapped_column(ForeignKey("result.id", ondelete="CASCADE"), primary_key=True)
+    within: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    truth: Mapped[str] = mapped_column(String(64))
+    seeds: Mapped[int] = mapped_column(SmallInteger)
+    bits: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class BoardVersionRow(Base):
+    """A value that a transaction replaces by another if it changes what any board of a dataset shows.
+
+    Triggers do that (`services/db/migrations/versions/0018_boards.py`), as it commits and once each: ``transaction`` is
+    the last one that did.
+    """
+
+    __tablename__ = "board_version"
+
+    dataset: Mapped[str] = mapped_column(String(100), primary_key=True)
+    version: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    transaction: Mapped[int] = mapped_column(BigInteger)

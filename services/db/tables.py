@@ -22,9 +22,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.db.base import Base, Json, one_of
 from services.db.measured import (
+    BoardVersionRow,
     ExperimentStreamRow,
     PredictionRow,
     ProtocolRow,
+    ResultHitsRow,
     ResultRow,
     ResultValueRow,
     TruthRow,
@@ -38,6 +40,7 @@ __all__ = [
     "ApiKeyRow",
     "AttemptRow",
     "Base",
+    "BoardVersionRow",
     "ChoreRow",
     "DatasetRevisionRow",
     "DatasetRow",
@@ -49,6 +52,7 @@ __all__ = [
     "PaperRow",
     "PredictionRow",
     "ProtocolRow",
+    "ResultHitsRow",
     "ResultRow",
     "ResultValueRow",
     "ScoreUploadRow",

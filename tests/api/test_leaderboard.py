@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+
+from services.db.tables import DatasetRow, ExperimentRow
+from tests import published
 
 
 def get(client, **query):
@@ -79,6 +84,12 @@ def test_empty_board(shared):
         ({"protocol": "a\0"}, "protocol", "match"),
         ({"dataset": ""}, "dataset", "at least 1 character"),
         ({"dataset": "ucf1O1"}, "dataset", "motion_shapes"),
+        ({"model": "ts-lstm"}, "model", "ts_lstm"),
+        ({"vary": "frame"}, "vary", "frames, snippet, positions"),
+        ({"vary": "frames,"}, "vary", "flow.stack"),
+        ({"seeds": "0"}, "seeds", "greater than or equal to 1"),
+        ({"source": "experiment"}, "source", "trained, ensemble or uploaded"),
+        ({"format": "xml"}, "format", "json, csv, markdown or latex"),
     ],
 )
 def test_bad_queries_are_422(shared, query, field, allowed):
@@ -93,3 +104,107 @@ def test_dataset_is_needed(shared):
     answer = shared.get("/leaderboard")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "dataset"
+
+
+def test_an_answer_that_a_client_has_is_not_sent_again_until_something_changes(client, database, submit, worker):
+    submit(splits=[1])
+    worker().finish_all()
+    first = get(client, split="1")
+    tag = first.headers["etag"]
+    assert (first.headers["vary"], first.headers["cache-control"]) == ("Accept", "private, no-cache")
+
+    def again(given=tag, **query):
+        return client.get(
+            "/leaderboard",
+            params={"dataset": "motion_shapes", "stream": "rgb", "split": "1"} | query,
+            headers={"If-None-Match": given},
+        )
+
+    for given in (tag, f'"other", W/{tag}', "*"):
+        answer = again(given)
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+    for query in ({"limit": 5}, {"format": "csv"}, {"split": "2"}):
+        assert again(**query).status_code == 200
+    assert again("*", cursor="x").status_code == 400
+    other = submit(splits=[1], seeds=[4])
+    assert again().status_code == 304  # nothing was measured yet
+    worker(0.75).finish_all()
+    answer = again()
+    assert (answer.status_code, answer.json()["rows"][0]["experiment_id"]) == (200, other["id"])
+    tag = answer.headers["etag"]
+    with database.transaction() as session:
+        session.get_one(ExperimentRow, other["id"]).flags = [
+            {"code": "x", "severity": "flagged", "field": "f", "sentence": "doubtful"}
+        ]
+    answer = again(tag)
+    assert (answer.status_code, answer.json()["rows"][0]["flags"][0]["code"]) == (200, "x")
+    tag = answer.headers["etag"]
+    with database.transaction() as session:
+        session.get_one(DatasetRow, "motion_shapes").revision += 1
+    assert again(tag).status_code == 200
+
+
+def test_a_change_is_seen_whichever_of_two_transactions_commits_first(client, database):
+    def publish():
+        with database.transaction() as session:
+            published.publish(session, published.experiment(session), [published.mean(0.5)])
+            yield
+        yield
+
+    with database.transaction() as session:  # the protocol of both
+        published.publish(session, published.experiment(session), [published.mean(0.5)])
+    tags = [get(client).headers["etag"]]
+    first, second = publish(), publish()
+    for one in (first, second, second, first):  # the first to write is the last to commit
+        next(one)
+        tags.append(get(client).headers["etag"])
+    assert tags[0] == tags[1] == tags[2]
+    assert len(set(tags[2:])) == 3
+    assert len(get(client).json()["rows"]) == 3
+
+
+def test_filters(client, database):
+    with database.transaction() as session:
+        for model, source, uploaded, seeds in (
+            ("tsn", "experiment", False, 1), ("lstm", "experiment", False, 3),
+            ("ensemble", "ensemble", False, 3), ("ensemble (uploaded)", "ensemble", True, 1),
+        ):  # fmt: skip
+            made = published.experiment(session, name=model)
+            rows = [replace(published.mean(value), seeds=seeds) for value in (0.5,)]
+            published.publish(session, made, rows, model=model, source=source, uploaded=uploaded)
+        published.publish(session, published.experiment(session), [published.mean(None)], model="tsn")
+
+    def names(**query):
+        body = get(client, **query).json()
+        assert (body["total"], body["total_incomplete"]) == (len(body["rows"]), len(body["incomplete"]))
+        return sorted(row["name"] for row in (*body["rows"], *body["incomplete"]))
+
+    assert names() == ["ensemble", "ensemble (uploaded)", "lstm", "tsn", "x"]
+    assert names(model="tsn") == ["tsn", "x"]
+    assert names(source="trained") == ["lstm", "tsn", "x"]
+    assert names(source="ensemble") == ["ensemble"]
+    assert names(source="uploaded") == ["ensemble (uploaded)"]
+    assert names(seeds=2) == ["ensemble", "lstm"]
+    assert names(seeds=2, source="trained", model="lstm") == ["lstm"]
+
+
+def test_a_board_across_fields_of_protocols_shows_each_entry_s_own(client, submit, worker):
+    submit(name="few", splits=[1], evaluation={"frames": 10})
+    submit(name="many", splits=[1])
+    submit(name="crops", splits=[1], evaluation={"crops": "stretch"})
+    worker().finish_all()
+    body = get(client, split="1", vary="frames").json()
+    assert (len(body["rows"]), body["vary"], len(body["other_protocols"])) == (2, ["frames"], 1)
+    assert {row["name"]: row["varied"] for row in body["rows"]} == {"few": {"frames": 10}, "many": {"frames": 25}}
+    assert len(get(client, split="1", vary="frames,crops").json()["rows"]) == 3
+
+
+def test_a_row_says_by_what_its_network_differs_from_its_kind(client, submit, worker):
+    submit(splits=[1], model={"kind": "ts_lstm", "hidden": 1024, "segments": 5})
+    submit(splits=[1], model={"kind": "ts_lstm"})
+    worker().finish_all()
+    rows = get(client, split="1").json()["rows"]
+    assert [(row["model"], row["options"], row["network"]) for row in rows] == [
+        ("ts_lstm", {"hidden": [1024], "segments": 5}, "ts_lstm (segments 5, hidden 1024)"),
+        ("ts_lstm", {}, "ts_lstm"),
+    ]

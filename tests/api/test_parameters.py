@@ -16,7 +16,7 @@ def test_no_route_of_any_module_is_left_out():
 
 
 @every_route
-@pytest.mark.parametrize("query", ["dryrun=true", "splt=1", "shape=", "%00=1", "q", "DATASET=a"])
+@pytest.mark.parametrize("query", ["dryrun=true", "splt=1", "outline=", "%00=1", "q", "DATASET=a"])
 def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, path, query):
     answer = shared.request(method, f"{at(path)}?{query}", json={})
     assert answer.status_code == 422, answer.text
@@ -29,7 +29,11 @@ def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, p
     ("path", "known"),
     [
         ("/experiments", "cursor, dataset, limit, state"),
-        ("/leaderboard", "cursor, dataset, limit, metric, protocol, revision, selected_on_test, split, stream"),
+        (
+            "/leaderboard",
+            "cursor, dataset, format, limit, metric, model, protocol, revision, seeds, selected_on_test, source, split,"
+            " stream, vary",
+        ),
         ("/", "cursor, dataset, metric, protocol, revision, split, stream"),
         ("/experiments/exp_1/logs", "stage"),
         ("/cache", "kind"),

@@ -39,6 +39,9 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 [[operations]]  # nor what a file of scores holds
 include-name = "POST /scores"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+[[operations]]  # nor which cursors it gave
+include-name = "GET /leaderboard"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
 [[operations]]  # nor how many systems an experiment fuses
 include-name = "GET /experiments/{{experiment_id}}/fusion/sweep"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]

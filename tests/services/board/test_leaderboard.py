@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from services.board import leaderboard, results
+from services.board.entries import Filters
 from services.board.leaderboard import Board
 from services.db.engine import Database
 from services.db.tables import DatasetRow
-from services.errors import Cause, InvalidRequest, NotFound
+from services.errors import AlteredCursor, Cause, InvalidRequest, NotFound
 from services.metrics import METRICS, Metric
 from services.queue.claim import Claim
 from services.specs import EvaluationSpec, TrainingSpec
@@ -208,10 +209,37 @@ def test_a_cursor_that_is_none_is_refused(database: Database, cursor: str) -> No
         board(database, cursor=cursor)
 
 
-@pytest.mark.parametrize("value", ["7ff8000000000000", "7ff0000000000000", "fff0000000000000", "0000000000000001"])
-def test_a_cursor_of_any_value_is_answered(database: Database, value: str) -> None:
-    publish(database, [0.5, None])
-    assert board(database, cursor=f"{value}-999999999999999999-999999999999999999").incomplete == ()
+def test_a_cursor_is_of_one_board_and_unchanged(database: Database) -> None:
+    publish(database, [0.5, 0.25, None, None])
+    cursor = board(database, limit=1).next_cursor
+    assert cursor is not None
+    assert [row.value for row in board(database, limit=1, cursor=cursor).rows] == [0.25]
+    number = str(int(cursor.split("-")[3]) + 1)
+    altered = "-".join([*cursor.split("-")[:3], number, *cursor.split("-")[4:]])
+    for options in ({"cursor": altered}, {"metric": "top5"}, {"filters": Filters(seeds=2)}, {"vary": ["frames"]}):
+        with pytest.raises(AlteredCursor, match=r"cursor: got .*, allowed: the `next_cursor` of the page before"):
+            board(database, **({"cursor": cursor} | options))
+
+
+def test_an_entry_that_arrives_between_pages_shows_none_twice_and_skips_none(database: Database) -> None:
+    """Whatever its place; and though another protocol has the most entries by then."""
+    publish(database, [0.9, 0.8, 0.7, 0.6, 0.5, None, None])
+    before = board(database)
+    seen, incomplete, cursor = [], [], None
+    for arrived in (0.95, 0.8, 0.65, 0.1, 0.85):
+        page = board(database, limit=1, cursor=cursor)
+        seen, incomplete, cursor = [*seen, *page.rows], [*incomplete, *page.incomplete], page.next_cursor
+        publish(database, [arrived, None])
+        publish(database, [0.99] * 4, protocol="more")
+        assert page.protocol == "p"
+    while cursor is not None:
+        page = board(database, limit=1, cursor=cursor)
+        seen, incomplete, cursor = [*seen, *page.rows], [*incomplete, *page.incomplete], page.next_cursor
+    ids = [row.experiment_id for row in (*seen, *incomplete)]
+    assert len(ids) == len(set(ids))
+    assert {row.experiment_id for row in (*before.rows, *before.incomplete)} <= set(ids)
+    assert [row.value for row in seen] == sorted((row.value for row in seen), reverse=True)
+    assert board(database).protocol == "more"
 
 
 def test_revisions_are_never_mixed(database: Database) -> None:
