@@ -47,7 +47,23 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-ROUTERS = (experiments, report, fusion, stream, leaderboard, results, compare, papers, catalogue, datasets, scores, cache, queue, keys, pages)
+ROUTERS = (
+    experiments,
+    report,
+    fusion,
+    stream,
+    leaderboard,
+    results,
+    compare,
+    papers,
+    catalogue,
+    datasets,
+    scores,
+    cache,
+    queue,
+    keys,
+    pages,
+)
 OPEN_ROUTERS = (health, documents, assets)
 """Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlalchemy.orm import Session
 
-from services.board import predictions
+from services.board import answers
+from services.board.answers import Answers
 from services.board.choice import chosen_on_test
 from services.board.means import Value
-from services.board.predictions import Predictions
-from services.datasets.official import categories_of
 from services.papers import Figure, figures_of
-from services.statistics import wilson
+from services.statistics.intervals import wilson
 
 NEWEST = 20
 """Experiments behind a row on a dataset that are looked at."""
@@ -38,7 +38,7 @@ JOIN experiment ON experiment.id = link.experiment_id
 ORDER BY link.experiment_id DESC, link.part
 """).bindparams(bindparam("wanted", type_=JSONB))
 RESULTS = text("""
-SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, seeds, clips, result.revision, missing_splits,
+SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, result.seeds, clips, result.revision, missing_splits,
        line, fields, value, spread, lower, upper
 FROM result JOIN protocol ON digest = result.protocol
 LEFT JOIN result_value ON result_id = result.id AND metric = 'top1'
@@ -115,7 +115,7 @@ def filled(session: Session, paper: str, table: str) -> tuple[Line, ...]:
     ids = sorted({behind.experiment_id for found in links.values() for behind in found if behind.part >= 0})
     results = {(row.experiment_id, row.stream, row.split): row for row in session.execute(RESULTS, {"ids": ids})}
     curves = _curves(session, ids) if any(figure.drawn for figure in figures) else {}
-    said: dict[tuple[str, str], Mapping[tuple[int, int], Predictions | None]] = {}
+    said: dict[tuple[str, str], Mapping[tuple[int, int], Answers | None]] = {}
     lines = []
     for figure in figures:
         found = links.get((figure.row, figure.dataset), ())
@@ -156,7 +156,7 @@ def _measured(
     found: Iterable[Behind],
     results: Results,
     curves: Mapping[str, Mapping[str, Any]],
-    said: dict[tuple[str, str], Mapping[tuple[int, int], Predictions | None]],
+    said: dict[tuple[str, str], Mapping[tuple[int, int], Answers | None]],
 ) -> Iterator[Measured]:
     """Yield what experiments measured of a figure, the one first that says most of it."""
     values = [behind for behind in found if behind.part == 0]
@@ -173,25 +173,27 @@ def _measured(
         else:
             key = (behind.experiment_id, figure.reported_as)
             if key not in said:
-                said[key] = predictions.of_experiment(session, *key)
+                [stream] = answers.of_streams(session, [key])
+                said[key] = stream.answers
             value = _of_part(figure, said[key])
         if value is not None or curve:
             on_test = chosen_on_test(row.fields)
             yield Measured(behind, value, row.seeds, row.clips, row.revision, row.line, on_test, curve)
 
 
-def _of_part(figure: Figure, said: Mapping[tuple[int, int], Predictions | None]) -> Value | None:
+def _of_part(figure: Figure, said: Mapping[tuple[int, int], Answers | None]) -> Value | None:
     """Return the accuracy on the clips of a class or a category, pooled over them, a mean over seeds."""
     rates: list[float] = []
     clips = 0
     for (split, _), found in said.items():
         if split != figure.split or found is None:
             continue
-        names = found.classes if figure.metric == "class" else categories_of(found.classes) or ()
-        labels = {label for label, name in enumerate(names) if name == figure.of}
-        right = [rank == 0 for label, rank in zip(found.labels, found.ranks, strict=True) if label in labels]
-        if right:
-            rates, clips = [*rates, statistics.fmean(right)], len(right)
+        names = found.test.classes if figure.metric == "class" else found.test.categories or ()
+        right = found.right[
+            np.isin(found.test.labels, [label for label, name in enumerate(names) if name == figure.of])
+        ]
+        if len(right):
+            rates, clips = [*rates, float(right.mean())], len(right)
     if not rates:
         return None
     value = statistics.fmean(rates)
