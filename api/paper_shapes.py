@@ -242,8 +242,10 @@ class PaperFigure(BaseModel):
 
 
 def _of_recipes(submission: list[Json]) -> Mapping[str, str]:
+    """Return where the recipes of bodies differ from their papers, but for what the bodies change."""
     names = [body["recipe"] for body in submission if "recipe" in body]
-    return {name: words for recipe in names for name, words in RECIPES[recipe].deviations.items()}
+    found = {name: words for recipe in names for name, words in RECIPES[recipe].deviations.items()}
+    return {name: words for name, words in found.items() if name not in ("selection", "start")}
 
 
 class FilledTable(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY, INTEGER, JSONB, TEXT
 from sqlalchemy.orm import Session
 
 from services.board import answers
@@ -23,8 +23,9 @@ from services.board.means import Value
 from services.papers import Figure, figures_of
 from services.statistics.intervals import wilson
 
-NEWEST = 20
+NEWEST = 10
 """Experiments behind a row on a dataset that are looked at."""
+# A lateral query with a limit or an offset is read by index for each row, however many there are in the end.
 LINKS = text("""
 SELECT wanted.row, wanted.dataset AS measures, link.experiment_id, link.part, link.reduced, experiment.state,
        experiment.dataset, experiment.flags, experiment.spec -> 'splits' AS splits, experiment.spec -> 'seeds' AS seeds
@@ -34,16 +35,25 @@ CROSS JOIN LATERAL (
     WHERE paper = :paper AND table_name = :table AND paper_row.row = wanted.row AND paper_row.dataset = wanted.dataset
     ORDER BY experiment_id DESC LIMIT :newest
 ) AS link
-JOIN experiment ON experiment.id = link.experiment_id
+CROSS JOIN LATERAL (SELECT * FROM experiment WHERE id = link.experiment_id LIMIT 1) AS experiment
 ORDER BY link.experiment_id DESC, link.part
 """).bindparams(bindparam("wanted", type_=JSONB))
 RESULTS = text("""
 SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, result.seeds, clips, result.revision, missing_splits,
        line, fields, value, spread, lower, upper
-FROM result JOIN protocol ON digest = result.protocol
-LEFT JOIN result_value ON result_id = result.id AND metric = 'top1'
-WHERE experiment_id = ANY(:ids) AND seed IS NULL
-""").bindparams(bindparam("ids", type_=ARRAY(TEXT)))
+FROM unnest(:ids) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM result
+    WHERE experiment_id = wanted.id AND stream = ANY(:streams) AND coalesce(split, 0) = ANY(:splits) AND seed IS NULL
+    OFFSET 0
+) AS result
+LEFT JOIN LATERAL (SELECT * FROM result_value WHERE result_id = result.id AND metric = 'top1' LIMIT 1) AS top1 ON true
+JOIN protocol ON digest = result.protocol
+""").bindparams(
+    bindparam("ids", type_=ARRAY(TEXT)),
+    bindparam("streams", type_=ARRAY(TEXT)),
+    bindparam("splits", type_=ARRAY(INTEGER)),
+)
 CURVES = text("""
 SELECT experiment_id, summary FROM experiment_stage JOIN stage ON key = stage_key
 WHERE experiment_id = ANY(:ids) AND kind = 'localize' AND summary IS NOT NULL
@@ -113,7 +123,7 @@ def filled(session: Session, paper: str, table: str) -> tuple[Line, ...]:
     figures = figures_of(paper, table)
     links = _links(session, paper, table, figures)
     ids = sorted({behind.experiment_id for found in links.values() for behind in found if behind.part >= 0})
-    results = {(row.experiment_id, row.stream, row.split): row for row in session.execute(RESULTS, {"ids": ids})}
+    results = _results(session, ids, figures)
     curves = _curves(session, ids) if any(figure.drawn for figure in figures) else {}
     said: dict[tuple[str, str], Mapping[tuple[int, int], Answers | None]] = {}
     lines = []
@@ -144,6 +154,15 @@ def _links(
         )
         found.setdefault((row.row, row.measures), []).append(behind)
     return {place: tuple(members) for place, members in found.items()}
+
+
+def _results(session: Session, ids: Sequence[str], figures: Iterable[Figure]) -> Results:
+    """Return the rows of the streams and splits that a table has, the mean under split 0."""
+    own = [figure for figure in figures if figure.own]
+    streams = sorted({figure.reported_as for figure in own})
+    splits = sorted({figure.split or 0 for figure in own})
+    found = session.execute(RESULTS, {"ids": ids, "streams": streams, "splits": splits})
+    return {(row.experiment_id, row.stream, row.split): row for row in found}
 
 
 def _curves(session: Session, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:

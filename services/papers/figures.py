@@ -106,6 +106,5 @@ def _figure(paper: PaperData, table: TableData, row: RowData, column: str) -> Fi
 
 def _sources(table: TableData, row: RowData, column: str) -> tuple[Source, ...]:
     system = row.system.get(column) if isinstance(row.system, Mapping) else row.system or table.system
-    if system is None:
-        raise ValueError(f"table {table.name}, row {row.row}, {column}: no system, and not quoted")
+    assert system is not None, f"table {table.name}, row {row.row}, {column}: no system, and not quoted"
     return (Source(system, row.changes), *(Source(run.system, run.changes) for run in row.beside))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.errors import refused
 from services.specs import Rule, SystemStream
 
 Words = Annotated[str, Field(min_length=1)]
@@ -32,7 +33,7 @@ class MemberData(Data):
     @model_validator(mode="after")
     def _is_one(self) -> MemberData:
         if (self.system is None) == (self.scores is None) or (self.system is None) != (self.stream is None):
-            raise ValueError("a member is a system with a stream, or scores")
+            raise refused("system", self.system, "a system with its stream, or scores")
         return self
 
 
@@ -53,7 +54,7 @@ class SystemData(Data):
     @model_validator(mode="after")
     def _is_one(self) -> SystemData:
         if (self.recipe is None) != bool(self.members) or bool(self.members) != (self.method is not None):
-            raise ValueError("a system has a recipe, or members with a method")
+            raise refused("recipe", self.recipe, "a recipe, or members with a method")
         return self
 
 
@@ -131,12 +132,12 @@ class TableData(Data):
     def _rows_fit(self) -> TableData:
         names = [row.row for row in self.rows]
         if len(set(names)) < len(names):
-            raise ValueError(f"table {self.name} has a row twice: {max(names, key=names.count)}")
+            raise refused("rows", max(names, key=names.count), "each row once")
         for row in self.rows:
             used = {*row.values, *row.misprints}
             used |= {name for field in (row.quoted, row.system) if isinstance(field, Mapping) for name in field}
             if used - self.columns.keys():
-                raise ValueError(f"row {row.row}: no columns {sorted(used - self.columns.keys())}")
+                raise refused(row.row, sorted(used - self.columns.keys()), ", ".join(self.columns))
         return self
 
 
@@ -162,7 +163,7 @@ class PaperData(Data):
     def _systems_exist(self) -> PaperData:
         unknown = sorted({name for name in self._named() if name not in self.systems})
         if unknown:
-            raise ValueError(f"no systems {unknown}")
+            raise refused("systems", unknown, ", ".join(self.systems))
         return self
 
     def _named(self) -> Iterator[str]:

@@ -73,6 +73,14 @@ def test_members_share_the_stages_that_are_there(client: Any, submit: Any, broug
     assert (other["source"], other["uploaded"]) == ("experiment", False)
 
 
+def test_score_files_alone_are_a_system(client: Any, brought: str) -> None:
+    made = post(client, {"scores": [brought]})
+    assert made.status_code == 202, made.text
+    assert {"fuse 1 system, split 1, seed 0"} <= stages_of(client, made.json()).keys()
+    [error] = post(client, {"recipe": "demo_mean_pooling", "stream": "two-stream"}).json()["errors"]
+    assert (error["field"], error["allowed"]) == ("members", "2 to 16, or one that is score files")
+
+
 def test_recipes_share_their_stages_with_experiments(client: Any, brought: str) -> None:
     alone = client.post("/experiments", json={"recipe": "demo_mean_pooling", "splits": [1]}).json()
     whole = {"recipe": "demo_mean_pooling", "stream": "two-stream"}

@@ -331,6 +331,7 @@ ENSEMBLES: list[tuple[dict[str, Any], str, object, str]] = [
         None,
         "rgb, flow or two-stream of the experiment or recipe",
     ),
+    ({"members": [MEMBER]}, "members", 1, "2 to 16, or one that is score files"),
     ({"members": [MEMBER, MEMBER], "seeds": [1, 1]}, "seeds", [1, 1], "each value once"),
     (
         {"members": [MEMBER | {"weight": 0}, MEMBER | {"weight": 0}]},

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from services.errors import InvalidRequest
 from services.recipes import RECIPES, resolve
+from services.recipes.deviations import DEVIATIONS
 from services.specs import TSLSTM, ConvNet, ExperimentSpec, MeanPooling, PlateauSchedule, StepSchedule
 
 
@@ -84,3 +85,20 @@ def test_a_length_or_schedule_laid_over_a_recipe_replaces_the_recipes() -> None:
     for recipe in ("memory_ucf101", "relational_lstm_ucf101"):
         training = resolve({"recipe": recipe, **plateau})[0].training
         assert (training.milestones, training.schedule) == ((), PlateauSchedule(patience=2))
+
+
+def test_deviations_are_of_recipes_that_exist_and_follow_their_specs() -> None:
+    assert DEVIATIONS.keys() <= RECIPES.keys()
+    of_papers = {name for name in RECIPES if not name.startswith(("demo", "convnet"))}
+    assert of_papers - DEVIATIONS.keys() == set()
+    for name, found in DEVIATIONS.items():
+        spec = RECIPES[name].spec
+        selections = {network.training.selection for network in spec.networks}
+        assert ("selection" in found) == name.startswith(
+            ("ts_lstm", "two_stream", "temporal_inception", "video_lstm", "conv_", "alstm", "lstm", "motion")
+        ), name
+        assert selections == {"last"}, name
+        if "dropout" in found:
+            assert getattr(spec.model, "dropout", None) == 0.5, name
+        if "state" in found:
+            assert getattr(spec.model, "initial_state", None) == "learned", name
