@@ -136,10 +136,10 @@ def _acceptable(accept: str) -> Format:
     liked: list[tuple[float, Format]] = []
     for entry in accept.lower().split(","):
         media, *parameters = (part.strip() for part in entry.split(";"))
-        weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        weight = _weight(next((part[2:] for part in parameters if part.startswith("q=")), "1"))
         for name, own in TYPES.items():
-            if media in (own, "*/*", f"{own.partition('/')[0]}/*"):
-                liked.append((_weight(weight), name))
+            if weight > 0 and media in (own, "*/*", f"{own.partition('/')[0]}/*"):
+                liked.append((weight, name))
     return max(liked, key=lambda each: each[0], default=(0.0, "json"))[1]
 
 

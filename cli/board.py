@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from cli.output import interval, measured, print_more, print_table
-from cli.terminal import say
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from cli.output import console, interval, measured, print_more
+from cli.terminal import one_line, say
+
+LEAST = 8
+"""Cells of a name that is cut."""
+GAP = 2
 
 
 def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None = None) -> None:
     """Print a leaderboard, and below it what it leaves out; ``options`` are those that asked for it."""
-    splits = sorted({split for row in board["rows"] for split in row["splits"]})
     title = f"{board['dataset']}{_revision(board)}: {board['metric']}, split {board['split']}, {board['stream']}"
-    columns = ("#", "experiment", "model", f"{board['metric']}#", "95 % interval#", "std#")
-    rows = (_row(row, board["metric"], splits) for row in board["rows"])
-    print_table(title, (*columns, *(f"split {split}#" for split in splits), "id"), rows, empty="no results yet")
+    out = console()
+    for line in lines(board, title, out.width):
+        out.print(line, soft_wrap=True)  # whole, for who copies it
+    if board["significance"] and board["rows"]:
+        say(f"one group: not told from its first at 5 % ({board['significance']})")
     for left_out in sorted({row["excluded"] for row in board["rows"]} - {0}):
         say(f"the dataset leaves {left_out} listed clips out")
     for row in board["incomplete"]:
@@ -37,9 +46,80 @@ def _revision(board: dict[str, Any]) -> str:
     return f", revision {board['revision']}" if board["other_revisions"] or board["revision"] > 1 else ""
 
 
-def _row(row: dict[str, Any], metric: str, splits: list[str]) -> tuple[object, ...]:
-    value, between = measured(metric, row["value"]), interval(metric, row["confidence_interval"])
-    spread = None if row["std"] is None else measured(metric, row["std"])
-    values = (measured(metric, row["splits"].get(split)) for split in splits)
+@dataclass
+class _Column:
+    """A column: its cells below its name, whether they are numbers, and what gives way on a narrow terminal.
+
+    ``spare`` columns are left out, the one with the highest number first; names are cut, as far as `LEAST`.
+    """
+
+    cells: list[str]
+    number: bool = True
+    spare: int = 0
+    cut: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(map(cell_len, self.cells))
+
+    @property
+    def least(self) -> int:
+        return min(self.width, LEAST) if self.cut else self.width
+
+    def cell(self, index: int, width: int) -> str:
+        text = self.cells[index]
+        if self.number:
+            return " " * (width - cell_len(text)) + text
+        return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+
+
+def lines(board: dict[str, Any], title: str, width: int) -> list[Text]:
+    """Return the table, a line an entry: names are cut where the width asks for it, ids and numbers never."""
+    if not board["rows"]:
+        return [Text(one_line(f"{title}: no results yet"))]
+    columns = _columns(board)
+    while len(columns) > 1 and _room(columns, width) < 0 and any(column.spare for column in columns):
+        columns.remove(max(columns, key=lambda column: column.spare))
+    room, widths = max(0, _room(columns, width)), []
+    for column in columns:
+        more = min(room, column.width - column.least)
+        widths.append(column.least + more)
+        room -= more
+    table = [
+        (" " * GAP).join(column.cell(index, size) for column, size in zip(columns, widths, strict=True)).rstrip()
+        for index in range(len(board["rows"]) + 1)
+    ]
+    return [Text(one_line(title), style="italic"), Text(table[0], style="bold"), *map(Text, table[1:])]
+
+
+def _room(columns: Sequence[_Column], width: int) -> int:
+    return width - sum(column.least for column in columns) - GAP * (len(columns) - 1)
+
+
+def _columns(board: dict[str, Any]) -> list[_Column]:
+    rows, metric = board["rows"], board["metric"]
+    splits = sorted({split for row in rows for split in row["splits"]})
+
+    def numbers(name: str, found: Sequence[Any], spare: int) -> _Column:
+        return _Column([name, *("-" if value is None else measured(metric, value) for value in found)], spare=spare)
+
+    found = [_Column(["#", *(str(row["rank"]) for row in rows)])]
+    if board["significance"]:
+        found.append(_Column(["group", *(str(row["rank_group"] or "-") for row in rows)]))
+    found.append(_Column(["experiment", *(_name(row) for row in rows)], number=False, cut=True))
+    found.append(_Column(["network", *(one_line(row["network"]) for row in rows)], number=False, cut=True, spare=1))
+    found.append(numbers(metric, [row["value"] for row in rows], 0))
+    found.append(numbers("std", [row["std"] for row in rows], 2))
+    bounds = [interval(metric, row["confidence_interval"]) or "-" for row in rows]
+    found.append(_Column(["95 % interval", *bounds], spare=5))
+    found += [numbers(f"split {split}", [row["splits"].get(split) for row in rows], 4) for split in splits]
+    if board["split"] == "mean":
+        found.append(numbers("split std", [row["split_std"] for row in rows], 3))
+    for name in board["vary"]:
+        found.append(_Column([name, *(one_line(str(row["varied"].get(name, "-"))) for row in rows)], number=False))
+    return [*found, _Column(["id", *(row["experiment_id"] for row in rows)], number=False)]
+
+
+def _name(row: dict[str, Any]) -> str:
     name = f"{row['name']} (epoch chosen on the test list)" if row["selected_on_test"] else row["name"]
-    return row["rank"], name, row["model"], value, between, spread, *values, row["experiment_id"]
+    return one_line(name)

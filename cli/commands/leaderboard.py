@@ -9,7 +9,7 @@ import typer
 from cli.board import print_board
 from cli.client import Client
 from cli.output import CursorOption, JsonOption, LimitOption
-from cli.terminal import print_json
+from cli.terminal import print_json, say_text
 from services.metrics import METRICS, PRIMARY
 
 
@@ -18,9 +18,15 @@ def leaderboard(
     split: Annotated[str, typer.Option(help="mean, 1, 2 or 3.")] = "mean",
     stream: Annotated[str, typer.Option(help="rgb, flow or two-stream.")] = "two-stream",
     metric: Annotated[str, typer.Option(help=f"One of {', '.join(METRICS)}.")] = PRIMARY,
+    model: Annotated[str | None, typer.Option(help="Kind of network, such as ts_lstm.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Test protocol; the one with most entries if none is named.")
     ] = None,
+    vary: Annotated[
+        str | None, typer.Option(help="Fields of protocols to rank across, separated by commas, such as frames,crops.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Over how many seeds, at the least.")] = None,
+    source: Annotated[str | None, typer.Option(help="trained, ensemble or uploaded.")] = None,
     revision: Annotated[
         int | None, typer.Option(min=1, help="Revision of the dataset; the present one if none is named.")
     ] = None,
@@ -30,13 +36,20 @@ def leaderboard(
     ] = "exclude",
     limit: LimitOption = 100,
     cursor: CursorOption = None,
+    format: Annotated[  # noqa: A002 - the name of the option
+        str | None, typer.Option(help="csv, markdown or latex, in place of columns for this terminal.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Rank the measured results of a dataset."""
     options = {"dataset": dataset, "split": split, "stream": stream, "metric": metric, "protocol": protocol}
+    options |= {"model": model, "vary": vary, "source": source, "seeds": None if seeds is None else str(seeds)}
     options |= {"selected_on_test": None if selected_on_test == "exclude" else selected_on_test}
     options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
     with Client.connect() as client:
+        if format is not None:
+            say_text(client.text("/leaderboard", **options, cursor=cursor, format=format).removesuffix("\n"))
+            return
         board = client.get("/leaderboard", **options, cursor=cursor)
     if json:
         print_json(board)

@@ -202,10 +202,9 @@ def measurements(spec: ExperimentSpec) -> tuple[Measurement, ...]:
 
     The system of both streams goes by the network of its rgb stream.
     """
-    streams = spec.streams if len(spec.streams) == 1 else (*spec.streams, "two-stream")
     own = None if spec.flow_stream is None else spec.flow_stream.model
     models = {"flow": (own or spec.model).kind}
-    return tuple(Measurement(name, Protocol.of(spec, name), models.get(name, spec.model.kind)) for name in streams)
+    return tuple(Measurement(name, Protocol.of(spec, name), models.get(name, spec.model.kind)) for name in spec.systems)
 
 
 def _selection(networks: Iterable[NetworkPart]) -> Selection:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from services.board.network import KINDS
 from services.board.protocol import EnsembleProtocol, Measurement, Protocol
 from services.db.tables import ExperimentRow, ExperimentStageRow, ExperimentStreamRow, ProtocolRow, StageRow
 from services.errors import InvalidRequest
@@ -153,7 +154,7 @@ class EnsemblePlan:
         stages = {
             (stage.params["split"], stage.params["seed"]): stage.key
             for stage in session.scalars(query)
-            if streams is None or stage.params["streams"] == streams
+            if streams is None or _filed(stage.params) == streams
         }
         measured = (ExperimentStreamRow.experiment_id == id_, ExperimentStreamRow.stream == member.stream)
         protocol = session.scalar(
@@ -205,6 +206,13 @@ def _inputs_first(key: str, edges: Mapping[str, list[Edge]]) -> Iterator[str]:
     for edge in edges.get(key, ()):
         yield from _inputs_first(edge.key, edges)
     yield key
+
+
+def _filed(params: Mapping[str, Any]) -> list[Stream]:
+    """Return of which stream a `score` stage has the scores; of rgb, where flow steers a network of it."""
+    own = params.get("model", {}).get("kind")
+    steered = any(kind.sees_both and kind.model_fields["kind"].default == own for kind in KINDS)
+    return ["rgb"] if steered else list(params["streams"])
 
 
 def _streams(member: MemberSpec) -> tuple[Stream, ...]:

@@ -91,8 +91,9 @@ class Plan:
     def add_system(self, stream: str, split: int, seed: int) -> str | None:
         """Plan what scores a stream, or ``two-stream``, needs, and return the stage that has them; None for no such."""
         if stream == "two-stream":
-            return self._plan_result(split, seed) if len(self.spec.streams) > 1 else None
-        part = next((part for part in self.spec.networks if part.streams == (stream,)), None)
+            return self._plan_result(split, seed) if stream in self.spec.systems else None
+        filed = ((("rgb",) if part.model.sees_both else part.streams, part) for part in self.spec.networks)
+        part = next((part for streams, part in filed if streams == (stream,)), None)
         return None if part is None else self._plan_score(part, Place(split, seed))
 
     def _plan_result(self, split: int, seed: int) -> str:
@@ -105,7 +106,7 @@ class Plan:
             split=split,
             seed=seed,
             method=spec.fusion.method if len(edges) > 1 else "features",
-            weights={stream: weights[stream] for stream in spec.streams},
+            weights={stream: weights[stream] for stream in spec.streams if stream in spec.systems},
         )
         return self._add("fuse", params, tuple(edges), f"fuse {'+'.join(spec.streams)}, {place}")
 

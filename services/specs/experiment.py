@@ -23,6 +23,7 @@ from services.specs.checks import (
     require_steps,
     require_weights,
 )
+from services.specs.ensemble import SystemStream
 from services.specs.flow import FlowSpec
 from services.specs.networks import TSLSTM, ModelSpec
 from services.specs.parts import EvaluationSpec, FlowStreamSpec, FusionSpec, NetworkPart, ResourceSpec
@@ -68,6 +69,17 @@ class ExperimentSpec(Spec):
     def sees_together(self) -> bool:
         """Whether one network sees both streams."""
         return len(self.streams) > 1 and (self.fusion.method == "features" or self.model.sees_both)
+
+    @property
+    def systems(self) -> tuple[SystemStream, ...]:
+        """As what the results are filed: each stream, and both together.
+
+        A network of rgb that flow steers is one of rgb, with and without a second network beside it (VideoLSTM,
+        sec. 3.2).
+        """
+        if len(self.streams) > 1 and len(self.networks) == 1 and self.model.sees_both:
+            return ("rgb",)
+        return self.streams if len(self.streams) == 1 else (*self.streams, "two-stream")
 
     @model_validator(mode="after")
     def _unique(self) -> ExperimentSpec:

@@ -208,3 +208,43 @@ def test_a_row_says_by_what_its_network_differs_from_its_kind(client, submit, wo
         ("ts_lstm", {"hidden": [1024], "segments": 5}, "ts_lstm (segments 5, hidden 1024)"),
         ("ts_lstm", {}, "ts_lstm"),
     ]
+
+
+JSON, CSV, MARKDOWN, LATEX = "application/json", "text/csv", "text/markdown", "application/x-latex"
+
+
+@pytest.mark.parametrize(
+    ("asked", "accept", "media", "beginning"),
+    [
+        (None, "*/*", JSON, "{"),
+        (None, "text/html, application/xhtml+xml", JSON, "{"),
+        (None, "text/csv", CSV, "rank,rank_group,"),
+        (None, "text/markdown;q=0.9, text/csv;q=0.5", MARKDOWN, "**Top"),
+        (None, "application/x-latex, */*;q=0.1", LATEX, "% needs"),
+        (None, "text/csv;q=x", JSON, "{"),
+        ("latex", "application/json", LATEX, "% needs"),
+        ("json", "text/csv", JSON, "{"),
+    ],
+)
+def test_formats(shared, asked, accept, media, beginning):
+    query = {"dataset": "motion_shapes"} | ({} if asked is None else {"format": asked})
+    answer = shared.get("/leaderboard", params=query, headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == media
+    assert answer.text.startswith(beginning)
+
+
+def test_the_document_has_all_formats(shared):
+    described = shared.get("/openapi.json").json()["paths"]["/leaderboard"]["get"]["responses"]
+    assert set(described["200"]["content"]) == {JSON, CSV, MARKDOWN, LATEX}
+    assert "304" in described
+
+
+def test_the_next_page_is_linked_in_every_format(client, database):
+    with database.transaction() as session:
+        for value in (0.5, 0.25):
+            published.publish(session, published.experiment(session), [published.mean(value)])
+    for form in ("json", "csv"):
+        answer = get(client, format=form, limit=1)
+        following = client.get(answer.links["next"]["url"])
+        assert "0.25" in following.text
+        assert "next" not in following.links

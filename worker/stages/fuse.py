@@ -53,7 +53,7 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     elif len(systems) > 1:
         systems.append(fuse(systems, params, task.key))
     report.progress(1, 1, "systems")
-    names = [*map(own_stream, systems[:-1]), _name(systems[-1])]
+    names = [*map(own_stream, systems[:-1]), _name(systems[-1], params)]
     measured = [measure(system.values, system.truth, categories_of(system.classes)) for system in systems]
     results = [_result(system, name, found) for system, name, found in zip(systems, names, measured, strict=True)]
     write_atomically(task.output / RESULTS_FILE, json.dumps(results).encode())
@@ -95,7 +95,9 @@ def _weight(file: ScoreFile, params: FuseParams) -> float:
     return params.weights[own_stream(file)]
 
 
-def _name(system: ScoreFile) -> str:
+def _name(system: ScoreFile, params: FuseParams) -> str:
+    if len(params.weights) == 1:  # also of a network of rgb that flow steers
+        return next(iter(params.weights))
     return system.streams[0] if len(system.streams) == 1 else "two-stream"
 
 

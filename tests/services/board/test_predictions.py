@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, text
 
-from services.board import predictions, results
+from services.board import leaderboard, predictions, results
 from services.board.predictions import Predictions
 from services.db.engine import Database
 from services.db.tables import DatasetRevisionRow, PredictionRow, StageRow, TruthRow
@@ -138,3 +138,25 @@ def test_ids_are_added_to_a_test_set_of_earlier_stages(database: Database) -> No
         )
         assert "confidences" not in (stage.one().summary or {})["results"][0]
     assert sure == {None, np.array([65535, 0, 1, 2], "<u2").tobytes()}
+
+
+def test_a_board_groups_by_what_was_said_of_each_clip(database: Database) -> None:
+    """On the mean over splits, of top-1 and of top-5: one entry is as good as the first, one is not in either split."""
+    clips, good, bad = 60, [0] * 55 + [9] * 5, [0] * 10 + [9] * 10 + [0] * 15 + [3] * 25
+    other = [0] * 54 + [9] * 6
+    named = {}
+    for seed, (name, ranks) in enumerate((("good", good), ("other", other), ("bad", bad))):
+        said = {split: summary(split, seed, ranks, [7] * clips) for split in (1, 2, 3)}
+        named[run(database, said, seeds=(seed,))] = name
+    run(database, {split: {"results": [result("rgb", split, 9, 0.9)]} for split in (1, 2, 3)}, seeds=(9,))
+
+    def groups(**options: Any) -> dict[str, int | None]:
+        with database.transaction() as session:
+            board = leaderboard.rank(session, dataset="motion_shapes", stream="rgb", **options)
+        assert board.test == ("McNemar, exact, Holm" if options.get("metric") != "mean_class" else None)
+        return {named.get(row.experiment_id, "unknown"): row.group for row in board.rows}
+
+    assert groups() == {"good": 1, "other": 1, "unknown": None, "bad": 4}
+    assert groups(split=1) == groups(limit=4) == groups()
+    assert groups(metric="top5") == {"unknown": None, "good": 2, "other": 2, "bad": 2}
+    assert set(groups(metric="mean_class").values()) == {None}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.board.protocol import Protocol
+from services.board.protocol import Protocol, measurements
 from services.errors import InvalidRequest
 from services.params import BackboneParams, BoxFile, FrameSamples, FrameViews, Snippets, SnippetViews, SpacedFeatures
-from services.planning.plan import plan
+from services.planning.plan import Plan, plan
 from services.planning.planned import PlannedStage
 from services.specs import (
     TSN,
@@ -115,6 +115,26 @@ def test_a_network_that_sees_both_streams_is_one() -> None:
     assert kinds(stages) == {"index": 1, "flow": 2, "finetune": 6, "extract": 6, "train": 3, "score": 3, "fuse": 3}
     assert {stage.spec.params.feature for stage in stages if isinstance(stage.spec.params, ExtractParams)} == {"conv4"}
     assert {stage.spec.params.method for stage in stages if isinstance(stage.spec.params, FuseParams)} == {"features"}
+
+
+def test_a_network_of_rgb_that_flow_steers_is_filed_as_rgb_with_and_without_one_beside_it() -> None:
+    alone = spec(splits=(1,), model=VideoLSTM())
+    beside = spec(splits=(1,), model=VideoLSTM(), flow_stream=FlowStreamSpec(model=ConvALSTM()))
+    both = spec(splits=(1,), fusion=FusionSpec(method="features"))
+    expected = (("rgb",), ("rgb", "flow", "two-stream"), ("rgb", "flow", "two-stream"))
+    for given, streams in zip((alone, beside, both), expected, strict=True):
+        assert tuple(found.stream for found in measurements(given)) == streams
+        fuse = plan(given, INDEX)[-1].spec.params
+        assert isinstance(fuse, FuseParams)
+        assert set(fuse.weights) == set(streams) - {"two-stream"}
+    first = measurements(alone)[0]
+    assert first == measurements(beside)[0]
+    assert first.protocol.line.endswith("flow tvl1 +-20, stack 10")
+    systems = {
+        name: [Plan(given, INDEX).add_system(name, 1, 0) is not None for given in (alone, beside, both)]
+        for name in ("rgb", "flow", "two-stream")
+    }
+    assert systems == {"rgb": [True, True, False], "flow": [False, True, False], "two-stream": [False, True, True]}
 
 
 def test_the_flow_stream_may_have_a_network_of_its_own() -> None:

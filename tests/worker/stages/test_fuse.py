@@ -175,6 +175,15 @@ def test_one_score_file_passes_as_it_is(stages: Any, score_input: Any, streams: 
     assert packed(read_scores(finished.output)) == packed(read_scores(entry.path))
 
 
+def test_a_network_of_rgb_that_flow_steers_is_one_of_rgb(stages: Any, score_input: Any) -> None:
+    finished = stages.run(
+        "fuse",
+        {**params("features"), "weights": {"rgb": 1.0}},
+        (score_input("rgb", "flow", scores=RGB),),
+    )
+    assert [entry["stream"] for entry in finished.summary["results"]] == ["rgb"]
+
+
 def test_a_network_that_sees_both_stands_for_rgb_beside_one_of_flow(stages: Any, score_input: Any) -> None:
     inputs = (score_input("rgb", "flow", scores=RGB), score_input("flow", scores=FLOW))
     finished = stages.run("fuse", params("probabilities", rgb=3, flow=1), inputs)
