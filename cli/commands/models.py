@@ -18,6 +18,7 @@ import typer
 from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.output import JsonOption, percent, print_table
 from cli.terminal import print_json, say, say_text
+from services.bundles import mlflow_model
 from services.stores.files import replacing
 
 PREDICTOR = (sys.executable, "-m", "worker.prediction")
@@ -34,6 +35,9 @@ def export(
     ] = None,
     split: SplitOption = None,
     seed: SeedOption = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Write a folder instead, which mlflow.pyfunc.load_model reads.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Write a trained system into one file.
@@ -44,10 +48,13 @@ def export(
         found = client.get(f"/experiments/{experiment}")
         first = {name: found["spec"][f"{name}s"][0] for name in ("split", "seed")}
         split, seed = first["split"] if split is None else split, first["seed"] if seed is None else seed
-        path = output or Path(f"{experiment}-split{split}-seed{seed}.zip")
-        _fetch(client, experiment, path, split, seed)
+        path = output or Path(f"{experiment}-split{split}-seed{seed}{'' if mlflow else '.zip'}")
+        if mlflow:
+            size = _fetch_for_mlflow(client, experiment, path, split, seed)
+        else:
+            size = _fetch(client, experiment, path, split, seed)
     if json:
-        print_json({"id": experiment, "split": split, "seed": seed, "file": str(path), "bytes": path.stat().st_size})
+        print_json({"id": experiment, "split": split, "seed": seed, "file": str(path), "bytes": size})
     else:
         say(str(path))
 
@@ -86,12 +93,24 @@ def predict(
         print_table(each["clip"], ("class", "probability#"), rows)
 
 
-def _fetch(client: Client, experiment: str, path: Path, split: int | None, seed: int | None) -> None:
-    """Write the bundle of a system into a file, which is whole or not there."""
+def _fetch_for_mlflow(client: Client, experiment: str, folder: Path, split: int, seed: int) -> int:
+    """Write a system as a model of MLflow into a new folder; return the bytes of its bundle."""
+    if folder.exists():
+        raise CommandError(f"--output: got {str(folder)!r}, allowed: a folder that is not there yet", INVALID)
+    with tempfile.TemporaryDirectory(prefix="twostream-") as temporary:
+        bundle = Path(temporary) / "model.zip"
+        size = _fetch(client, experiment, bundle, split, seed)
+        mlflow_model.write(folder, bundle)
+    return size
+
+
+def _fetch(client: Client, experiment: str, path: Path, split: int | None, seed: int | None) -> int:
+    """Write the bundle of a system into a file, which is whole or not there; return its bytes."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise CommandError(f"--output: got {str(path)!r}, allowed: a file in a folder that is there", INVALID)
     with replacing(path) as file:
         client.receive(f"/experiments/{experiment}/model", file, split=split, seed=seed)
+    return path.stat().st_size
 
 
 def _predicted(arguments: list[str]) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +86,8 @@ class Predictor:
     def __init__(self, path: Path, *, device: Device = "auto", threads: int | None = None) -> None:
         self.device = "cuda:0" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._folder = tempfile.TemporaryDirectory(prefix="twostream-")
+        self._folder = Path(tempfile.mkdtemp(prefix="twostream-"))
+        self._cleanup = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         try:
             with BundleFile(path) as file:
                 self.contents: Bundle = file.contents
@@ -106,8 +109,8 @@ class Predictor:
         self.close()
 
     def close(self) -> None:
-        """Remove what was unpacked."""
-        self._folder.cleanup()
+        """Remove what was unpacked; it goes with the object in any case."""
+        self._cleanup()
 
     def predict(self, *clips: str | os.PathLike[str]) -> list[Prediction]:
         """Return what the system says of clips, in their order; many at once cost less than one after another.
@@ -119,7 +122,7 @@ class Predictor:
         files = [Path(clip) for clip in clips]
         if not files:
             return []
-        with tempfile.TemporaryDirectory(prefix="pass-", dir=self._folder.name) as folder, _undisturbed():
+        with tempfile.TemporaryDirectory(prefix="pass-", dir=self._folder) as folder, _undisturbed():
             found = _Pass(self, Path(folder), files).run()
         logits = found.kind == "logits"
         probabilities = np.exp(log_softmax(found.values)) if logits else found.values
@@ -127,7 +130,7 @@ class Predictor:
         return [Prediction(clip, scores, shares, self.classes) for clip, scores, shares in rows]
 
     def _weights(self, name: str) -> Path:
-        folder = Path(self._folder.name) / "weights" / name
+        folder = self._folder / "weights" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -36,6 +36,11 @@ def test_a_model_is_exported(twostream, finished, tmp_path, monkeypatch):
     code, _, err = twostream("export", finished, "-o", str(tmp_path / "none" / "y.zip"))
     assert (code, "--output: got" in err) == (2, True)
     assert {path.name for path in tmp_path.glob("*.zip")} == {name, "x.zip"}
+    folder = tmp_path / "model"
+    assert twostream("export", finished, "--mlflow", "-o", str(folder)) == (0, f"{folder}\n", "")
+    assert (folder / "system.zip").read_bytes() == (tmp_path / name).read_bytes()
+    code, _, err = twostream("export", finished, "--mlflow", "-o", str(folder))
+    assert (code, "allowed: a folder that is not there yet" in err) == (2, True)
 
 
 def test_an_experiment_that_is_not_there_has_no_model(twostream, tmp_path):

@@ -16,6 +16,7 @@ import torch
 
 import models
 from cli.main import main
+from services.bundles import mlflow_model
 from services.errors import DataError
 from tests.worker.prediction.families import FAMILIES
 
@@ -76,17 +77,16 @@ def test_the_command_prints_the_top_five_of_each_clip(trained: Train, capsys: py
     assert [len(each["top"]) for each in found] == [5, 5]
 
 
-def test_the_command_names_what_is_wrong(trained: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_is_named(trained: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     system, broken, text = trained(FAMILIES["TS-LSTM"]), tmp_path / "broken.zip", tmp_path / "text.avi"
     broken.write_bytes(system.bundle.read_bytes()[:-100])
+    main_ends(1, "predict", str(system.clips[0]), "--model", str(broken))
+    assert capsys.readouterr().err.startswith(f"twostream: {broken} is damaged")
     text.write_text("no clip")
-    for model, clip, words in (
-        (broken, system.clips[0], f"{broken} is damaged"),
-        (system.bundle, tmp_path / "none.avi", f"{tmp_path / 'none.avi'}: no such clip"),
-        (system.bundle, text, str(text)),
-    ):
-        main_ends(1, "predict", str(clip), "--model", str(model))
-        assert capsys.readouterr().err.startswith(f"twostream: {words}")
+    with models.load(system.bundle, device="cpu") as predictor:
+        for clip, words in ((tmp_path / "none.avi", "none.avi: no such clip"), (text, "text.avi")):
+            with pytest.raises(DataError, match=words):
+                predictor.predict(system.clips[0], clip)
 
 
 def main_ends(code: int, *arguments: str) -> None:
@@ -109,3 +109,25 @@ def test_the_callers_random_numbers_stay_as_they_were(trained: Train) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(DataError, match="no such clip"):
         models.load(system.bundle).predict("none.avi")
+
+
+AS_MLFLOW = """
+import json, sys
+import mlflow.pyfunc, pandas
+model = mlflow.pyfunc.load_model(sys.argv[1])
+print(json.dumps([column.name for column in model.metadata.get_input_schema()]))
+print(model.predict(pandas.DataFrame({"clip": sys.argv[2:]})).to_json(orient="split"))
+"""
+
+
+def test_mlflow_loads_the_same_bundle_with_its_signature(trained: Train, tmp_path: Path) -> None:
+    system, folder = trained(FAMILIES["TS-LSTM"]), tmp_path / "model"
+    mlflow_model.write(folder, system.bundle)
+    root = str(Path(models.__file__).parents[1])
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "HOME": str(tmp_path)}
+    program = [sys.executable, "-c", AS_MLFLOW, str(folder), *map(str, system.clips[:2])]
+    done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    columns, frame = map(json.loads, done.stdout.splitlines()[-2:])
+    assert (columns, frame["columns"]) == (["clip"], [*system.scores.classes])
+    np.testing.assert_allclose(frame["data"], system.scores.values[:2], atol=1e-5)
