@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api import (
+    bundles,
     cache,
     catalogue,
     compare,
@@ -51,6 +52,7 @@ ROUTERS = (
     experiments,
     report,
     fusion,
+    bundles,
     stream,
     leaderboard,
     results,

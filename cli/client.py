@@ -117,6 +117,19 @@ class Client:
             response = self._http.get(path, params=given)
         return _checked(response).text
 
+    def receive(self, path: str, file: BinaryIO, **query: str | int | None) -> None:
+        """Write what is at a path into a file as it comes.
+
+        Raises:
+            CommandError: it broke off.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors(), self._http.stream("GET", path, params=given, timeout=SENDING) as response:
+            if response.is_error:
+                response.read()
+            for chunk in _checked(response).iter_bytes():
+                file.write(chunk)
+
     @contextmanager
     def stream(self, path: str, last_event_id: str | None) -> Iterator[httpx.Response]:
         """Open a stream of server-sent events, from the beginning or after an event."""

@@ -22,6 +22,7 @@ from cli.commands import (
     keys,
     leaderboard,
     local,
+    models,
     papers,
     scores,
 )
@@ -54,6 +55,8 @@ app.command()(experiments.show)
 app.command()(experiments.results)
 app.command()(experiments.report)
 app.command()(experiments.logs)
+app.command()(models.export)
+app.command()(models.predict)
 app.command()(leaderboard.leaderboard)
 app.command()(compare.compare)
 datasets.datasets.command()(check.check)

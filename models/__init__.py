@@ -16,6 +16,7 @@ from models.alstm import ALSTM
 from models.conv_alstm import ConvALSTM
 from models.conv_lstm import ConvLSTM
 from models.convnet import ConvNet
+from models.loading import load
 from models.lstm import LSTM
 from models.memory import MemoryNetwork
 from models.motion_alstm import MotionALSTM
@@ -29,7 +30,7 @@ from models.ts_lstm import TSLSTM
 from models.tsn import TSN
 from models.video_lstm import VideoLSTM
 
-__all__ = ["KINDS", "ConvNet", "Inputs", "NetworkKind", "Output", "build"]
+__all__ = ["KINDS", "ConvNet", "Inputs", "NetworkKind", "Output", "build", "load"]
 
 KINDS: Mapping[str, NetworkKind] = MappingProxyType(
     {

@@ -45,6 +45,9 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403",
 [[operations]]  # nor how many systems an experiment fuses
 include-name = "GET /experiments/{{experiment_id}}/fusion/sweep"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
+[[operations]]  # nor which splits and seeds it has
+include-name = "GET /experiments/{{experiment_id}}/model"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422"]
 """
 
 

@@ -55,13 +55,19 @@ def database(empty_database):
 
 
 @pytest.fixture(scope="module")
-def api(servers, tmp_path_factory, database, redis_server):
+def api_home(tmp_path_factory):
+    """The home of the API, in which it has its artifacts."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def api(servers, api_home, database, redis_server):
     """Base URL of a real API process on a database of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
     given = {
         "TWOSTREAM_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
         "TWOSTREAM_REDIS_URL": redis_server,
-        "TWOSTREAM_HOME": str(tmp_path_factory.mktemp("home")),
+        "TWOSTREAM_HOME": str(api_home),
     }
     with ports.listen(ports.LOOPBACK, 0) as listener:
         server = Api(listener, clean | given, servers / "api.log")

@@ -17,8 +17,7 @@ from services.params import BackboneParams, Frames, StreamParams
 from services.specs import Stream
 from services.stages import ExtractParams
 from worker.contract import Reporter, Task
-from worker.stages.outputs import MODEL_FILE
-from worker.training import checkpoint
+from worker.stages.outputs import read_model
 from worker.video.decoding.limits import Limits
 from worker.video.input.dataset import CACHE_BYTES, ClipSource, FlowSource, RgbSource
 from worker.video.input.frames import STORE_FOLDER, FrameStore
@@ -69,7 +68,7 @@ def trained_backbone(task: Task, params: ExtractParams | Frames) -> Backbone:
     for trained in task.inputs:
         if trained.name in TRAINED:
             try:
-                load_weights(backbone, checkpoint.load(trained.path / MODEL_FILE))
+                load_weights(backbone, read_model(trained.path))
             except ValueError as error:
                 raise UserError(f"backbone.weights: stage {trained.key[:12]}: {error}") from error
     return backbone

@@ -49,7 +49,8 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
     entries = task.inputs_of("score") if params.members is None else [task.input(m.name) for m in params.members]
     systems = aligned([(str(score_file(entry.path)), read_scores(entry.path)) for entry in entries])
     if params.members is not None:
-        systems = [_ensemble(systems, params, task.key)]
+        assert all(file.split == params.split for file in systems), "the plan joins scores of one split"
+        systems = [replace(fuse(systems, params, task.key), seed=params.seed)]  # brought ones stand for every seed
     elif len(systems) > 1:
         systems.append(fuse(systems, params, task.key))
     report.progress(1, 1, "systems")
@@ -71,20 +72,10 @@ def run(task: Task, params: FuseParams, report: Reporter) -> dict[str, Any]:
 
 
 def fuse(files: Sequence[ScoreFile], params: FuseParams, stage: str | None = None) -> ScoreFile:
-    """Fuse the scores of several streams that hold the same clips in the same order."""
-    return _fused(files, params, [_weight(file, params) for file in files], stage)
-
-
-def _ensemble(files: Sequence[ScoreFile], params: FuseParams, stage: str) -> ScoreFile:
-    """Fuse the scores of an ensemble's members; those that were brought stand for every seed."""
-    assert params.members is not None
-    for file in files:
-        assert file.split == params.split, "the plan joins scores of one split"
-    return replace(_fused(files, params, [member.weight for member in params.members], stage), seed=params.seed)
-
-
-def _fused(files: Sequence[ScoreFile], params: FuseParams, weights: Sequence[float], stage: str | None) -> ScoreFile:
+    """Fuse the scores of several streams, or of an ensemble's members, that hold the same clips in the same order."""
     assert params.method != "features", "the plan feeds `features` one score file of both streams"
+    members = params.members
+    weights = [_weight(file, params) for file in files] if members is None else [each.weight for each in members]
     values = fused_scores(files, params.method, weights)
     streams = tuple(dict.fromkeys(stream for file in files for stream in file.streams))
     fused = replace(files[0], streams=streams, scores=values, kind=kind_of(params.method))

@@ -17,8 +17,7 @@ from services.params import Frames
 from services.specs import ModelSpec
 from worker.contract import Task
 from worker.stages.features import Shape
-from worker.stages.outputs import MODEL_FILE
-from worker.training import checkpoint
+from worker.stages.outputs import read_model
 
 
 def build_network(spec: ModelSpec, num_classes: int, shape: Shape | dict[str, Shape], steps: int) -> nn.Module:
@@ -62,7 +61,7 @@ def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
 def trained_network(task: Task, network: nn.Module) -> nn.Module:
     """Return a network for the test with the weights of its `train` stage, or of `finetune` where it is that one."""
     (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
-    network.load_state_dict(checkpoint.load(trained.path / MODEL_FILE))
+    network.load_state_dict(read_model(trained.path))
     return network.to(task.device).eval()
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from torch import nn
 
+from services.bundles.contents import MODEL_FILE as BUNDLED_FILE
 from services.specs import TrainingSpec
 from services.stores.files import write_atomically
 from worker.contract import Task
@@ -24,6 +27,12 @@ def write_model(task: Task, model: nn.Module, history: History, seen: Seen) -> N
     """Write the output of a training stage."""
     checkpoint.save(task.output / MODEL_FILE, marked(model.state_dict(), seen))
     write_atomically(task.output / HISTORY_FILE, json.dumps(history).encode())
+
+
+def read_model(folder: Path) -> dict[str, Any]:
+    """Return the state dict in the output of a training stage, or in a folder that a bundle was unpacked into."""
+    bundled = folder / BUNDLED_FILE
+    return load_file(bundled) if bundled.exists() else checkpoint.load(folder / MODEL_FILE)
 
 
 def summary(

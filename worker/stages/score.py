@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from services.errors import UserError
 from services.params import SpacedFeatures
@@ -16,7 +15,7 @@ from services.scores.files import Labels, ScoreFile, Scores, write_scores
 from services.stages import ScoreParams
 from worker.contract import Reporter, Task
 from worker.stages.class_scores import class_scores
-from worker.stages.inputs import NetworkInput, open_input
+from worker.stages.inputs import open_input
 from worker.stages.metrics import measure
 from worker.stages.networks import trained_network
 from worker.stages.outputs import MODEL_FILE
@@ -44,10 +43,7 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     seen_once = isinstance(params.input, SpacedFeatures)
     train_clips = clips_of(manifest, params.split, "train") if seen_once else ()
     _require_unseen(task, params.split, manifest)
-    seen = open_input(task, params, manifest, [*test_clips, *train_clips], report)
-    model = trained_network(task, seen.build(params.model, len(manifest.classes)))
-    scores = np.empty((len(test_clips) + len(train_clips), len(manifest.classes)))
-    views = _score(model, seen, params, scores, report)
+    scores, views = scores_of(task, params, manifest, [*test_clips, *train_clips], report)
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
     found = _score_file(params, manifest, test_clips, test)
     write_scores(task.output, replace(found, protocol=protocol_of(params), stage=task.key, views=views))
@@ -55,13 +51,22 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     return {**numbers, "train_top1": measure(train, _labels(train_clips)).values["top1"]} if train_clips else numbers
 
 
-def _score(model: nn.Module, seen: NetworkInput, params: ScoreParams, scores: Scores, report: Reporter) -> int:
-    """Fill in the scores ``(N, K)`` of clips, each the mean over its views, and return how many those are."""
-    views = 1
+def scores_of(
+    task: Task, params: ScoreParams, manifest: Manifest, clips: Sequence[Clip], report: Reporter
+) -> tuple[Scores, int]:
+    """Return the scores ``(N, K)`` of clips, each the mean over its views, and how many those are.
+
+    Raises:
+        UserError: clips have fewer steps than the network needs.
+        DataError: features of a clip, or the clip itself, are missing.
+    """
+    seen = open_input(task, params, manifest, clips, report)
+    model = trained_network(task, seen.build(params.model, len(manifest.classes)))
+    scores, views = np.empty((len(clips), len(manifest.classes))), 1
     for found in class_scores(model, seen.views(), params.average):
         scores[found.clips], views = found.values, found.views
         report.progress(int(found.clips[-1]) + 1, len(scores), "clips")
-    return views
+    return scores, views
 
 
 def protocol_of(params: ScoreParams) -> dict[str, Any]:

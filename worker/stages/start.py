@@ -15,6 +15,7 @@ from services.params import BackboneParams
 from services.stages import TrainParams
 from worker.contract import Task
 from worker.stages.outputs import MODEL_FILE
+from worker.stages.released import COUNTER, named_as_ours
 from worker.stages.seen import Seen, read_seen
 from worker.training import checkpoint
 from worker.weights import read_state_dict
@@ -74,7 +75,7 @@ def start_network(task: Task, params: TrainParams, model: nn.Module) -> Start:
         assert isinstance(params.model.weights, str)
         path = Path(params.model.weights)
         state = read_state_dict(path, "model.weights")
-        dropped |= dict.fromkeys(load_network(model, state, source=str(path)))
+        dropped |= dict.fromkeys(load_network(model, named_as_ours(model, state), source=str(path)))
         seen = seen.then(read_seen(path))
     for source in task.inputs:
         if source.name.startswith("model/"):
@@ -105,7 +106,7 @@ def load_network(model: nn.Module, state: Mapping[str, Tensor], into: str = "all
     wrong += [f"{name} has shape {list(value.shape)}, expected {list(own[name].shape)}"
               for name, value in loaded.items() if name in own and value.shape != own[name].shape]  # fmt: skip
     if into == "all":
-        wrong += [f"{name} is missing" for name in own if name not in given]
+        wrong += [f"{name} is missing" for name in own if name not in given and not name.endswith(COUNTER)]
     if wrong or not loaded:
         shown = "; ".join(wrong[:SHOWN]) or "nothing of it fits"
         raise UserError(f"model.weights: {source}: weights of another network: {shown}")

@@ -1,0 +1,191 @@
+"""Writes a model bundle, and reads one from anywhere: what is damaged, cut off or newer is refused in words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, Self
+
+from pydantic import ValidationError
+
+from services.bundles.contents import CONTENTS_FILE, FORMAT, VERSION, Bundle, Weights, member_of
+from services.bundles.safetensors_file import SUFFIX, packed, stored
+from services.bundles.torch_file import CHUNK_BYTES, TorchFile
+from services.errors import DataError
+from services.stores.files import replacing
+
+MAX_CONTENTS_BYTES = 16 << 20
+OTHER_ZIP = "a zip without " + CONTENTS_FILE
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Every member's date, so that equal bundles have equal bytes."""
+
+
+def write_bundle(
+    file: BinaryIO, contents: Callable[[Mapping[str, Weights]], Bundle], weights: Mapping[str, Path]
+) -> None:
+    """Write a bundle; no more than one tensor lies in memory.
+
+    Args:
+        file: takes it.
+        contents: makes what the bundle says of itself, with its weights as they were written.
+        weights: files of ``torch.save`` or safetensors, by name.
+
+    Raises:
+        DataError: a file of weights is missing or broken, or holds more than a state dict.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        written = {name: _add_weights(archive, name, path) for name, path in weights.items()}
+        about = json.dumps(contents(written).model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+        archive.writestr(zipfile.ZipInfo(CONTENTS_FILE, EPOCH), about.encode())
+
+
+def _add_weights(archive: zipfile.ZipFile, name: str, path: Path) -> Weights:
+    if path.suffix == SUFFIX:
+        return _add(archive, name, path.stat().st_size, stored(path), None)
+    with TorchFile(path) as file:
+        size, chunks = packed(file)
+        return _add(archive, name, size, chunks(), file.seen)
+
+
+def _add(
+    archive: zipfile.ZipFile, name: str, size: int, chunks: Iterator[bytes], seen: dict[str, Any] | None
+) -> Weights:
+    member, digest = zipfile.ZipInfo(member_of(name), EPOCH), hashlib.sha256()
+    member.file_size = size
+    with archive.open(member, "w") as target:
+        for chunk in chunks:
+            digest.update(chunk)
+            target.write(chunk)
+    return Weights(bytes=size, sha256=digest.hexdigest(), seen=seen)
+
+
+class BundleFile:
+    """A bundle on disk, of whatever source; nothing in it is run.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        contents: what it says of itself.
+
+    Raises:
+        DataError: it is missing, damaged, cut off, none of ours, or a newer version's; the message names the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            self._refuse("is missing")
+        except IsADirectoryError:
+            self._refuse("is a folder")
+        except OSError as error:
+            self._refuse(f"cannot be read: {error.strerror or error}")
+        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError):
+            self._refuse(_why_no_zip(path))
+        try:
+            self.contents = self._contents()
+            self._require_members()
+        except BaseException:
+            self._archive.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def unpack(self, name: str, target: Path) -> None:
+        """Write the weights of a name into a file, if every byte is as it was written.
+
+        Raises:
+            DataError: some are not.
+        """
+        wanted, digest = self.contents.weights[name], hashlib.sha256()
+        member = member_of(name)
+        try:
+            with self._archive.open(member) as source, replacing(target) as file:
+                while chunk := source.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, struct.error, zlib.error):
+            self._refuse(f"is damaged: {member} is cut off, or not as it was written", target)
+        if digest.hexdigest() != wanted.sha256:
+            self._refuse(f"is damaged: {member} has another checksum than {CONTENTS_FILE} says", target)
+
+    def _contents(self) -> Bundle:
+        try:
+            member = self._archive.getinfo(CONTENTS_FILE)
+        except KeyError:
+            self._refuse(f"is no {FORMAT}, but {OTHER_ZIP}")
+        self._require_stored(member)
+        if member.file_size > MAX_CONTENTS_BYTES:
+            self._refuse(f"has a {CONTENTS_FILE} of {member.file_size} bytes, allowed: {MAX_CONTENTS_BYTES}")
+        try:
+            content = json.loads(self._archive.read(member))
+        except (zipfile.BadZipFile, EOFError, struct.error, OSError):
+            self._refuse(f"is damaged: {CONTENTS_FILE} is cut off, or not as it was written")
+        except (ValueError, RecursionError):
+            self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            self._refuse(f"is no {FORMAT}: {CONTENTS_FILE} says {_shown(content)}")
+        version = content.get("version")
+        if not isinstance(version, int) or version > VERSION:
+            allowed = f"allowed: up to {VERSION}; hint: a newer twostream wrote it"
+            self._refuse(f"is a {FORMAT} of version {_shown(version)}, {allowed}")
+        try:
+            found = Bundle.model_validate(content)
+            for stage in found.stages:
+                _ = stage.checked
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            self._refuse(f"is no whole {FORMAT}: {CONTENTS_FILE}: {where}{': ' if where else ''}{first['msg']}")
+        return found
+
+    def _require_members(self) -> None:
+        for name, weights in self.contents.weights.items():
+            try:
+                member = self._archive.getinfo(member_of(name))
+            except KeyError:
+                self._refuse(f"is damaged: {member_of(name)} is missing")
+            self._require_stored(member)
+            if member.file_size != weights.bytes:
+                self._refuse(f"is damaged: {member.filename} has {member.file_size} bytes, expected {weights.bytes}")
+
+    def _require_stored(self, member: zipfile.ZipInfo) -> None:
+        """Refuse what could grow when it is unpacked."""
+        if member.compress_type != zipfile.ZIP_STORED:
+            self._refuse(f"has a compressed {member.filename}, allowed: members without compression")
+
+    def _refuse(self, why: str, target: Path | None = None) -> NoReturn:
+        if target is not None:
+            target.unlink(missing_ok=True)
+        raise DataError(f"{self.path} {why}") from None
+
+
+def _why_no_zip(path: Path) -> str:
+    with path.open("rb") as file:
+        begins = file.read(4)
+    if not begins:
+        return "is empty"
+    if begins == b"PK\x03\x04":
+        return f"is damaged: it begins as a {FORMAT} and is cut off, or its end is not as it was written"
+    return f"is no {FORMAT}: it is no zip"
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of what a file says, which may be anything."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
