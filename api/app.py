@@ -19,6 +19,7 @@ from api import (
     catalogue,
     datasets,
     experiments,
+    figures,
     fusion,
     health,
     keys,
@@ -43,7 +44,7 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-ROUTERS = (experiments, fusion, stream, leaderboard, catalogue, datasets, scores, cache, queue, keys, pages)
+ROUTERS = (experiments, figures, fusion, stream, leaderboard, catalogue, datasets, scores, cache, queue, keys, pages)
 OPEN_ROUTERS = (health, documents, assets)
 """Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16

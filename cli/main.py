@@ -10,7 +10,20 @@ from pathlib import Path
 import typer
 
 from cli.client import CommandError
-from cli.commands import cache, check, datasets, experiments, fetch, fleet, fusion, keys, leaderboard, local, scores
+from cli.commands import (
+    cache,
+    check,
+    datasets,
+    experiments,
+    fetch,
+    figure,
+    fleet,
+    fusion,
+    keys,
+    leaderboard,
+    local,
+    scores,
+)
 from cli.stack.process import StackError
 from cli.terminal import print_json, say_text, take_any_letter
 from services.proxies import spare_local
@@ -39,6 +52,7 @@ app.command("list")(experiments.listing)
 app.command()(experiments.show)
 app.command()(experiments.results)
 app.command()(experiments.logs)
+app.command()(figure.figure)
 app.command()(leaderboard.leaderboard)
 datasets.datasets.command()(check.check)
 datasets.datasets.command()(fetch.fetch)
