@@ -36,7 +36,8 @@ from api.methods import HeadAndOptions
 from api.origins import HomeOnly
 from api.parameters import KnownParameters
 from api.startup import PlainStartup
-from api.web import assets, documents, pages
+from api.web import assets, catalogue_pages, dataset_pages, documents, experiment_pages, pages, queue_pages
+from api.web.negotiation import Vary
 from services import registry
 from services.db.engine import Database
 from services.errors import Unavailable
@@ -44,7 +45,23 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-ROUTERS = (experiments, figures, fusion, stream, leaderboard, catalogue, datasets, scores, cache, queue, keys, pages)
+PAGES = (experiment_pages, queue_pages, catalogue_pages, dataset_pages)
+"""At addresses that answer JSON too: they come first, and match for browsers alone."""
+ROUTERS = (
+    *PAGES,
+    experiments,
+    figures,
+    fusion,
+    stream,
+    leaderboard,
+    catalogue,
+    datasets,
+    scores,
+    cache,
+    queue,
+    keys,
+    pages,
+)
 OPEN_ROUTERS = (health, documents, assets)
 """Read without a token, whatever the setting says: they tell nothing about anybody's work."""
 THREADS = 16
@@ -80,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router, dependencies=[Reader])
     for module in OPEN_ROUTERS:
         app.include_router(module.router)
+    app.add_middleware(Vary)
     app.add_middleware(BodyLimit)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(HomeOnly, settings=settings)
