@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 
 # Where it is set, each of the many processes that a test or a stack starts would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,19 +20,29 @@ $(READY): requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
+# Debian's browser, with which tests look at the pages; they skip, and say why, where it is not there.
+$(BROWSER): $(READY)
+	@if command -v chromium >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium for the tests of the pages"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+			>$(VENV)/chromium.log 2>&1 || echo "no chromium: $$(tail -n 1 $(VENV)/chromium.log); the tests of the pages skip"; \
+	else echo "no chromium, and only root can install it by apt-get: the tests of the pages skip"; fi
+	@touch $(BROWSER)
+
 demo: $(READY) ## train on generated clips, or on DATASET=FOLDER of yours, and print the leaderboard
 	$(BIN)/twostream demo $(if $(DATASET),--dataset "$(DATASET)")
 
 up: $(READY) ## start the whole stack on this machine and keep it running
 	$(BIN)/twostream up
 
-test: $(READY) ## run the tests
+test: $(READY) $(BROWSER) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 long: $(READY) ## run the tests that take a minute or more each, but for those of chaos
 	$(BIN)/python -m pytest -m "long and not chaos" $(ARGS)
 
-coverage: $(READY) ## run the tests and say which branches they miss
+coverage: $(READY) $(BROWSER) ## run the tests and say which branches they miss
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 properties: $(READY) ## decode thousands of generated clips in every way, and compare with plain PyAV

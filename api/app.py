@@ -21,6 +21,7 @@ from api import (
     compare,
     datasets,
     experiments,
+    figures,
     fusion,
     health,
     keys,
@@ -40,7 +41,8 @@ from api.methods import HeadAndOptions
 from api.origins import HomeOnly
 from api.parameters import KnownParameters
 from api.startup import PlainStartup
-from api.web import assets, documents, pages
+from api.web import assets, catalogue_pages, dataset_pages, documents, experiment_pages, pages, queue_pages
+from api.web.negotiation import Vary
 from services import registry
 from services.db.engine import Database
 from services.errors import Unavailable
@@ -48,9 +50,13 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
+PAGES = (experiment_pages, queue_pages, catalogue_pages, dataset_pages)
+"""At addresses that answer JSON too: they come first, and match for browsers alone."""
 ROUTERS = (
+    *PAGES,
     experiments,
     report,
+    figures,
     fusion,
     bundles,
     stream,
@@ -101,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router, dependencies=[Reader])
     for module in OPEN_ROUTERS:
         app.include_router(module.router)
+    app.add_middleware(Vary)
     app.add_middleware(BodyLimit)
     app.add_middleware(HeadAndOptions)
     app.add_middleware(HomeOnly, settings=settings)

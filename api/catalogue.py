@@ -71,24 +71,25 @@ class Models(BaseModel):
 @router.get("/recipes")
 async def recipes() -> Recipes:
     """List the recipes with all their defaults."""
-    return Recipes(items=[_recipe(name) for name in RECIPES], spec_schema=schema_of(ExperimentSpec))
+    return Recipes(items=[recipe_named(name) for name in RECIPES], spec_schema=schema_of(ExperimentSpec))
 
 
 @router.get("/recipes/{name}")
 async def recipe(name: Id) -> Recipe:
     """Return one recipe."""
-    if name not in RECIPES:
-        raise NotFound("recipe", name, f"one of {', '.join(RECIPES)}")
-    return _recipe(name)
+    return recipe_named(name)
 
 
 @router.get("/models")
 async def models() -> Models:
     """List the models and backbones with their defaults."""
-    return _models()
+    return all_models()
 
 
-def _recipe(name: str) -> Recipe:
+def recipe_named(name: str) -> Recipe:
+    """Return a recipe, or raise ``NotFound``."""
+    if name not in RECIPES:
+        raise NotFound("recipe", name, f"one of {', '.join(RECIPES)}")
     found = RECIPES[name]
     return Recipe(
         name=found.name, title=found.title, source=found.source, deviations=dict(found.deviations), spec=found.spec
@@ -96,7 +97,8 @@ def _recipe(name: str) -> Recipe:
 
 
 @cache
-def _models() -> Models:
+def all_models() -> Models:
+    """Return the networks and backbones with their defaults."""
     kinds: tuple[type[Network], ...] = get_args(get_args(ModelSpec)[0])
     return Models(
         items=[_model(kind) for kind in kinds],

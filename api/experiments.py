@@ -93,12 +93,16 @@ def listing(
     database: DatabaseDep,
     state: ExperimentState | None = None,
     dataset: Name | None = None,
+    name: Name | None = None,
+    owner: Name | None = None,
+    model: Name | None = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=f"^{experiments.CURSOR}$")] = None,
 ) -> ExperimentPage:
-    """List experiments, newest first."""
+    """List experiments, newest first; `name` is a part of it, `model` the kind of a network in it."""
+    wanted = {"state": state, "dataset": dataset, "name": name, "owner": owner, "model": model}
     with database.transaction() as session:
-        page = experiments.page(session, state=state, dataset=dataset, limit=limit, cursor=cursor)
+        page = experiments.page(session, **wanted, limit=limit, cursor=cursor)
         counts = experiments.counts(session, [row.id for row in page.items])
     items = [Experiment.of(row, counts[row.id]) for row in page.items]
     return ExperimentPage(items=items, next_cursor=page.next_cursor, total=page.total)

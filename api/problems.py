@@ -15,6 +15,8 @@ from starlette.routing import Match
 
 from api.field_errors import InvalidFields, translate
 from api.shapes import FieldError, Finding, Problem
+from api.web.errors import error_page
+from api.web.negotiation import prefers_html
 from services.errors import (
     AlteredCursor,
     Conflict,
@@ -64,7 +66,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
     findings: Sequence[Found] = (),
 ) -> Response:
-    """Return a problem document; its type is named after the status, as in ``urn:twostream:problem:conflict``."""
+    """Return a problem document, or a page to a browser.
+
+    The type is named after the status, as in ``urn:twostream:problem:conflict``.
+    """
     title = HTTPStatus(status).phrase
     body = Problem(
         type="urn:twostream:problem:" + title.lower().replace(" ", "-"),
@@ -75,9 +80,14 @@ def problem(
         errors=list(errors),
         findings=[Finding.of(each) for each in findings],
     )
+    varies = {**(headers or {}), "Vary": "Accept"}
+    if request.method in ("GET", "HEAD") and prefers_html(request.scope):
+        answer = error_page(request, body)
+        answer.headers.update(varies)
+        return answer
     # ASCII only: the input may hold lone surrogates, which UTF-8 cannot.
     content = json.dumps(body.model_dump(mode="python"), allow_nan=False)
-    return Response(content, status, headers, media_type="application/problem+json")
+    return Response(content, status, varies, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:

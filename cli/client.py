@@ -112,10 +112,14 @@ class Client:
 
     def text(self, path: str, **query: str | None) -> str:
         """Return the text at a path."""
+        return self.content(path, **query).decode(errors="replace")
+
+    def content(self, path: str, **query: str | int | None) -> bytes:
+        """Return the bytes at a path, such as a picture's."""
         given = {name: value for name, value in query.items() if value is not None}
         with self._named_errors():
             response = self._http.get(path, params=given)
-        return _checked(response).text
+        return _checked(response).content
 
     def receive(self, path: str, file: BinaryIO, **query: str | int | None) -> None:
         """Write what is at a path into a file as it comes.

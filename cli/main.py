@@ -17,6 +17,7 @@ from cli.commands import (
     datasets,
     experiments,
     fetch,
+    figure,
     fleet,
     fusion,
     keys,
@@ -57,6 +58,7 @@ app.command()(experiments.report)
 app.command()(experiments.logs)
 app.command()(models.export)
 app.command()(models.predict)
+app.command()(figure.figure)
 app.command()(leaderboard.leaderboard)
 app.command()(compare.compare)
 datasets.datasets.command()(check.check)

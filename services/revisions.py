@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from services.datasets.lists import Lists
-from services.db.tables import DatasetRevisionRow, DatasetRow, StageRow
+from services.db.tables import DatasetRevisionRow, DatasetRow, ExperimentStageRow, StageRow
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,27 @@ def measured_on(session: Session, name: str, index: StageRow | None) -> Revision
     dataset = session.get(DatasetRow, name)
     splits = params.get("splits") or (() if dataset is None else dataset.splits)
     return Revision(number, tuple(sorted(splits)), len(params.get("exclude") or ()), None)
+
+
+def history(session: Session, name: str) -> list[DatasetRevisionRow]:
+    """Return the revisions of a dataset, the present one first."""
+    query = select(DatasetRevisionRow).where(DatasetRevisionRow.dataset == name)
+    return list(session.scalars(query.order_by(DatasetRevisionRow.revision.desc())))
+
+
+def survey(session: Session, name: str, experiment_ids: Sequence[str]) -> StageRow | None:
+    """Return the latest `index` stage of some experiments that has read a dataset."""
+    query = (
+        select(StageRow)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+        .where(
+            ExperimentStageRow.experiment_id.in_(experiment_ids),
+            StageRow.kind == "index",
+            StageRow.params["dataset"].astext == name,
+            StageRow.finished_at.is_not(None),
+        )
+    )
+    return session.scalars(query.order_by(StageRow.finished_at.desc()).limit(1)).first()
 
 
 def _first_with(session: Session, name: str, digest: str) -> int | None:

@@ -77,7 +77,10 @@ def requests() -> set[tuple[str, str]]:
 
 
 def requests_in(text: str) -> set[tuple[str, str]]:
-    return {(method, re.sub(r"{\w+}", "{}", path)) for method, path in re.findall(r"\b(GET|POST) (/[\w/{}-]*)", text)}
+    return {
+        (method, re.sub(r"{\w+}", "{}", path))
+        for method, path in re.findall(r"\b(GET|POST) (/(?:[\w/{}-]|\.(?={))*)", text)
+    }
 
 
 def code() -> str:

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
-from starlette.templating import Jinja2Templates
 
 from api.board import Leaderboard, Metric, Split, Stream
 from api.deps import DatabaseDep
 from api.shapes import Experiment
+from api.web.fields import Number, Text
+from api.web.templates import page
 from services import registry
 from services.board import leaderboard
 from services.board.cursor import CURSOR
 from services.metrics import METRICS, PRIMARY
-from services.metrics import Metric as Measure
 from services.queue import experiments
 
-FOLDER = Path(__file__).parent
 RECENT = 10
 SPLIT_NAMES = {"mean": "mean over splits", "1": "split 1", "2": "split 2", "3": "split 3"}
 STREAM_NAMES = {"two-stream": "two-stream", "rgb": "RGB", "flow": "optical flow"}
 
 router = APIRouter(include_in_schema=False)
-templates = Jinja2Templates(FOLDER / "templates")
-
-Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Number = Annotated[str, Query(pattern=r"^\d{0,9}$")]
-"""Of a form's field, which sends nothing at all as an empty text."""
-
-
-def shown(value: float | None, metric: Measure) -> str:
-    """Write a value in its metric's unit, a percentage with one decimal."""
-    return "–" if value is None else metric.shown(value, 1)  # noqa: RUF001 - a dash for what is not there
-
-
-templates.env.filters["shown"] = shown
 
 
 def page_size() -> int:
@@ -96,7 +81,7 @@ def front(
         "split_name": SPLIT_NAMES[split],
         "stream_name": STREAM_NAMES[stream],
     }
-    return templates.TemplateResponse(request, "leaderboard.html", context)
+    return page(request, "leaderboard.html", context)
 
 
 def _default_dataset(names: Sequence[str], recent: Sequence[str]) -> str:

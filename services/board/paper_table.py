@@ -39,8 +39,8 @@ CROSS JOIN LATERAL (SELECT * FROM experiment WHERE id = link.experiment_id LIMIT
 ORDER BY link.experiment_id DESC, link.part
 """).bindparams(bindparam("wanted", type_=JSONB))
 RESULTS = text("""
-SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, result.seeds, clips, result.revision, missing_splits,
-       line, fields, value, spread, lower, upper
+SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, result.seeds, clips, result.revision,
+       missing_splits, line, fields, value, spread, lower, upper
 FROM unnest(:ids) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT * FROM result

@@ -102,6 +102,17 @@ def of_experiment(session: Session, experiment_id: str, stream: str) -> dict[tup
     }
 
 
+def classes_of(session: Session, experiment_ids: Collection[str]) -> list[str]:
+    """Return the names of the classes that some experiments on one dataset told apart; none where that was not kept."""
+    query = (
+        select(TruthRow.classes)
+        .join(PredictionRow, PredictionRow.truth == TruthRow.digest)
+        .join(ResultRow, ResultRow.prediction == PredictionRow.digest)
+        .where(ResultRow.experiment_id.in_(experiment_ids))
+    )
+    return session.scalar(query.limit(1)) or []
+
+
 def _read(answers: bytes, truth: TruthRow) -> Predictions:
     numbers = _numbers(answers)
     return Predictions(truth.digest, tuple(truth.classes), _numbers(truth.labels), numbers[::2], numbers[1::2])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, case, func, select, tuple_, update
+from sqlalchemy.orm import Session, defer
 
 from services.api_keys import Caller
-from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
+from services.db.tables import (
+    AttemptRow,
+    ExperimentRow,
+    ExperimentStageRow,
+    ExperimentStreamRow,
+    StageInputRow,
+    StageRow,
+)
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.journal import events, outbox
 from services.queue import graph, needs
@@ -59,6 +66,15 @@ class AttemptLog:
     text: str
 
 
+@dataclass(frozen=True)
+class AttemptView:
+    """One attempt at a stage, and the end of its log where it failed."""
+
+    row: AttemptRow
+    label: str
+    last_words: str
+
+
 def get(session: Session, experiment_id: str) -> ExperimentRow:
     """Return an experiment, or raise ``NotFound``."""
     row = session.get(ExperimentRow, experiment_id)
@@ -72,18 +88,30 @@ def page(
     *,
     state: str | None = None,
     dataset: str | None = None,
+    name: str | None = None,
+    owner: str | None = None,
+    model: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page:
     """Return experiments, newest first, from where ``cursor`` of the page before says.
 
+    Args:
+        session: a transaction of the caller.
+        state: only those in this state.
+        dataset: only those on this dataset.
+        name: only those whose name has these letters, large or small.
+        owner: only this user's.
+        model: only those of which a stream has a network of this kind.
+        limit: how many at the most.
+        cursor: of the page before.
+
     Raises:
         InvalidRequest: the cursor is not one that we gave.
     """
     query, count = select(ExperimentRow), select(func.count()).select_from(ExperimentRow)
-    for column, wanted in ((ExperimentRow.state, state), (ExperimentRow.dataset, dataset)):
-        if wanted is not None:
-            query, count = query.where(column == wanted), count.where(column == wanted)
+    for condition in _conditions(state=state, dataset=dataset, owner=owner, name=name, model=model):
+        query, count = query.where(condition), count.where(condition)
     query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
     if cursor is not None:
         query = query.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < tuple_(*_open_cursor(cursor)))
@@ -91,6 +119,17 @@ def page(
     more = len(rows) > limit
     total = session.scalar(count) or 0
     return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None, total)
+
+
+def _conditions(**wanted: str | None) -> Iterator[ColumnElement[bool]]:
+    for column in ("state", "dataset", "owner"):
+        if wanted[column] is not None:
+            yield getattr(ExperimentRow, column) == wanted[column]
+    if wanted["name"] is not None:
+        yield ExperimentRow.name.icontains(wanted["name"], autoescape=True)
+    if wanted["model"] is not None:
+        ids = select(ExperimentStreamRow.experiment_id).where(ExperimentStreamRow.model == wanted["model"])
+        yield ExperimentRow.id.in_(ids)
 
 
 def stages(session: Session, experiment_id: str) -> list[StageView]:
@@ -142,6 +181,26 @@ def logs(session: Session, experiment_id: str) -> list[AttemptLog]:
     return [
         AttemptLog(row.stage_key, label, row.number, row.state, row.log or "") for row, label in session.execute(query)
     ]
+
+
+def attempts(session: Session, experiment_id: str, words: int) -> list[AttemptView]:
+    """Return every attempt at a stage of the experiment, in the order of the plan.
+
+    Args:
+        session: a transaction of the caller.
+        experiment_id: of the experiment.
+        words: characters of the end of the log of an attempt that failed.
+    """
+    last = case((AttemptRow.state == "failed", func.right(AttemptRow.log, words)))
+    query = (
+        select(AttemptRow, StageRow.label, last)
+        .options(defer(AttemptRow.log))
+        .join(StageRow, StageRow.key == AttemptRow.stage_key)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+        .where(ExperimentStageRow.experiment_id == experiment_id)
+        .order_by(ExperimentStageRow.position, AttemptRow.number)
+    )
+    return [AttemptView(row, label, tail or "") for row, label, tail in session.execute(query)]
 
 
 def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:

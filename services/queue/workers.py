@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -88,20 +88,42 @@ IN_LINE = (StageRow.state, StageRow.priority.desc(), StageRow.ready_at, StageRow
 
 def waiting(session: Session, limit: int = 500, offset: int = 0) -> list[WaitingStage]:
     """Return a page of the stages that wait, those next in line first, each with the reason."""
-    there = list(session.scalars(select(WorkerRow).where(WorkerRow.state.in_(THERE))))
     rows = list(session.scalars(select(StageRow).where(WAITING).order_by(*IN_LINE).offset(offset).limit(limit)))
+    places, found = _places_before(session, offset), {}
+    for row in rows:
+        if row.state == "ready":
+            found[row.key] = places[row.queue] = places.get(row.queue, 0) + 1
+    return _explained(session, rows, found)
+
+
+def waiting_among(session: Session, rows: Sequence[StageRow]) -> list[WaitingStage]:
+    """Return those of some stages that wait, each with the reason."""
+    rows = [row for row in rows if row.state in ("ready", "waiting")]
+    place = func.row_number().over(partition_by=StageRow.queue, order_by=IN_LINE[1:])
+    line = select(StageRow.key, place.label("place")).where(StageRow.state == "ready").subquery()
+    query = select(line.c.key, line.c.place).where(line.c.key.in_([row.key for row in rows if row.state == "ready"]))
+    places = {key: number for key, number in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
+    return _explained(session, rows, places)
+
+
+def _explained(session: Session, rows: Sequence[StageRow], places: Mapping[str, int]) -> list[WaitingStage]:
+    """Say of stages why they wait; those that are ready have a place in line."""
+    there = list(session.scalars(select(WorkerRow).where(WorkerRow.state.in_(THERE))))
     owed = _unfinished_inputs(session, [row.key for row in rows if row.state == "waiting"])
-    places = _places_before(session, offset)
     found = []
     for row in rows:
-        place = None
-        if row.state == "ready":
-            place = places[row.queue] = places.get(row.queue, 0) + 1
+        place = places.get(row.key)
         reason = _why_ready(row, there, place) if place else f"needs {', '.join(owed.get(row.key, []))}"
         found.append(
             WaitingStage(row.key, row.label, row.kind, row.queue, row.priority, row.owner, place, reason, row.ready_at)
         )
     return found
+
+
+def running(session: Session, limit: int = 500) -> list[StageRow]:
+    """Return the stages that run, those that began first at the front."""
+    query = select(StageRow).where(StageRow.state == "running").order_by(StageRow.started_at, StageRow.key)
+    return list(session.scalars(query.limit(limit)))
 
 
 def count_waiting(session: Session) -> int:

@@ -78,13 +78,14 @@ class Worker:
 
     def __init__(self, database: Database, top1: float) -> None:
         self.database, self.top1 = database, top1
+        self.summary_of: Callable[[Claim], dict[str, Any]] = lambda claim: {"results": self.results(claim)}
 
     def claim(self) -> Claim | None:
         with self.database.transaction() as session:
             return take(session, ("cpu", "gpu"), worker_id="decreed", device="cpu", lease_seconds=60)
 
     def succeed(self, claim: Claim) -> None:
-        summary = {"results": self.results(claim)} if claim.kind == "fuse" else {"made": claim.kind}
+        summary = self.summary_of(claim) if claim.kind == "fuse" else {"made": claim.kind}
         with self.database.transaction() as session:
             attempts.succeed(
                 session,

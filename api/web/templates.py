@@ -1,0 +1,64 @@
+"""The templates, how values are worded in them, and the headers of every page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from starlette.templating import Jinja2Templates
+
+from services.metrics import Metric
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content security: a page loads its own files alone, and runs no script that stands in it."""
+DASH = "–"  # noqa: RUF001 - a dash for what is not there
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+templates = Jinja2Templates(Path(__file__).parent / "templates")
+
+
+def page(request: Request, name: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
+    """Render a template; what UTF-8 lacks, such as half a letter of a refused request, is replaced."""
+    text = templates.get_template(name).render({"request": request, "here": request.url.path, **context})
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+    return HTMLResponse(text.encode(errors="replace"), status, headers, media_type="text/html; charset=utf-8")
+
+
+def shown(value: float | None, metric: Metric) -> str:
+    """Write a value in its metric's unit, a percentage with one decimal."""
+    return DASH if value is None else metric.shown(value, 1)
+
+
+def when(moment: datetime | None) -> str:
+    """Write a time in UTC, to the minute."""
+    return DASH if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def took(began: datetime | None, ended: datetime | None = None) -> str:
+    """Write how long something took, or has taken by now."""
+    if began is None:
+        return ""
+    seconds = max(0, ((ended or datetime.now(UTC)) - began).total_seconds())
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE:.0f} min {seconds % MINUTE:.0f} s"
+    if seconds < DAY:
+        return f"{seconds // HOUR:.0f} h {seconds % HOUR // MINUTE:.0f} min"
+    return f"{seconds // DAY:.0f} d {seconds % DAY // HOUR:.0f} h"
+
+
+def number(value: float | None) -> str:
+    """Write a whole number with thin spaces between thousands."""
+    return DASH if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+templates.env.filters |= {"shown": shown, "when": when, "took": took, "number": number}
+templates.env.trim_blocks = templates.env.lstrip_blocks = True

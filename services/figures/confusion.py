@@ -1,0 +1,126 @@
+"""Confusion of classes: which share of each class's clips was taken for which, those taken for each other together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from services.db.tables import ExperimentRow
+from services.figures.canvas import HUES, INK, Theme
+from services.figures.choice import UNFUSED, Choice, answers, streams_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure as Canvas
+
+NAME = "confusion"
+MOST_NUMBERED = 20
+"""With more classes the cells have no numbers."""
+CLASS_INCH, TOP_INCH, RIGHT_INCH = 0.115, 0.45, 1.15
+"""Of a class where there are many, and of the margins with the title and the scale."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Shares in percent, true classes down and predicted ones across, both in the order of ``classes``."""
+
+    title: str
+    classes: tuple[str, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return self._names + self._side + RIGHT_INCH, TOP_INCH + self._side + self._names
+
+    @property
+    def _few(self) -> bool:
+        return len(self.classes) <= MOST_NUMBERED
+
+    @property
+    def _side(self) -> float:
+        """Of the matrix, in inches."""
+        return max(4.0, CLASS_INCH * len(self.classes))
+
+    @property
+    def _names(self) -> float:
+        """Room for the longest name and the axis' label, in inches: to measure them would take longer than to draw."""
+        return 0.45 + (0.09 if self._few else 0.06) * max(map(len, self.classes))
+
+    def draw(self, canvas: Canvas, theme: Theme) -> None:
+        """Draw the matrix, further from the paper where the share is higher."""
+        width, height = self.size
+        left, bottom, side = self._names / width, self._names / height, self._side
+        axes = canvas.add_axes((left, bottom, side / width, side / height))
+        scale = canvas.add_axes(
+            (left + (side + 0.25) / width, bottom + 0.2 * side / height, 0.15 / width, 0.6 * side / height)
+        )
+        shown = axes.imshow(self.shares, vmin=0, vmax=100, cmap=_shades(theme))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(range(len(self.classes)), self.classes, fontsize=9 if self._few else 6)
+            axis.set_tick_params(length=0)
+        axes.tick_params(axis="x", labelrotation=90)
+        axes.set(title=self.title, xlabel="predicted class", ylabel="true class")
+        axes.spines[:].set_visible(False)
+        canvas.colorbar(shown, cax=scale, label="% of the true class's clips")
+        if self._few:
+            self._write_numbers(axes, theme)
+
+    def _write_numbers(self, axes: Axes, theme: Theme) -> None:
+        paper, ink, _ = INK[theme]
+        for row, shares in enumerate(self.shares):
+            for column, share in enumerate(shares):
+                if share >= 0.5:
+                    color = paper if share > 55 else ink
+                    axes.text(column, row, f"{share:.0f}", color=color, ha="center", va="center", fontsize=7)
+
+
+def _shades(theme: Theme) -> Colormap:
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - see `canvas`
+
+    lightest = "#f3f3f0" if theme == "light" else "#1f2429"
+    return LinearSegmentedColormap.from_list(theme, [lightest, HUES[theme][0]])
+
+
+def prepare(session: Session, experiment: ExperimentRow, choice: Choice) -> Confusion:
+    """Return the confusion of a stream over the chosen splits and seeds."""
+    found = answers(session, experiment, choice, NAME)
+    clips = found.counts.sum(1, keepdims=True)
+    shares = np.divide(found.counts, clips, out=np.zeros(found.counts.shape), where=clips > 0)
+    order = by_confusion(shares)
+    ordered = (100 * shares[np.ix_(order, order)]).round(3)
+    return Confusion(
+        f"Confusion, {found.words}",
+        tuple(found.classes[label] for label in order),
+        tuple(map(tuple, ordered.tolist())),
+    )
+
+
+def lacks(session: Session, experiment: ExperimentRow) -> str | None:
+    """Say why an experiment has no confusion; None where it has."""
+    return None if streams_of(session, experiment.id) else UNFUSED
+
+
+def by_confusion(shares: NDArray[np.float64]) -> list[int]:
+    """Return the classes in an order that puts those side by side that are taken for each other.
+
+    It begins with the class that is right least often, and goes on with the one that is most confused with the last.
+    Where none is, it begins again; among equals the lower label comes first.
+    """
+    between = shares + shares.T
+    np.fill_diagonal(between, 0)
+    right, left = shares.diagonal(), set(range(len(shares)))
+    order: list[int] = []
+    while left:
+        last = order[-1] if order else None
+        nearest = max(left, key=lambda label: (between[last, label], -label)) if last is not None else None
+        if nearest is None or between[last, nearest] == 0:
+            nearest = min(left, key=lambda label: (right[label], label))
+        order.append(nearest)
+        left.remove(nearest)
+    return order
