@@ -28,14 +28,14 @@ class Hits:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Ranked:
     """Of one split and seed: digest of the test set, and how many classes stand before the right one of each clip."""
 
     truth: str
     ranks: Sequence[int]
 
 
-def pool(answers: Mapping[tuple[int, int], Answers], shared: Iterable[Mapping[int, int]], within: int) -> Hits | None:
+def pool(answers: Mapping[tuple[int, int], Ranked], shared: Iterable[Mapping[int, int]], within: int) -> Hits | None:
     """Return the hits of some splits together; None where a seed lacks a split, or seeds disagree about the clips.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.board import hits
-from services.board.hits import Answers, Hits
+from services.board.hits import Hits, Ranked
 from services.metrics import METRICS, Metric
 from services.revisions import Revision
 from services.statistics.intervals import SplitRate, distinct_clips, effective_clips, wilson
@@ -143,7 +143,7 @@ def _of_splits(by_split: Parts, revision: Revision) -> Row:
 def _pooled(entries: Sequence[Measured], shared: Sequence[Mapping[int, int]]) -> dict[int, Hits]:
     """Return the hits of all clips; nothing where what was said of some was not kept."""
     answers = {
-        (entry.split, entry.seed): Answers(entry.truth, entry.ranks)
+        (entry.split, entry.seed): Ranked(entry.truth, entry.ranks)
         for entry in entries
         if entry.truth is not None and entry.ranks is not None
     }

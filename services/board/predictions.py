@@ -12,34 +12,14 @@ import hashlib
 import json
 import struct
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from services.board.hits import Answers
+from services.board.hits import Ranked
 from services.db.tables import PredictionRow, ResultRow, TruthRow
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers to a test set of N clips, in the order of the clips' ids, with K classes.
-
-    Attributes:
-        truth: digest of the test set; equal ones may be compared clip by clip.
-        classes: K names by label.
-        labels: the N right ones.
-        predicted: N labels, those with the highest score.
-        ranks: for each clip how many classes stand before the right one, 0 to K - 1; 0 is right.
-    """
-
-    truth: str
-    classes: tuple[str, ...]
-    labels: tuple[int, ...]
-    predicted: tuple[int, ...]
-    ranks: tuple[int, ...]
 
 
 def keep(session: Session, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,22 +66,6 @@ def _truth(said: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_experiment(session: Session, experiment_id: str, stream: str) -> dict[tuple[int, int], Predictions | None]:
-    """Return what a stream of an experiment said of each clip, by split and seed; None where that was not kept."""
-    query = (
-        select(ResultRow.split, ResultRow.seed, PredictionRow.answers, TruthRow)
-        .outerjoin(PredictionRow, PredictionRow.digest == ResultRow.prediction)
-        .outerjoin(TruthRow, TruthRow.digest == PredictionRow.truth)
-        .where(ResultRow.experiment_id == experiment_id, ResultRow.stream == stream)
-        .order_by(ResultRow.split, ResultRow.seed)
-    )
-    return {
-        (split, seed): None if truth is None else _read(answers, truth)
-        for split, seed, answers, truth in session.execute(query)
-        if split is not None and seed is not None
-    }
-
-
 def classes_of(session: Session, experiment_ids: Collection[str]) -> list[str]:
     """Return the names of the classes that some experiments on one dataset told apart; none where that was not kept."""
     query = (
@@ -113,16 +77,11 @@ def classes_of(session: Session, experiment_ids: Collection[str]) -> list[str]:
     return session.scalar(query.limit(1)) or []
 
 
-def _read(answers: bytes, truth: TruthRow) -> Predictions:
-    numbers = _numbers(answers)
-    return Predictions(truth.digest, tuple(truth.classes), _numbers(truth.labels), numbers[::2], numbers[1::2])
-
-
-def answers(session: Session, digests: Collection[str]) -> dict[str, Answers]:
+def ranked(session: Session, digests: Collection[str]) -> dict[str, Ranked]:
     """Return how many classes stand before the right one of each clip, for predictions by digest."""
     query = select(PredictionRow.digest, PredictionRow.truth, PredictionRow.answers)
     found = session.execute(query.where(PredictionRow.digest.in_(digests)))
-    return {digest: Answers(truth, _numbers(packed)[1::2]) for digest, truth, packed in found}
+    return {digest: Ranked(truth, _numbers(packed)[1::2]) for digest, truth, packed in found}
 
 
 def _numbers(packed: bytes) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from services import revisions
 from services.board import means, predictions
 from services.board.choice import chosen_on_test
-from services.board.hits import Answers
+from services.board.hits import Ranked
 from services.board.means import Measured, Row, Value
 from services.db.tables import (
     ExperimentRow,
@@ -118,11 +118,11 @@ def value_of(row: ResultValueRow) -> Value:
 def _read(session: Session, stages: Sequence[StageRow]) -> list[Measured]:
     """Return what `fuse` stages measured, and what was said of each clip."""
     entries = [(stage, entry) for stage in stages for entry in (stage.summary or {}).get("results", [])]
-    known = predictions.answers(session, {entry["predictions"] for _, entry in entries if "predictions" in entry})
+    known = predictions.ranked(session, {entry["predictions"] for _, entry in entries if "predictions" in entry})
     return [_measured(stage, entry, known) for stage, entry in entries]
 
 
-def _measured(stage: StageRow, entry: Mapping[str, Any], known: Mapping[str, Answers]) -> Measured:
+def _measured(stage: StageRow, entry: Mapping[str, Any], known: Mapping[str, Ranked]) -> Measured:
     numbers = entry["metrics"]
     prediction = entry.get("predictions")
     answers = None if prediction is None else known.get(prediction)

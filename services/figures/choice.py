@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.board import predictions
-from services.board.predictions import Predictions
+from services.board.answers import Answers, of_streams
 from services.db.tables import ExperimentRow, ResultRow
 from services.errors import InvalidRequest, NotFound
 
@@ -30,7 +29,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Counted:
     """Clips by true and predicted class.
 
     Attributes:
@@ -58,7 +57,7 @@ def streams_of(session: Session, experiment_id: str) -> list[str]:
     return sorted(set(session.scalars(query)), key=lambda stream: (stream != "two-stream", stream))
 
 
-def answers(session: Session, experiment: ExperimentRow, choice: Choice, figure: str) -> Answers:
+def counted(session: Session, experiment: ExperimentRow, choice: Choice, figure: str) -> Counted:
     """Return the answers that a choice asks for, added up over the splits and seeds that it leaves open.
 
     Raises:
@@ -71,17 +70,16 @@ def answers(session: Session, experiment: ExperimentRow, choice: Choice, figure:
     stream = choice.stream or streams[0]
     if stream not in streams:
         raise InvalidRequest("stream", stream, ", ".join(streams))
-    known = {
-        place: found for place, found in predictions.of_experiment(session, experiment.id, stream).items() if found
-    }
+    [found] = of_streams(session, [(experiment.id, stream)])
+    known = {place: said for place, said in found.answers.items() if said is not None}
     _require("split", choice.split, [split for split, _ in known])
     mine = {place: found for place, found in known.items() if choice.split in (None, place[0])}
     _require("seed", choice.seed, [seed for _, seed in mine])
     chosen = {place: found for place, found in mine.items() if choice.seed in (None, place[1])}
     first, *others = chosen.values()
-    if any(found.classes != first.classes for found in others):
+    if any(other.test.classes != first.test.classes for other in others):
         raise InvalidRequest("split", choice.split, "one split: those of this experiment have different classes")
-    return Answers(first.classes, _counts(list(chosen.values())), _worded(stream, list(chosen)))
+    return Counted(first.test.classes, _counts(list(chosen.values())), _worded(stream, list(chosen)))
 
 
 def _require(name: str, wanted: int | None, there: Sequence[int]) -> None:
@@ -89,11 +87,11 @@ def _require(name: str, wanted: int | None, there: Sequence[int]) -> None:
         raise InvalidRequest(name, wanted, ", ".join(map(str, sorted(set(there)))))
 
 
-def _counts(found: Sequence[Predictions]) -> Counts:
-    size = len(found[0].classes)
+def _counts(found: Sequence[Answers]) -> Counts:
+    size = len(found[0].test.classes)
     total = np.zeros((size, size), np.int64)
     for each in found:
-        np.add.at(total, (np.asarray(each.labels), np.asarray(each.predicted)), 1)
+        np.add.at(total, (each.test.labels, each.predicted), 1)
     return total
 
 

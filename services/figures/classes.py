@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.db.tables import ExperimentRow
 from services.errors import InvalidRequest
 from services.figures.canvas import HUES, Theme
-from services.figures.choice import UNFUSED, Choice, answers, streams_of
+from services.figures.choice import UNFUSED, Choice, counted, streams_of
 from services.queue import experiments
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Bars:
 
 def prepare_accuracy(session: Session, experiment: ExperimentRow, choice: Choice) -> Bars:
     """Return the share of each class's clips that is right."""
-    found = answers(session, experiment, choice, ACCURACY)
+    found = counted(session, experiment, choice, ACCURACY)
     return _ranked(f"Accuracy by class, {found.words}", "%", found.classes, (100 * found.rates).tolist())
 
 
@@ -72,7 +72,7 @@ def prepare_gain(session: Session, experiment: ExperimentRow, choice: Choice) ->
     if choice.baseline is None:
         raise InvalidRequest("baseline", None, "the id of the experiment over which the gain is shown")
     other = experiments.get(session, choice.baseline)
-    mine, theirs = (answers(session, each, choice, GAIN) for each in (experiment, other))
+    mine, theirs = (counted(session, each, choice, GAIN) for each in (experiment, other))
     if mine.classes != theirs.classes:
         raise InvalidRequest("baseline", choice.baseline, f"an experiment with the classes of {experiment.dataset}")
     gains = (100 * (mine.rates - theirs.rates)).tolist()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow
 from services.figures.canvas import HUES, INK, Theme
-from services.figures.choice import UNFUSED, Choice, answers, streams_of
+from services.figures.choice import UNFUSED, Choice, counted, streams_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def _shades(theme: Theme) -> Colormap:
 
 def prepare(session: Session, experiment: ExperimentRow, choice: Choice) -> Confusion:
     """Return the confusion of a stream over the chosen splits and seeds."""
-    found = answers(session, experiment, choice, NAME)
+    found = counted(session, experiment, choice, NAME)
     clips = found.counts.sum(1, keepdims=True)
     shares = np.divide(found.counts, clips, out=np.zeros(found.counts.shape), where=clips > 0)
     order = by_confusion(shares)

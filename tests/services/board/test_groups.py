@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from services.board.groups import leaders
-from services.board.hits import Answers, Hits, pool
+from services.board.hits import Hits, Ranked, pool
 
 CLIPS = 1003
 DRAW = np.random.default_rng(3)
@@ -20,7 +20,7 @@ def answers(rates: list[float], seeds: int) -> list[np.ndarray]:
 
 
 def packed(ranks: np.ndarray) -> Hits:
-    found = pool({(1, seed): Answers("t", list(map(int, row))) for seed, row in enumerate(ranks)}, (), 1)
+    found = pool({(1, seed): Ranked("t", list(map(int, row))) for seed, row in enumerate(ranks)}, (), 1)
     assert found is not None
     return found
 
@@ -75,8 +75,8 @@ def test_an_entry_of_which_the_hits_are_not_known_has_no_group_and_ends_none() -
 def test_hits_are_packed_by_seed_and_a_clip_of_several_splits_counts_once() -> None:
     found = pool(
         {
-            (1, 0): Answers("a", [0, 1, 5]), (2, 0): Answers("b", [0, 0]),
-            (1, 7): Answers("a", [0, 0, 0]), (2, 7): Answers("b", [9, 9]),
+            (1, 0): Ranked("a", [0, 1, 5]), (2, 0): Ranked("b", [0, 0]),
+            (1, 7): Ranked("a", [0, 0, 0]), (2, 7): Ranked("b", [9, 9]),
         },
         [{1: 2, 2: 0}],
         2,
@@ -87,7 +87,7 @@ def test_hits_are_packed_by_seed_and_a_clip_of_several_splits_counts_once() -> N
 
 
 def test_what_was_said_of_other_clips_is_not_pooled() -> None:
-    one, other = Answers("a", [0, 1]), Answers("b", [0, 1])
+    one, other = Ranked("a", [0, 1]), Ranked("b", [0, 1])
     assert pool({(1, 0): one, (1, 1): other}, (), 1) is None
     assert pool({(1, 0): one, (2, 1): other}, (), 1) is None
     first, second = pool({(1, 0): one}, (), 1), pool({(1, 0): other}, (), 1)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, text
 
-from services.board import leaderboard, predictions, results
-from services.board.predictions import Predictions
+from services.board import leaderboard, results
+from services.board.answers import Answers, of_streams
 from services.db.engine import Database
 from services.db.tables import DatasetRevisionRow, PredictionRow, StageRow, TruthRow
 from services.queue.claim import Claim
@@ -55,9 +55,10 @@ def finish(database: Database, said: Mapping[int, Mapping[str, Any]]) -> None:
     worker.run_all(end)
 
 
-def of_experiment(database: Database, experiment_id: str) -> dict[tuple[int, int], Predictions | None]:
+def of_experiment(database: Database, experiment_id: str) -> dict[tuple[int, int], Answers | None]:
     with database.transaction() as session:
-        return predictions.of_experiment(session, experiment_id, "rgb")
+        [stream] = of_streams(session, [(experiment_id, "rgb")])
+        return dict(stream.answers)
 
 
 def test_they_come_back_with_the_right_answers(database: Database) -> None:
@@ -67,10 +68,10 @@ def test_they_come_back_with_the_right_answers(database: Database) -> None:
     first, second = found[1, 0], found[2, 0]
     assert first is not None
     assert second is not None
-    assert (first.labels, first.classes) == (tuple(LABELS), tuple(CLASSES))
-    assert (first.predicted, first.ranks) == ((299, 7, 1, 1), tuple(RANKS[1]))
-    assert second.ranks == tuple(RANKS[2])
-    assert first.truth == second.truth
+    assert (first.test.labels.tolist(), first.test.classes) == (list(LABELS), tuple(CLASSES))
+    assert (first.predicted.tolist(), first.ranks.tolist()) == ([299, 7, 1, 1], list(RANKS[1]))
+    assert second.ranks.tolist() == list(RANKS[2])
+    assert first.test.digest == second.test.digest
 
 
 def test_results_of_earlier_stages_have_none(database: Database) -> None:
@@ -94,7 +95,7 @@ def test_other_labels_or_classes_are_another_truth(database: Database) -> None:
     one, other = of_experiment(database, run(database, said)).values()
     assert one is not None
     assert other is not None
-    assert one.truth != other.truth
+    assert one.test.digest != other.test.digest
 
 
 def test_a_stage_that_is_made_again_changes_no_earlier_result(database: Database) -> None:
@@ -102,7 +103,7 @@ def test_a_stage_that_is_made_again_changes_no_earlier_result(database: Database
     with database.transaction() as session:
         session.execute(text("UPDATE stage SET state = 'evicted', output = NULL"))
     after = run(database, {1: summary(1, 0, RANKS[2])})
-    ranks = {name: entry.ranks for name in (before, after) if (entry := of_experiment(database, name)[1, 0])}
+    ranks = {name: tuple(entry.ranks) for name in (before, after) if (entry := of_experiment(database, name)[1, 0])}
     assert ranks == {before: tuple(RANKS[1]), after: tuple(RANKS[2])}
 
 
@@ -128,7 +129,9 @@ def test_ids_are_added_to_a_test_set_of_earlier_stages(database: Database) -> No
     said["truth"] = said["truth"] | {"ids": ["a", "b", "c", "d"]}
     said["results"][0] |= {"confidences": packed([65535, 0, 1, 2])}
     after = run(database, {1: said}, seeds=(1,))
-    truths = {found.truth for name in (before, after) for found in of_experiment(database, name).values() if found}
+    truths = {
+        found.test.digest for name in (before, after) for found in of_experiment(database, name).values() if found
+    }
     with database.transaction() as session:
         (row,) = session.scalars(select(TruthRow))
         assert ({row.digest}, row.ids) == (truths, "a\nb\nc\nd")
