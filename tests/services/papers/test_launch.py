@@ -40,6 +40,16 @@ def test_scores_that_were_brought_are_a_system_and_a_member(brought: Database) -
     assert [(each.experiment.id, each.created) for each in row.launched] == [(member.id, False)]
 
 
+def test_without_its_scores_an_ensemble_trains_no_member(registered: Database) -> None:
+    made = launch(registered, figures("video_lstm", "4", "iDT(FV)+VideoLSTM", "ucf101"), Order())
+    assert made.launched == ()
+    assert [each.figure.row for each in made.skipped] == ["iDT(FV)+VideoLSTM"]
+    table = own_figures(PAPERS["video_lstm"], ["3", "4"])
+    both = launch(registered, tuple(figure for figure in table if figure.dataset == "ucf101"), Order())
+    assert sorted(each.experiment.recipe or "" for each in both.launched) == ["alstm_ucf101", "video_lstm_ucf101"]
+    assert len(both.skipped) == 3
+
+
 def test_callers_at_once_get_one_experiment(database: Database) -> None:
     wanted = figures("ts_lstm", "3", "TS1 BN Max BN FC101")
     with ThreadPoolExecutor(4) as callers:
