@@ -7,10 +7,11 @@ every row of the paper's own names a system, which is a recipe with changes.
 from services.papers.figures import Figure, Source
 from services.papers.reduction import Reduction
 from services.papers.registry import PAPERS, figures_of, named_paper, named_table, own_figures
-from services.papers.runs import Covered, Order, Run, Skipped, bodies, runs
+from services.papers.runs import MEMBER, Covered, Order, Run, Skipped, bodies, runs
 from services.papers.shapes import PaperData, TableData
 
 __all__ = [
+    "MEMBER",
     "PAPERS",
     "Covered",
     "Figure",

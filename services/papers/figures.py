@@ -54,6 +54,11 @@ class Figure:
     deviations: Mapping[str, str] = field(hash=False)
 
     @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Where it stands, which no other does."""
+        return self.paper, self.table, self.row, self.column
+
+    @property
     def own(self) -> bool:
         """Whether the paper measured it."""
         return self.quoted is None and (self.printed is not None or self.drawn)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from services import registry, revisions
 from services.db.engine import Database
 from services.db.tables import ExperimentRow, ExperimentStageRow, PaperRow, ScoreUploadRow
-from services.papers import Figure, Order, Run, Skipped, runs
+from services.papers import MEMBER, Figure, Order, Run, Skipped, runs
 from services.planning import review, submission
 from services.planning.dry_run import Foreseen, foresee
 from services.planning.linter import Facts
@@ -100,10 +100,6 @@ class Launcher:
         made: dict[str, str] = {}
         launched = []
         for run in wanted:
-            missing = self.database.run(lambda session, run=run: _missing_scores(session, run))  # type: ignore[misc]
-            if missing:
-                skipped += [Skipped(covered.figure, missing) for covered in run.figures]
-                continue
             found = self.database.run(lambda session, run=run: self._one(session, run, made))  # type: ignore[misc]
             self.ring(found.queues)
             made[run.digest] = found.experiment.id
@@ -123,10 +119,6 @@ class Launcher:
         planned = []
         for run in wanted:
             with self.database.transaction() as session:
-                missing = _missing_scores(session, run)
-                if missing:
-                    skipped += [Skipped(covered.figure, missing) for covered in run.figures]
-                    continue
                 standing = _standing(session, run, _system_of(session, run))
                 if run.spec is not None:
                     coming[_stand_in(run.digest)] = run.spec
@@ -136,7 +128,8 @@ class Launcher:
             planned.append(Planned(run, None if standing is None else standing.id, trial.stages))
         return LaunchPlan(tuple(planned), tuple(skipped))
 
-    def _runs(self, figures: Iterable[Figure]) -> tuple[tuple[Run, ...], list[Skipped]]:
+    def _runs(self, figures: Iterable[Figure]) -> tuple[list[Run], list[Skipped]]:
+        """Return what can be launched, without members that nothing but an ensemble without its scores needs."""
         found = tuple(figures)
         with self.database.transaction() as session:
             names = {self.order.by.dataset or figure.dataset for figure in found}
@@ -144,8 +137,18 @@ class Launcher:
         for name in sorted(names):
             self._seen[name] = registry.look_again(self.database, name)
             self._facts[name] = review.look(self.database, name, self._seen[name])
-        wanted, skipped = runs(found, self.order, splits)
-        return wanted, list(skipped)
+        wanted, lacking = runs(found, self.order, splits)
+        with self.database.transaction() as session:
+            missing = {run.digest: reason for run in wanted if (reason := _missing_scores(session, run))}
+        lost = [(run.digest, covered) for run in wanted if run.digest in missing for covered in run.figures]
+        skipped = [*lacking, *(Skipped(covered.figure, missing[digest]) for digest, covered in lost)]
+        places = {covered.figure.place for _, covered in lost}
+        return [
+            run
+            for run in wanted
+            if run.digest not in missing
+            and any(covered.part != MEMBER or covered.figure.place not in places for covered in run.figures)
+        ], skipped
 
     def _one(self, session: Session, run: Run, made: Mapping[str, str]) -> Launched:
         """Find or submit an experiment, and note the rows that it stands behind."""
@@ -178,9 +181,10 @@ def _row(figure: Figure, part: int) -> dict[str, Any]:
 
 
 def _system_of(session: Session, run: Run) -> str:
-    """Return by what an experiment is known that measures the same on the same data."""
+    """Return by what an experiment is known that measures the same on the same data, with the same scores."""
     _, revision = revisions.numbers(session, run.dataset)
-    return hashlib.sha256(f"{run.digest} {revision}".encode()).hexdigest()
+    scores = [_scores(session, run, member.scores) for member in run.members if member.scores is not None]
+    return hashlib.sha256(f"{run.digest} {revision} {scores or ''}".encode()).hexdigest()
 
 
 def _standing(session: Session, run: Run, system: str) -> ExperimentRow | None:

@@ -13,8 +13,7 @@ import pytest
 
 from services.board.protocol import measurements
 from services.db.engine import Database
-from services.papers import PAPERS, Figure, Order, Run, figures_of, own_figures, runs
-from services.papers.runs import MEMBER
+from services.papers import MEMBER, PAPERS, Figure, Order, Run, figures_of, own_figures, runs
 from services.planning.launch import Launcher, Planned, stage_counts
 from services.specs import ExperimentSpec, NetworkPart
 

@@ -1,0 +1,73 @@
+"""Launches: members before ensembles, once for many callers, anew on other data."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import func, select
+
+from services import registry
+from services.db.engine import Database
+from services.db.tables import ExperimentRow, PaperRow
+from services.papers import PAPERS, Figure, Order, Reduction, own_figures
+from services.planning.launch import Launch, Launcher
+
+SMALL = Order(by=Reduction("motion_shapes", "tiny", 1, 8, "dis"))
+
+
+def figures(paper: str, table: str, row: str, dataset: str | None = None) -> tuple[Figure, ...]:
+    found = own_figures(PAPERS[paper], [table], [row])
+    return tuple(figure for figure in found if dataset in (None, figure.dataset))
+
+
+def launch(database: Database, wanted: tuple[Figure, ...], order: Order = SMALL, owner: str = "local") -> Launch:
+    return Launcher(database, owner, order).launch(wanted)
+
+
+def test_scores_that_were_brought_are_a_system_and_a_member(brought: Database) -> None:
+    alone = launch(brought, figures("video_lstm", "4", "iDT(FV)"), Order())
+    assert alone.skipped == ()
+    assert [each.experiment.spec["members"][0]["scores"] for each in alone.launched] == [
+        ["110".ljust(64, "0")],
+        ["010".ljust(64, "0"), "020".ljust(64, "0"), "030".ljust(64, "0")],
+    ]
+    made = launch(brought, figures("video_lstm", "4", "iDT(FV)+Objects+VideoLSTM", "ucf101"), Order())
+    member, ensemble = (each.experiment for each in made.launched)
+    assert member.recipe == "video_lstm_ucf101"
+    assert [entry["experiment"] for entry in ensemble.spec["members"]] == [None, None, member.id]
+    assert ensemble.spec["method"] == "product"
+    row = launch(brought, figures("video_lstm", "3", "This paper", "ucf101"), Order())
+    assert [(each.experiment.id, each.created) for each in row.launched] == [(member.id, False)]
+
+
+def test_without_its_scores_an_ensemble_trains_no_member(registered: Database) -> None:
+    made = launch(registered, figures("video_lstm", "4", "iDT(FV)+VideoLSTM", "ucf101"), Order())
+    assert made.launched == ()
+    assert [each.figure.row for each in made.skipped] == ["iDT(FV)+VideoLSTM"]
+    table = own_figures(PAPERS["video_lstm"], ["3", "4"])
+    both = launch(registered, tuple(figure for figure in table if figure.dataset == "ucf101"), Order())
+    assert sorted(each.experiment.recipe or "" for each in both.launched) == ["alstm_ucf101", "video_lstm_ucf101"]
+    assert len(both.skipped) == 3
+
+
+def test_callers_at_once_get_one_experiment(database: Database) -> None:
+    wanted = figures("ts_lstm", "3", "TS1 BN Max BN FC101")
+    with ThreadPoolExecutor(4) as callers:
+        made = list(callers.map(lambda owner: launch(database, wanted, owner=owner), "abcd"))
+    assert len({each.launched[0].experiment.id for each in made}) == 1
+    assert sum(each.launched[0].created for each in made) == 1
+    with database.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(ExperimentRow)) == 1
+        assert session.scalar(select(func.count()).select_from(PaperRow)) == 1
+
+
+def test_another_revision_of_the_data_is_launched_anew(registered: Database) -> None:
+    wanted = figures("ts_lstm", "1", "Ours, TV-L1")
+    [first] = launch(registered, wanted, Order()).launched
+    with registered.transaction() as session:
+        registry.add(session, name="ucf101", root="/other", annotations="/ucf101/lists", layout="ucf101", replace=True)
+    [second] = launch(registered, wanted, Order()).launched
+    assert second.created
+    assert second.experiment.id != first.experiment.id
+    [again] = launch(registered, wanted, Order()).launched
+    assert not again.created
