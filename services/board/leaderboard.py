@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -234,15 +233,7 @@ class _Page:
         ranks = [1 + (better if merit == merits[0] else before + merits.index(merit)) for merit in merits]
         of = self._groups(before, before + len(complete))
         return tuple(
-            replace(
-                self._standing(row),
-                rank=rank,
-                group=of.get(row.id),
-                value=row.value,
-                spread=row.spread,
-                lower=row.lower,
-                upper=row.upper,
-            )
+            self._standing(row, rank, of.get(row.id), (row.value, row.spread, row.lower, row.upper))
             for row, rank in zip(complete, ranks, strict=True)
         )
 
@@ -258,22 +249,30 @@ class _Page:
                     found[id_] = start + merits.index(merits[leader]) + 1
         return found
 
-    def _standing(self, row: Any) -> Standing:
+    def _standing(
+        self,
+        row: Any,
+        rank: int | None = None,
+        group: int | None = None,
+        numbers: Sequence[float | None] = (None, None, None, None),
+    ) -> Standing:
+        value, spread, lower, upper = numbers
         splits = dict(sorted((int(split), float(found)) for split, found in (row.splits or {}).items()))
         own, beside = (row.beside or row.network, None) if self.board.stream == "flow" else (row.network, row.beside)
         options = network.options(own)
         count = self.ranked.counts[row.protocol]
         return Standing(
-            rank=None,
+            rank=rank,
+            group=group,
             experiment_id=row.experiment_id,
             name=row.name,
             model=row.model,
             source=row.source,
             uploaded=row.uploaded,
-            value=None,
-            spread=None,
-            lower=None,
-            upper=None,
+            value=value,
+            spread=spread,
+            lower=lower,
+            upper=upper,
             seeds=row.seeds,
             clips=row.clips,
             excluded=row.excluded,
@@ -283,6 +282,14 @@ class _Page:
             flags=tuple(row.flags),
             options=options,
             label=network.label(row.model, options, beside if self.board.stream == "two-stream" else None),
-            split_spread=statistics.stdev(splits.values()) if self.board.split is None and len(splits) > 1 else None,
+            split_spread=_deviation(list(splits.values())) if self.board.split is None else None,
             varied={name: value_of(count.fields, name) for name in self.board.vary},
         )
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation, without the fractions by which ``statistics.stdev`` is exact and slow."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
