@@ -60,7 +60,7 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
         .where(
             ExperimentStageRow.experiment_id == experiment.id,
-            StageRow.kind.in_(("index", "fuse")),
+            StageRow.kind.in_(("index", "score", "fuse")),
             StageRow.state.in_(("succeeded", "evicted")),  # its numbers stay, whatever becomes of its files
         )
     )
@@ -68,7 +68,7 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
     # Beside its own there may be those of datasets on which the weights were trained from which it starts.
     own = [stage for stage in stages if stage.kind == "index" and stage.params["dataset"] == experiment.dataset]
     index = max(own, key=lambda stage: int(stage.params["revision"]), default=None)
-    _note_flags(session, experiment, index)
+    _note_flags(session, experiment, index, [stage for stage in stages if stage.kind == "score"])
     revision = revisions.measured_on(session, experiment.dataset, index)
     fused = [stage for stage in stages if stage.kind == "fuse"]
     ensembles = [stage for stage in fused if stage.params.get("members")]  # beside what members fuse of their streams
@@ -81,17 +81,23 @@ def collect(session: Session, experiment: ExperimentRow) -> None:
         outbox.add_results(session, experiment.id, _metrics_of(stream, rows), int(time.time() * 1000))
 
 
-def _note_flags(session: Session, experiment: ExperimentRow, index: StageRow | None) -> None:
-    """Keep what the `index` stage found doubtful in the lists, where the API could not read them itself."""
+def _note_flags(
+    session: Session, experiment: ExperimentRow, index: StageRow | None, scored: Sequence[StageRow]
+) -> None:
+    """Keep what the `index` stage found doubtful in the lists, where the API could not read them itself.
+
+    Where every `score` stage found that the weights say what they have seen, and that it tests on none of it, they are
+    unknown no more.
+    """
     found = [] if index is None else (index.summary or {}).get("findings", [])
     mine = [entry for entry in found if entry["split"] in experiment.spec["splits"]]
     flags = [{name: value for name, value in entry.items() if name != "split"} for entry in mine]
-    new = [flag for flag in flags if flag not in experiment.flags]
-    if new:
-        experiment.flags = [*experiment.flags, *new]
-        outbox.tag_experiment(
-            session, experiment.id, flags=", ".join(sorted({flag["code"] for flag in experiment.flags}))
-        )
+    known = bool(scored) and all((stage.summary or {}).get("weights_known") is True for stage in scored)
+    before = [flag for flag in experiment.flags if not (known and flag["code"] == "weights_unknown")]
+    after = [*before, *(flag for flag in flags if flag not in before)]
+    if after != experiment.flags:
+        experiment.flags = after
+        outbox.tag_experiment(session, experiment.id, flags=", ".join(sorted({flag["code"] for flag in after})))
 
 
 def listing(session: Session, experiment_id: str) -> list[Result]:

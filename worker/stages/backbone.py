@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from models import backbones
 from models.backbones import Backbone
 from models.backbones.format import NORMALIZATIONS
 from models.backbones.weights import load_weights
-from services.errors import UserError
+from services.errors import DataError, UserError
 from services.params import BackboneParams, Frames, StreamParams
+from services.planning.linter import frame_counts
 from services.specs import Stream
 from services.stages import ExtractParams
 from worker.contract import Reporter, Task
+from worker.stages.flow_shard import FRAME_COUNTS_FILE
 from worker.stages.outputs import read_model
 from worker.video.decoding.limits import Limits
 from worker.video.input.dataset import CACHE_BYTES, ClipSource, FlowSource, RgbSource
@@ -95,6 +98,9 @@ def frame_source(
 
     A clip is decoded in parallel where there are no loader processes (`loader_workers`). What stays open or in memory
     by count of clips follows their use: without ``cache_bytes`` each is read once.
+
+    Raises:
+        DataError: stored flow is of other frames than the manifest's.
     """
     use: Use = "again" if cache_bytes else "once"
     if params.stream == "rgb":
@@ -113,5 +119,20 @@ def frame_source(
             limits=Limits.of(task),
             warn=report.warning,
         )
-    stored = (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))
-    return FlowSource([entry.path for entry in stored], params.flow_stack, use)
+    folders = [entry.path for entry in (*task.inputs_of("flow"), *task.inputs_of("gpu_flow"))]
+    _require_frame_counts(manifest, folders)
+    return FlowSource(folders, params.flow_stack, use)
+
+
+def _require_frame_counts(manifest: Manifest, folders: Iterable[Path]) -> None:
+    """Refuse flow that was computed from other frames than the rgb stream has, before a network sees either.
+
+    A stage of before did not say; then `FlowSource` finds it out clip by clip.
+    """
+    flow: dict[str, int] = {}
+    for folder in folders:
+        file = folder / FRAME_COUNTS_FILE
+        flow |= json.loads(file.read_bytes()) if file.is_file() else {}
+    wrong = [finding.sentence for finding in frame_counts({clip.id: clip.frames for clip in manifest.clips}, flow)]
+    if wrong:
+        raise DataError(f"flow: {'; '.join(wrong)}")

@@ -19,9 +19,12 @@ from services.errors import UserError
 from services.stages import ExtractParams
 from services.stores.files import write_atomically
 from worker.contract import Reporter, Task
-from worker.stages.backbone import frame_source, trained_backbone
+from worker.stages.backbone import TRAINED, frame_source, trained_backbone
 from worker.stages.features import Stored, write_features
 from worker.stages.loaders import loader_workers
+from worker.stages.outputs import MODEL_FILE
+from worker.stages.seen import Seen, read_seen, write_seen
+from worker.stages.start import seen_by_file
 from worker.training.loader import Loader
 from worker.training.loop import seed_everything
 from worker.video.input.crops import Stretch
@@ -34,7 +37,7 @@ MAX_BLOCKS_PER_PART = 256
 
 
 def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
-    """Write ``features.npy`` and ``clips.json`` for all N clips of the manifest.
+    """Write ``features.npy`` and ``clips.json`` for all N clips of the manifest, and what the weights have seen.
 
     Vectors are float32, maps float16, which halves what a disk has to hold and to give. Finished parts of the clips lie
     in the state folder, so that a later attempt goes on where this one ends. A clip's features depend on no other clip.
@@ -60,6 +63,7 @@ def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
     )
     paths = _parts(task, params, backbone, dataset, report)
     write_features(task.output, manifest.clips, dataset.lengths, (np.load(path, mmap_mode="r") for path in paths))
+    write_seen(task.output, _seen(task, params))
     shape = np.load(paths[0], mmap_mode="r").shape[1:]
     return {"clips": len(manifest.clips), "steps": sum(dataset.lengths), "shape": list(shape)}
 
@@ -81,6 +85,15 @@ def _parts(task: Task, params: ExtractParams, backbone: Backbone, dataset: ClipD
         paths.append(path)
         _tell(report, dataset, first, 0)
     return paths
+
+
+def _seen(task: Task, params: ExtractParams) -> Seen:
+    """Return what the backbone's weights have seen: those of a file, and of the stage that trained them."""
+    seen = seen_by_file(params.backbone)
+    for source in task.inputs:
+        if source.name in TRAINED:
+            seen = seen.then(read_seen(source.path / MODEL_FILE))
+    return seen
 
 
 def _blocks_of(dataset: ClipDataset, first: int, steps: int) -> int:

@@ -34,7 +34,10 @@ from worker.video.input.snippets import SnippetDataset, ViewDataset
 from worker.video.input.transforms import TestTransform
 from worker.video.survey.manifest import Clip, Manifest
 
-IN_MEMORY_BYTES = 4 << 30  # features that lie on the device that trains; UCF101's two streams of 2048 numbers fit
+IN_MEMORY_BYTES = (
+    1 << 30
+)  # features that lie in memory; more is read batch by batch, as fast while the disk's cache holds
+ON_GPU_BYTES = 4 << 30  # on the GPU that trains, in its own memory; UCF101's two streams of 2048 numbers fit
 BATCH_BYTES = 256 << 20  # of features that are scored at once
 MAX_BATCH = 256  # views
 MAX_FRAMES = 512  # that go through a backbone at once; 10 crops of 25 frames are 250
@@ -124,7 +127,7 @@ class SpacedInput(NetworkInput):
     def source(self, training: TrainingSpec, seed: int, world: World) -> BatchSource:
         """Return samples that lie on the device, or that are read batch by batch where they are too large for that."""
         features, batch_size = self._features, training.batch_size
-        if features.num_bytes > IN_MEMORY_BYTES:
+        if features.num_bytes > (IN_MEMORY_BYTES if self._device.type == "cpu" else ON_GPU_BYTES):
             return FeatureSource(features, self._labels, batch_size, seed, world)
         inputs = to_device(features.take(np.arange(len(features))), self._device)
         return TensorSource(inputs, self._labels.to(self._device), batch_size, seed, world)

@@ -29,7 +29,8 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     """Write ``scores.npz``: one forward pass for each test clip (TS-LSTM, sec. 3.4.1), or the mean over its views.
 
     Returns:
-        ``clips``, the metrics of the test clips, and where a clip is seen once ``train_top1``, the accuracy over the
+        ``clips``, the metrics of the test clips, ``weights_known``, whether the weights say all that they have seen,
+        none of which is tested on, and where a clip is seen once ``train_top1``, the accuracy over the
         training clips.
 
     Raises:
@@ -42,12 +43,12 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     # Many views of the training clips would cost more than the test itself.
     seen_once = isinstance(params.input, SpacedFeatures)
     train_clips = clips_of(manifest, params.split, "train") if seen_once else ()
-    _require_unseen(task, params.split, manifest)
+    known = _require_unseen(task, params.split, manifest)
     scores, views = scores_of(task, params, manifest, [*test_clips, *train_clips], report)
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
     found = _score_file(params, manifest, test_clips, test)
     write_scores(task.output, replace(found, protocol=protocol_of(params), stage=task.key, views=views))
-    numbers = measure(test, _labels(test_clips)).numbers()
+    numbers = {**measure(test, _labels(test_clips)).numbers(), "weights_known": known}
     return {**numbers, "train_top1": measure(train, _labels(train_clips)).values["top1"]} if train_clips else numbers
 
 
@@ -74,17 +75,22 @@ def protocol_of(params: ScoreParams) -> dict[str, Any]:
     return {"average": params.average, "input": params.input.model_dump(mode="json")}
 
 
-def _require_unseen(task: Task, split: int, manifest: Manifest) -> None:
-    """Refuse weights that say of themselves that they were trained on test clips, by way of the first ones too."""
+def _require_unseen(task: Task, split: int, manifest: Manifest) -> bool:
+    """Refuse weights that say of themselves that they were trained on test clips, by way of the first ones too.
+
+    Returns:
+        Whether they say all that they have seen.
+    """
     (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
     seen = read_seen(trained.path / MODEL_FILE)
     said = SeenClips(tuple(SeenSplit(entry.dataset, entry.split) for entry in seen.splits), complete=seen.complete)
     tested = set(manifest.splits[split].test)
     shared = {number: len(tested & set(other.train)) for number, other in manifest.splits.items()}
-    found = seen_clips("backbone.weights", said, manifest.dataset, split, shared)
+    found = [*seen_clips("backbone.weights", said, manifest.dataset, split, shared)]
     wrong = [finding.sentence for finding in found if finding.severity == "refused"]
     if wrong:
         raise UserError("; ".join(wrong))
+    return not found
 
 
 def _labels(clips: Sequence[Clip]) -> Labels:

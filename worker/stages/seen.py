@@ -7,14 +7,17 @@ trained on can be told.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from services.stores.files import write_atomically
 from worker.training import checkpoint
 from worker.video.survey.manifest import Clip, Manifest
 
+SEEN_FILE = "seen.json"
 ATTRIBUTE = "seen"
 """Of a state dict, which torch.save keeps as it keeps PyTorch's own ``_metadata``."""
 
@@ -65,18 +68,37 @@ def read_seen(path: Path) -> Seen:
     return UNKNOWN if path.suffix == ".safetensors" else seen_of(checkpoint.load(path))
 
 
+def write_seen(folder: Path, seen: Seen) -> None:
+    """Write beside features what the weights have seen that they were computed with."""
+    write_atomically(folder / SEEN_FILE, json.dumps(_content(seen)).encode())
+
+
+def seen_beside(folder: Path) -> Seen:
+    """Return what the weights have seen with which features were computed; `UNKNOWN` of those of before."""
+    try:
+        return _of_content(json.loads((folder / SEEN_FILE).read_bytes()))
+    except FileNotFoundError:
+        return UNKNOWN
+
+
 def seen_of(state: Mapping[str, Any]) -> Seen:
     """Return what a state dict, as it was read from a file, has seen."""
     found = getattr(state, ATTRIBUTE, None)
-    if found is None:
-        return UNKNOWN
-    return Seen(tuple(SeenSplit(**entry) for entry in found["splits"]), found["complete"])
+    return UNKNOWN if found is None else _of_content(found)
 
 
 def marked(state: dict[str, Any], seen: Seen) -> dict[str, Any]:
     """Return a network's state dict with what it has seen, to be saved."""
-    setattr(state, ATTRIBUTE, {"splits": [asdict(entry) for entry in seen.splits], "complete": seen.complete})
+    setattr(state, ATTRIBUTE, _content(seen))
     return state
+
+
+def _content(seen: Seen) -> dict[str, Any]:
+    return {"splits": [asdict(entry) for entry in seen.splits], "complete": seen.complete}
+
+
+def _of_content(content: Mapping[str, Any]) -> Seen:
+    return Seen(tuple(SeenSplit(**entry) for entry in content["splits"]), content["complete"])
 
 
 def training_of(manifest: Manifest, split: int, clips: Iterable[Clip]) -> Seen:

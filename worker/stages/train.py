@@ -14,7 +14,7 @@ from worker.stages.held_out import count_of, held_out_of
 from worker.stages.inputs import open_input
 from worker.stages.networks import load_from_rgb
 from worker.stages.outputs import MODEL_FILE, summary, write_model
-from worker.stages.seen import Seen, read_seen, training_of
+from worker.stages.seen import Seen, read_seen, seen_beside, training_of
 from worker.stages.splits import divide
 from worker.stages.start import seen_by_file, start_network
 from worker.training import checkpoint
@@ -67,9 +67,11 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
 
 
 def _seen_by_parts(task: Task, params: TrainParams) -> Seen:
-    """Return what the backbone that is trained along, or the rgb network, had seen before; features do not say it."""
+    """Return what the backbone that is trained along, that of features, or the rgb network had seen before."""
     seen = seen_by_file(params.input.backbone) if isinstance(params.input, Frames) else Seen()
     for source in task.inputs:
         if source.name in {"train", *TRAINED}:
             seen = seen.then(read_seen(source.path / MODEL_FILE))
+        elif source.kind == "extract":
+            seen = seen.then(seen_beside(source.path))
     return seen

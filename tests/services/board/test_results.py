@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import select
 
 from services.board import results
 from services.board.means import Value
 from services.board.protocol import Protocol
 from services.board.results import Result
 from services.db.engine import Database
-from services.db.tables import DatasetRevisionRow, ExperimentRow
+from services.db.tables import DatasetRevisionRow, ExperimentRow, OutboxRow
 from services.metrics import METRICS, Metric
 from services.queue.claim import Claim
 from services.specs import ExperimentSpec
@@ -227,3 +228,38 @@ def test_results_that_are_written_again_stay_the_same(database: Database) -> Non
         results.collect(session, session.get_one(ExperimentRow, made.id))
         session.flush()
         assert [(entry.row.id, entry.values) for entry in results.listing(session, made.id)] == before
+
+
+LEFT_OUT = {"code": "class_map", "severity": "flagged", "field": "splits", "sentence": "split 1: ..."}
+UNKNOWN = {"code": "weights_unknown", "severity": "flagged", "field": "backbone.weights", "sentence": "/a is read ..."}
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"), [(True, [LEFT_OUT]), (False, [UNKNOWN, LEFT_OUT]), (None, [UNKNOWN, LEFT_OUT])]
+)
+def test_flags_of_the_index_stage_are_added_and_those_of_weights_that_say_what_they_saw_withdrawn(
+    database: Database, known: bool | None, expected: list[dict[str, str]]
+) -> None:
+    made = submit(database, small_spec()).row
+    with database.transaction() as session:
+        session.get_one(ExperimentRow, made.id).flags = [UNKNOWN]
+    worker = Decreed(database)
+
+    def end(claim: Claim) -> None:
+        if claim.kind == "index":
+            found = [{**LEFT_OUT, "split": 1}, {**LEFT_OUT, "sentence": "split 2: ...", "split": 2}]
+            worker.succeed(claim, findings=found, digest="d", lists="l", shared=[])
+        elif claim.kind == "score":
+            worker.succeed(claim, **({"made": "score"} if known is None else {"weights_known": known}))
+        else:
+            worker.succeed(claim)
+
+    worker.run_all(end)
+    with database.transaction() as session:
+        assert session.get_one(ExperimentRow, made.id).flags == expected
+        assert [entry.flags for entry in results.listing(session, made.id)] == [expected] * 3
+        query = select(OutboxRow.data).where(OutboxRow.experiment_id == made.id, OutboxRow.kind == "status")
+        tags = [data["tags"]["flags"] for data in session.scalars(query) if "flags" in data.get("tags", {})]
+        assert tags == [", ".join(sorted(flag["code"] for flag in expected))]
+        results.collect(session, session.get_one(ExperimentRow, made.id))
+        assert session.get_one(ExperimentRow, made.id).flags == expected

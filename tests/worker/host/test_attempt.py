@@ -223,3 +223,14 @@ def test_the_kept_end_of_a_log_says_what_came_before_it(database: Database, tmp_
     note, _, end = kept.partition("\n")
     left_out = attempts.LOG_BYTES + 8 - len(end)
     assert (note, end[-9:]) == (f"[{left_out} bytes before this are left out]", "xthe end\n")
+
+
+def test_what_an_attempt_took_is_kept_with_it(database: Database, tmp_path: Path) -> None:
+    found = Stuck(database, tmp_path, FolderStore(tmp_path / "store"))
+    output = found.attempt._output
+    output.mkdir(parents=True)
+    (output / "model.pt").write_bytes(b"12345")
+    found.attempt._finish(Ending("succeeded", summary={}, memory_bytes=3_000_000_000, gpu_memory_bytes=7), found.heart)
+    with database.transaction() as session:
+        row = session.get_one(AttemptRow, (found.key, 1))
+        assert (row.memory_bytes, row.gpu_memory_bytes, row.disk_bytes) == (3_000_000_000, 7, 5)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from services.errors import DataError, UserError
 from services.scores.files import read_scores
-from tests.worker.stages.conftest import TRAINING, frames
+from tests.worker.stages.conftest import SPACED, TRAINING, frames
+from worker.contract import StageInput
+from worker.stages.seen import UNKNOWN, Seen, SeenSplit, marked, read_seen
 from worker.training import checkpoint
 
 CONVNET = {"kind": "convnet", "classifier": "finetuned"}
@@ -54,3 +59,41 @@ def test_crops_and_positions_count(score: Any) -> None:
     plain, other = (read_scores(score(**views).output).values for views in ({}, {"crops": "ten", "positions": 2}))
     assert not np.array_equal(plain, other)
     np.testing.assert_allclose(other.sum(axis=1), 1)
+
+
+def test_weights_that_saw_the_test_clips_are_refused(dataset: Any, score: Any, tuned: Any) -> None:
+    assert score().summary["weights_known"] is True
+    path, manifest = tuned.output / "model.pt", dataset[0]
+    state, own = checkpoint.load(path), read_seen(path)
+    checkpoint.save(path, marked(state, own.then(UNKNOWN)))
+    assert score().summary["weights_known"] is False
+    checkpoint.save(path, marked(state, own.then(Seen((SeenSplit(manifest.dataset, 2, ""),)))))
+    count = len(manifest.splits[1].test)
+    words = f"weights trained on split 2 of {manifest.dataset} have seen {count} clips that split 1 tests on"
+    with pytest.raises(UserError, match=f"^{words}$"):
+        score()
+
+
+def test_features_tell_what_their_weights_have_seen(stages: Any, dataset: Any, tuned: Any) -> None:
+    extract = {"stream": "rgb", "flow_stack": 0, "backbone": {"name": "tiny"}, "feature": "pool", "frames": 3}
+    extracted = stages.run("extract", extract, (dataset[1], tuned.as_input("finetune")))
+    model = {"kind": "mean_pooling"}
+    common = {"split": 1, "streams": ["rgb"], "seed": 1, "model": model, "input": SPACED}
+    inputs = (dataset[1], extracted.as_input("rgb"))
+    trained = stages.run("train", {**common, "training": TRAINING}, inputs)
+    seen = read_seen(trained.output / "model.pt")
+    assert (seen, seen.complete) == (read_seen(tuned.output / "model.pt"), True)
+    (extracted.output / "seen.json").unlink()
+    before = stages.run("train", {**common, "training": TRAINING}, inputs)
+    assert not read_seen(before.output / "model.pt").complete
+
+
+def test_flow_of_other_frames_than_rgb_is_refused(stages: Any, dataset: Any, tmp_path: Path) -> None:
+    counts = {clip.id: clip.frames for clip in dataset[0].clips}
+    first = min(counts)
+    (tmp_path / "clips.json").write_text(json.dumps(counts | {first: counts[first] + 1}))
+    flow = StageInput(name="flow/0", kind="flow", key="3" * 64, path=tmp_path)
+    extract = {"stream": "flow", "flow_stack": 2, "backbone": {"name": "tiny"}, "feature": "pool", "frames": 3}
+    words = f"flow: numbers of frames: 1 clip: {first} has {counts[first]} of rgb and {counts[first] + 1} of flow"
+    with pytest.raises(DataError, match=f"^{words}$"):
+        stages.run("extract", extract, (dataset[1], flow))

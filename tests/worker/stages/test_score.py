@@ -34,7 +34,10 @@ def test_every_test_clip_has_probabilities(score: Any, features: Any) -> None:
     assert list(scores.labels) == [features[0].by_id[name].label for name in scores.clips]
     assert scores.kind == "probabilities"
     np.testing.assert_allclose(scores.values.sum(axis=1), 1)
-    assert set(finished.summary) == {"top1", "top5", "mean_class", "correct", "clips", "train_top1"}
+    assert set(finished.summary) == {
+        "top1", "top5", "mean_class", "correct", "clips", "train_top1", "weights_known",
+    }  # fmt: skip
+    assert finished.summary["weights_known"] is False  # features of before
     assert finished.summary["clips"] == 4
     assert finished.summary["train_top1"] > 0.9
     assert finished.summary["correct"] == (scores.values.argmax(axis=1) == scores.truth).sum()
