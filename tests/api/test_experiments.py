@@ -208,7 +208,12 @@ def test_logs_as_text(client, submit, worker):
         text = client.get(f"/experiments/{made['id']}/logs", params={"stage": chosen}).text
         assert text.count("==> ") == 1
         assert "made train" in text
-    assert client.get(f"/experiments/{made['id']}/logs?stage=other").text == ""
+    answer = client.get(f"/experiments/{made['id']}/logs?stage=indx motion_shapes")
+    assert answer.status_code == 404
+    assert "no stage named 'indx motion_shapes'; hint: its stages are index motion_shapes; " in answer.json()["detail"]
+    assert (
+        client.get(f"/experiments/{made['id']}/logs", params={"stage": "fuse rgb, split 1, seed 0"}).status_code == 200
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def test_help_documents_exit_codes_and_usage_errors_exit_with_2(twostream):
     code, out, _ = twostream("--help")
     assert code == 0
     assert "4 conflict" in out
+    assert twostream("-h")[:2] == (0, out)
+    assert twostream("scores", "add", "-h")[0] == 0
+    assert twostream("--version") == (0, f"twostream {version('twostream')}\n", "")
     assert twostream("submit")[0] == 2
     assert twostream("nonsense")[0] == 2
 

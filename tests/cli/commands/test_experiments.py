@@ -30,6 +30,8 @@ def test_an_experiment_is_submitted_shown_listed_and_cancelled(twostream, submit
     assert f"experiment {submitted} cannot be cancelled" in err
     assert twostream("retry", submitted)[0] == 0
     assert twostream("logs", submitted)[0] == 0
+    code, out, err = twostream("logs", submitted, "--stage", "nope")
+    assert (code, out, "no stage named 'nope'; hint: its stages are " in err) == (3, "", True)
     assert json.loads(twostream("logs", submitted, "--json")[1]) == {"id": submitted, "logs": ""}
 
 
