@@ -36,9 +36,9 @@ BUCKETS = itertools.count()
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tables that the tests of this run have asserted: the networks' parameter counts, 101 classes, what was
-    tried against the API, and what schemathesis sums up."""
+    tried against the API, what schemathesis sums up, and what of the papers can be launched."""
     passed = terminalreporter.stats.get("passed", ())
-    for table in ("parameters", "recipes", "security", "schemathesis"):
+    for table in ("parameters", "recipes", "papers", "security", "schemathesis"):
         rows = sorted(value for report in passed for name, value in report.user_properties if name == table)
         if rows:
             terminalreporter.section(table)

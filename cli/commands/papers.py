@@ -9,7 +9,6 @@ import typer
 from cli.client import Client
 from cli.output import JsonOption, duration, print_table
 from cli.terminal import print_json, say
-from services.specs import FlowAlgorithm
 
 papers = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="See what papers print beside what is measured; launch it."
@@ -27,7 +26,7 @@ DatasetOption = Annotated[str | None, typer.Option(help="In place of the paper's
 BackboneOption = Annotated[str | None, typer.Option(help="In place of every ConvNet, such as tiny.")]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Of every training.")]
 BatchSizeOption = Annotated[int | None, typer.Option(min=1, help="Of every training, at the most.")]
-FlowOption = Annotated[FlowAlgorithm | None, typer.Option(help="Algorithm of optical flow.")]
+FlowOption = Annotated[str | None, typer.Option(help="Algorithm of optical flow, such as farneback.")]
 
 
 @papers.command("list")

@@ -7,14 +7,21 @@ import struct
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 
 from services import registry
 from services.board import paper_table, predictions, results
 from services.board.means import Row, Value
 from services.datasets.official import CATEGORY_OF
 from services.db.engine import Database
-from services.db.tables import ExperimentStreamRow, PaperRow, ProtocolRow
+from services.db.tables import (
+    ExperimentRow,
+    ExperimentStageRow,
+    ExperimentStreamRow,
+    PaperRow,
+    ProtocolRow,
+    StageRow,
+)
 from services.papers import figures_of
 from services.revisions import Revision
 from services.statistics import wilson
@@ -141,3 +148,24 @@ def test_a_class_has_a_deviation_over_seeds_and_a_difference_to_the_corrected_pr
     assert (value.value, value.spread) == (pytest.approx(2.5 / 3), pytest.approx((1 / 12) ** 0.5))  # of 0.5, 1 and 1
     assert line.difference is not None
     assert line.difference.value == pytest.approx(100 * 2.5 / 3 - 54.5)  # printed 54.6, corrected 54.5
+
+
+def test_a_curve_is_read_off_the_stage_that_localizes(database: Database) -> None:
+    answered(database, {"YoYo": (True,)}, seeds=(0,))
+    row = "VideoLSTM and ALSTM, with and without smoothing"
+    with database.transaction() as session:
+        made = session.scalars(select(ExperimentRow)).one()
+        params: dict[str, Any] = {"split": 1}
+        session.add(
+            StageRow(
+                key="k", kind="localize", params=params, label="l", queue="gpu", owner="o", timeout_seconds=1,
+                summary={"recall": {"0.2": 0.5}, "map": {"0.2": 0.25}},
+            )
+        )  # fmt: skip
+        session.flush()
+        session.add(ExperimentStageRow(experiment_id=made.id, stage_key="k", position=0))
+        place = {"paper": "video_lstm", "table_name": "figure-4a", "row": row, "dataset": "ucf101", "part": 0}
+        session.add(PaperRow(experiment_id=made.id, system="", **place))
+    [line] = values(database, "video_lstm", "figure-4a", row).values()
+    assert line.measured is not None
+    assert (line.measured.curve, line.measured.value, line.difference) == ({"0.2": 0.5}, None, None)
