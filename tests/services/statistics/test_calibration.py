@@ -21,7 +21,10 @@ def test_the_expected_error_is_that_of_the_definition() -> None:
     rng = np.random.default_rng(1)
     confidences = rng.random(500) ** 0.5
     right = rng.random(500) < confidences**2
-    assert float(expected_error(binned(confidences, right).sum(axis=0))) == pytest.approx(plain(confidences, right))
+    sums = binned(confidences, right).sum(axis=0)
+    assert float(expected_error(sums)) == pytest.approx(plain(confidences, right))
+    edges = np.arange(BINS + 1) / BINS
+    assert sums.reshape(BINS, 3)[:, 0].tolist() == np.histogram(confidences, edges)[0].tolist()
     assert brier(confidences, right) == pytest.approx(float(((confidences - right) ** 2).mean()))
 
 
