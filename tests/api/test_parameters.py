@@ -28,7 +28,7 @@ def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, p
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/experiments", "cursor, dataset, limit, state"),
+        ("/experiments", "cursor, dataset, limit, model, name, owner, state"),
         ("/leaderboard", "cursor, dataset, limit, metric, protocol, revision, selected_on_test, split, stream"),
         ("/", "cursor, dataset, metric, protocol, revision, split, stream"),
         ("/experiments/exp_1/logs", "stage"),
