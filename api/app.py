@@ -41,6 +41,7 @@ from api.methods import HeadAndOptions
 from api.origins import HomeOnly
 from api.parameters import KnownParameters
 from api.startup import PlainStartup
+from api.summaries import summarise
 from api.web import assets, catalogue_pages, dataset_pages, documents, experiment_pages, pages, queue_pages
 from api.web.negotiation import Vary
 from services import registry
@@ -103,6 +104,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.docs_url, app.openapi_url = documents.DOCS, documents.OPENAPI  # routes of ours, under the rules of all
     app.state.open_streams = Counter()
     problems.install(app)
+    for module in (*ROUTERS, *OPEN_ROUTERS):
+        summarise(module.router)
     for module in ROUTERS:
         app.include_router(module.router, dependencies=[Reader])
     for module in OPEN_ROUTERS:

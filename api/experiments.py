@@ -35,7 +35,22 @@ _SUBMISSION = {
     "description": "an experiment, or `recipe: NAME` with the fields that differ from the recipe's, or an ensemble",
     "anyOf": [{"$ref": "#/components/schemas/ExperimentSpec"}, _NAMED, inlined(schema_of(EnsembleSpec))],
 }
-SUBMISSION = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION}}}}
+_EXAMPLES = {
+    "recipe": {"summary": "a recipe, with other seeds", "value": {"recipe": "demo_ts_lstm", "seeds": [0, 1]}},
+    "spec": {
+        "summary": "a system of one's own",
+        "value": {
+            "name": "LSTM on rgb",
+            "dataset": "motion_shapes",
+            "streams": ["rgb"],
+            "model": {"kind": "lstm"},
+            "backbone": {"name": "tiny", "finetune": None},
+        },
+    },
+}
+SUBMISSION = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _SUBMISSION, "examples": _EXAMPLES}}}
+}
 
 
 DRY: dict[int | str, dict[str, Any]] = {

@@ -150,4 +150,6 @@ def _said(value: object) -> str:
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 100}
+    written: str = yaml.dump(dict(content), Dumper=yaml.CSafeDumper, **options)  # ten times as fast as that in Python
+    return written

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.db.tables import ExperimentRow, StageRow
+from services.db.tables import ExperimentRow, ExperimentStageRow, StageRow
 from services.errors import InvalidRequest, NotFound
 from services.figures.canvas import HUES, Theme
 from services.figures.choice import Choice
 from services.journal import curves
 from services.journal.curves import Curve
-from services.queue import experiments
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,11 +84,16 @@ def lacks(session: Session, experiment: ExperimentRow) -> str | None:
     """Say why an experiment has no learning curves; None where it has."""
     if not _training(session, experiment):
         return f"no stage of this experiment trains; those with a {' or '.join(TRAINING)} stage have it"
-    return None if curves.of_experiment(session, experiment.id) else "no epoch has ended yet"
+    return None if curves.begun(session, experiment.id) else "no epoch has ended yet"
 
 
 def _training(session: Session, experiment: ExperimentRow) -> Sequence[StageRow]:
-    return [view.row for view in experiments.stages(session, experiment.id) if view.row.kind in TRAINING]
+    query = (
+        select(StageRow)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
+        .where(ExperimentStageRow.experiment_id == experiment.id, StageRow.kind.in_(TRAINING))
+    )
+    return session.scalars(query.order_by(ExperimentStageRow.position)).all()
 
 
 def _of(rows: Sequence[StageRow], name: str, wanted: str | int | None) -> Sequence[StageRow]:

@@ -13,6 +13,9 @@ from services.db.tables import ExperimentStageRow, OutboxRow, StageRow
 METRICS = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "test_accuracy")
 """Those of an epoch that are drawn; losses are means over samples, accuracies between 0 and 1."""
 
+DRAWN = (OutboxRow.experiment_id.is_(None), OutboxRow.kind == "metric", OutboxRow.name.in_(METRICS))
+"""Rows that are points of such curves."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -33,6 +36,16 @@ class Curve:
     values: tuple[float, ...]
 
 
+def begun(session: Session, experiment_id: str) -> bool:
+    """Say whether an epoch of an experiment's stages has ended."""
+    query = (
+        select(OutboxRow.id)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == OutboxRow.stage_key)
+        .where(ExperimentStageRow.experiment_id == experiment_id, *DRAWN)
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def of_experiment(session: Session, experiment_id: str) -> list[Curve]:
     """Return the curves of an experiment's stages in the order of its plan."""
     value = OutboxRow.data["value"].astext.cast(Float)
@@ -48,9 +61,7 @@ def of_experiment(session: Session, experiment_id: str) -> list[Curve]:
         .join(OutboxRow, OutboxRow.stage_key == StageRow.key)
         .where(
             ExperimentStageRow.experiment_id == experiment_id,
-            OutboxRow.experiment_id.is_(None),
-            OutboxRow.kind == "metric",
-            OutboxRow.name.in_(METRICS),
+            *DRAWN,
         )
         .group_by(ExperimentStageRow.position, StageRow.label, StageRow.key, OutboxRow.name)
         .order_by(ExperimentStageRow.position)

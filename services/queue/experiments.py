@@ -111,13 +111,15 @@ def page(
     Raises:
         InvalidRequest: the cursor is not one that we gave.
     """
-    query, count = select(ExperimentRow), select(func.count()).select_from(ExperimentRow)
+    query, count = select(ExperimentRow.id), select(func.count()).select_from(ExperimentRow)
     for condition in _conditions(state=state, dataset=dataset, owner=owner, name=name, model=model):
         query, count = query.where(condition), count.where(condition)
     query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
     if cursor is not None:
         query = query.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < tuple_(*_open_cursor(cursor)))
-    rows = list(session.scalars(query.limit(limit + 1)))
+    ids = list(session.scalars(query.limit(limit + 1)))  # from the index alone, for most of those that do not match
+    found = {row.id: row for row in session.scalars(select(ExperimentRow).where(ExperimentRow.id.in_(ids)))}
+    rows = [found[id_] for id_ in ids]
     more = len(rows) > limit
     total = session.scalar(count) or 0
     return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None, total)

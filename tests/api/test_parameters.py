@@ -28,7 +28,7 @@ def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, p
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/experiments", "cursor, dataset, limit, state"),
+        ("/experiments", "cursor, dataset, limit, model, name, owner, state"),
         (
             "/leaderboard",
             "cursor, dataset, format, limit, metric, model, protocol, revision, seeds, selected_on_test, source, split,"

@@ -17,6 +17,10 @@ from tests.services.conftest import Decreed
 pytestmark = pytest.mark.xdist_group("browser")
 
 SERIOUS = ("serious", "critical")
+DRAWN = (
+    """() => Promise.all([...document.images].map((image) => { image.loading = "eager"; return image.decode(); }))"""
+)
+"""Waits for the pictures below the fold too."""
 PICTURES = os.environ.get("PAGE_PICTURES")
 """Folder for a picture of each page; none are taken without it."""
 
@@ -60,6 +64,7 @@ class Tab(NamedTuple):
     def open(self, address: str, status: int = 200) -> Page:
         """Go to an address, and wait for what stands there at once."""
         self.asked.clear()
+        self.broken.clear()
         answer = self.page.goto(address)
         assert answer is not None
         assert answer.status == status
@@ -92,8 +97,7 @@ def test_a_page_is_fit_to_read(site: Site, tab: Tab, name: str) -> None:
             ]
             assert serious == [], look
             if PICTURES:
-                page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager' })")
-                page.wait_for_function("[...document.images].every((image) => image.complete)")
+                page.evaluate(DRAWN)
                 page.screenshot(path=Path(PICTURES) / f"{name}-{look.width}-{look.scheme}.png", full_page=True)
     assert [url for url in tab.asked if not url.startswith((site.url, "data:"))] == []
     assert tab.broken == []
