@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from services.bundles.contents import MODEL_FILE, WEIGHT_KINDS, Bundle, BundledStage
 from services.bundles.files import BundleFile
@@ -28,9 +29,11 @@ from services.scores.fusion import log_softmax
 from services.stages import ExtractParams, FlowParams, FuseParams, ScoreParams
 from worker.contract import Reporter, StageInput, Task
 from worker.prediction.clips import SPLIT, manifest_of
+from worker.prediction.exported import SUFFIX, Feature, Logits, write_program
 from worker.stages import extract, flow, gpu_flow
+from worker.stages.backbone import trained_backbone
 from worker.stages.fuse import fuse
-from worker.stages.score import scores_of
+from worker.stages.score import network_of, scores_of
 from worker.training.loop import seed_everything
 from worker.video.survey.manifest import MANIFEST_FILE, Manifest
 
@@ -129,6 +132,26 @@ class Predictor:
         rows = zip(files, found.values, probabilities, strict=True)
         return [Prediction(clip, scores, shares, self.classes) for clip, scores, shares in rows]
 
+    def export(self, folder: str | os.PathLike[str], clip: str | os.PathLike[str]) -> list[Path]:
+        """Write each backbone and network as a program of ``torch.export``, for batches of the shape of a clip's.
+
+        What stands between them, which is reading a clip, flow, views and fusion, is no part of a program.
+
+        Args:
+            folder: takes ``NAME.pt2`` for each; made where it is missing.
+            clip: whose frames say the shapes.
+
+        Raises:
+            DataError: the clip is missing or does not decode.
+            ValueError: a program gives other numbers than its network.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="pass-", dir=self._folder) as place, _undisturbed():
+            found = _Pass(self, Path(place), [Path(clip)], programs=target)
+            found.run()
+        return found.written
+
     def _weights(self, name: str) -> Path:
         folder = self._folder / "weights" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,8 +181,10 @@ class Predictor:
 class _Pass:
     """One pass of some clips through a system, in a folder that holds what stages make of them."""
 
-    def __init__(self, system: Predictor, folder: Path, clips: Sequence[Path]) -> None:
+    def __init__(self, system: Predictor, folder: Path, clips: Sequence[Path], programs: Path | None = None) -> None:
         self._system, self._folder = system, folder
+        self._programs = programs
+        self.written: list[Path] = []
         self._manifest = manifest_of(clips, system.classes, folder / "survey", system._threads)
         index = folder / "index"
         index.mkdir()
@@ -194,8 +219,10 @@ class _Pass:
             FLOW_RUNS[stage.kind](task, params, report)
         elif isinstance(params, ExtractParams):
             extract.run(task, params, report)
+            self._write_backbone(task, params)
         elif isinstance(params, ScoreParams):
             seed_everything(params.seed)
+            self._write_network(task, params, report)
             self._scores[stage.name] = self._scored(task, params, report)
         self._outputs[stage.name] = task.output
 
@@ -207,10 +234,33 @@ class _Pass:
         """Return what a `fuse` stage joins, in the order of its weights."""
         return [*stage.inputs.values()] if params.members is None else [stage.inputs[m.name] for m in params.members]
 
+    def _write_backbone(self, task: Task, params: ExtractParams) -> None:
+        if self._programs is not None:
+            seed_everything(params.seed or 0)
+            backbone = trained_backbone(task, params).to(task.device).eval()
+            size = backbone.format.size
+            frames = torch.zeros(1, backbone.format.channels, size, size, device=task.device)
+            self._write(task.key, Feature(backbone, params.feature), frames)
+
+    def _write_network(self, task: Task, params: ScoreParams, report: Reporter) -> None:
+        if self._programs is not None:
+            network, seen = network_of(task, _of_one_split(params), self._manifest, self._manifest.clips, report)
+            views = next(iter(seen.views()))
+            self._write(task.key, Logits(network), next(iter(views.parts)))
+
+    def _write(self, name: str, network: nn.Module, inputs: Any) -> None:
+        assert self._programs is not None
+        path = self._programs / f"{name}{SUFFIX}"
+        write_program(path, network, inputs)
+        self.written.append(path)
+
     def _scored(self, task: Task, params: ScoreParams, report: Reporter) -> ScoreFile:
-        own = params.model_copy(update={"split": SPLIT})
-        values, _ = scores_of(task, own, self._manifest, self._manifest.clips, report)
+        values, _ = scores_of(task, _of_one_split(params), self._manifest, self._manifest.clips, report)
         return _score_file(self._manifest, params, values, params.average)
+
+
+def _of_one_split(params: ScoreParams) -> ScoreParams:
+    return params.model_copy(update={"split": SPLIT})
 
 
 def _score_file(manifest: Manifest, params: ScoreParams, values: Scores, kind: ScoreKind) -> ScoreFile:

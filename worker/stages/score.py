@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from services.errors import UserError
 from services.params import SpacedFeatures
@@ -15,7 +16,7 @@ from services.scores.files import Labels, ScoreFile, Scores, write_scores
 from services.stages import ScoreParams
 from worker.contract import Reporter, Task
 from worker.stages.class_scores import class_scores
-from worker.stages.inputs import open_input
+from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.metrics import measure
 from worker.stages.networks import trained_network
 from worker.stages.outputs import MODEL_FILE
@@ -61,13 +62,20 @@ def scores_of(
         UserError: clips have fewer steps than the network needs.
         DataError: features of a clip, or the clip itself, are missing.
     """
-    seen = open_input(task, params, manifest, clips, report)
-    model = trained_network(task, seen.build(params.model, len(manifest.classes)))
+    model, seen = network_of(task, params, manifest, clips, report)
     scores, views = np.empty((len(clips), len(manifest.classes))), 1
     for found in class_scores(model, seen.views(), params.average):
         scores[found.clips], views = found.values, found.views
         report.progress(int(found.clips[-1]) + 1, len(scores), "clips")
     return scores, views
+
+
+def network_of(
+    task: Task, params: ScoreParams, manifest: Manifest, clips: Sequence[Clip], report: Reporter
+) -> tuple[nn.Module, NetworkInput]:
+    """Return a trained network, ready for the test, and what it sees of clips; see `scores_of`."""
+    seen = open_input(task, params, manifest, clips, report)
+    return trained_network(task, seen.build(params.model, len(manifest.classes))), seen
 
 
 def protocol_of(params: ScoreParams) -> dict[str, Any]:

@@ -28,7 +28,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "Temporal-Inception": {
         **LATE,
-        "model": {"kind": "temporal_convnet", "kernels": [5, 7], "reduction": "mean", "fc_dim": 32},
+        "model": {"kind": "temporal_convnet", "kernels": [5, 7], "reduction": "mean", "pools": [2, 2], "fc_dim": None},
         "backbone": TINY,
         "evaluation": {"frames": 25},
         "fusion": {"method": "features"},

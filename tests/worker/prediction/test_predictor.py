@@ -131,3 +131,15 @@ def test_mlflow_loads_the_same_bundle_with_its_signature(trained: Train, tmp_pat
     columns, frame = map(json.loads, done.stdout.splitlines()[-2:])
     assert (columns, frame["columns"]) == (["clip"], [*system.scores.classes])
     np.testing.assert_allclose(frame["data"], system.scores.values[:2], atol=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", FAMILIES)
+def test_backbones_and_networks_are_programs_of_torch_export(family: str, trained: Train, tmp_path: Path) -> None:
+    system = trained(FAMILIES[family])
+    with models.load(system.bundle, device="cpu") as predictor:
+        written = predictor.export(tmp_path / "programs", system.clips[0])
+        kinds = [stage.kind for stage in predictor.contents.stages if stage.kind in {"extract", "score"}]
+    assert [path.stem.partition("-")[0] for path in written] == kinds
+    for path in written:
+        torch.export.load(path)
