@@ -11,7 +11,7 @@ from api.board import Bounds, Stream
 from api.shapes import ExperimentState, Finding
 from services.board.paper_table import Behind, Line
 from services.board.paper_table import Measured as Found
-from services.papers import Figure, PaperData, bodies, figures_of
+from services.papers import PaperData, PrintedFigure, bodies, figures_of
 from services.recipes import RECIPES
 
 Json = dict[str, Any]
@@ -94,7 +94,7 @@ class Paper(PaperSummary):
         return cls.of(paper, misprints=misprints, deviations=dict(paper.deviations))
 
 
-def _misprint(figure: Figure) -> Misprint:
+def _misprint(figure: PrintedFigure) -> Misprint:
     assert figure.misprint is not None
     place = f"Table {figure.table}" if figure.table.isdigit() else figure.table
     corrected = None if figure.corrected is None else f"{figure.corrected:g}"

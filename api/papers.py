@@ -15,7 +15,7 @@ from api.paper_launch import LaunchAnswer, LaunchRequest
 from api.paper_shapes import FilledTable, Paper, PaperFigure, Papers, PaperSummary
 from services import papers
 from services.board import paper_table
-from services.papers import Figure, PaperData
+from services.papers import PaperData, PrintedFigure
 from services.planning.launch import Launcher
 
 router = APIRouter(prefix="/papers", tags=["papers"])
@@ -105,7 +105,7 @@ def launch_table(
 
 def _launched(
     paper: PaperData,
-    figures: tuple[Figure, ...],
+    figures: tuple[PrintedFigure, ...],
     launcher: Launcher,
     *,
     dry_run: bool,

@@ -20,7 +20,7 @@ from services.board import answers
 from services.board.answers import Answers
 from services.board.choice import chosen_on_test
 from services.board.means import Value
-from services.papers import Figure, figures_of
+from services.papers import PrintedFigure, figures_of
 from services.statistics.intervals import wilson
 
 NEWEST = 10
@@ -103,7 +103,7 @@ class Measured:
 class Line:
     """A figure, what was measured of it, by which experiments, and what is missing; None where nothing is."""
 
-    figure: Figure
+    figure: PrintedFigure
     measured: Measured | None
     experiments: tuple[Behind, ...]
     missing: str | None
@@ -135,7 +135,7 @@ def filled(session: Session, paper: str, table: str) -> tuple[Line, ...]:
 
 
 def _links(
-    session: Session, paper: str, table: str, figures: Iterable[Figure]
+    session: Session, paper: str, table: str, figures: Iterable[PrintedFigure]
 ) -> dict[tuple[str, str], tuple[Behind, ...]]:
     places = dict.fromkeys((figure.row, figure.dataset) for figure in figures if figure.own)
     wanted = [{"row": row, "dataset": dataset} for row, dataset in places]
@@ -156,7 +156,7 @@ def _links(
     return {place: tuple(members) for place, members in found.items()}
 
 
-def _results(session: Session, ids: Sequence[str], figures: Iterable[Figure]) -> Results:
+def _results(session: Session, ids: Sequence[str], figures: Iterable[PrintedFigure]) -> Results:
     """Return the rows of the streams and splits that a table has, the mean under split 0."""
     own = [figure for figure in figures if figure.own]
     streams = sorted({figure.reported_as for figure in own})
@@ -171,7 +171,7 @@ def _curves(session: Session, ids: Sequence[str]) -> dict[str, Mapping[str, Any]
 
 def _measured(
     session: Session,
-    figure: Figure,
+    figure: PrintedFigure,
     found: Iterable[Behind],
     results: Results,
     curves: Mapping[str, Mapping[str, Any]],
@@ -200,7 +200,7 @@ def _measured(
             yield Measured(behind, value, row.seeds, row.clips, row.revision, row.line, on_test, curve)
 
 
-def _of_part(figure: Figure, said: Mapping[tuple[int, int], Answers | None]) -> Value | None:
+def _of_part(figure: PrintedFigure, said: Mapping[tuple[int, int], Answers | None]) -> Value | None:
     """Return the accuracy on the clips of a class or a category, pooled over them, a mean over seeds."""
     rates: list[float] = []
     clips = 0
@@ -219,7 +219,7 @@ def _of_part(figure: Figure, said: Mapping[tuple[int, int], Answers | None]) -> 
     return Value(value, statistics.stdev(rates) if len(rates) > 1 else None, *wilson(value, clips))
 
 
-def _missing(figure: Figure, measured: Measured | None, found: Sequence[Behind], results: Results) -> str | None:
+def _missing(figure: PrintedFigure, measured: Measured | None, found: Sequence[Behind], results: Results) -> str | None:
     """Say what a figure lacks of being measured as the paper has it."""
     if not figure.own:
         return None
@@ -231,7 +231,7 @@ def _missing(figure: Figure, measured: Measured | None, found: Sequence[Behind],
     return "not launched" if newest is None else _lacking(figure, newest, results)
 
 
-def _lacking(figure: Figure, newest: Behind, results: Results) -> str:
+def _lacking(figure: PrintedFigure, newest: Behind, results: Results) -> str:
     """Say why an experiment has no value of a figure."""
     row = results.get((newest.experiment_id, figure.reported_as, figure.split or 0))
     if row is None:

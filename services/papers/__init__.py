@@ -4,7 +4,7 @@
 every row of the paper's own names a system, which is a recipe with changes.
 """
 
-from services.papers.figures import Figure, Source
+from services.papers.printed import PrintedFigure, Source
 from services.papers.reduction import Reduction
 from services.papers.registry import PAPERS, figures_of, named_paper, named_table, own_figures
 from services.papers.runs import MEMBER, Covered, Order, Run, Skipped, bodies, runs
@@ -14,9 +14,9 @@ __all__ = [
     "MEMBER",
     "PAPERS",
     "Covered",
-    "Figure",
     "Order",
     "PaperData",
+    "PrintedFigure",
     "Reduction",
     "Run",
     "Skipped",

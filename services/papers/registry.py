@@ -11,7 +11,7 @@ from types import MappingProxyType
 import yaml
 
 from services.errors import InvalidRequest, NotFound
-from services.papers.figures import Figure, figures
+from services.papers.printed import PrintedFigure, figures
 from services.papers.shapes import PaperData, TableData
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,13 +48,15 @@ def named_table(paper: PaperData, name: str) -> TableData:
 
 
 @cache
-def figures_of(paper: str, table: str) -> tuple[Figure, ...]:
+def figures_of(paper: str, table: str) -> tuple[PrintedFigure, ...]:
     """Return the figures of a table, row by row."""
     data = PAPERS[paper]
     return tuple(figures(data, named_table(data, table)))
 
 
-def own_figures(paper: PaperData, tables: Iterable[str], rows: Sequence[str] | None = None) -> tuple[Figure, ...]:
+def own_figures(
+    paper: PaperData, tables: Iterable[str], rows: Sequence[str] | None = None
+) -> tuple[PrintedFigure, ...]:
     """Return the figures that a paper measured itself, of some tables, and of some rows of them.
 
     Raises:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
-from services.papers.figures import Figure
+from services.papers.printed import PrintedFigure
 from services.papers.reduction import WHOLE, Reduction, reduced
 from services.papers.registry import PAPERS
 from services.papers.shapes import PaperData
@@ -33,7 +33,7 @@ class Order:
 class Skipped(NamedTuple):
     """A figure that cannot be launched, and why."""
 
-    figure: Figure
+    figure: PrintedFigure
     reason: str
 
 
@@ -47,7 +47,7 @@ class Covered(NamedTuple):
     ensemble that has it.
     """
 
-    figure: Figure
+    figure: PrintedFigure
     part: int
 
 
@@ -113,7 +113,7 @@ class _System:
 
 
 def runs(
-    figures: Iterable[Figure], order: Order, splits: Mapping[str, Sequence[int]]
+    figures: Iterable[PrintedFigure], order: Order, splits: Mapping[str, Sequence[int]]
 ) -> tuple[tuple[Run, ...], tuple[Skipped, ...]]:
     """Return the experiments that figures need, members before ensembles, and the figures that cannot be had.
 
@@ -140,7 +140,7 @@ def runs(
     return tuple(_run(each, order) for each in ordered), tuple(skipped)
 
 
-def bodies(figure: Figure) -> list[Json]:
+def bodies(figure: PrintedFigure) -> list[Json]:
     """Return what `POST /experiments` takes to make a figure; members of an ensemble are to be submitted first."""
     found = []
     for source in figure.sources:

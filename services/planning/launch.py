@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from services import registry, revisions
 from services.db.engine import Database
 from services.db.tables import ExperimentRow, ExperimentStageRow, PaperRow, ScoreUploadRow
-from services.papers import MEMBER, Figure, Order, Run, Skipped, runs
+from services.papers import MEMBER, Order, PrintedFigure, Run, Skipped, runs
 from services.planning import review, submission
 from services.planning.dry_run import Foreseen, foresee
 from services.planning.linter import Facts
@@ -88,7 +88,7 @@ class Launcher:
     _seen: dict[str, registry.Seen] = field(default_factory=dict)
     _facts: dict[str, Facts] = field(default_factory=dict)
 
-    def launch(self, figures: Iterable[Figure]) -> Launch:
+    def launch(self, figures: Iterable[PrintedFigure]) -> Launch:
         """Submit what is not there.
 
         Raises:
@@ -112,7 +112,7 @@ class Launcher:
             found = session.scalar(select(keys).where(ExperimentStageRow.experiment_id.in_([*ids])))
         return found or 0
 
-    def plan(self, figures: Iterable[Figure]) -> LaunchPlan:
+    def plan(self, figures: Iterable[PrintedFigure]) -> LaunchPlan:
         """Return what a launch would do; nothing is written."""
         wanted, skipped = self._runs(figures)
         coming: dict[str, ExperimentSpec] = {}
@@ -128,7 +128,7 @@ class Launcher:
             planned.append(Planned(run, None if standing is None else standing.id, trial.stages))
         return LaunchPlan(tuple(planned), tuple(skipped))
 
-    def _runs(self, figures: Iterable[Figure]) -> tuple[list[Run], list[Skipped]]:
+    def _runs(self, figures: Iterable[PrintedFigure]) -> tuple[list[Run], list[Skipped]]:
         """Return what can be launched, without members that nothing but an ensemble without its scores needs."""
         found = tuple(figures)
         with self.database.transaction() as session:
@@ -175,7 +175,7 @@ class Launcher:
         return found
 
 
-def _row(figure: Figure, part: int) -> dict[str, Any]:
+def _row(figure: PrintedFigure, part: int) -> dict[str, Any]:
     place = {"paper": figure.paper, "table_name": figure.table, "row": figure.row}
     return {**place, "dataset": figure.dataset, "part": part}
 

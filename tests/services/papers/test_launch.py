@@ -9,18 +9,18 @@ from sqlalchemy import func, select
 from services import registry
 from services.db.engine import Database
 from services.db.tables import ExperimentRow, PaperRow
-from services.papers import PAPERS, Figure, Order, Reduction, own_figures
+from services.papers import PAPERS, Order, PrintedFigure, Reduction, own_figures
 from services.planning.launch import Launch, Launcher
 
 SMALL = Order(by=Reduction("motion_shapes", "tiny", 1, 8, "dis"))
 
 
-def figures(paper: str, table: str, row: str, dataset: str | None = None) -> tuple[Figure, ...]:
+def figures(paper: str, table: str, row: str, dataset: str | None = None) -> tuple[PrintedFigure, ...]:
     found = own_figures(PAPERS[paper], [table], [row])
     return tuple(figure for figure in found if dataset in (None, figure.dataset))
 
 
-def launch(database: Database, wanted: tuple[Figure, ...], order: Order = SMALL, owner: str = "local") -> Launch:
+def launch(database: Database, wanted: tuple[PrintedFigure, ...], order: Order = SMALL, owner: str = "local") -> Launch:
     return Launcher(database, owner, order).launch(wanted)
 
 

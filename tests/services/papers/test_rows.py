@@ -13,7 +13,7 @@ import pytest
 
 from services.board.protocol import measurements
 from services.db.engine import Database
-from services.papers import MEMBER, PAPERS, Figure, Order, Run, figures_of, own_figures, runs
+from services.papers import MEMBER, PAPERS, Order, PrintedFigure, Run, figures_of, own_figures, runs
 from services.planning.launch import Launcher, Planned, stage_counts
 from services.specs import ExperimentSpec, NetworkPart
 
@@ -35,7 +35,7 @@ DEVIATIONS = {
 """All that the papers leave open or contradict, and no code can settle."""
 
 
-def of_paper(name: str) -> tuple[Figure, ...]:
+def of_paper(name: str) -> tuple[PrintedFigure, ...]:
     paper = PAPERS[name]
     return own_figures(paper, [table.name for table in paper.tables])
 
@@ -46,7 +46,7 @@ def planned_of(database: Database, name: str) -> tuple[Planned, ...]:
     return plan.planned
 
 
-def is_launchable(figure: Figure, planned: tuple[Planned, ...]) -> bool:
+def is_launchable(figure: PrintedFigure, planned: tuple[Planned, ...]) -> bool:
     """Whether there is an experiment that ends in the figure's number: its dataset, splits and stream."""
     for each in planned:
         if any(covered.figure == figure and covered.part == 0 for covered in each.run.figures):

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
-down_revision = "0015"
+down_revision = "0019"
 
 NAME, TABLE = "ix_experiment_page", "experiment"
 ORDER = [sa.text("created_at DESC"), sa.text("id DESC")]

@@ -18,7 +18,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Figure:
+class PrintedFigure:
     """A number that a paper prints.
 
     Attributes:
@@ -74,21 +74,21 @@ class Figure:
         return self.printed if self.corrected is None else self.corrected
 
 
-def figures(paper: PaperData, table: TableData) -> Iterator[Figure]:
+def figures(paper: PaperData, table: TableData) -> Iterator[PrintedFigure]:
     """Yield the figures of a table, row by row."""
     for row in table.rows:
         for column in row.values:
             yield _figure(paper, table, row, column)
 
 
-def _figure(paper: PaperData, table: TableData, row: RowData, column: str) -> Figure:
+def _figure(paper: PaperData, table: TableData, row: RowData, column: str) -> PrintedFigure:
     place = table.columns[column]
     split, stream = row.split or place.split, row.stream or place.stream
     quoted = row.quoted.get(column) if isinstance(row.quoted, Mapping) else row.quoted
     sources = () if quoted is not None else _sources(table, row, column)
     systems = [paper.systems[source.system] for source in sources]
     deviations = {name: words for system in systems for name, words in system.deviations.items()}
-    return Figure(
+    return PrintedFigure(
         paper=paper.name,
         table=table.name,
         row=row.row,
