@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.params import Params
 from services.stages import KINDS, StageKind
@@ -114,26 +114,24 @@ class Bundle(_Part):
     report: tuple[Result, ...] = ()
     spec: dict[str, Any] = {}
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> Bundle:
+    @property
+    def fault(self) -> str | None:
+        """What keeps it from being a whole system, in words; None where nothing does."""
         known: set[str] = set(self.weights)
         for stage in self.stages:
             if stage.kind not in BUNDLED_KINDS:
-                raise ValueError(f"{stage.name}: a bundle holds no stage of kind {stage.kind}")
+                return f"{stage.name}: a bundle holds no stage of kind {stage.kind}"
             if stage.kind in WEIGHT_KINDS and stage.name not in self.weights:
-                raise ValueError(f"{stage.name}: its weights are not there")
+                return f"{stage.name}: its weights are not there"
             missing = [name for name in stage.inputs.values() if name not in known]
             if missing:
-                raise ValueError(f"{stage.name}: its input {missing[0]} is not there before it")
-            if stage.version > KINDS[stage.kind].version:
-                raise ValueError(
-                    f"{stage.name}: of version {stage.version}, allowed: up to {KINDS[stage.kind].version}; "
-                    "hint: a newer twostream wrote it"
-                )
+                return f"{stage.name}: its input {missing[0]} is not there before it"
+            newest = KINDS[stage.kind].version
+            if stage.version > newest:
+                hint = "hint: a newer twostream wrote it"
+                return f"{stage.name}: of version {stage.version}, allowed: up to {newest}; {hint}"
             known.add(stage.name)
-        if self.stages[-1].kind != "fuse":
-            raise ValueError("its last stage is no `fuse`")
-        return self
+        return None if self.stages[-1].kind == "fuse" else "its last stage is no `fuse`"
 
 
 def member_of(name: str) -> str:

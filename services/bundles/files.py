@@ -146,12 +146,15 @@ class BundleFile:
             self._refuse(f"is a {FORMAT} of version {_shown(version)}, {allowed}")
         try:
             found = Bundle.model_validate(content)
-            for stage in found.stages:
+            fault = found.fault
+            for stage in () if fault else found.stages:
                 _ = stage.checked
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             self._refuse(f"is no whole {FORMAT}: {CONTENTS_FILE}: {where}{': ' if where else ''}{first['msg']}")
+        if fault is not None:
+            self._refuse(f"is no whole {FORMAT}: {CONTENTS_FILE}: {fault}")
         return found
 
     def _require_members(self) -> None:

@@ -96,7 +96,7 @@ def _figure(paper: PaperData, table: TableData, row: RowData, column: str) -> Pr
         dataset=place.dataset,
         split=None if split == "mean" else split,
         stream=stream,
-        reported_as=row.reported_as or stream or "two-stream",
+        reported_as=stream or "two-stream",
         metric=place.metric,
         of=place.of,
         printed=row.values[column],

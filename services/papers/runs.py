@@ -204,9 +204,12 @@ def _place(table: str) -> str:
 
 
 def _of_streams(body: Json, wanted: set[SystemStream]) -> Json:
-    """Return a body for some streams; a flow network that starts from the rgb one needs that."""
+    """Return a body for some streams; a network that flow steers needs both, and a flow one that starts from rgb's."""
+    spec, _ = resolve(body)
+    if spec.model.sees_both:
+        return {**body, "streams": ["rgb", "flow"]}
     streams: list[Stream] = [stream for stream in ("rgb", "flow") if stream in wanted or "two-stream" in wanted]
-    own = resolve(body)[0].flow_stream
+    own = spec.flow_stream
     if streams == ["flow"] and own is not None and own.from_rgb:
         streams = ["rgb", "flow"]
     if streams == ["rgb"]:

@@ -109,8 +109,6 @@ class RowData(Data):
     """In place of the columns'."""
     stream: SystemStream | None = None
     """In place of the columns'."""
-    reported_as: SystemStream | None = None
-    """Stream under which our result goes, where the paper words it otherwise: a network that sees both streams."""
     drawn: bool = False
     """Whether values are drawn as a curve, without numbers."""
     misprints: Mapping[str, MisprintData] = {}

@@ -24,7 +24,7 @@ from services.db.tables import (
 )
 from services.papers import figures_of
 from services.revisions import Revision
-from services.statistics import wilson
+from services.statistics.intervals import wilson
 from tests import published
 from tests.services.board.test_leaderboard_plans import nodes
 
@@ -83,7 +83,9 @@ def test_a_table_is_read_by_indexes_alone(filled: Database) -> None:
     assert "ix_paper_row_place" in {node.get("Index Name") for node in found}
 
 
-def answered(database: Database, right: dict[str, tuple[bool, ...]], seeds: tuple[int, ...]) -> None:
+def answered(
+    database: Database, right: dict[str, tuple[bool, ...]], seeds: tuple[int, ...], stream: str = "two-stream"
+) -> None:
     """Write an experiment behind two rows, which answers the clips of some classes rightly or not, with each seed."""
     classes = [*sorted(CATEGORY_OF), "HighJump", *(f"Sport{number}" for number in range(49))]
     labels = [classes.index(name) for name, hits in right.items() for _ in hits]
@@ -102,7 +104,7 @@ def answered(database: Database, right: dict[str, tuple[bool, ...]], seeds: tupl
             rows.append(Row(split=1, seed=seed, values={"top1": Value(0.5)}, prediction=digest))
         session.merge(ProtocolRow(digest="p", fields={}, line="line"))
         session.flush()
-        measurement = ExperimentStreamRow(experiment_id=made.id, stream="two-stream", protocol="p", model="m")
+        measurement = ExperimentStreamRow(experiment_id=made.id, stream=stream, protocol="p", model="m")
         session.add(measurement)
         session.flush()
         results.write(session, made, measurement, Revision(1, (1, 2, 3), 0, ()), rows)
@@ -151,7 +153,7 @@ def test_a_class_has_a_deviation_over_seeds_and_a_difference_to_the_corrected_pr
 
 
 def test_a_curve_is_read_off_the_stage_that_localizes(database: Database) -> None:
-    answered(database, {"YoYo": (True,)}, seeds=(0,))
+    answered(database, {"YoYo": (True,)}, seeds=(0,), stream="rgb")
     row = "VideoLSTM and ALSTM, with and without smoothing"
     with database.transaction() as session:
         made = session.scalars(select(ExperimentRow)).one()

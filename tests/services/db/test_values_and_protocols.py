@@ -245,9 +245,34 @@ def test_what_trains_is_measured_as_its_spec_says(engine: Engine) -> None:
     with engine.begin() as connection:
         for name, spec in {**SPECS, "exp_short": ExperimentSpec(dataset="d")}.items():
             found = [tuple(row) for row in connection.execute(text(query), {"id": name})]
-            assert found == [
+            wanted = [
                 (entry.stream, entry.protocol.digest, entry.protocol.line, entry.model)
                 for entry in sorted(measurements(spec))
-            ], name
+            ]
+            if name == "exp_both":  # it goes on as it was planned: flow steers it, and what it says went by both
+                wanted = [(stream, *what) for stream in ("flow", "rgb", "two-stream") for _, *what in wanted]
+            assert found == wanted, name
     with Session(engine) as session:
         assert results.listing(session, "exp_rgb") == []
+
+
+def test_a_finished_network_of_rgb_that_flow_steers_is_filed_as_rgb(engine: Engine) -> None:
+    line = "25 frames, centre crop, probabilities, last epoch; flow tvl1 +-20, stack 10"
+    spec = SPECS["exp_both"].model_dump(mode="json")
+    beside = spec | {"flow_stream": {"model": {"kind": "lstm"}}}
+    specs = {"exp_alone": spec, "exp_beside": beside, "exp_other": SPECS["exp_own"].model_dump(mode="json")}
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO dataset (name) VALUES ('d')"))
+        for name, said in specs.items():
+            add_experiment(connection, name, said)
+            add_result(connection, experiment_id=name, stream="two-stream", split=1, protocol=line, top1=0.5)
+    upgrade(url_of(engine))
+    query = """
+        SELECT experiment_id, result.stream, result_value.stream, array_agg(experiment_stream.stream)
+        FROM result JOIN result_value ON result_id = result.id JOIN experiment_stream USING (experiment_id)
+        GROUP BY 1, 2, 3
+    """
+    with engine.begin() as connection:
+        found = {name: (stream, board, filed) for name, stream, board, filed in connection.execute(text(query))}
+    both = ("two-stream", "two-stream", ["two-stream"])
+    assert found == {"exp_alone": ("rgb", "rgb", ["rgb"]), "exp_beside": both, "exp_other": both}
