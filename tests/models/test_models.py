@@ -123,9 +123,15 @@ def test_mixed_precision_is_near_single_precision(kind: str) -> None:
     assert (logits - expected).abs().max() <= 0.05 * expected.abs().max() + 0.02
 
 
+COMPILED = ("lstm", "ts_lstm", "video_lstm")
+"""A loop of PyTorch's, one of ours over parts, and one over maps with attention; the others take as long again."""
+
+
 # Dynamo looks at .grad of what comes out of nn.LSTM, at which its own graph breaks.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize(
+    "kind", [each if each in COMPILED else pytest.param(each, marks=pytest.mark.long) for each in models.KINDS]
+)
 def test_a_compiled_network_gives_the_same_logits_and_gradients(kind: str) -> None:
     torch.compiler.reset()
     network = build(kind)

@@ -41,7 +41,7 @@ from tests.services.actors import Actor
 from tests.services.conftest import small_spec
 from tests.services.invariants import ALWAYS, AT_REST
 
-CASES = int(os.environ.get("TWOSTREAM_MACHINE_CASES", "25"))
+CASES = int(os.environ.get("TWOSTREAM_MACHINE_CASES", "12"))
 STEPS = 60
 BETWEEN_RESTS = 10
 ACTORS = 3
