@@ -39,9 +39,12 @@ SPEC: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser, which the Makefile installs where it can."""
+    """A browser, which the Makefile installs where it can.
+
+    It is closed before another module's tests come: while it is there, asyncio takes this thread for one with a loop.
+    """
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium here; hint: apt-get install chromium")

@@ -104,8 +104,7 @@ def _faults(fleet: Fleet, name: str, experiment: str) -> list[str]:
     own, other = _structure(fleet.get(f"/experiments/{experiment}/stages")), _structure(planned)
     faults = [f"stages: {own - other} in place of {other - own}"] if own != other else []
     results = fleet.get(f"/experiments/{experiment}/results")
-    networks = RECIPES[name].spec.networks
-    streams = {"two-stream"} if len(networks) > 1 or len(networks[0].streams) > 1 else {networks[0].streams[0]}
+    streams = {RECIPES[name].spec.systems[-1]}  # of all networks together
     measured = {entry["stream"] for entry in results if 0 <= entry["metrics"]["top1"]["value"] <= 1}
     faults += [f"results of {measured}, none of {streams - measured}"] if not streams <= measured else []
     report = fleet.get(f"/experiments/{experiment}/report")

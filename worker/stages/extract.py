@@ -22,8 +22,8 @@ from worker.contract import Reporter, Task
 from worker.stages.backbone import TRAINED, frame_source, trained_backbone
 from worker.stages.features import Stored, write_features
 from worker.stages.loaders import loader_workers
-from worker.stages.outputs import MODEL_FILE
-from worker.stages.seen import Seen, read_seen, write_seen
+from worker.stages.outputs import seen_by
+from worker.stages.seen import Seen, write_seen
 from worker.stages.start import seen_by_file
 from worker.training.loader import Loader
 from worker.training.loop import seed_everything
@@ -92,7 +92,7 @@ def _seen(task: Task, params: ExtractParams) -> Seen:
     seen = seen_by_file(params.backbone)
     for source in task.inputs:
         if source.name in TRAINED:
-            seen = seen.then(read_seen(source.path / MODEL_FILE))
+            seen = seen.then(seen_by(source.path))
     return seen
 
 

@@ -14,7 +14,7 @@ from services.bundles.contents import MODEL_FILE as BUNDLED_FILE
 from services.specs import TrainingSpec
 from services.stores.files import write_atomically
 from worker.contract import Task
-from worker.stages.seen import Seen, marked
+from worker.stages.seen import UNKNOWN, Seen, marked, read_seen
 from worker.stages.splits import Division
 from worker.training import checkpoint
 from worker.training.schedule import History
@@ -33,6 +33,11 @@ def read_model(folder: Path) -> dict[str, Any]:
     """Return the state dict in the output of a training stage, or in a folder that a bundle was unpacked into."""
     bundled = folder / BUNDLED_FILE
     return load_file(bundled) if bundled.exists() else checkpoint.load(folder / MODEL_FILE)
+
+
+def seen_by(folder: Path) -> Seen:
+    """Return what the weights in such a folder have seen; a bundle does not say it."""
+    return UNKNOWN if (folder / BUNDLED_FILE).exists() else read_seen(folder / MODEL_FILE)
 
 
 def summary(

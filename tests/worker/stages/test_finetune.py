@@ -47,6 +47,7 @@ def test_the_model_is_a_convnet_of_its_stream(finetune: Any, stream: str, channe
         "train_loss": history[-1]["train_loss"],
         "train_accuracy": history[-1]["train_accuracy"],
         "train_clips": 4,
+        "data_wait_ratio": pytest.approx(0.5, abs=0.5),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     assert len(finished.events("metrics")) == 3
