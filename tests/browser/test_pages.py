@@ -50,6 +50,8 @@ ADDRESSES = {
     "recipes": "/recipes",
     "recipe": "/recipes/tsn_ucf101",
     "models": "/models",
+    "papers": "/papers",
+    "paper_table": "/papers/ts_lstm/tables/2",
     "missing": "/experiments/exp_404",
 }
 
