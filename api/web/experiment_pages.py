@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -16,7 +16,7 @@ from api.deps import DatabaseDep, Id, SettingsDep
 from api.shapes import Experiment, Stage
 from api.web import stage_graph
 from api.web.chart import charts
-from api.web.fields import STATES, State, Text
+from api.web.fields import STATES, State, Text, worded
 from api.web.negotiation import Pages
 from api.web.templates import page
 from services import figures, registry, revisions
@@ -136,17 +136,10 @@ def _spec(row: ExperimentRow) -> dict[str, Any]:
         "recipe": recipe,
         "differences": []
         if recipe is None
-        else [(each, _said(each.recipe), _said(each.here)) for each in differences(row.spec, recipe.name)],
+        else [(each, worded(each.recipe), worded(each.here)) for each in differences(row.spec, recipe.name)],
         "spec_yaml": _yaml(row.spec),
         "clone_yaml": _yaml(body(row.spec, row.recipe)),
     }
-
-
-def _said(value: object) -> str:
-    """Write a value of a spec on one line."""
-    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
-        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True).strip()
-    return "none" if value is None else str(value)
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

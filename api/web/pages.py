@@ -78,6 +78,7 @@ def front(
             "revision": revision,
         },
         "metric": METRICS[metric],
+        "best": shaped.rows[0].experiment_id if len(shaped.rows) > 1 and shaped.rows[0].rank == 1 else None,
         "split_name": SPLIT_NAMES[split],
         "stream_name": STREAM_NAMES[stream],
     }
