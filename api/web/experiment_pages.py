@@ -18,6 +18,7 @@ from api.web import stage_graph
 from api.web.chart import charts
 from api.web.fields import STATES, State, Text, worded
 from api.web.negotiation import Pages
+from api.web.printed import printed
 from api.web.templates import page
 from services import figures, registry, revisions
 from services.board import results
@@ -114,6 +115,7 @@ def _measured(session: Session, row: ExperimentRow) -> dict[str, Any]:
     found = [each for each in every if each.seed is None or len(row.spec["seeds"]) > 1]  # the mean of one says the same
     there = {name for result in found for name in result.metrics}
     return {
+        **printed(session, row.id, every),
         "results": found,
         "metrics": [metric for name, metric in METRICS.items() if name in there],
         "figures": figures.listing(session, row.id),

@@ -47,6 +47,13 @@ def test_what_is_measured_stands_beside_the_print(client, worker):
         assert words in row
     assert f'href="/experiments/{made}"' in text
     assert "measured on motion_shapes, not on ucf101" in row
+    own = read(client, f"/experiments/{made}")
+    assert f'href="{TABLE}"' in own
+    beside = row_of(own, "reduced here")
+    for words in (f"TS-LSTM, 3 {ROW}", "on ucf101 there", "94.3 75.0", "-19.3"):
+        assert words in beside
+    [report] = re.findall(r'href="(/experiments/[^"]*/report[^"]*)"', own)
+    assert "TS-LSTM" in client.get(report).text
 
 
 def test_a_name_that_nothing_has_is_shown_as_text(shared):
