@@ -1,13 +1,14 @@
-"""Counts in words: `1 slot`, `2 slots`, `1 class`, `3 entries`."""
+"""Counts in words: `1 slot`, `2 slots`, `1 class has`, `3 entries have`."""
 
 from __future__ import annotations
 
 VOWELS = "aeiou"
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun, which is given in the singular."""
-    return f"{number} {noun if number == 1 else plural(noun)}"
+def counted(number: int, noun: str, one: str = "", many: str = "") -> str:
+    """Write a number with its noun, which is given in the singular, and with the verb that goes with it, if any."""
+    words, verb = (noun, one) if number == 1 else (plural(noun), many)
+    return f"{number} {words} {verb}".rstrip()
 
 
 def plural(noun: str) -> str:
