@@ -63,7 +63,9 @@ def number(value: float | None) -> str:
 
 def signed(points: float | None) -> str:
     """Write a difference in points with its sign."""
-    return DASH if points is None else f"{points:+.1f}"
+    if points is None:
+        return DASH
+    return f"{points:+.1f}" if round(points, 1) else "0.0"
 
 
 templates.env.filters |= {
