@@ -15,4 +15,4 @@ def plural(noun: str) -> str:
     """Return the plural of a regular noun."""
     if noun.endswith("y") and noun[-2] not in VOWELS:
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    return f"{noun}es" if noun.endswith(("s", "x", "sh")) else f"{noun}s"

@@ -17,6 +17,7 @@ from services.words import counted
         ((2, "class", "has", "have"), "2 classes have"),
         ((3, "entry"), "3 entries"),
         ((3, "day"), "3 days"),
+        ((2, "epoch"), "2 epochs"),
         ((-1, "box"), "-1 boxes"),
     ],
 )
