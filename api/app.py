@@ -42,7 +42,17 @@ from api.origins import HomeOnly
 from api.parameters import KnownParameters
 from api.startup import PlainStartup
 from api.summaries import summarise
-from api.web import assets, catalogue_pages, dataset_pages, documents, experiment_pages, pages, queue_pages
+from api.web import (
+    assets,
+    catalogue_pages,
+    compare_pages,
+    dataset_pages,
+    documents,
+    experiment_pages,
+    pages,
+    paper_pages,
+    queue_pages,
+)
 from api.web.negotiation import Vary
 from services import registry
 from services.db.engine import Database
@@ -51,7 +61,7 @@ from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
 
-PAGES = (experiment_pages, queue_pages, catalogue_pages, dataset_pages)
+PAGES = (experiment_pages, queue_pages, catalogue_pages, dataset_pages, paper_pages, compare_pages)
 """At addresses that answer JSON too: they come first, and match for browsers alone."""
 ROUTERS = (
     *PAGES,

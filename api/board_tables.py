@@ -11,6 +11,7 @@ from typing import Any
 
 from api.board import Entry, Leaderboard
 from services.metrics import METRICS
+from services.words import counted
 
 Words = Callable[[str], str]
 
@@ -148,7 +149,8 @@ def _notes(board: Leaderboard) -> list[str]:
     if board.significance:
         notes.append(f"Entries of one group do not differ at 5 % from its first ({board.significance}).")
     if board.incomplete:
-        notes.append(f"{board.total_incomplete} entries lack a split and are not ranked.")
+        lack = counted(board.total_incomplete, "entry", "lacks", "lack")
+        notes.append(f"{lack} a split and {'is' if board.total_incomplete == 1 else 'are'} not ranked.")
     return notes
 
 

@@ -12,6 +12,7 @@ from cli import rar
 from cli.allowance import Allowance, Content, content_of
 from cli.client import CommandError
 from services.stores.names import temporary
+from services.words import counted
 
 RAR_MAGIC = b"Rar!\x1a\x07"
 ZIP_MAGIC = b"PK"
@@ -130,5 +131,5 @@ def _run(
     if not found:
         return f"{name} unpacked nothing"
     if wanted is not None and wanted != found:
-        return f"{name} lost or damaged {(wanted - found).total()} files by the archive's checksums"
+        return f"{name} lost or damaged {counted((wanted - found).total(), 'file')} by the archive's checksums"
     return None

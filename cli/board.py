@@ -12,6 +12,7 @@ from rich.text import Text
 
 from cli.output import console, interval, measured, print_more
 from cli.terminal import one_line, say
+from services.words import counted
 
 LEAST = 8
 """Cells of a name that is cut."""
@@ -27,16 +28,16 @@ def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None 
     if board["significance"] and board["rows"]:
         say(f"one group: not told from its first at 5 % ({board['significance']})")
     for left_out in sorted({row["excluded"] for row in board["rows"]} - {0}):
-        say(f"the dataset leaves {left_out} listed clips out")
+        say(f"the dataset leaves {counted(left_out, 'listed clip')} out")
     for row in board["incomplete"]:
         missing = ", ".join(map(str, row["missing_splits"]))
         say(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
     shown, total = len(board["rows"]) + len(board["incomplete"]), board["total"] + board["total_incomplete"]
     print_more("entries", shown, total, board["next_cursor"], "leaderboard", **(options or {}))
     for number, entries in board["other_revisions"].items():
-        say(f"on other lists or clips: {entries} entries, --revision {number}")
+        say(f"on other lists or clips: {counted(entries, 'entry')}, --revision {number}")
     for name, entries in board["other_protocols"].items():
-        say(f"under another protocol: {entries} entries, --protocol {shlex.quote(name)}")
+        say(f"under another protocol: {counted(entries, 'entry')}, --protocol {shlex.quote(name)}")
 
 
 def _revision(board: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cli.output import cell, percent, print_table
 from cli.terminal import say
+from services.words import counted
 
 NAMED = 10
 """Clips of each kind that are named; `--json` has more."""
@@ -70,7 +71,8 @@ def _of_side(side: dict[str, Any]) -> tuple[object, ...]:
 def _print_paired(paired: dict[str, Any]) -> None:
     test = paired["test"]
     seeds = f"seed {test['left_seed']} and seed {test['right_seed']}"
-    say(f"of {paired['clips']} clips ({seeds}) left alone gets {test['left_only']}, right alone {test['right_only']}")
+    alone = f"left alone gets {test['left_only']}, right alone {test['right_only']}"
+    say(f"of {counted(paired['clips'], 'clip')} ({seeds}) {alone}")
     say(f"McNemar's exact test, two-sided: p = {test['p']:.3g}")
     shares = [f"{words} {percent(paired[name])}" for name, words in SHARES.items()]
     say("; ".join(shares))

@@ -23,6 +23,7 @@ from cli.stack.process import Command, Process, StackError, describe_exit
 from cli.target import home, stack_addresses
 from cli.terminal import one_line, print_json, say
 from cli.watch import Watch
+from services.words import counted
 
 SUBMISSIONS: tuple[dict[str, Any], ...] = ({"recipe": "demo_ts_lstm"}, {"recipe": "demo_mean_pooling"})
 BOARD = {"dataset": "motion_shapes", "split": "mean", "stream": "two-stream"}
@@ -204,7 +205,7 @@ def _tree(run: Json) -> Tree:
     for child in run["children"]:
         tree.add(_line(child))
     if run["shared"]:
-        tree.add(f"{run['shared']} stages shared with earlier experiments; their runs lie below those")
+        tree.add(f"{counted(run['shared'], 'stage')} shared with earlier experiments; their runs lie below those")
     return tree
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cli.client import INVALID, NOT_FOUND, Client, CommandError
 from services.stores.files import write_atomically
+from services.words import counted
 
 CLIP_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".mov", ".webm"})
 TESTED = 4
@@ -38,7 +39,11 @@ class OwnClips:
         self.clips = {path.name: _clips(path) for path in classes}
         few = [name for name, clips in self.clips.items() if len(clips) < 2]
         if few or len(self.clips) < 2:
-            found = f"'{few[0]}' with {len(self.clips[few[0]])} clips" if few else f"{len(self.clips)} classes"
+            found = (
+                f"'{few[0]}' with {counted(len(self.clips[few[0]]), 'clip')}"
+                if few
+                else counted(len(self.clips), "class")
+            )
             raise CommandError(f"--dataset: got {found} in '{folder}', allowed: {ALLOWED}", INVALID)
 
     @property

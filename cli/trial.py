@@ -7,6 +7,7 @@ from typing import Any
 from cli.output import duration, print_table
 from cli.terminal import say
 from services.cache.sizes import word_bytes
+from services.words import counted
 
 COLUMNS = ("stage", "now", "reused", "time#", "memory#", "GPU memory#", "disk#", "by attempts#")
 
@@ -14,7 +15,7 @@ COLUMNS = ("stage", "now", "reused", "time#", "memory#", "GPU memory#", "disk#",
 def print_dry_run(found: dict[str, Any]) -> None:
     """Print the stages of an experiment that nobody queued, and what those may take that would run."""
     print_table(f"{found['name']}: a dry run, nothing is queued", COLUMNS, map(_row, found["stages"]))
-    say(f"{found['total']} stages, {found['reused']} of them reused")
+    say(f"{counted(found['total'], 'stage')}, {found['reused']} of them reused")
     known = found["total"] - found["reused"] - len(found["unknown"])
     if known:
         line = f"{known} would take {duration(found['seconds'])} of work and {word_bytes(found['disk_bytes'])} of disk"

@@ -16,6 +16,7 @@ from cli.client import Client, Unreachable
 from cli.feed import Event, Feed
 from cli.output import stages_done
 from cli.terminal import one_line
+from services.words import counted
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
 REFRESH_SECONDS = 0.5
@@ -216,7 +217,7 @@ def plan(experiment: Json, stages: Sequence[Json]) -> str:
     """Word the size of an experiment, and what of it was there before."""
     finished = sum(finished_before(stage, experiment) for stage in stages)
     shared = f", {experiment['reused']} shared with earlier experiments" if experiment["reused"] else ""
-    return f"{len(stages)} stages{shared}" + (f", {finished} finished before" if finished else "")
+    return f"{counted(len(stages), 'stage')}{shared}" + (f", {finished} finished before" if finished else "")
 
 
 def finished_before(stage: Json, experiment: Json) -> bool:

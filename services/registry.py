@@ -22,6 +22,7 @@ from services.errors import Conflict, DataError, InvalidRequest, NotFound
 from services.params import BoxFile
 from services.specs import EnsembleSpec, ExperimentSpec
 from services.stages import IndexParams
+from services.words import counted
 
 GENERATED = "motion_shapes"
 
@@ -56,7 +57,7 @@ def look(layout: Layout, annotations: str, exclude: Sequence[str]) -> Lists | No
     try:
         return read_lists(layout, annotations, exclude)
     except DataError as error:
-        raise InvalidRequest("exclude", f"{len(exclude)} clips", f"some of the listed clips; {error}") from error
+        raise InvalidRequest("exclude", counted(len(exclude), "clip"), f"some of the listed clips; {error}") from error
 
 
 def look_at_boxes(boxes: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.journal.curves import Curve
+from services.words import counted
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 28
@@ -51,7 +52,7 @@ class Chart:
     def words(self) -> str:
         """What a reader who does not see it is told."""
         return f"{self.title} by epoch: " + "; ".join(
-            f"{line.metric.replace('_', ' ')} of {line.stage} is {line.last} after {line.epochs} epochs"
+            f"{line.metric.replace('_', ' ')} of {line.stage} is {line.last} after {counted(line.epochs, 'epoch')}"
             for line in self.lines
         )
 

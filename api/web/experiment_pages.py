@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -16,8 +16,9 @@ from api.deps import DatabaseDep, Id, SettingsDep
 from api.shapes import Experiment, Stage
 from api.web import stage_graph
 from api.web.chart import charts
-from api.web.fields import STATES, State, Text
+from api.web.fields import STATES, State, Text, worded
 from api.web.negotiation import Pages
+from api.web.printed import printed
 from api.web.templates import page
 from services import figures, registry, revisions
 from services.board import results
@@ -114,6 +115,7 @@ def _measured(session: Session, row: ExperimentRow) -> dict[str, Any]:
     found = [each for each in every if each.seed is None or len(row.spec["seeds"]) > 1]  # the mean of one says the same
     there = {name for result in found for name in result.metrics}
     return {
+        **printed(session, row.id, every),
         "results": found,
         "metrics": [metric for name, metric in METRICS.items() if name in there],
         "figures": figures.listing(session, row.id),
@@ -136,17 +138,10 @@ def _spec(row: ExperimentRow) -> dict[str, Any]:
         "recipe": recipe,
         "differences": []
         if recipe is None
-        else [(each, _said(each.recipe), _said(each.here)) for each in differences(row.spec, recipe.name)],
+        else [(each, worded(each.recipe), worded(each.here)) for each in differences(row.spec, recipe.name)],
         "spec_yaml": _yaml(row.spec),
         "clone_yaml": _yaml(body(row.spec, row.recipe)),
     }
-
-
-def _said(value: object) -> str:
-    """Write a value of a spec on one line."""
-    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
-        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True).strip()
-    return "none" if value is None else str(value)
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

@@ -1,9 +1,11 @@
-"""Fields of the pages' forms: a browser sends what is not chosen as an empty text."""
+"""Fields of the pages' forms, where a browser sends what is not chosen as an empty text; values of specs in words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
+import yaml
 from fastapi import Query
 
 from api.shapes import ExperimentState
@@ -14,3 +16,10 @@ State = Literal["", "queued", "running", "cancelling", "cancelled", "succeeded",
 STATES: tuple[str, ...] = get_args(ExperimentState)
 Place = Annotated[int, Query(ge=0, lt=2**31)]
 """How many entries stand before a page of a listing."""
+
+
+def worded(value: object) -> str:
+    """Write a value of a spec on one line."""
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True).strip()
+    return "none" if value is None else str(value)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
-from api.board import Leaderboard, Metric, Split, Stream
+from api.board import Leaderboard, Metric, Origin, Split, Stream
 from api.deps import DatabaseDep
+from api.leaderboard import MODELS
 from api.shapes import Experiment
 from api.web.fields import Number, Text
 from api.web.templates import page
 from services import registry
 from services.board import leaderboard
+from services.board.choice import SelectedOnTest
 from services.board.cursor import CURSOR
+from services.board.entries import Filters
+from services.errors import InvalidRequest
 from services.metrics import METRICS, PRIMARY
 from services.queue import experiments
 
 RECENT = 10
 SPLIT_NAMES = {"mean": "mean over splits", "1": "split 1", "2": "split 2", "3": "split 3"}
+ON_TEST_NAMES = {"exclude": "left out", "flag": "ranked, and said"}
+FILES = {
+    words: {"limit": "1000", "format": form}
+    for form, words in (("csv", "CSV"), ("markdown", "Markdown"), ("latex", "LaTeX"), ("json", "JSON"))
+}
+"""By its name, what asks for the board as a file."""
 STREAM_NAMES = {"two-stream": "two-stream", "rgb": "RGB", "flow": "optical flow"}
 
 router = APIRouter(include_in_schema=False)
@@ -41,11 +52,17 @@ def front(
     stream: Stream = "two-stream",
     metric: Metric = PRIMARY,
     protocol: Text = "",
+    model: Text = "",
+    source: Literal["", Origin] = "",
+    seeds: Annotated[str, Query(pattern=r"^([1-9]\d{0,2}|1000)?$")] = "",
+    selected_on_test: SelectedOnTest = "exclude",
     revision: Number = "",
     cursor: Annotated[str, Query(pattern=f"^({CURSOR})?$")] = "",
     limit: Annotated[int, Depends(page_size)],
 ) -> HTMLResponse:
     """Render a page of the leaderboard; without a dataset, that of the latest experiment."""
+    if model and model not in MODELS:
+        raise InvalidRequest("model", model, ", ".join(MODELS))
     with database.transaction() as session:
         names = [row.name for row in registry.listing(session)]
         latest = experiments.page(session, limit=RECENT)
@@ -59,25 +76,35 @@ def front(
             metric=metric,
             protocol=protocol or None,
             revision=int(revision) if revision else None,
+            selected_on_test=selected_on_test,
+            filters=Filters(model or None, source or None, int(seeds) if seeds else None),
             limit=limit,
             cursor=cursor or None,
         )
     shaped = Leaderboard.of(board)
+    query = {
+        "dataset": shaped.dataset,
+        "split": split,
+        "stream": stream,
+        "metric": metric,
+        "protocol": protocol,
+        "revision": revision,
+        "model": model,
+        "source": source,
+        "seeds": seeds,
+        "selected_on_test": selected_on_test,
+    }
+    query = {name: value for name, value in query.items() if value}
     context = {
         "board": shaped,
         "more_recent": latest.total - len(recent),
         "recent": [Experiment.of(row, counts[row.id]) for row in recent],
         "splits": sorted({name for entry in (*shaped.rows, *shaped.incomplete) for name in entry.splits}),
-        "choices": _choices(shaped, names, protocol, revision),
-        "query": {
-            "dataset": shaped.dataset,
-            "split": split,
-            "stream": stream,
-            "metric": metric,
-            "protocol": protocol,
-            "revision": revision,
-        },
+        "choices": _choices(shaped, names, query),
+        "query": query,
+        "files": {words: f"/leaderboard?{urlencode(query | file)}" for words, file in FILES.items()},
         "metric": METRICS[metric],
+        "best": shaped.rows[0].experiment_id if len(shaped.rows) > 1 and shaped.rows[0].rank == 1 else None,
         "split_name": SPLIT_NAMES[split],
         "stream_name": STREAM_NAMES[stream],
     }
@@ -88,7 +115,7 @@ def _default_dataset(names: Sequence[str], recent: Sequence[str]) -> str:
     return next(iter((*recent, *names)), "")
 
 
-def _choices(board: Leaderboard, datasets: Sequence[str], protocol: str, revision: str) -> list[dict[str, Any]]:
+def _choices(board: Leaderboard, datasets: Sequence[str], query: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the selectors of the form: label, name, chosen value, and options as value and words."""
     protocols = {"": "the most used", **{name: name for name in (board.protocol, *board.other_protocols) if name}}
     numbers = sorted({str(board.revision), *board.other_revisions}, key=int)
@@ -98,11 +125,14 @@ def _choices(board: Leaderboard, datasets: Sequence[str], protocol: str, revisio
         _choice("Split", "split", board.split, {name: SPLIT_NAMES[name] for name in get_args(Split)}),
         _choice("Stream", "stream", board.stream, STREAM_NAMES),
         _choice("Metric", "metric", board.metric, {name: found.title for name, found in METRICS.items()}),
-        _choice("Protocol", "protocol", protocol, protocols),
+        _choice("Protocol", "protocol", query.get("protocol", ""), protocols),
+        _choice("Network", "model", query.get("model", ""), {"": "any"} | {name: name for name in MODELS}),
+        _choice("Source", "source", query.get("source", ""), {"": "any"} | {name: name for name in get_args(Origin)}),
+        _choice("Chosen on test", "selected_on_test", query["selected_on_test"], ON_TEST_NAMES),
     ]
     if len(numbers) < 2 and not board.superseded:
         return choices
-    return [*choices, _choice("Lists and clips", "revision", revision, revisions)]
+    return [*choices, _choice("Lists and clips", "revision", query.get("revision", ""), revisions)]
 
 
 def _choice(label: str, name: str, chosen: str, options: dict[str, str]) -> dict[str, Any]:

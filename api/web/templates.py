@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from starlette.templating import Jinja2Templates
 
 from services.metrics import Metric
+from services.words import counted
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -60,5 +61,19 @@ def number(value: float | None) -> str:
     return DASH if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-templates.env.filters |= {"shown": shown, "when": when, "took": took, "number": number}
+def signed(points: float | None) -> str:
+    """Write a difference in points with its sign."""
+    if points is None:
+        return DASH
+    return f"{points:+.1f}" if round(points, 1) else "0.0"
+
+
+templates.env.filters |= {
+    "shown": shown,
+    "when": when,
+    "took": took,
+    "number": number,
+    "signed": signed,
+    "counted": counted,
+}
 templates.env.trim_blocks = templates.env.lstrip_blocks = True

@@ -16,6 +16,7 @@ from services.datasets.annotations import Annotations, read_lines
 from services.datasets.boxes import read_boxes, require_known
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
+from services.words import counted
 
 datasets = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Register datasets, list them.")
 
@@ -59,7 +60,7 @@ def add(
     if json:
         print_json(answer)
     else:
-        counts = f"{len(lists.classes)} classes, {len(lists.named_clips()) - len(excluded)} clips"
+        counts = f"{counted(len(lists.classes), 'class')}, {counted(len(lists.named_clips()) - len(excluded), 'clip')}"
         counts += f" ({len(excluded)} left out)" if excluded else ""
         counts += f", {boxed} with boxes" if boxes is not None else ""
         say(f"{answer['name']}: revision {answer['revision']}, {counts}, splits {', '.join(map(str, lists.splits))}")

@@ -14,6 +14,7 @@ from cli.terminal import plain, print_json, say, say_text
 from cli.trial import print_dry_run
 from cli.watch import Watch
 from services.metrics import METRICS, PRIMARY
+from services.words import counted
 
 INDENTED = f"\n{'':9}"
 """Begins the further lines of a value, so that none looks like another value."""
@@ -192,7 +193,7 @@ def _result(result: dict[str, Any]) -> tuple[object, ...]:
 
 def _measured_on(result: dict[str, Any]) -> str:
     """Say on what a result was measured, where that is not the whole of the dataset as it is now."""
-    words = [f"{result['excluded']} listed clips left out"] if result["excluded"] else []
+    words = [f"{counted(result['excluded'], 'listed clip')} left out"] if result["excluded"] else []
     words += ["superseded: the dataset has other lists or clips now"] if result["superseded"] else []
     return f"revision {result['revision']} of the dataset, {', '.join(words)}" if words else ""
 

@@ -19,6 +19,7 @@ from services.datasets.layouts import Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations
 from services.errors import DataError
 from services.limits import MAX_ARCHIVE_FILES, MAX_ARCHIVE_GIGABYTES
+from services.words import counted
 
 
 class Archive(NamedTuple):
@@ -165,7 +166,9 @@ def _tell(layout: Layout, root: Path, lists: Path) -> None:
         say(f"lists differ from the official ones: {words}")
     if present < len(named):
         hint = "hint: remove the folder, and run this again"
-        raise CommandError(f"{root}: {len(named) - present} listed clips are missing; {hint}", FAILURE)
+        raise CommandError(
+            f"{root}: {counted(len(named) - present, 'listed clip', 'is', 'are')} missing; {hint}", FAILURE
+        )
     where = f"--root {shlex.quote(str(root))} --splits {shlex.quote(str(lists))}"
     say(f"next: twostream dataset add {layout} --layout {layout} {where}")
     say(f"then: twostream dataset check {layout}")

@@ -9,6 +9,7 @@ import typer
 from cli.client import Client
 from cli.output import JsonOption, duration, print_table
 from cli.terminal import print_json, say
+from services.words import counted
 
 papers = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="See what papers print beside what is measured; launch it."
@@ -170,8 +171,8 @@ def _print_launch(answer: Json) -> None:
     for each in answer["skipped"]:
         say(f"not launched: table {each['table']}, {each['row']}, {each['column']}: {each['reason']}")
     words = "would be launched" if answer["dry_run"] else "launched"
-    line = f"{answer['created']} experiments {words}, {answer['reused']} are there"
-    line += f"; {answer['planned']} stages, {answer['unique']} different"
+    line = f"{counted(answer['created'], 'experiment')} {words}, {answer['reused']} are there"
+    line += f"; {counted(answer['planned'], 'stage')}, {answer['unique']} different"
     if answer["seconds"]:
         line += f"; {duration(answer['seconds'])} of work, as far as known"
     say(line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import bindparam, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, INTEGER, JSONB, TEXT
 from sqlalchemy.orm import Session
 
@@ -20,7 +20,8 @@ from services.board import answers
 from services.board.answers import Answers
 from services.board.choice import chosen_on_test
 from services.board.means import Value
-from services.papers import PrintedFigure, figures_of
+from services.db.tables import PaperRow
+from services.papers import PAPERS, PrintedFigure, figures_of
 from services.statistics.intervals import wilson
 
 NEWEST = 10
@@ -132,6 +133,28 @@ def filled(session: Session, paper: str, table: str) -> tuple[Line, ...]:
         measured = next(_measured(session, figure, found, results, curves, said), None)
         lines.append(Line(figure, measured, found, _missing(figure, measured, found, results)))
     return tuple(lines)
+
+
+def of_experiment(session: Session, experiment_id: str) -> tuple[tuple[PrintedFigure, bool], ...]:
+    """Return the figures whose value an experiment is to have, in the papers' order, each with whether it is reduced.
+
+    What a paper of this version does not have is left out.
+    """
+    rows = session.execute(
+        select(PaperRow.paper, PaperRow.table_name, PaperRow.row, PaperRow.dataset, PaperRow.reduced).where(
+            PaperRow.experiment_id == experiment_id, PaperRow.part == 0
+        )
+    )
+    reduced = {(row.paper, row.table_name, row.row, row.dataset): row.reduced for row in rows}
+    tables = {place[:2] for place in reduced}
+    return tuple(
+        (figure, reduced[place])
+        for paper in PAPERS.values()
+        for table in paper.tables
+        if (paper.name, table.name) in tables
+        for figure in figures_of(paper.name, table.name)
+        if figure.own and (place := (paper.name, table.name, figure.row, figure.dataset)) in reduced
+    )
 
 
 def _links(

@@ -14,6 +14,7 @@ from services.board.parts import Parts, Tested
 from services.board.results import Result
 from services.db.tables import ExperimentRow
 from services.errors import Conflict, InvalidRequest, NotFound
+from services.words import counted
 
 UNSAID = {"name", "priority", "resources", "refresh"}
 """Of a spec, what says nothing of the numbers."""
@@ -150,7 +151,7 @@ def _require_same_clips(field: str, first: System, other: System) -> None:
         left, right = answers[0].test, other.parts[number][0].test
         if left.digest == right.digest:
             continue
-        counts = f"{len(left.labels)} and {len(right.labels)} clips"
+        counts = f"{len(left.labels)} and {counted(len(right.labels), 'clip')}"
         what = {
             f"the clips of split {number} differ ({counts})": left.clips != right.clips,
             f"the classes of split {number} differ": left.classes != right.classes,

@@ -24,6 +24,7 @@ from services.stores.artifacts import ArtifactStore
 from services.stores.folder import walk
 from services.stores.names import KEY_PATH, Place, finished_name
 from services.stores.places import StoredFile
+from services.words import counted
 
 Category = Literal[OutputCategory, "frames", "leftovers"]
 CATEGORIES: tuple[Category, ...] = (*get_args(OutputCategory), "frames", "leftovers")
@@ -212,7 +213,7 @@ def listed(entries: Sequence[Entry]) -> list[Entry]:
 
 def _join(category: Category, held: str | None, group: Sequence[Entry]) -> Entry:
     files = tuple(file for entry in group for file in entry.files)
-    label = f"{len(group)} clip files that no output has"
+    label = f"{counted(len(group), 'clip file')} that no output has"
     return Entry(category, f"{category}/*", label, files, min(e.used_at for e in group), held=held, count=len(group))
 
 

@@ -20,6 +20,7 @@ from services.datasets.box_file import content_of
 from services.datasets.numbers import Array, Numbers, unpickle
 from services.datasets.tubes import BoxedClip, Boxes, Coordinates, Tube
 from services.errors import DataError
+from services.words import counted
 
 CLASSES = (
     "Basketball BasketballDunk Biking CliffDiving CricketBowling Diving Fencing FloorGymnastics GolfSwing HorseRiding "
@@ -67,7 +68,7 @@ def require_known(file: Path, boxes: Boxes, classes: Collection[str], clips: Col
             raise DataError(f"{file}: class {name!r}, which the dataset does not have")
     shared = len(boxes.clips.keys() & set(clips))
     if not shared:
-        raise DataError(f"{file}: {len(boxes.clips)} clips, none of which the dataset has")
+        raise DataError(f"{file}: {counted(len(boxes.clips), 'clip')}, none of which the dataset has")
     return shared
 
 
@@ -121,7 +122,7 @@ def _listed(by_class: Mapping[Any, Any]) -> Iterator[tuple[int, Any]]:
 
 def _frames(file: Path, name: str, frames: Any) -> int:
     if not 0 < int(frames) <= MAX_FRAMES:
-        raise DataError(f"{file}: {name}: {frames} frames, allowed: 1 to {MAX_FRAMES}")
+        raise DataError(f"{file}: {name}: {counted(frames, 'frame')}, allowed: 1 to {MAX_FRAMES}")
     return int(frames)
 
 

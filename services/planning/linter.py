@@ -28,6 +28,7 @@ from services.datasets.ucf101 import group_of
 from services.errors import Finding, Refused
 from services.planning.planned import PlannedStage
 from services.specs import EnsembleSpec, ExperimentSpec
+from services.words import counted
 
 Submitted = ExperimentSpec | EnsembleSpec
 TRAINING = ("finetune", "train")
@@ -124,7 +125,7 @@ def class_maps(field: str, own: Sequence[str], other: Sequence[str]) -> Iterator
     """Yield where the classes of two streams, or of weights and a dataset, differ by label."""
     differing = [label for label, pair in enumerate(zip(own, other, strict=False)) if pair[0] != pair[1]]
     if len(own) != len(other):
-        yield Finding("class_map", "refused", field, f"{len(own)} classes, and {len(other)} of the other")
+        yield Finding("class_map", "refused", field, f"{counted(len(own), 'class')}, and {len(other)} of the other")
     elif differing:
         label = differing[0]
         sentence = f"{len(differing)} labels mean other classes: {label} is {own[label]} and {other[label]}"
@@ -143,7 +144,7 @@ def seen_clips(field: str, seen: SeenClips, dataset: str, split: int, shared: Ma
     """
     for entry in seen.splits:
         if entry.dataset == dataset and shared.get(entry.split, 0):
-            clips = f"{shared[entry.split]} clips that split {split} tests on"
+            clips = f"{counted(shared[entry.split], 'clip')} that split {split} tests on"
             sentence = f"weights trained on split {entry.split} of {dataset} have seen {clips}"
             yield Finding("weights_saw_test_clips", "refused", field, sentence)
     if not seen.complete:

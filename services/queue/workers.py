@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from services.db.tables import StageInputRow, StageRow, WorkerRow
+from services.words import counted
 
 THERE = ("alive", "draining")
 """States of a worker whose process runs."""
@@ -165,6 +166,7 @@ def _why_ready(row: StageRow, there: Sequence[WorkerRow], place: int) -> str:
         return f"tried again at {row.not_before.isoformat(timespec='seconds')}"
     if all(row.gpus > len(worker.devices) for worker in serving):
         most = max(len(worker.devices) for worker in serving)
-        return f"needs {row.gpus} devices in one worker; the largest has {most}"
+        return f"needs {counted(row.gpus, 'device')} in one worker; the largest has {most}"
     slots = sum(worker.concurrency for worker in serving)
-    return f"number {place} in line for queue {row.queue!r}: {slots} slots in {len(serving)} workers are busy"
+    busy = f"{counted(slots, 'slot')} in {counted(len(serving), 'worker')} {'is' if slots == 1 else 'are'} busy"
+    return f"number {place} in line for queue {row.queue!r}: {busy}"

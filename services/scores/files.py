@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from services.errors import DataError
 from services.specs import Stream
 from services.stores.files import write_atomically
+from services.words import counted
 
 SCORES_FILE, EARLIER_FILE = "scores.npz", "scores.json"
 
@@ -87,8 +88,8 @@ def read_scores(folder: Path) -> ScoreFile:
     clips, classes = len(scores.clips), len(scores.classes)
     if scores.labels.shape != (clips,) or scores.scores.shape != (clips, classes):
         raise DataError(
-            f"{path}: {clips} clips, labels of shape {scores.labels.shape} and scores of shape {scores.scores.shape}"
-            f" for {classes} classes"
+            f"{path}: {counted(clips, 'clip')}, labels of shape {scores.labels.shape}"
+            f" and scores of shape {scores.scores.shape} for {counted(classes, 'class')}"
         )
     unusable = np.flatnonzero(~np.isfinite(scores.scores).all(axis=1))
     if len(unusable):

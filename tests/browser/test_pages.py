@@ -50,6 +50,9 @@ ADDRESSES = {
     "recipes": "/recipes",
     "recipe": "/recipes/tsn_ucf101",
     "models": "/models",
+    "compare": "/compare?left={finished}&right={finished}",
+    "papers": "/papers",
+    "paper_table": "/papers/ts_lstm/tables/2",
     "missing": "/experiments/exp_404",
 }
 

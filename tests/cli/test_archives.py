@@ -157,7 +157,7 @@ def test_a_link_out_of_the_archive_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_a_program_damaged_is_noticed(tmp_path: Path) -> None:
     damaging = program(tmp_path / "damaging-rar", "printf aaax > a.avi")
     (tmp_path / "x.rar").write_bytes(rar({"a.avi": b"aaaa"}))
-    with pytest.raises(CommandError, match="lost or damaged 1 files by the archive's checksums"):
+    with pytest.raises(CommandError, match="lost or damaged 1 file by the archive's checksums"):
         archives.unpack(tmp_path / "x.rar", tmp_path / "clips", tools=[damaging])
     assert not (tmp_path / "clips").exists()
 

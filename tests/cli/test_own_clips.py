@@ -37,7 +37,7 @@ def test_one_clip_of_four_is_tested_on_and_one_at_least(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("classes", "found"),
-    [({}, "0 classes"), ({"Jump": 3}, "1 classes"), ({"Jump": 3, "Fall": 1}, "'Fall' with 1 clips")],
+    [({}, "0 classes"), ({"Jump": 3}, "1 class"), ({"Jump": 3, "Fall": 1}, "'Fall' with 1 clip")],
 )
 def test_a_folder_of_another_form_is_refused(tmp_path: Path, classes: dict[str, int], found: str) -> None:
     for name, count in classes.items():

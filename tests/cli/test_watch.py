@@ -37,7 +37,7 @@ def test_a_log_gets_a_line_for_each_quarter_and_each_end(lines):
         lines.update(experiment(), [stage("running", done)])
     lines.update(experiment("succeeded"), [stage("succeeded", finished_at=AFTER)])
     assert lines.text().splitlines() == [
-        "small (exp_small): 1 stages",
+        "small (exp_small): 1 stage",
         "train: running",
         "small (exp_small): running",
         "train: 2/8 steps, epoch 1/2",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from services.errors import Cause
 from services.stores.files import is_full
+from services.words import counted
 
 FAILURES = 3
 """Different stages in a row that fail for causes of the host."""
@@ -52,7 +53,7 @@ class Drain:
         self._failed.append(key)
         if len(self._failed) < FAILURES or self._reason is not None:
             return False
-        self._reason = f"{len(self._failed)} stages failed here in a row, the last was {label} ({cause})"
+        self._reason = f"{counted(len(self._failed), 'stage')} failed here in a row, the last was {label} ({cause})"
         logger.error("takes no stage until a probe of this host succeeds: %s", self._reason)
         return True
 

@@ -17,6 +17,7 @@ from services.errors import DataError
 from services.stages import FlowParams
 from services.stores.files import link_file, write_atomically
 from services.stores.names import key_path
+from services.words import counted
 from worker.contract import Reporter, Task
 from worker.video.decoding.container import DecodeFailed
 from worker.video.decoding.limits import Limits
@@ -114,7 +115,9 @@ class Shard:
     def check(self, clip: Clip, frames: int) -> None:
         """Refuse a clip that decodes to another number of frames than the manifest says."""
         if frames != clip.frames:
-            raise DecodeFailed(self.path(clip), frames, f"the manifest has {clip.frames} frames, {frames} decode")
+            raise DecodeFailed(
+                self.path(clip), frames, f"the manifest has {counted(clip.frames, 'frame')}, {frames} decode"
+            )
 
     def store(self, clip: Clip, fields: NDArray[np.uint8]) -> Clip:
         """Write the fields of a clip, uint8 (T - 1, 2, H, W), for later attempts and other stages."""

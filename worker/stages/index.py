@@ -18,6 +18,7 @@ from services.errors import DataError
 from services.planning.linter import of_lists
 from services.stages import IndexParams
 from services.stores.files import write_atomically
+from services.words import counted
 from worker.contract import Reporter, Task
 from worker.video.decoding.container import DecodeFailed
 from worker.video.decoding.limits import Limits
@@ -120,7 +121,8 @@ def _warn(report: Reporter, doubts: Sequence[str]) -> None:
 
 def _doubts_about_surplus(root: Path, surplus: Sequence[str]) -> Iterator[str]:
     if surplus:
-        yield f"{len(surplus)} clips in {root} stand in no list and are left out: {_some(surplus)}"
+        stand, are = ("stands", "is") if len(surplus) == 1 else ("stand", "are")
+        yield f"{counted(len(surplus), 'clip')} in {root} {stand} in no list and {are} left out: {_some(surplus)}"
 
 
 def _doubts_about_lists(annotations: Annotations) -> Iterator[str]:
@@ -130,7 +132,7 @@ def _doubts_about_lists(annotations: Annotations) -> Iterator[str]:
             lacking = sorted(set(range(len(annotations.classes))) - {clip.label for clip in clips})
             if lacking:
                 names = _some([annotations.classes[label] for label in lacking])
-                yield f"split {number}: {len(lacking)} classes have no clip to {part}: {names}"
+                yield f"split {number}: {counted(len(lacking), 'class', 'has', 'have')} no clip to {part}: {names}"
     leaks = shared_groups(annotations, {clip.path: group_of(clip.path) for clip in annotations.clips()})
     if leaks:
         yield f"scenes on both sides of a split: {_some(leaks)}"
@@ -142,10 +144,14 @@ def _doubts_about_copies(annotations: Annotations, hashes: Mapping[str, str]) ->
         trained = {hashes[clip.path] for clip in split.train}
         leaked = [clip.path for clip in split.test if hashes[clip.path] in trained]
         if leaked:
-            yield f"split {number}: {len(leaked)} test clips are copies of training clips: {_some(leaked)}"
+            trained_on = counted(
+                len(leaked), "test clip", "is a copy of a training clip", "are copies of training clips"
+            )
+            yield f"split {number}: {trained_on}: {_some(leaked)}"
         copies = len(split.test) - len({hashes[clip.path] for clip in split.test})
         if copies:
-            yield f"split {number}: {copies} test clips are copies of others, and count more than once"
+            twice = counted(copies, "test clip", "is a copy of another, and counts", "are copies of others, and count")
+            yield f"split {number}: {twice} more than once"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -171,7 +177,7 @@ def _differences(clips: Sequence[Clip]) -> Iterator[str]:
         for difference in clip.differences:
             found[difference].append(clip.path)
     for difference, paths in sorted(found.items()):
-        yield f"{len(paths)} clips have {difference}: {_some(paths)}"
+        yield f"{counted(len(paths), 'clip', 'has', 'have')} {difference}: {_some(paths)}"
 
 
 def _clip(listed: ListedClip, found: Inspection) -> Clip:

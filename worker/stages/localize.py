@@ -25,6 +25,7 @@ from services.scores.files import Scores, read_scores
 from services.scores.fusion import log_softmax
 from services.stages import LocalizeParams
 from services.stores.files import write_atomically
+from services.words import counted
 from worker.contract import Reporter, Task
 from worker.localization.metrics import Detection, Truths, recall, video_map
 from worker.localization.saliency import saliency
@@ -109,9 +110,8 @@ def _truths(boxes: Boxes, manifest: Manifest, clips: Sequence[Clip], report: Rep
             doubtful.append(f"{clip.id} ({boxed.frames}, decoded {clip.frames})")
     if doubtful:
         more = ", ..." if len(doubtful) > NAMED else ""
-        report.warning(
-            f"{len(doubtful)} clips have boxes of another number of frames: {', '.join(doubtful[:NAMED])}{more}"
-        )
+        have = counted(len(doubtful), "clip", "has", "have")
+        report.warning(f"{have} boxes of another number of frames: {', '.join(doubtful[:NAMED])}{more}")
     return found
 
 

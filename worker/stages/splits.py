@@ -10,6 +10,7 @@ import numpy as np
 
 from services.errors import DataError, UserError
 from services.specs import BATCH_NORM_SAMPLES, TrainingSpec
+from services.words import counted
 from worker.video.survey.manifest import Clip, Manifest, Part
 
 
@@ -26,7 +27,8 @@ def clips_of(manifest: Manifest, split: int, part: Part) -> tuple[Clip, ...]:
     least = BATCH_NORM_SAMPLES if part == "train" else 1
     if len(clips) < least:
         raise DataError(
-            f"{part} list {split} of dataset {manifest.dataset}: {len(clips)} clips, allowed: {least} or more"
+            f"{part} list {split} of dataset {manifest.dataset}: {counted(len(clips), 'clip')},"
+            f" allowed: {least} or more"
         )
     return clips
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from services.errors import UserError
 from services.specs import TrainingSpec
+from services.words import counted
 from worker.contract import Reporter
 from worker.training import checkpoint
 from worker.training.batches import Batch, BatchSource
@@ -104,7 +105,7 @@ class Loop:
         if self._best is not None:
             self._module.load_state_dict(self._best)
         if self._left:
-            words = f"ended after epoch {len(self._history)}: no gain in {self._spec.patience} epochs"
+            words = f"ended after epoch {len(self._history)}: no gain in {counted(self._spec.patience or 0, 'epoch')}"
             self._report.progress(self._total, self._total, "steps", words)
         return self._history
 

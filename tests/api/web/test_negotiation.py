@@ -15,6 +15,8 @@ PAGES = (
     "/recipes",
     "/recipes/tsn_ucf101",
     "/models",
+    "/papers",
+    "/papers/ts_lstm/tables/2",
     "/datasets",
     "/datasets/motion_shapes",
 )
@@ -53,7 +55,9 @@ def test_both_are_at_one_address(shared, path):
     assert shared.head(path, headers=HTML).headers["content-type"] == "text/html; charset=utf-8"
 
 
-@pytest.mark.parametrize("path", ["/experiments/exp_1", "/datasets/none", "/recipes/none", "/nothing/here"])
+@pytest.mark.parametrize(
+    "path", ["/experiments/exp_1", "/datasets/none", "/recipes/none", "/papers/ts_lstm/tables/no", "/nothing/here"]
+)
 def test_what_is_not_there_is_a_page_with_404(shared, path):
     page, data = shared.get(path, headers=HTML), shared.get(path)
     assert page.status_code == data.status_code == 404

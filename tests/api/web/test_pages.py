@@ -46,8 +46,11 @@ def test_empty_page_tells_what_to_do(client):
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     outline = Outline(answer.text)
     assert "script" not in outline.tags
-    assert outline.names == ["dataset", "split", "stream", "metric", "protocol"]
-    assert outline.selected == ["motion_shapes", "mean", "two-stream", "top1", ""]
+    assert outline.names == [
+        *("dataset", "split", "stream", "metric", "protocol"),
+        *("model", "source", "selected_on_test"),
+    ]
+    assert outline.selected == ["motion_shapes", "mean", "two-stream", "top1", "", "", "", "exclude"]
     assert "No complete result here yet" in answer.text
     assert "twostream demo" in answer.text
 
@@ -104,12 +107,42 @@ def test_choice_is_kept(client, submit, worker):
     submit()
     worker().finish_all()
     answer = client.get("/", params={"dataset": "motion_shapes", "split": "1", "stream": "rgb", "metric": "mean_class"})
-    assert Outline(answer.text).selected == ["motion_shapes", "1", "rgb", "mean_class", ""]
+    assert Outline(answer.text).selected[:5] == ["motion_shapes", "1", "rgb", "mean_class", ""]
     assert "Mean class accuracy" in answer.text
 
 
+def test_entries_are_left_out_by_the_form_and_the_board_is_there_as_files(client, submit, worker):
+    submit(name="one seed")
+    submit(name="two seeds", seeds=[0, 1], model={"kind": "lstm"})
+    submit(name="peeked", seeds=[5], training={"selection": "test"})
+    worker(0.5).finish_all()
+    query = {"dataset": "motion_shapes", "split": "1", "stream": "rgb"}
+    for more, names in (
+        ({}, ["one seed", "two seeds"]),
+        ({"seeds": "2"}, ["two seeds"]),
+        ({"model": "lstm"}, ["two seeds"]),
+        ({"model": "", "source": "trained", "seeds": "1"}, ["one seed", "two seeds"]),
+        ({"source": "uploaded"}, []),
+        ({"selected_on_test": "flag"}, ["one seed", "two seeds", "peeked"]),
+    ):
+        text = client.get("/", params=query | more).text
+        ranking = text.partition('id="recent"')[0]
+        assert [name for name in ("one seed", "two seeds", "peeked") if f">{name}</a>" in ranking] == names, more
+        Outline(text)
+        links = [html.unescape(link) for link in re.findall(r'href="(/leaderboard[^"]*)"', text)]
+        assert len(links) == (4 if names else 0)
+        for link in links:
+            file = client.get(link)
+            assert file.status_code == 200
+            assert [name for name in ("one seed", "two seeds", "peeked") if name in file.text] == names, link
+
+
 @pytest.mark.parametrize(
-    "query", ["split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00", "revision=x", "cursor=*"]
+    "query",
+    [
+        *("split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00", "revision=x", "cursor=*"),
+        *("model=x", "source=x", "seeds=0", "seeds=1001", "selected_on_test=x"),
+    ],
 )
 def test_weird_choices_are_422(shared, query):
     assert shared.get(f"/?{query}").status_code == 422

@@ -19,7 +19,7 @@ def test_a_dataset_is_registered_with_absolute_folders(twostream, tmp_path, monk
         (tmp_path / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
     monkeypatch.chdir(tmp_path)
     code, out, err = twostream("dataset", "add", "mine", "--root", "clips", "--splits", "lists")
-    assert (code, out, err) == (0, "mine: revision 1, 1 classes, 2 clips, splits 1\n", "")
+    assert (code, out, err) == (0, "mine: revision 1, 1 class, 2 clips, splits 1\n", "")
     code, out, _ = twostream("dataset", "list", "--json")
     (mine,) = [dataset for dataset in json.loads(out) if dataset["name"] == "mine"]
     assert mine["root"] == str(tmp_path / "clips")
@@ -47,7 +47,7 @@ def test_named_clips_are_left_out(twostream, tmp_path):
     code, _, err = twostream(*add)
     assert (code, err) == (2, "twostream: --exclude: split 1 has no clips to test but those that are left out\n")
     exclude.write_text("Walk/b.avi\n")
-    assert twostream(*add) == (0, "less: revision 1, 1 classes, 2 clips (1 left out), splits 1\n", "")
+    assert twostream(*add) == (0, "less: revision 1, 1 class, 2 clips (1 left out), splits 1\n", "")
     (found,) = [entry for entry in json.loads(twostream("dataset", "list", "--json")[1]) if entry["name"] == "less"]
     assert found["excluded"] == ["Walk/b.avi"]
     assert "left out" in twostream("dataset", "list")[1]
@@ -65,7 +65,7 @@ def test_boxes_are_checked_against_the_lists(twostream, tmp_path):
     tube = {"label": 2, "sf": 0, "ef": 3, "boxes": np.full((3, 4), 9, np.uint8)}
     clip = {"numf": 3, "label": 2, "annotations": [tube]}
     boxes.write_bytes(pickle.dumps({"Biking/x": clip}))
-    assert twostream(*add)[2] == f"twostream: --boxes: {boxes}: 1 clips, none of which the dataset has\n"
+    assert twostream(*add)[2] == f"twostream: --boxes: {boxes}: 1 clip, none of which the dataset has\n"
     boxes.write_bytes(pickle.dumps({"Biking/c": clip | {"annotations": [tube | {"ef": 2}]}}))
     code, _, err = twostream(*add)
     assert (code, err) == (2, f"twostream: --boxes: {boxes}: Biking/c: tube 0: boxes (3, 4) for frames 0 to 1\n")

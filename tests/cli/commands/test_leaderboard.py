@@ -40,7 +40,7 @@ def test_an_older_revision_is_shown_as_such(twostream, database):
         session.get_one(DatasetRow, "old").revision = 2
     out = twostream("leaderboard", "--dataset", "old", "--stream", "rgb")[1]
     assert "old, revision 2: top1" in out
-    assert "on other lists or clips: 1 entries, --revision 1" in out
+    assert "on other lists or clips: 1 entry, --revision 1" in out
     assert "50.00 %" not in out
     out = twostream("leaderboard", "--dataset", "old", "--stream", "rgb", "--revision", "1")[1]
     assert "old, revision 1, superseded: it has other lists or clips now: top1" in out

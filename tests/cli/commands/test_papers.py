@@ -29,9 +29,9 @@ def test_a_table_has_misprints_quotations_and_what_is_missing(twostream):
 
 def test_rows_are_launched_once_and_a_table_is_filled(twostream):
     dry = twostream("papers", "launch", "ts_lstm", "3", "--row", ROW, *SMALL, "--dry-run")[1]
-    assert "1 experiments would be launched, 0 are there" in dry
+    assert "1 experiment would be launched, 0 are there" in dry
     assert (
-        "1 experiments launched, 0 are there" in twostream("papers", "launch", "ts_lstm", "3", "--row", ROW, *SMALL)[1]
+        "1 experiment launched, 0 are there" in twostream("papers", "launch", "ts_lstm", "3", "--row", ROW, *SMALL)[1]
     )
     again = json.loads(twostream("papers", "launch", "ts_lstm", "3", "--row", ROW, *SMALL, "--json")[1])
     assert (again["created"], again["reused"]) == (0, 1)

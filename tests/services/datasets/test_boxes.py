@@ -165,5 +165,5 @@ def test_classes_and_clips_are_those_of_the_dataset(tmp_path: Path) -> None:
     assert require_known(file, boxes, CLASSES.split(), ["A/v", "A/w"]) == 1
     with pytest.raises(DataError, match="class 'WalkingWithDog', which the dataset does not have"):
         require_known(file, boxes, CLASSES.split()[:-1], ["A/v"])
-    with pytest.raises(DataError, match="1 clips, none of which"):
+    with pytest.raises(DataError, match="1 clip, none of which"):
         require_known(file, boxes, CLASSES.split(), ["A/w"])

@@ -16,7 +16,7 @@ def test_each_waiting_stage_says_why(database: Database) -> None:
         workers.report(session, "w", queues=["cpu"], devices=["cpu"], concurrency=2)
     with database.transaction() as session:
         first, *others = workers.waiting(session)
-    assert first.reason == "number 1 in line for queue 'cpu': 2 slots in 1 workers are busy"
+    assert first.reason == "number 1 in line for queue 'cpu': 2 slots in 1 worker are busy"
     assert first.position == 1
     assert {stage.position for stage in others} == {None}
     assert "needs index motion_shapes (ready)" in {stage.reason for stage in others}  # which come by their keys

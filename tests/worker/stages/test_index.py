@@ -94,7 +94,7 @@ def test_surplus_is_reported_and_no_error(task: Task, report: Reporter, dataset:
     index.run(task, dataset, report)
     assert read_manifest(task.output).surplus == ("Hop/new.avi",)
     (warning,) = events(task, "warning")
-    assert "1 clips in" in str(warning["message"])
+    assert "1 clip in" in str(warning["message"])
     assert "Hop/new.avi" in str(warning["message"])
     assert events(task, "progress")[-1] == {"done": 3, "total": 3, "unit": "clips", "message": ""}
 
@@ -285,9 +285,9 @@ def test_what_makes_numbers_doubtful_is_told(task: Task, report: Reporter, datas
     lists.joinpath("testlist01.txt").write_text("Run/v_Run_g02_c02.avi\n")
     index.run(task, dataset, report)
     message = str(events(task, "warning")[-1]["message"])
-    assert "split 1: 1 classes have no clip to test: Hop" in message
+    assert "split 1: 1 class has no clip to test: Hop" in message
     assert "split 1: group 2 of Run is trained and tested on" in message
-    assert "split 1: 1 test clips are copies of training clips: Run/v_Run_g02_c02.avi" in message
+    assert "split 1: 1 test clip is a copy of a training clip: Run/v_Run_g02_c02.avi" in message
     assert "stand in no list" in message
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.errors import DataError, UserError
+from services.words import counted
 from tests.worker.stages.conftest import manifest_of
 from worker.stages.splits import clips_of
 from worker.video.survey.manifest import SplitIds
@@ -25,7 +26,8 @@ def test_a_list_that_is_too_short_is_a_fault_of_the_data(tmp_path: Path, part: s
     whole = manifest_of(tmp_path, per_class=3)
     ids = {"train": whole.splits[1].train, "test": whole.splits[1].test, part: whole.splits[1].train[:count]}
     short = whole.model_copy(update={"splits": {1: SplitIds.model_validate(ids)}})
-    with pytest.raises(DataError, match=rf"{part} list 1 of dataset shades: {count} clips, allowed: {least} or more"):
+    words = f"{part} list 1 of dataset shades: {counted(count, 'clip')}, allowed: {least} or more"
+    with pytest.raises(DataError, match=words):
         clips_of(short, 1, part)  # type: ignore[arg-type]
     other = "test" if part == "train" else "train"
     assert clips_of(short, 1, other)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from services.words import counted
 from worker.video.decoding.container import Container
 from worker.video.decoding.decoder import DecodeFailed, Decoder, in_words
 from worker.video.decoding.limits import LIMITS, Limits
@@ -235,7 +236,9 @@ def _side_by_side(
 ) -> None:
     """Decode what the wanted frames need, in several threads if more than one run of packets stands alone."""
     if max(images.positions) >= len(found.order):
-        raise DecodeFailed(new_decoder().path, max(images.positions), f"the clip has {len(found.order)} frames")
+        raise DecodeFailed(
+            new_decoder().path, max(images.positions), f"the clip has {counted(len(found.order), 'frame')}"
+        )
     runs = deque(found.runs(found.order[number] for number in images.positions))
 
     def work() -> None:
@@ -291,4 +294,4 @@ def _sequential(path: Path, images: Images, threads: int, limits: Limits) -> Non
                 images.put(container.count, convert(frame, container.orientation, container.count))
             if container.count == last:
                 return
-        raise DecodeFailed(path, last, f"the clip has {container.count} frames")
+        raise DecodeFailed(path, last, f"the clip has {counted(container.count, 'frame')}")

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from services.errors import DataError
 from services.specs import FLOW_SHORT_SIDE
+from services.words import counted
 from worker.video.decoding.decode import MAX_CLIPS, DecodeFailed, FrameReader, decode_clip
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.flow.storage import FLOW_FILE, SUFFIXES, FlowReader, open_flow
@@ -115,7 +116,9 @@ class RgbSource:
         path = self._root / clip.path
         decoded = decode_clip(path, threads=self._threads, limits=self._limits)
         if len(decoded) != clip.frames:
-            raise DecodeFailed(path, len(decoded), f"manifest has {clip.frames} frames, {len(decoded)} decode")
+            raise DecodeFailed(
+                path, len(decoded), f"manifest has {counted(clip.frames, 'frame')}, {len(decoded)} decode"
+            )
         return decoded
 
 

@@ -17,6 +17,7 @@ from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from services.words import counted
 from worker.video.decoding.container import Container
 
 SIDE_DATA = {
@@ -120,7 +121,8 @@ def _file(container: Container, frames: int) -> Iterator[str]:
         movie = _movie(container.path)
         parts = _edits(movie)
         if parts > 1 or (parts and container.declared not in (0, frames)):
-            yield f"an edit list ({parts} parts), which is followed: of {container.declared} frames {frames} are read"
+            read = f"of {container.declared} frames {frames} are read"
+            yield f"an edit list ({counted(parts, 'part')}), which is followed: {read}"
         if b"clap" in movie:
             yield "a clean aperture, to which frames are not cut"
     if "matroska" in container.format:

@@ -155,7 +155,7 @@ def test_an_edit_list_that_leaves_frames_out_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     info = probe_clip(path)
     assert info.frames < FRAMES
-    assert info.notes == (f"an edit list (1 parts), which is followed: of {FRAMES} frames {info.frames} are read",)
+    assert info.notes == (f"an edit list (1 part), which is followed: of {FRAMES} frames {info.frames} are read",)
 
 
 MASTERS = {b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae", b"\xe0"}  # segment, tracks, a track, its video
