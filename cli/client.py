@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
 
-import httpx
-
-from cli.connection import http_client
 from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
 from cli.target import Target
 from services.errors import sentence
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = (
     "CONFLICT",
@@ -28,8 +29,8 @@ __all__ = (
 )
 
 EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-SENDING = httpx.Timeout(600.0, connect=5.0)
+TIMEOUT, SENDING, LISTENING = ((5.0, seconds, seconds, seconds) for seconds in (30.0, 600.0, 60.0))
+"""Seconds to connect, to read, to write, and to wait for a connection."""
 Json = dict[str, Any]
 
 
@@ -49,6 +50,8 @@ class Client:
     """
 
     def __init__(self, target: Target) -> None:
+        from cli.connection import http_client
+
         headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
         self.url = target.url
         self._http = http_client(target.url, headers=headers, timeout=TIMEOUT)
@@ -79,8 +82,9 @@ class Client:
         with self._named_errors():
             response = self._http.get(path, params=given)
         items = self._json(path, _checked(response))
-        following = httpx.URL(response.links.get("next", {}).get("url", ""))
-        return Page(items, int(response.headers.get("X-Total-Count", len(items))), following.params.get("cursor"))
+        following = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
+        [cursor] = following.get("cursor", [None])
+        return Page(items, int(response.headers.get("X-Total-Count", len(items))), cursor)
 
     def post(
         self, path: str, body: Json | None = None, *, idempotency_key: str | None = None, patient: bool = False
@@ -138,8 +142,7 @@ class Client:
     def stream(self, path: str, last_event_id: str | None) -> Iterator[httpx.Response]:
         """Open a stream of server-sent events, from the beginning or after an event."""
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
-        timeout = httpx.Timeout(TIMEOUT.connect, read=60.0)
-        with self._named_errors(), self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+        with self._named_errors(), self._http.stream("GET", path, headers=headers, timeout=LISTENING) as response:
             if response.is_error:
                 response.read()
             yield _checked(response)
@@ -155,19 +158,10 @@ class Client:
         except ValueError as error:
             raise CommandError(f"{self.url} is not a twostream API: it answered {path} without JSON") from error
 
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.InvalidURL as error:
-            raise CommandError(f"TWOSTREAM_API_URL: got {self.url!r}, allowed: a URL ({error})", INVALID) from error
-        except httpx.UnsupportedProtocol as error:
-            raise CommandError(f"TWOSTREAM_API_URL: got {self.url!r}, allowed: http:// or https://", INVALID) from error
-        except httpx.TransportError as error:
-            raise Unreachable(
-                f"no answer from the API at {self.url}: {error or type(error).__name__}; "
-                "hint: `twostream up` starts one here, TWOSTREAM_API_URL names one elsewhere"
-            ) from error
+    def _named_errors(self) -> AbstractContextManager[None]:
+        from cli.connection import named_errors
+
+        return named_errors(self.url)
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

@@ -23,9 +23,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic_core import PydanticCustomError
+if TYPE_CHECKING:
+    from pydantic_core import PydanticCustomError
 
 REFUSED = "refused"
 """Type of the errors of our own validators, beside those of pydantic."""
@@ -162,6 +163,8 @@ def refused(field: str, value: object, allowed: str) -> PydanticCustomError:
         value: what was given, as JSON has it.
         allowed: what is allowed, in words.
     """
+    from pydantic_core import PydanticCustomError  # noqa: PLC0415 - the command, which knows our errors, needs none
+
     context: dict[str, Any] = {"field": field, "value": value, "allowed": allowed}
     return PydanticCustomError(REFUSED, sentence(field, value, allowed).removeprefix(": "), context)
 

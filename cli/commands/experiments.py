@@ -9,10 +9,8 @@ import typer
 
 from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.output import CursorOption, JsonOption, ago, interval, measured, percent, print_more, print_table, stages_done
-from cli.spec_file import read_spec
 from cli.terminal import plain, print_json, say, say_text
 from cli.trial import print_dry_run
-from cli.watch import Watch
 from services.metrics import METRICS, PRIMARY
 
 INDENTED = f"\n{'':9}"
@@ -37,6 +35,8 @@ def submit(
     json: JsonOption = False,
 ) -> None:
     """Submit an experiment."""
+    from cli.spec_file import read_spec
+
     body = read_spec(spec) | ({"refresh": True} if refresh else {})
     if dry_run and watch:
         raise CommandError("--watch: got it with --dry-run, allowed: one of the two", INVALID)
@@ -47,7 +47,7 @@ def submit(
             return
         answer = client.post("/experiments", body, idempotency_key=idempotency_key)
         if watch:
-            finish(Watch(client, [answer["id"]], quiet=json).run(), json=json)
+            _follow(client, answer["id"], json=json)
         elif json:
             print_json(answer)
         else:
@@ -61,7 +61,7 @@ def watch(experiment: Id, json: JsonOption = False) -> None:
     """
     with Client.connect() as client:
         client.get(f"/experiments/{experiment}")
-        finish(Watch(client, [experiment], quiet=json).run(), json=json)
+        _follow(client, experiment, json=json)
 
 
 def cancel(experiment: Id, json: JsonOption = False) -> None:
@@ -160,6 +160,12 @@ def logs(
     with Client.connect() as client:
         text = client.text(f"/experiments/{experiment}/logs", stage=stage)
     print_json({"id": experiment, "logs": text}) if json else say_text(text)
+
+
+def _follow(client: Client, experiment: str, *, json: bool) -> None:
+    from cli.watch import Watch
+
+    finish(Watch(client, [experiment], quiet=json).run(), json=json)
 
 
 def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:

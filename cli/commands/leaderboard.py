@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cli.board import print_board
 from cli.client import Client
 from cli.output import CursorOption, JsonOption, LimitOption
 from cli.terminal import print_json, say_text
@@ -54,4 +53,6 @@ def leaderboard(
     if json:
         print_json(board)
     else:
+        from cli.board import print_board
+
         print_board(board, options)

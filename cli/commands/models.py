@@ -18,7 +18,6 @@ import typer
 from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.output import JsonOption, percent, print_table
 from cli.terminal import print_json, say, say_text
-from services.bundles import mlflow_model
 from services.stores.files import replacing
 
 PREDICTOR = (sys.executable, "-m", "worker.prediction")
@@ -97,6 +96,8 @@ def _fetch_for_mlflow(client: Client, experiment: str, folder: Path, split: int,
     """Write a system as a model of MLflow into a new folder; return the bytes of its bundle."""
     if folder.exists():
         raise CommandError(f"--output: got {str(folder)!r}, allowed: a folder that is not there yet", INVALID)
+    from services.bundles import mlflow_model
+
     with tempfile.TemporaryDirectory(prefix="twostream-") as temporary:
         bundle = Path(temporary) / "model.zip"
         size = _fetch(client, experiment, bundle, split, seed)
