@@ -14,6 +14,7 @@ from cli.client import CommandError
 from cli.commands import (
     cache,
     check,
+    clone,
     compare,
     datasets,
     experiments,
@@ -69,11 +70,13 @@ def _twostream(
 app.command()(local.up)
 app.command()(local.demo)
 app.command()(experiments.submit)
+app.command()(clone.clone)
 app.command()(experiments.watch)
 app.command()(experiments.cancel)
 app.command()(experiments.retry)
 app.command("list")(experiments.listing)
 app.command()(experiments.show)
+app.command("open")(clone.open_page)
 app.command()(experiments.results)
 app.command()(experiments.report)
 app.command()(experiments.logs)
