@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cli.errors import NOT_FOUND, CommandError
 
 if TYPE_CHECKING:
-    from cli.client import Client
+    from cli.transport import Transport
 
 WHOLE = re.compile(r"exp_(?:[0-9a-f]{20}|[0-9a-f]{36})")
 BEGINNING = re.compile(r"exp_[0-9a-f]{0,36}")
@@ -19,7 +19,7 @@ NAMED = 5
 Json = dict[str, Any]
 
 
-def id_of(client: Client, given: str) -> str:
+def id_of(client: Transport, given: str) -> str:
     """Return the id of the one experiment whose id begins so, or whose name this is; a whole id costs no request.
 
     Raises:
@@ -38,7 +38,7 @@ def id_of(client: Client, given: str) -> str:
     raise _refused(given, found, likely)
 
 
-def _with_name(client: Client, name: str, likely: list[Json]) -> Iterator[Json]:
+def _with_name(client: Transport, name: str, likely: list[Json]) -> Iterator[Json]:
     """Yield experiments of a name; those of a name that it is a part of are left in ``likely``."""
     cursor, left = None, NAMED + 1
     while left:

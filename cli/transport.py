@@ -9,24 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
-from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
+from cli.errors import CONFLICT, FAILURE, INVALID, NOT_FOUND, CommandError
 from cli.target import Target
 from services.errors import sentence
 
 if TYPE_CHECKING:
     import httpx
-
-__all__ = (
-    "CONFLICT",
-    "FAILURE",
-    "INTERRUPTED",
-    "INVALID",
-    "NOT_FOUND",
-    "OK",
-    "Client",
-    "CommandError",
-    "Unreachable",
-)
 
 EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
 TIMEOUT, SENDING, LISTENING = ((5.0, seconds, seconds, seconds) for seconds in (30.0, 600.0, 60.0))
@@ -42,8 +30,8 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
-class Client:
-    """The API, as the command line uses it.
+class Transport:
+    """Requests to the API, and their answers.
 
     Args:
         target: address and token.
@@ -59,9 +47,18 @@ class Client:
             self._http.base_url = target.url
 
     @classmethod
-    def connect(cls) -> Client:
-        """Return a client of the API that the environment names; it connects when it first asks."""
-        return cls(Target.from_environment())
+    def connect(cls, url: str | None = None, token: str | None = None) -> Self:
+        """Return a client of an API; it connects when it first asks.
+
+        Args:
+            url: its address; without it the environment names the API, or the stack that is up.
+            token: bearer token, if that API wants one.
+        """
+        return cls(Target.from_environment() if url is None else Target(url.rstrip("/"), token))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +66,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self.close()
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """Return the JSON at a path; query fields that are None are left out."""

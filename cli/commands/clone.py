@@ -10,7 +10,6 @@ import typer
 
 from cli.client import INVALID, Client, CommandError
 from cli.commands.experiments import Id, page_of, send
-from cli.names import id_of
 from cli.output import JsonOption
 from cli.terminal import print_json, say
 
@@ -34,7 +33,7 @@ def clone(
     Values are YAML; what is not changed is as it was, the name too.
     """
     with Client.connect() as client:
-        spec = client.get(f"/experiments/{id_of(client, experiment)}")["spec"]
+        spec = client.experiment(experiment)["spec"]
         send(client, changed(spec, changes or ()), watch=watch, dry_run=dry_run, json=json)
 
 
@@ -45,7 +44,7 @@ def open_page(
 ) -> None:
     """Print the address of an experiment's page, and open it in the browser."""
     with Client.connect() as client:
-        found = client.get(f"/experiments/{id_of(client, experiment)}")
+        found = client.experiment(experiment)
         address = page_of(client, found["id"])
     print_json({"id": found["id"], "url": address}) if json else say(address)
     if not only_print and not webbrowser.open(address):

@@ -54,9 +54,7 @@ def watch(experiment: Id, json: JsonOption = False) -> None:
     Ctrl-C leaves the experiment running.
     """
     with Client.connect() as client:
-        experiment = id_of(client, experiment)
-        client.get(f"/experiments/{experiment}")
-        _follow(client, experiment, json=json)
+        _follow(client, client.experiment(experiment)["id"], json=json)
 
 
 def cancel(experiment: Id, json: JsonOption = False) -> None:
@@ -97,9 +95,8 @@ def listing(
 def show(experiment: Id, json: JsonOption = False) -> None:
     """Show an experiment and its stages."""
     with Client.connect() as client:
-        experiment = id_of(client, experiment)
-        found = client.get(f"/experiments/{experiment}")
-        stages = client.get(f"/experiments/{experiment}/stages")
+        found = client.experiment(experiment)
+        stages = client.get(f"/experiments/{found['id']}/stages")
     if json:
         print_json({**found, "stages": stages})
         return
@@ -118,7 +115,7 @@ def results(experiment: Id, json: JsonOption = False) -> None:
     On UCF101 also by coarse category.
     """
     with Client.connect() as client:
-        found = client.get(f"/experiments/{id_of(client, experiment)}/results")
+        found = client.results(experiment)
     if json:
         print_json(found)
         return
@@ -164,7 +161,7 @@ def _follow(client: Client, experiment: str, *, json: bool) -> None:
 
     ended = Watch(client, [experiment], quiet=json).run()
     if not json:
-        for line in reached(client.get(f"/experiments/{experiment}/results")):
+        for line in reached(client.results(experiment)):
             say(line)
         say(page_of(client, experiment))
     finish(ended, json=json)
@@ -180,7 +177,7 @@ def send(
         found = client.post("/experiments?dry_run=true", body, idempotency_key=idempotency_key)
         print_json(found) if json else print_dry_run(found)
         return
-    answer = client.post("/experiments", body, idempotency_key=idempotency_key)
+    answer = client.submit(body, idempotency_key=idempotency_key)
     if watch:
         _follow(client, answer["id"], json=json)
     elif json:

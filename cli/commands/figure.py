@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,10 +43,11 @@ def figure(
     file = output or Path(f"{name}.png")
     if file.suffix not in FORMATS:
         raise CommandError(f"--output: got {str(file)!r}, allowed: a name that ends in {' or '.join(FORMATS)}", INVALID)
-    given = {"stream": stream, "split": split, "seed": seed, "theme": theme}
+    form: Literal["svg", "png"] = "svg" if file.suffix == ".svg" else "png"
     with Client.connect() as client:
-        given["baseline"] = None if baseline is None else id_of(client, baseline)
-        content = client.content(f"/experiments/{id_of(client, experiment)}/figures/{name}{file.suffix}", **given)
+        content = client.figure(
+            experiment, name, stream=stream, split=split, seed=seed, baseline=baseline, theme=theme, form=form
+        )
     try:
         write_atomically(file, content)
     except OSError as error:

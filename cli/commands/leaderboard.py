@@ -41,18 +41,20 @@ def leaderboard(
     json: JsonOption = False,
 ) -> None:
     """Rank the measured results of a dataset."""
-    options = {"dataset": dataset, "split": split, "stream": stream, "metric": metric, "protocol": protocol}
+    options = {"split": split, "stream": stream, "metric": metric, "protocol": protocol}
     options |= {"model": model, "vary": vary, "source": source, "seeds": None if seeds is None else str(seeds)}
     options |= {"selected_on_test": None if selected_on_test == "exclude" else selected_on_test}
     options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
     with Client.connect() as client:
         if format is not None:
-            say_text(client.text("/leaderboard", **options, cursor=cursor, format=format).removesuffix("\n"))
+            say_text(
+                client.text("/leaderboard", dataset=dataset, **options, cursor=cursor, format=format).removesuffix("\n")
+            )
             return
-        board = client.get("/leaderboard", **options, cursor=cursor)
+        board = client.leaderboard(dataset, **options, cursor=cursor)
     if json:
         print_json(board)
     else:
         from cli.board import print_board
 
-        print_board(board, options)
+        print_board(board, {"dataset": dataset, **options})

@@ -50,8 +50,8 @@ def export(
     `twostream predict` and `models.load` read it, without a server.
     """
     with Client.connect() as client:
-        experiment = id_of(client, experiment)
-        found = client.get(f"/experiments/{experiment}")
+        found = client.experiment(experiment)
+        experiment = found["id"]
         first = {name: found["spec"][f"{name}s"][0] for name in ("split", "seed")}
         split, seed = first["split"] if split is None else split, first["seed"] if seed is None else seed
         path = output or Path(f"{experiment}-split{split}-seed{seed}{'' if mlflow else '.zip'}")
