@@ -33,6 +33,9 @@ def leaderboard(
         str,
         typer.Option(help="exclude, or flag, which ranks epochs that were chosen on the test list among the others."),
     ] = "exclude",
+    published: Annotated[
+        bool, typer.Option("--published", help="Show what the papers print too, below and not ranked.")
+    ] = False,
     limit: LimitOption = 100,
     cursor: CursorOption = None,
     format: Annotated[  # noqa: A002 - the name of the option
@@ -45,6 +48,7 @@ def leaderboard(
     options |= {"model": model, "vary": vary, "source": source, "seeds": None if seeds is None else str(seeds)}
     options |= {"selected_on_test": None if selected_on_test == "exclude" else selected_on_test}
     options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
+    options |= {"published": "true" if published else None}
     with Client.connect() as client:
         if format is not None:
             say_text(
@@ -55,6 +59,7 @@ def leaderboard(
     if json:
         print_json(board)
     else:
-        from cli.board import print_board
+        from cli.board import print_board, print_published
 
-        print_board(board, {"dataset": dataset, **options})
+        print_board(board, {"dataset": dataset, **options, "published": None})
+        print_published(board)
