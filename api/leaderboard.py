@@ -14,7 +14,7 @@ from api.board_tables import as_csv, as_latex, as_markdown
 from api.deps import BackendDep, Name
 from services import registry
 from services.board import leaderboard
-from services.board.choice import SelectedOnTest
+from services.board.choice import SelectedOnTest, require_measured
 from services.board.entries import Filters
 from services.board.network import KINDS
 from services.board.protocol import VARIABLE
@@ -133,6 +133,8 @@ def board(
 def _made(session: Session, query: Mapping[str, Any], form: Format, *, printed: bool) -> tuple[bytes, str | None]:
     """Return the answer, and where the next page begins."""
     board = leaderboard.rank(session, **query)
+    if query["protocol"] is not None and not board.rows and not board.incomplete:
+        require_measured(session, query["protocol"], board.other_protocols)
     beside = published_of(board.dataset, board.split, board.stream, board.metric) if printed else None
     found = Leaderboard.of(board, beside)
     return WRITERS[form](found).encode(), found.next_cursor
