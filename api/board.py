@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 from api.shapes import Finding
 from services.board.leaderboard import Board, Standing
 from services.board.means import Value as Number
+from services.board.published import Published
 from services.board.results import Result as Measured
 from services.metrics import METRICS
 
@@ -177,6 +179,47 @@ class Entry(BaseModel):
         )
 
 
+class PublishedRow(BaseModel):
+    """What a paper prints, of the same dataset, split, stream and metric; its protocol is the paper's own.
+
+    Attributes:
+        short: the paper, as it is cited.
+        row: in the paper's words, like `column`.
+        printed: in percent.
+        corrected: what it should be; null where the print is right, and where nothing says what is.
+        misprint: why it cannot be.
+        origin: `own` for what the paper measured, `quoted` for what it took from `quoted_from`.
+    """
+
+    paper: str
+    short: str
+    table: str
+    row: str
+    column: str
+    printed: float | None
+    corrected: float | None
+    misprint: str | None
+    origin: Literal["own", "quoted"]
+    quoted_from: str | None
+
+    @classmethod
+    def of(cls, found: Published) -> Self:
+        """Shape a printed figure."""
+        figure = found.figure
+        return cls(
+            paper=figure.paper,
+            short=found.short,
+            table=figure.table,
+            row=figure.row,
+            column=figure.column,
+            printed=figure.printed,
+            corrected=figure.corrected,
+            misprint=None if figure.misprint is None else figure.misprint.reason,
+            origin="own" if figure.own else "quoted",
+            quoted_from=figure.quoted,
+        )
+
+
 class Leaderboard(BaseModel):
     """A page of the ranking of one dataset's revision, split, stream, metric and protocol.
 
@@ -195,6 +238,7 @@ class Leaderboard(BaseModel):
         significance: the test by which entries share a `rank_group`, on their common test clips, at 5 %; null where the
             metric is no share of clips.
         next_cursor: asks for the next page, as `cursor`; null on the last.
+        published: what the papers print, the highest first, on each page, never ranked; null unless it was asked for.
     """
 
     dataset: str
@@ -213,9 +257,10 @@ class Leaderboard(BaseModel):
     total_incomplete: int
     significance: str | None
     next_cursor: str | None
+    published: list[PublishedRow] | None = None
 
     @classmethod
-    def of(cls, board: Board) -> Self:
+    def of(cls, board: Board, published: Sequence[Published] | None = None) -> Self:
         """Shape a ranking."""
         return cls(
             dataset=board.dataset,
@@ -234,6 +279,7 @@ class Leaderboard(BaseModel):
             total_incomplete=board.total_incomplete,
             significance=board.test,
             next_cursor=board.next_cursor,
+            published=None if published is None else [PublishedRow.of(found) for found in published],
         )
 
 

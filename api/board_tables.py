@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from api.board import Entry, Leaderboard
+from api.board import Entry, Leaderboard, PublishedRow
 from services.metrics import METRICS
 from services.words import counted
 
@@ -23,6 +23,10 @@ LATEX: Mapping[str, str] = {
 }  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With these a spreadsheet begins a formula."""
+
+PUBLISHED = ("paper", "table", "row", "column", "printed", "corrected", "misprint", "origin", "quoted_from")
+PRINTED = ["Paper", "Table", "Row", "Printed", "Source"]
+PUBLISHED_TITLE = "Published, in percent, by the papers' own protocols; not ranked"
 
 
 def as_csv(board: Leaderboard) -> str:
@@ -45,6 +49,12 @@ def as_csv(board: Leaderboard) -> str:
         cells += [" ".join(map(str, row.missing_splits)), row.selected_on_test]
         cells += [" ".join(flag.code for flag in row.flags), *(_json(row.varied.get(name)) for name in board.vary)]
         writer.writerow("" if cell is None else cell for cell in cells)
+    if board.published is not None:
+        writer.writerows([[], PUBLISHED])
+        for each in board.published:
+            writer.writerow(
+                "" if (cell := getattr(each, name)) is None else _no_formula(str(cell)) for name in PUBLISHED
+            )
     return out.getvalue()
 
 
@@ -54,7 +64,11 @@ def as_markdown(board: Leaderboard) -> str:
     alignment = ["---:" if number else "---" for _, number in columns]
     table = [[markdown(name) for name, _ in columns], alignment, *rows]
     lines = ["| " + " | ".join(cells) + " |" for cells in table]
-    return "\n".join([f"**{markdown(_title(board))}**", "", *lines, "", *map(markdown, _notes(board)), ""])
+    whole = [f"**{markdown(_title(board))}**", "", *lines, "", *map(markdown, _notes(board)), ""]
+    if board.published is not None:
+        rows = [PRINTED, ["---"] * 3 + ["---:", "---"], *(_printed(each, markdown) for each in board.published)]
+        whole += [f"**{PUBLISHED_TITLE}**", "", *("| " + " | ".join(cells) + " |" for cells in rows), ""]
+    return "\n".join(whole)
 
 
 def as_latex(board: Leaderboard) -> str:
@@ -62,7 +76,7 @@ def as_latex(board: Leaderboard) -> str:
     columns = _columns(board)
     head = " & ".join(latex(name) for name, _ in columns)
     rows = [_cells(board, row, latex, r"\textbf{{{}}}", r"{} $\pm$ {}") for row in board.rows]
-    return "\n".join(
+    whole = "\n".join(
         [
             r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs,textcomp}",
             r"\begin{table}",
@@ -79,6 +93,33 @@ def as_latex(board: Leaderboard) -> str:
             "",
         ]
     )
+    return whole if board.published is None else whole + _latex_of(board.published)
+
+
+def _latex_of(published: Sequence[PublishedRow]) -> str:
+    """Return what the papers print, as a table of its own."""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex(PUBLISHED_TITLE)}.}}",
+            r"\begin{tabular}{lllrl}",
+            r"\toprule",
+            rf"{' & '.join(PRINTED)} \\",
+            r"\midrule",
+            *(rf"{' & '.join(_printed(each, latex))} \\" for each in published),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _printed(each: PublishedRow, words: Words) -> list[str]:
+    value = f"{each.printed:g}" if each.corrected is None else f"{each.corrected:g} (printed {each.printed:g})"
+    source = "own" if each.quoted_from is None else f"quoted from {each.quoted_from}"
+    return [words(each.short), words(f"{each.table}, {each.column}"), words(each.row), words(value), words(source)]
 
 
 def markdown(words: str) -> str:

@@ -111,11 +111,12 @@ def listing(
     name: Name | None = None,
     owner: Name | None = None,
     model: Name | None = None,
+    id: Annotated[str | None, Query(pattern="^exp_[0-9a-f]{0,36}$")] = None,  # noqa: A002 - the name of the parameter
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=f"^{experiments.CURSOR}$")] = None,
 ) -> ExperimentPage:
-    """List experiments, newest first; `name` is a part of it, `model` the kind of a network in it."""
-    wanted = {"state": state, "dataset": dataset, "name": name, "owner": owner, "model": model}
+    """List experiments, newest first; `name` is a part, `id` a beginning of it, `model` the kind of a network in it."""
+    wanted = {"state": state, "dataset": dataset, "name": name, "owner": owner, "model": model, "id_": id}
     with database.transaction() as session:
         page = experiments.page(session, **wanted, limit=limit, cursor=cursor)
         counts = experiments.counts(session, [row.id for row in page.items])

@@ -14,10 +14,11 @@ from api.board_tables import as_csv, as_latex, as_markdown
 from api.deps import BackendDep, Name
 from services import registry
 from services.board import leaderboard
-from services.board.choice import SelectedOnTest
+from services.board.choice import SelectedOnTest, require_measured
 from services.board.entries import Filters
 from services.board.network import KINDS
 from services.board.protocol import VARIABLE
+from services.board.published import published as published_of
 from services.board.version import version
 from services.db.engine import Session
 from services.errors import InvalidRequest
@@ -73,6 +74,7 @@ def board(
     source: Origin | None = None,
     revision: Annotated[int, Query(ge=1, lt=2**31)] | None = None,
     selected_on_test: SelectedOnTest = "exclude",
+    published: bool = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     format: Format | None = None,  # noqa: A002 - the name of the parameter
@@ -89,6 +91,9 @@ def board(
     Entries can be left out by `model`, the kind of network; by `seeds`, over how many at the least the value is a mean;
     and by `source`: `trained` here, an `ensemble` of such, or `uploaded` for what has scores that were computed
     elsewhere.
+
+    `published` adds what the papers print of the same dataset, split, stream and metric, in a list of its own: by other
+    protocols than those here, and never ranked.
 
     `format`, or the header `Accept`, asks for JSON, CSV, Markdown or LaTeX; in the last two the best value is bold.
     """
@@ -115,7 +120,7 @@ def board(
             "limit": limit,
             "cursor": cursor,
         }
-        body, following = backend.boards.get(tag, lambda: _made(session, query, form))
+        body, following = backend.boards.get(tag, lambda: _made(session, query, form, printed=published))
     if conditional.any_will_do(request):
         return conditional.not_modified(tag)
     headers = conditional.headers(tag)
@@ -125,9 +130,13 @@ def board(
     return Response(body, media_type=TYPES[form], headers=headers)
 
 
-def _made(session: Session, query: Mapping[str, Any], form: Format) -> tuple[bytes, str | None]:
+def _made(session: Session, query: Mapping[str, Any], form: Format, *, printed: bool) -> tuple[bytes, str | None]:
     """Return the answer, and where the next page begins."""
-    found = Leaderboard.of(leaderboard.rank(session, **query))
+    board = leaderboard.rank(session, **query)
+    if query["protocol"] is not None and not board.rows and not board.incomplete:
+        require_measured(session, query["protocol"], board.other_protocols)
+    beside = published_of(board.dataset, board.split, board.stream, board.metric) if printed else None
+    found = Leaderboard.of(board, beside)
     return WRITERS[form](found).encode(), found.next_cursor
 
 

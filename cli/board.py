@@ -10,7 +10,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from cli.output import console, interval, measured, print_more
+from cli.output import console, interval, measured, print_more, print_table
 from cli.terminal import one_line, say
 from services.words import counted
 
@@ -38,6 +38,25 @@ def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None 
         say(f"on other lists or clips: {counted(entries, 'entry')}, --revision {number}")
     for name, entries in board["other_protocols"].items():
         say(f"under another protocol: {counted(entries, 'entry')}, --protocol {shlex.quote(name)}")
+
+
+def print_published(board: dict[str, Any]) -> None:
+    """Print what the papers print of the same, where it was asked for."""
+    if board["published"] is None:
+        return
+    columns = ("paper", "table", "row", "%#", "printed#", "source")
+    rows = [
+        (
+            each["short"],
+            each["table"],
+            each["row"],
+            each["printed"] if each["corrected"] is None else each["corrected"],
+            None if each["corrected"] is None else each["printed"],
+            "own" if each["quoted_from"] is None else each["quoted_from"],
+        )
+        for each in board["published"]
+    ]
+    print_table("published, by the papers' own protocols, not ranked", columns, rows)
 
 
 def _revision(board: dict[str, Any]) -> str:

@@ -1,19 +1,15 @@
-"""An HTTP client of the API whose errors are messages for the user, and exit codes for scripts."""
+"""The API for programs and notebooks, and for the commands: `from cli import Client`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
 
-import httpx
-
-from cli.connection import http_client
 from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
-from cli.target import Target
-from services.errors import sentence
+from cli.names import id_of
+from cli.transport import Transport
 
 __all__ = (
     "CONFLICT",
@@ -24,170 +20,97 @@ __all__ = (
     "OK",
     "Client",
     "CommandError",
+    "Rows",
     "Unreachable",
 )
 
-EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-SENDING = httpx.Timeout(600.0, connect=5.0)
 Json = dict[str, Any]
+Told = Callable[[Json, Sequence[Json]], None]
+"""Takes an experiment and its stages whenever they were looked at."""
 
 
-class Page(NamedTuple):
-    """Some of ``total`` entries, and the cursor of the next page; None on the last."""
+class Rows(list[Json]):
+    """Rows of an answer, each a mapping."""
 
-    items: list[Json]
-    total: int
-    next_cursor: str | None
-
-
-class Client:
-    """The API, as the command line uses it.
-
-    Args:
-        target: address and token.
-    """
-
-    def __init__(self, target: Target) -> None:
-        headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
-        self.url = target.url
-        self._http = http_client(target.url, headers=headers, timeout=TIMEOUT)
-        with self._named_errors():
-            self._http.base_url = target.url
-
-    @classmethod
-    def connect(cls) -> Client:
-        """Return a client of the API that the environment names; it connects when it first asks."""
-        return cls(Target.from_environment())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
-
-    def get(self, path: str, **query: str | int | None) -> Any:
-        """Return the JSON at a path; query fields that are None are left out."""
-        given = {name: value for name, value in query.items() if value is not None}
-        return self._answer("GET", path, params=given)
-
-    def page(self, path: str, **query: str | int | None) -> Page:
-        """Return a page of a listing, which says in headers what it leaves out."""
-        given = {name: value for name, value in query.items() if value is not None}
-        with self._named_errors():
-            response = self._http.get(path, params=given)
-        items = self._json(path, _checked(response))
-        following = httpx.URL(response.links.get("next", {}).get("url", ""))
-        return Page(items, int(response.headers.get("X-Total-Count", len(items))), following.params.get("cursor"))
-
-    def post(
-        self, path: str, body: Json | None = None, *, idempotency_key: str | None = None, patient: bool = False
-    ) -> Any:
-        """Send a JSON body and return the answer's JSON; dates and the like go as text.
-
-        ``patient`` is for what may take minutes.
-        """
-        headers = {"Content-Type": "application/json"}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
-        try:
-            content = json.dumps(body or {}, default=str).encode()
-        except (
-            TypeError,
-            ValueError,
-            RecursionError,
-        ) as error:  # YAML can name itself, and has fields that are no text
-            raise CommandError(
-                f"got what JSON cannot say, allowed: texts, numbers, lists, mappings: {error}", INVALID
-            ) from error
-        timeout = SENDING if patient else TIMEOUT
-        return self._answer("POST", path, content=content, headers=headers, timeout=timeout)
-
-    def send(self, path: str, file: BinaryIO, **query: str | int) -> Any:
-        """Send a file as it is, and return the answer's JSON."""
-        headers = {"Content-Type": "application/octet-stream"}
-        return self._answer("POST", path, content=file, headers=headers, params=query, timeout=SENDING)
-
-    def text(self, path: str, **query: str | None) -> str:
-        """Return the text at a path."""
-        return self.content(path, **query).decode(errors="replace")
-
-    def content(self, path: str, **query: str | int | None) -> bytes:
-        """Return the bytes at a path, such as a picture's."""
-        given = {name: value for name, value in query.items() if value is not None}
-        with self._named_errors():
-            response = self._http.get(path, params=given)
-        return _checked(response).content
-
-    def receive(self, path: str, file: BinaryIO, **query: str | int | None) -> None:
-        """Write what is at a path into a file as it comes.
+    def to_frame(self) -> Any:
+        """Return a `pandas.DataFrame`: a column a field, those of nested ones with dots (`metrics.top1.value`).
 
         Raises:
-            CommandError: it broke off.
+            CommandError: pandas is not installed.
         """
-        given = {name: value for name, value in query.items() if value is not None}
-        with self._named_errors(), self._http.stream("GET", path, params=given, timeout=SENDING) as response:
-            if response.is_error:
-                response.read()
-            for chunk in _checked(response).iter_bytes():
-                file.write(chunk)
-
-    @contextmanager
-    def stream(self, path: str, last_event_id: str | None) -> Iterator[httpx.Response]:
-        """Open a stream of server-sent events, from the beginning or after an event."""
-        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
-        timeout = httpx.Timeout(TIMEOUT.connect, read=60.0)
-        with self._named_errors(), self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
-            if response.is_error:
-                response.read()
-            yield _checked(response)
-
-    def _answer(self, method: str, path: str, **options: Any) -> Any:
-        with self._named_errors():
-            response = self._http.request(method, path, **options)
-        return self._json(path, _checked(response))
-
-    def _json(self, path: str, answer: httpx.Response) -> Any:
         try:
-            return answer.json()
-        except ValueError as error:
-            raise CommandError(f"{self.url} is not a twostream API: it answered {path} without JSON") from error
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.InvalidURL as error:
-            raise CommandError(f"TWOSTREAM_API_URL: got {self.url!r}, allowed: a URL ({error})", INVALID) from error
-        except httpx.UnsupportedProtocol as error:
-            raise CommandError(f"TWOSTREAM_API_URL: got {self.url!r}, allowed: http:// or https://", INVALID) from error
-        except httpx.TransportError as error:
-            raise Unreachable(
-                f"no answer from the API at {self.url}: {error or type(error).__name__}; "
-                "hint: `twostream up` starts one here, TWOSTREAM_API_URL names one elsewhere"
-            ) from error
+            pandas: Any = import_module("pandas")
+        except ModuleNotFoundError as error:
+            raise CommandError("to_frame needs pandas; hint: pip install pandas") from error
+        return pandas.json_normalize(list(self))
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
-    """Return a good response; turn a problem document into its message and exit code."""
-    if not response.is_error:
-        return response
-    status = response.status_code
-    try:
-        problem: Json = response.json()
-        message = _message(problem)
-    except (ValueError, AttributeError):
-        message = response.text.strip()[:200] or response.reason_phrase
-        problem = {"type": "about:blank", "title": response.reason_phrase, "status": status, "detail": message}
-    raise CommandError(message, EXIT_CODES.get(status, FAILURE), problem)
+class Client(Transport):
+    """An API. Where a method takes an experiment, its id will do, the beginning of one, or its name.
 
+    A context manager, or closed by `close`. All that goes wrong is a `CommandError`, whose `problem` is the API's.
+    """
 
-def _message(problem: Json) -> str:
-    """Word a problem document: each wrong field with its value and what is allowed, else the detail."""
-    errors = problem.get("errors") or []
-    if not errors:
-        return str(problem.get("detail") or problem.get("title") or "error without words")
-    lines = [sentence(error["field"], error["value"], error["allowed"]) for error in errors]
-    return "\n  ".join([str(problem.get("title", "Invalid request")), *lines])
+    def submit(self, spec: Mapping[str, Any] | str | Path, *, idempotency_key: str | None = None) -> Json:
+        """Submit an experiment and return it, with its `id`.
+
+        Args:
+            spec: its fields, or a file of YAML or JSON.
+            idempotency_key: the same key submits once, however often it is sent.
+        """
+        from cli.spec_file import read_spec
+
+        body = dict(spec) if isinstance(spec, Mapping) else read_spec(Path(spec))
+        submitted: Json = self.post("/experiments", body, idempotency_key=idempotency_key)
+        return submitted
+
+    def experiment(self, experiment: str) -> Json:
+        """Return an experiment with its state, its progress and its whole `spec`."""
+        found: Json = self.get(f"/experiments/{id_of(self, experiment)}")
+        return found
+
+    def wait(self, experiment: str, progress: Told | None = None, *, show: bool = False) -> Json:
+        """Stay until an experiment has finished, and return it; whether it succeeded, its `state` says.
+
+        Args:
+            experiment: that was submitted.
+            progress: called with the experiment and its stages whenever something may have changed.
+            show: bars on a terminal, and lines elsewhere.
+        """
+        from cli.watch import Told as Calls
+        from cli.watch import Watch
+
+        display = None if show else Calls(progress)
+        [ended] = Watch(self, [self.experiment(experiment)["id"]], display=display).run()
+        return ended
+
+    def results(self, experiment: str) -> Rows:
+        """Return what an experiment reached by stream, split and seed, and the means; `to_frame` for pandas."""
+        return Rows(self.get(f"/experiments/{id_of(self, experiment)}/results"))
+
+    def figure(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        stream: str | None = None,
+        split: int | None = None,
+        seed: int | None = None,
+        baseline: str | None = None,
+        theme: str = "light",
+        form: Literal["svg", "png"] = "svg",
+    ) -> bytes:
+        """Return a picture, such as `learning` or `confusion`, of all splits and seeds that are not named."""
+        given = {"stream": stream, "split": split, "seed": seed, "theme": theme}
+        over = None if baseline is None else id_of(self, baseline)
+        return self.content(f"/experiments/{id_of(self, experiment)}/figures/{name}.{form}", **given, baseline=over)
+
+    def leaderboard(self, dataset: str, **options: str | int | None) -> Json:
+        """Return a page of a leaderboard, whose `rows` have `to_frame`.
+
+        Args:
+            dataset: its name.
+            options: as `GET /leaderboard` has them: `split`, `stream`, `metric`, `limit`, `cursor` and so on.
+        """
+        board: Json = self.get("/leaderboard", dataset=dataset, **options)
+        return board | {"rows": Rows(board["rows"])}

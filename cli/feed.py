@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cli.client import Client, CommandError, Unreachable
+from cli.errors import CommandError, Unreachable
+from cli.transport import Transport
 
 RECONNECT_SECONDS = 2.0
 
@@ -29,7 +30,7 @@ class Feed(threading.Thread):
     It only speeds up and adds to what polling finds, so that an API whose stream is away costs nothing but time.
     """
 
-    def __init__(self, client: Client, experiment: str, events: queue.SimpleQueue[Event]) -> None:
+    def __init__(self, client: Transport, experiment: str, events: queue.SimpleQueue[Event]) -> None:
         super().__init__(name=f"feed-{experiment}", daemon=True)
         self._client, self._path, self._events = client, f"/experiments/{experiment}/events", events
         self._over = threading.Event()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from cli.client import CommandError
 from cli.commands import (
     cache,
     check,
+    clone,
     compare,
     datasets,
     experiments,
@@ -52,6 +52,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         say(f"twostream {version('twostream')}")
         raise typer.Exit
 
@@ -68,11 +70,13 @@ def _twostream(
 app.command()(local.up)
 app.command()(local.demo)
 app.command()(experiments.submit)
+app.command()(clone.clone)
 app.command()(experiments.watch)
 app.command()(experiments.cancel)
 app.command()(experiments.retry)
 app.command("list")(experiments.listing)
 app.command()(experiments.show)
+app.command("open")(clone.open_page)
 app.command()(experiments.results)
 app.command()(experiments.report)
 app.command()(experiments.logs)

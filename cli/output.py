@@ -6,16 +6,17 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, ProgressColumn
-from rich.table import Table
-from rich.text import Text
 
 from cli.terminal import one_line, say
 from services.metrics import METRICS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+    from rich.text import Text
 
 WIDE = 160
 """Columns where the output is a file or a pipe."""
@@ -38,6 +39,8 @@ CursorOption = Annotated[str | None, typer.Option(help="Go on after an earlier a
 
 def console() -> Console:
     """Return a console on standard output that does not fold what goes into a file."""
+    from rich.console import Console
+
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 
 
@@ -46,11 +49,17 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 
     Standard output may be a file or a pipe, and holds the answer alone.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     return Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty())
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
     """Print a table; numbers (columns whose name ends in ``#``) stand at the right."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
@@ -91,6 +100,8 @@ def print_more(what: str, shown: int, total: int, cursor: str | None, command: s
 
 def cell(value: object) -> Text:
     """Word a value of a table."""
+    from rich.text import Text
+
     if value is None or value == []:
         return Text("-", style="dim")
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import queue
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cli.client import Client, Unreachable
+from cli.errors import Unreachable
 from cli.feed import Event, Feed
 from cli.output import stages_done
 from cli.terminal import one_line
+from cli.transport import Transport
 from services.words import counted
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
@@ -53,15 +54,18 @@ class Watch:
         client: the API.
         experiments: ids.
         quiet: shows nothing on standard output.
+        display: in place of bars or lines.
     """
 
-    def __init__(self, client: Client, experiments: Sequence[str], *, quiet: bool = False) -> None:
+    def __init__(
+        self, client: Transport, experiments: Sequence[str], *, quiet: bool = False, display: Display | None = None
+    ) -> None:
         self._client, self._ids = client, experiments
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         stream = sys.stderr if quiet else sys.stdout
-        self._display: Display = (
-            Bars(Console(file=stream)) if stream.isatty() else Lines(Console(file=stream, width=200))
-        )
+        if display is None:
+            display = Bars(Console(file=stream)) if stream.isatty() else Lines(Console(file=stream, width=200))
+        self._display = display
         self._names: dict[str, str] = {}
         self._answered_at = time.monotonic()
 
@@ -125,6 +129,24 @@ class Watch:
         details, key = event.data.get("data", {}), str(event.data.get("stage_key"))
         words = [str(details[name]) for name in ("cause", "message") if details.get(name)]
         self._display.say(f"{self._names.get(key, key)} {TOLD[event.type]}: {': '.join(words)}")
+
+
+class Told:
+    """Nothing to see: a function gets what changed, if there is one."""
+
+    def __init__(self, told: Callable[[Json, Sequence[Json]], None] | None) -> None:
+        self._told = told
+
+    def update(self, experiment: Json, stages: Sequence[Json]) -> None:
+        """Hand on the present state."""
+        if self._told is not None:
+            self._told(experiment, stages)
+
+    def say(self, line: str) -> None:
+        """Nothing: the stages say it too."""
+
+    def close(self) -> None:
+        """Nothing to put back."""
 
 
 class Lines:

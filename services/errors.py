@@ -20,12 +20,13 @@ TwostreamError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic_core import PydanticCustomError
+if TYPE_CHECKING:
+    from pydantic_core import PydanticCustomError
 
 REFUSED = "refused"
 """Type of the errors of our own validators, beside those of pydantic."""
@@ -162,6 +163,8 @@ def refused(field: str, value: object, allowed: str) -> PydanticCustomError:
         value: what was given, as JSON has it.
         allowed: what is allowed, in words.
     """
+    from pydantic_core import PydanticCustomError  # noqa: PLC0415 - the command, which knows our errors, needs none
+
     context: dict[str, Any] = {"field": field, "value": value, "allowed": allowed}
     return PydanticCustomError(REFUSED, sentence(field, value, allowed).removeprefix(": "), context)
 
@@ -169,3 +172,12 @@ def refused(field: str, value: object, allowed: str) -> PydanticCustomError:
 def sentence(field: str, value: object, allowed: str, nothing: str = "nothing") -> str:
     """Word an error of a field; ``nothing`` stands for a value that was not given."""
     return f"{field}: {nothing if value is None else f'got {value!r}'}, allowed: {allowed}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Word the names that are most like one, or all of them where none is."""
+    from difflib import get_close_matches  # noqa: PLC0415 - of errors alone, and every command loads this
+
+    known = list(names)
+    likely = get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"one of {', '.join(likely or known)}"

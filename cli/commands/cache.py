@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, TextColumn
 
 from cli.client import Client
 from cli.output import JsonOption, ago, print_table, progress_bar
@@ -65,6 +64,8 @@ def gc(
 
 def _collect(client: Client, body: Json) -> Json:
     """Ask until the collection is through; return one report for all its parts."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn
+
     reports: list[Json] = []
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with progress_bar(*columns) as shown:

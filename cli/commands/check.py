@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from cli.client import FAILURE, INVALID, Client, CommandError
 from cli.commands.datasets import read_excluded, read_lists, require_folders
@@ -129,6 +128,8 @@ def _examine(arguments: list[str]) -> dict[str, Any]:
 
 
 def _with_bar(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_bar(*columns) as progress:
         bar = progress.add_task("decoding clips", total=None)

@@ -8,14 +8,20 @@ import typer
 
 from cli.client import Client
 from cli.comparison import print_comparison, print_controlled
+from cli.names import id_of
 from cli.output import JsonOption
 from cli.terminal import print_json
 
 
 def compare(
-    left: Annotated[str, typer.Argument(metavar="LEFT", help="Id of an experiment.", show_default=False)],
+    left: Annotated[
+        str,
+        typer.Argument(
+            metavar="LEFT", help="Id of an experiment, the beginning of one, or its name.", show_default=False
+        ),
+    ],
     right: Annotated[
-        list[str], typer.Argument(metavar="RIGHT...", help="Id of another, or of several.", show_default=False)
+        list[str], typer.Argument(metavar="RIGHT...", help="Another, or several, likewise.", show_default=False)
     ],
     split: Annotated[str, typer.Option(help="mean, 1, 2 or 3.")] = "mean",
     stream: Annotated[str, typer.Option(help="rgb, flow or two-stream.")] = "two-stream",
@@ -33,6 +39,7 @@ def compare(
     """
     several = controlled or len(right) > 1
     with Client.connect() as client:
+        left, right = id_of(client, left), [id_of(client, each) for each in right]
         if several:
             found = client.get("/compare/controlled", baseline=left, others=",".join(right), split=split, stream=stream)
         else:

@@ -13,7 +13,6 @@ from cli.client import INVALID, Client, CommandError
 from cli.output import JsonOption, print_table
 from cli.terminal import print_json, say
 from services.datasets.annotations import Annotations, read_lines
-from services.datasets.boxes import read_boxes, require_known
 from services.datasets.layouts import LAYOUTS, read_annotations
 from services.errors import DataError
 from services.words import counted
@@ -105,6 +104,8 @@ def read_excluded(file: Path, lists: Annotations) -> list[str]:
 
 def count_boxed(file: Path, lists: Annotations) -> int:
     """Return how many clips of the lists a file has boxes of; its classes must be theirs, and all of it right."""
+    from services.datasets.boxes import read_boxes, require_known
+
     try:
         return require_known(file, read_boxes(file), lists.classes, [clip.id for clip in lists.named_clips()])
     except DataError as error:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.client import FAILURE, INVALID, Client, CommandError
+from cli.names import id_of
 from cli.output import CursorOption, JsonOption, ago, interval, measured, percent, print_more, print_table, stages_done
-from cli.spec_file import read_spec
 from cli.terminal import plain, print_json, say, say_text
 from cli.trial import print_dry_run
-from cli.watch import Watch
 from services.metrics import METRICS, PRIMARY
 from services.words import counted
 
+Json = dict[str, Any]
 INDENTED = f"\n{'':9}"
 """Begins the further lines of a value, so that none looks like another value."""
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id of the experiment, the beginning of one, or its name.", show_default=False),
+]
 
 
 def submit(
@@ -38,21 +42,11 @@ def submit(
     json: JsonOption = False,
 ) -> None:
     """Submit an experiment."""
+    from cli.spec_file import read_spec
+
     body = read_spec(spec) | ({"refresh": True} if refresh else {})
-    if dry_run and watch:
-        raise CommandError("--watch: got it with --dry-run, allowed: one of the two", INVALID)
     with Client.connect() as client:
-        if dry_run:
-            found = client.post("/experiments?dry_run=true", body, idempotency_key=idempotency_key)
-            print_json(found) if json else print_dry_run(found)
-            return
-        answer = client.post("/experiments", body, idempotency_key=idempotency_key)
-        if watch:
-            finish(Watch(client, [answer["id"]], quiet=json).run(), json=json)
-        elif json:
-            print_json(answer)
-        else:
-            say(answer["id"])
+        send(client, body, watch=watch, dry_run=dry_run, json=json, idempotency_key=idempotency_key)
 
 
 def watch(experiment: Id, json: JsonOption = False) -> None:
@@ -61,8 +55,7 @@ def watch(experiment: Id, json: JsonOption = False) -> None:
     Ctrl-C leaves the experiment running.
     """
     with Client.connect() as client:
-        client.get(f"/experiments/{experiment}")
-        finish(Watch(client, [experiment], quiet=json).run(), json=json)
+        _follow(client, client.experiment(experiment)["id"], json=json)
 
 
 def cancel(experiment: Id, json: JsonOption = False) -> None:
@@ -103,8 +96,8 @@ def listing(
 def show(experiment: Id, json: JsonOption = False) -> None:
     """Show an experiment and its stages."""
     with Client.connect() as client:
-        found = client.get(f"/experiments/{experiment}")
-        stages = client.get(f"/experiments/{experiment}/stages")
+        found = client.experiment(experiment)
+        stages = client.get(f"/experiments/{found['id']}/stages")
     if json:
         print_json({**found, "stages": stages})
         return
@@ -123,7 +116,7 @@ def results(experiment: Id, json: JsonOption = False) -> None:
     On UCF101 also by coarse category.
     """
     with Client.connect() as client:
-        found = client.get(f"/experiments/{experiment}/results")
+        found = client.results(experiment)
     if json:
         print_json(found)
         return
@@ -148,7 +141,7 @@ def report(experiment: Id, json: JsonOption = False) -> None:
     Spec, code, environments, hashes of the data, every stage and attempt, results, and the command that repeats it.
     """
     with Client.connect() as client:
-        path = f"/experiments/{experiment}/report"
+        path = f"/experiments/{id_of(client, experiment)}/report"
         print_json(client.get(path)) if json else say_text(client.text(path, format="markdown"))
 
 
@@ -159,8 +152,54 @@ def logs(
 ) -> None:
     """Print the end of the log of each attempt."""
     with Client.connect() as client:
+        experiment = id_of(client, experiment)
         text = client.text(f"/experiments/{experiment}/logs", stage=stage)
     print_json({"id": experiment, "logs": text}) if json else say_text(text)
+
+
+def _follow(client: Client, experiment: str, *, json: bool) -> None:
+    from cli.watch import Watch
+
+    ended = Watch(client, [experiment], quiet=json).run()
+    if not json:
+        for line in reached(client.results(experiment)):
+            say(line)
+        say(page_of(client, experiment))
+    finish(ended, json=json)
+
+
+def send(
+    client: Client, body: Json, *, watch: bool, dry_run: bool, json: bool, idempotency_key: str | None = None
+) -> None:
+    """Submit a spec, stay until it has finished where that is asked for, or say what it would do."""
+    if dry_run and watch:
+        raise CommandError("--watch: got it with --dry-run, allowed: one of the two", INVALID)
+    if dry_run:
+        found = client.post("/experiments?dry_run=true", body, idempotency_key=idempotency_key)
+        print_json(found) if json else print_dry_run(found)
+        return
+    answer = client.submit(body, idempotency_key=idempotency_key)
+    if watch:
+        _follow(client, answer["id"], json=json)
+    elif json:
+        print_json(answer)
+    else:
+        say(answer["id"])
+
+
+def page_of(client: Client, experiment: str) -> str:
+    """Return the address of an experiment's page."""
+    return f"{client.url}/experiments/{experiment}"
+
+
+def reached(found: Sequence[Json]) -> Iterator[str]:
+    """Word what each stream reached: the mean over splits, or the single splits where there is none."""
+    over_seeds = [result for result in found if result["seed"] is None and PRIMARY in result["metrics"]]
+    whole = {result["stream"] for result in over_seeds if result["split"] is None}
+    for result in over_seeds:
+        if result["split"] is None or result["stream"] not in whole:
+            split = "mean over splits" if result["split"] is None else f"split {result['split']}"
+            yield f"{result['stream']}, {split}: {PRIMARY} {measured(PRIMARY, result['metrics'][PRIMARY]['value'])}"
 
 
 def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:
@@ -173,7 +212,7 @@ def finish(experiments: list[dict[str, Any]], *, json: bool) -> None:
 
 def _change(experiment: str, verb: str, *, json: bool) -> None:
     with Client.connect() as client:
-        answer = client.post(f"/experiments/{experiment}/{verb}")
+        answer = client.post(f"/experiments/{id_of(client, experiment)}/{verb}")
     if json:
         print_json(answer)
     else:

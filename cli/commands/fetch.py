@@ -10,9 +10,7 @@ from typing import Annotated, NamedTuple, get_args
 import typer
 
 from cli.allowance import Allowance
-from cli.archives import unpack as unpack_archive
 from cli.client import FAILURE, INVALID, CommandError
-from cli.download import NotServed, download
 from cli.terminal import say
 from services.cache.sizes import ALLOWED, parse_bytes
 from services.datasets.layouts import Layout, read_annotations
@@ -130,6 +128,9 @@ def fetch(
 
 def _bring(archive: Archive, to: Path, page: str, most: tuple[int, int], *, unpack: bool, verify: bool) -> None:
     """Have an archive in ``to``, or what it holds in its folder there, of no more bytes and files than ``most``."""
+    from cli.archives import unpack as unpack_archive
+    from cli.download import NotServed, download
+
     file, folder = to / archive.name, to / archive.folder
     if unpack and folder.is_dir():
         return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cli.client import FAILURE, INVALID, Client, CommandError
+from cli.names import id_of
 from cli.output import JsonOption, print_table
 from cli.terminal import print_json, say
 from services.stores.files import write_atomically
@@ -16,7 +17,12 @@ FORMATS = (".svg", ".png")
 
 
 def figure(
-    experiment: Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)],
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Id of the experiment, the beginning of one, or its name.", show_default=False
+        ),
+    ],
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Which figure; without it they are listed.", show_default=False)
     ] = None,
@@ -37,9 +43,11 @@ def figure(
     file = output or Path(f"{name}.png")
     if file.suffix not in FORMATS:
         raise CommandError(f"--output: got {str(file)!r}, allowed: a name that ends in {' or '.join(FORMATS)}", INVALID)
-    given = {"stream": stream, "split": split, "seed": seed, "baseline": baseline, "theme": theme}
+    form: Literal["svg", "png"] = "svg" if file.suffix == ".svg" else "png"
     with Client.connect() as client:
-        content = client.content(f"/experiments/{experiment}/figures/{name}{file.suffix}", **given)
+        content = client.figure(
+            experiment, name, stream=stream, split=split, seed=seed, baseline=baseline, theme=theme, form=form
+        )
     try:
         write_atomically(file, content)
     except OSError as error:
@@ -49,7 +57,7 @@ def figure(
 
 def _list(experiment: str, *, json: bool) -> None:
     with Client.connect() as client:
-        found = client.get(f"/experiments/{experiment}/figures")
+        found = client.get(f"/experiments/{id_of(client, experiment)}/figures")
     if json:
         print_json(found)
         return

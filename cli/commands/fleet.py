@@ -10,7 +10,6 @@ import typer
 
 from cli.client import INVALID, Client, CommandError
 from cli.output import CursorOption, JsonOption, LimitOption, ago, print_more, print_table
-from cli.stack.worker import WorkerOptions
 from cli.target import home, stack_addresses
 from cli.terminal import print_json
 
@@ -68,6 +67,8 @@ def worker(
     names = tuple(name.strip() for name in queues.split(","))
     if not set(names) <= set(QUEUES):
         raise CommandError(f"--queues: got {queues!r}, allowed: cpu, gpu or cpu,gpu", INVALID)
+    from cli.stack.worker import WorkerOptions
+
     require_device(device)
     options = WorkerOptions(names, device, concurrency)
     found = stack_addresses()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import Client
+from cli.names import id_of
 from cli.output import JsonOption, percent, print_table
 from cli.terminal import print_json, say
 
@@ -20,7 +21,12 @@ def _fusion() -> None:
 
 @fusion.command("sweep")
 def sweep(
-    experiment: Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)],
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Id of the experiment, the beginning of one, or its name.", show_default=False
+        ),
+    ],
     member: Annotated[int, typer.Option(min=-1, max=15, help="The system to sweep, from 0; -1 is the last.")] = -1,
     split: Annotated[int | None, typer.Option(min=1, max=3, help="Only this split.")] = None,
     json: JsonOption = False,
@@ -30,7 +36,7 @@ def sweep(
     A weight is chosen on the test set, and on all groups of clips but the one that it is measured on.
     """
     with Client.connect() as client:
-        found = client.get(f"/experiments/{experiment}/fusion/sweep", member=member, split=split)
+        found = client.get(f"/experiments/{id_of(client, experiment)}/fusion/sweep", member=member, split=split)
     if json:
         print_json(found)
         return

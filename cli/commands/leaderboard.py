@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cli.board import print_board
 from cli.client import Client
 from cli.output import CursorOption, JsonOption, LimitOption
 from cli.terminal import print_json, say_text
@@ -34,6 +33,9 @@ def leaderboard(
         str,
         typer.Option(help="exclude, or flag, which ranks epochs that were chosen on the test list among the others."),
     ] = "exclude",
+    published: Annotated[
+        bool, typer.Option("--published", help="Show what the papers print too, below and not ranked.")
+    ] = False,
     limit: LimitOption = 100,
     cursor: CursorOption = None,
     format: Annotated[  # noqa: A002 - the name of the option
@@ -42,16 +44,22 @@ def leaderboard(
     json: JsonOption = False,
 ) -> None:
     """Rank the measured results of a dataset."""
-    options = {"dataset": dataset, "split": split, "stream": stream, "metric": metric, "protocol": protocol}
+    options = {"split": split, "stream": stream, "metric": metric, "protocol": protocol}
     options |= {"model": model, "vary": vary, "source": source, "seeds": None if seeds is None else str(seeds)}
     options |= {"selected_on_test": None if selected_on_test == "exclude" else selected_on_test}
     options |= {"revision": None if revision is None else str(revision), "limit": str(limit)}
+    options |= {"published": "true" if published else None}
     with Client.connect() as client:
         if format is not None:
-            say_text(client.text("/leaderboard", **options, cursor=cursor, format=format).removesuffix("\n"))
+            say_text(
+                client.text("/leaderboard", dataset=dataset, **options, cursor=cursor, format=format).removesuffix("\n")
+            )
             return
-        board = client.get("/leaderboard", **options, cursor=cursor)
+        board = client.leaderboard(dataset, **options, cursor=cursor)
     if json:
         print_json(board)
     else:
-        print_board(board, options)
+        from cli.board import print_board, print_published
+
+        print_board(board, {"dataset": dataset, **options, "published": None})
+        print_published(board)

@@ -12,7 +12,6 @@ import typer
 
 from cli.client import FAILURE, CommandError
 from cli.commands.fleet import require_device
-from cli.demo import Demo
 from cli.output import JsonOption
 from cli.own_clips import OwnClips
 
@@ -73,4 +72,6 @@ def demo(
     They train on generated clips, or on yours by the features of EfficientNet-Lite0, through the API like every
     experiment. Uses the stack that is up in TWOSTREAM_HOME, or starts one for the time of the demo.
     """
+    from cli.demo import Demo
+
     raise typer.Exit(Demo(json=json, clips=None if dataset is None else OwnClips(dataset)).run())

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import FAILURE, INVALID, Client, CommandError
+from cli.names import id_of
 from cli.output import JsonOption, percent, print_table
 from cli.terminal import print_json, say, say_text
-from services.bundles import mlflow_model
 from services.stores.files import replacing
 
 PREDICTOR = (sys.executable, "-m", "worker.prediction")
@@ -28,7 +28,12 @@ SeedOption = Annotated[int | None, typer.Option(min=0, help="Of this seed; the f
 
 
 def export(
-    experiment: Annotated[str, typer.Argument(metavar="ID", help="Id of the experiment.", show_default=False)],
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Id of the experiment, the beginning of one, or its name.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write; ID-split1-seed0.zip and the like if not given."),
@@ -45,7 +50,8 @@ def export(
     `twostream predict` and `models.load` read it, without a server.
     """
     with Client.connect() as client:
-        found = client.get(f"/experiments/{experiment}")
+        found = client.experiment(experiment)
+        experiment = found["id"]
         first = {name: found["spec"][f"{name}s"][0] for name in ("split", "seed")}
         split, seed = first["split"] if split is None else split, first["seed"] if seed is None else seed
         path = output or Path(f"{experiment}-split{split}-seed{seed}{'' if mlflow else '.zip'}")
@@ -83,7 +89,7 @@ def predict(
         if experiment is not None:
             model = Path(folder) / "model.zip"
             with Client.connect() as client:
-                _fetch(client, experiment, model, split, seed)
+                _fetch(client, id_of(client, experiment), model, split, seed)
         found = _predicted(["--model", str(model), "--top", str(top), "--", *map(str, clips)])
     if json:
         print_json(found)
@@ -97,6 +103,8 @@ def _fetch_for_mlflow(client: Client, experiment: str, folder: Path, split: int,
     """Write a system as a model of MLflow into a new folder; return the bytes of its bundle."""
     if folder.exists():
         raise CommandError(f"--output: got {str(folder)!r}, allowed: a folder that is not there yet", INVALID)
+    from services.bundles import mlflow_model
+
     with tempfile.TemporaryDirectory(prefix="twostream-") as temporary:
         bundle = Path(temporary) / "model.zip"
         size = _fetch(client, experiment, bundle, split, seed)

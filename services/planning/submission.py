@@ -163,6 +163,8 @@ def submit(
     states += Counter(waiting=len(new) - sum(queues.values()), ready=sum(queues.values()))
     if states.keys() <= set(graph.DONE):
         graph.settle(session, [row])
+        session.flush()
+        session.refresh(row, ["finished_at"])  # the database's clock wrote it, and callers read it afterwards
     return Submitted(row, True, states, queues)
 
 

@@ -93,6 +93,7 @@ def page(
     name: str | None = None,
     owner: str | None = None,
     model: str | None = None,
+    id_: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page:
@@ -105,6 +106,7 @@ def page(
         name: only those whose name has these letters, large or small.
         owner: only this user's.
         model: only those of which a stream has a network of this kind.
+        id_: only those whose id begins so.
         limit: how many at the most.
         cursor: of the page before.
 
@@ -112,7 +114,7 @@ def page(
         InvalidRequest: the cursor is not one that we gave.
     """
     query, count = select(ExperimentRow.id), select(func.count()).select_from(ExperimentRow)
-    for condition in _conditions(state=state, dataset=dataset, owner=owner, name=name, model=model):
+    for condition in _conditions(state=state, dataset=dataset, owner=owner, name=name, model=model, id_=id_):
         query, count = query.where(condition), count.where(condition)
     query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
     if cursor is not None:
@@ -129,6 +131,8 @@ def _conditions(**wanted: str | None) -> Iterator[ColumnElement[bool]]:
     for column in ("state", "dataset", "owner"):
         if wanted[column] is not None:
             yield getattr(ExperimentRow, column) == wanted[column]
+    if wanted["id_"] is not None:
+        yield ExperimentRow.id.startswith(wanted["id_"], autoescape=True)
     if wanted["name"] is not None:
         yield ExperimentRow.name.icontains(wanted["name"], autoescape=True)
     if wanted["model"] is not None:

@@ -322,3 +322,11 @@ def test_results_by_stream_split_and_seed(client, submit, worker):
 
 def test_results_of_nothing_are_404(shared):
     problem(shared.get("/experiments/exp_nothing/results"), 404)
+
+
+def test_an_experiment_of_finished_stages_alone_succeeds_as_it_is_submitted(client, submit, worker):
+    submit(seeds=[1])
+    worker().finish_all()
+    made = submit(seeds=[1], name="again")
+    assert (made["state"], made["reused"]) == ("succeeded", 5)
+    assert made["finished_at"] == client.get(f"/experiments/{made['id']}").json()["finished_at"] is not None

@@ -248,3 +248,40 @@ def test_the_next_page_is_linked_in_every_format(client, database):
         following = client.get(answer.links["next"]["url"])
         assert "0.25" in following.text
         assert "next" not in following.links
+
+
+def test_what_the_papers_print_stands_apart_and_is_never_ranked(client, database):
+    with database.transaction() as session:
+        session.merge(DatasetRow(name="ucf101"))
+        session.flush()
+        published.publish(session, published.experiment(session, "ucf101"), [published.mean(0.5)])
+    plain = get(client, dataset="ucf101").json()
+    assert plain["published"] is None
+    board = get(client, dataset="ucf101", published="true").json()
+    assert board | {"published": None} == plain
+    assert [row["rank"] for row in board["rows"]] == [1]
+    assert len(board["published"]) == 4
+    both = get(client, dataset="ucf101", stream="two-stream", published="true").json()
+    said = [row["printed"] if row["corrected"] is None else row["corrected"] for row in both["published"]]
+    assert said == sorted(said, reverse=True)
+    assert {row["origin"] for row in both["published"]} == {"own", "quoted"}
+    assert all((row["origin"] == "quoted") == (row["quoted_from"] is not None) for row in both["published"])
+    assert [row["rank"] for row in both["rows"]] == []
+    first = both["published"][0]
+    for form, block in (("csv", "\r\n\r\npaper,table,"), ("markdown", "**Published"), ("latex", "Published")):
+        text = get(client, dataset="ucf101", stream="two-stream", published="true", format=form).text
+        assert block in text
+        assert str(first["printed"]).removesuffix(".0") in text
+        assert "Published" not in get(client, dataset="ucf101", format=form).text
+    assert get(client, dataset="ucf101", split="1", metric="top5", published="true").json()["published"] == []
+
+
+def test_an_unknown_protocol_is_404_with_the_nearest(client, database):
+    with database.transaction() as session:
+        for line in ("25 frames, 10 crops", "another"):
+            published.publish(session, published.experiment(session), [published.mean(0.5)], protocol=line)
+    answer = get(client, protocol="25 frames, 5 crops")
+    assert answer.status_code == 404
+    assert "hint: one of 25 frames, 10 crops" in answer.json()["detail"]
+    assert get(client, protocol="another").json()["rows"]
+    assert get(client, stream="flow", protocol="another").json()["rows"] == []

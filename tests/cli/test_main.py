@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -40,7 +41,22 @@ def test_help_documents_exit_codes_and_usage_errors_exit_with_2(twostream):
     assert twostream("nonsense")[0] == 2
 
 
-def test_help_loads_nothing_that_takes_long():
-    heavy = {"sqlalchemy", "mlflow", "celery", "psutil", "pydantic", "torch"}
-    script = f"import sys, cli.main; sys.exit(len({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+HEAVY = ("numpy", "sqlalchemy", "mlflow", "celery", "psutil", "torch", "rarfile", "click")
+DRAWN = ("httpx", "pydantic", "pydantic_core", "rich.console", "rich.progress", "rich.table", "rich.text", "yaml")
+"""What a command that asks an API and draws a table loads, pydantic for Typer, and no other one."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"), [(("--version",), HEAVY + DRAWN), (("-h",), HEAVY + DRAWN), (("list",), HEAVY)]
+)
+def test_a_plain_command_loads_nothing_that_takes_long(api, arguments, heavy):
+    script = f"""
+import sys, cli.main
+try:
+    cli.main.main({arguments})
+except SystemExit as ended:
+    assert not ended.code
+print("loaded:", *({set(heavy)} & set(sys.modules)))"""
+    environment = {**os.environ, "TWOSTREAM_API_URL": api}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.splitlines()[-1] == "loaded:"

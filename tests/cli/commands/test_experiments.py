@@ -58,7 +58,7 @@ def test_results_are_shown_with_their_means_and_categories(twostream, submitted,
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[3].startswith("rgb 1 mean 25.00 % 17.55 % to 34.30 % - 100.00 % 25.00 % 100")
-    assert lines[4] == "rgb mean mean - needs split 2, 3 - - - - 3"  # the last is its id
+    assert lines[4].startswith("rgb mean mean - needs split 2, 3 - - - - ")  # its id follows
     assert lines[-2:] == ["stream split Body-Motion Only Sports", "rgb 1 12.50 % 50.00 %"]
     found = json.loads(twostream("results", submitted, "--json")[1])
     assert [entry["split"] for entry in found] == [1, 1, None]
@@ -124,7 +124,22 @@ def test_watching_ends_with_the_experiment_and_its_exit_code(twostream, submitte
         assert other.wait(PATIENCE_SECONDS) == 0
     assert code == 1
     assert out.startswith(f"small ({submitted}): 5 stages")
-    assert out.splitlines()[-1] == f"small ({submitted}): cancelled"
+    assert out.splitlines()[-2:] == [f"small ({submitted}): cancelled", f"{api}/experiments/{submitted}"]
+    until_no_feed()
+
+
+def test_watching_ends_with_what_was_reached(twostream, submitted, database, api):
+    rows = [Row(split=1, seed=0, values={"top1": Value(0.5)}), Row(split=1, values={"top1": Value(0.5)})]
+    with database.transaction() as session:
+        published.publish(session, session.get_one(ExperimentRow, submitted), [*rows, published.mean(None)])
+    twostream("cancel", submitted)
+    lines = twostream("watch", submitted)[1].splitlines()
+    assert lines[-2:] == ["rgb, split 1: top1 50.00 %", f"{api}/experiments/{submitted}"]
+    with database.transaction() as session:
+        published.publish(session, session.get_one(ExperimentRow, submitted), [*rows, published.mean(0.25)])
+    lines = twostream("watch", submitted)[1].splitlines()
+    assert lines[-3].endswith(": cancelled")
+    assert lines[-2] == "rgb, mean over splits: top1 25.00 %"
     until_no_feed()
 
 

@@ -56,3 +56,13 @@ def test_an_empty_leaderboard_says_so(twostream):
     code, out, _ = twostream("leaderboard")
     assert (code, out) == (0, "motion_shapes: top1, split mean, two-stream: no results yet\n")
     assert twostream("leaderboard", "--split", "4")[0] == 2
+
+
+def test_published_rows_stand_below_the_board(twostream, database):
+    publish(database, "ucf101", [0.5])
+    out = twostream("leaderboard", "--dataset", "ucf101", "--stream", "rgb", "--published")[1]
+    board, apart, below = out.partition("published, by the papers' own protocols, not ranked")
+    assert "50.00 %" in board
+    assert apart
+    assert len(below.strip().splitlines()) == 1 + 4
+    assert "published" not in twostream("leaderboard", "--dataset", "ucf101", "--stream", "rgb")[1]

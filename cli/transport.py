@@ -1,0 +1,184 @@
+"""An HTTP client of the API whose errors are messages for the user, and exit codes for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
+
+from cli.errors import CONFLICT, FAILURE, INVALID, NOT_FOUND, CommandError
+from cli.target import Target
+from services.errors import sentence
+
+if TYPE_CHECKING:
+    import httpx
+
+EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
+TIMEOUT, SENDING, LISTENING = ((5.0, seconds, seconds, seconds) for seconds in (30.0, 600.0, 60.0))
+"""Seconds to connect, to read, to write, and to wait for a connection."""
+Json = dict[str, Any]
+
+
+class Page(NamedTuple):
+    """Some of ``total`` entries, and the cursor of the next page; None on the last."""
+
+    items: list[Json]
+    total: int
+    next_cursor: str | None
+
+
+class Transport:
+    """Requests to the API, and their answers.
+
+    Args:
+        target: address and token.
+    """
+
+    def __init__(self, target: Target) -> None:
+        from cli.connection import http_client
+
+        headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
+        self.url = target.url
+        self._http = http_client(target.url, headers=headers, timeout=TIMEOUT)
+        with self._named_errors():
+            self._http.base_url = target.url
+
+    @classmethod
+    def connect(cls, url: str | None = None, token: str | None = None) -> Self:
+        """Return a client of an API; it connects when it first asks.
+
+        Args:
+            url: its address; without it the environment names the API, or the stack that is up.
+            token: bearer token, if that API wants one.
+        """
+        return cls(Target.from_environment() if url is None else Target(url.rstrip("/"), token))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """Return the JSON at a path; query fields that are None are left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._answer("GET", path, params=given)
+
+    def page(self, path: str, **query: str | int | None) -> Page:
+        """Return a page of a listing, which says in headers what it leaves out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors():
+            response = self._http.get(path, params=given)
+        items = self._json(path, _checked(response))
+        following = parse_qs(urlsplit(response.links.get("next", {}).get("url", "")).query)
+        [cursor] = following.get("cursor", [None])
+        return Page(items, int(response.headers.get("X-Total-Count", len(items))), cursor)
+
+    def post(
+        self, path: str, body: Json | None = None, *, idempotency_key: str | None = None, patient: bool = False
+    ) -> Any:
+        """Send a JSON body and return the answer's JSON; dates and the like go as text.
+
+        ``patient`` is for what may take minutes.
+        """
+        headers = {"Content-Type": "application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        try:
+            content = json.dumps(body or {}, default=str).encode()
+        except (
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:  # YAML can name itself, and has fields that are no text
+            raise CommandError(
+                f"got what JSON cannot say, allowed: texts, numbers, lists, mappings: {error}", INVALID
+            ) from error
+        timeout = SENDING if patient else TIMEOUT
+        return self._answer("POST", path, content=content, headers=headers, timeout=timeout)
+
+    def send(self, path: str, file: BinaryIO, **query: str | int) -> Any:
+        """Send a file as it is, and return the answer's JSON."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return self._answer("POST", path, content=file, headers=headers, params=query, timeout=SENDING)
+
+    def text(self, path: str, **query: str | None) -> str:
+        """Return the text at a path."""
+        return self.content(path, **query).decode(errors="replace")
+
+    def content(self, path: str, **query: str | int | None) -> bytes:
+        """Return the bytes at a path, such as a picture's."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors():
+            response = self._http.get(path, params=given)
+        return _checked(response).content
+
+    def receive(self, path: str, file: BinaryIO, **query: str | int | None) -> None:
+        """Write what is at a path into a file as it comes.
+
+        Raises:
+            CommandError: it broke off.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._named_errors(), self._http.stream("GET", path, params=given, timeout=SENDING) as response:
+            if response.is_error:
+                response.read()
+            for chunk in _checked(response).iter_bytes():
+                file.write(chunk)
+
+    @contextmanager
+    def stream(self, path: str, last_event_id: str | None) -> Iterator[httpx.Response]:
+        """Open a stream of server-sent events, from the beginning or after an event."""
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        with self._named_errors(), self._http.stream("GET", path, headers=headers, timeout=LISTENING) as response:
+            if response.is_error:
+                response.read()
+            yield _checked(response)
+
+    def _answer(self, method: str, path: str, **options: Any) -> Any:
+        with self._named_errors():
+            response = self._http.request(method, path, **options)
+        return self._json(path, _checked(response))
+
+    def _json(self, path: str, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise CommandError(f"{self.url} is not a twostream API: it answered {path} without JSON") from error
+
+    def _named_errors(self) -> AbstractContextManager[None]:
+        from cli.connection import named_errors
+
+        return named_errors(self.url)
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """Return a good response; turn a problem document into its message and exit code."""
+    if not response.is_error:
+        return response
+    status = response.status_code
+    try:
+        problem: Json = response.json()
+        message = _message(problem)
+    except (ValueError, AttributeError):
+        message = response.text.strip()[:200] or response.reason_phrase
+        problem = {"type": "about:blank", "title": response.reason_phrase, "status": status, "detail": message}
+    raise CommandError(message, EXIT_CODES.get(status, FAILURE), problem)
+
+
+def _message(problem: Json) -> str:
+    """Word a problem document: each wrong field with its value and what is allowed, else the detail."""
+    errors = problem.get("errors") or []
+    if not errors:
+        return str(problem.get("detail") or problem.get("title") or "error without words")
+    lines = [sentence(error["field"], error["value"], error["allowed"]) for error in errors]
+    return "\n  ".join([str(problem.get("title", "Invalid request")), *lines])
