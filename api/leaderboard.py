@@ -19,7 +19,7 @@ from services.board.entries import Filters
 from services.board.network import KINDS
 from services.board.protocol import VARIABLE
 from services.board.published import published as published_of
-from services.board.version import version
+from services.board.version import require_measured, version
 from services.db.engine import Session
 from services.errors import InvalidRequest
 from services.metrics import PRIMARY
@@ -133,6 +133,8 @@ def board(
 def _made(session: Session, query: Mapping[str, Any], form: Format, *, printed: bool) -> tuple[bytes, str | None]:
     """Return the answer, and where the next page begins."""
     board = leaderboard.rank(session, **query)
+    if query["protocol"] is not None and not board.rows and not board.incomplete:
+        require_measured(session, query["protocol"], board.other_protocols)
     beside = published_of(board.dataset, board.split, board.stream, board.metric) if printed else None
     found = Leaderboard.of(board, beside)
     return WRITERS[form](found).encode(), found.next_cursor

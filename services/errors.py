@@ -20,7 +20,7 @@ TwostreamError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -172,3 +172,12 @@ def refused(field: str, value: object, allowed: str) -> PydanticCustomError:
 def sentence(field: str, value: object, allowed: str, nothing: str = "nothing") -> str:
     """Word an error of a field; ``nothing`` stands for a value that was not given."""
     return f"{field}: {nothing if value is None else f'got {value!r}'}, allowed: {allowed}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Word the names that are most like one, or all of them where none is."""
+    from difflib import get_close_matches  # noqa: PLC0415 - of errors alone, and every command loads this
+
+    known = list(names)
+    likely = get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"one of {', '.join(likely or known)}"

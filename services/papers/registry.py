@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -10,7 +9,7 @@ from types import MappingProxyType
 
 import yaml
 
-from services.errors import InvalidRequest, NotFound
+from services.errors import InvalidRequest, NotFound, nearest
 from services.papers.printed import PrintedFigure, figures
 from services.papers.shapes import PaperData, TableData
 
@@ -73,10 +72,3 @@ def own_figures(
             allowed = "a row that the paper measures; this one is quoted" if quoted else nearest(row, known)
             raise InvalidRequest(f"rows.{number}", row, allowed)
     return tuple(figure for figure in own if figure.row in set(rows))
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Word the names that are most like one, or all of them where none is."""
-    known = list(names)
-    likely = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"one of {', '.join(likely or known)}"

@@ -274,3 +274,14 @@ def test_what_the_papers_print_stands_apart_and_is_never_ranked(client, database
         assert str(first["printed"]).removesuffix(".0") in text
         assert "Published" not in get(client, dataset="ucf101", format=form).text
     assert get(client, dataset="ucf101", split="1", metric="top5", published="true").json()["published"] == []
+
+
+def test_an_unknown_protocol_is_404_with_the_nearest(client, database):
+    with database.transaction() as session:
+        for line in ("25 frames, 10 crops", "another"):
+            published.publish(session, published.experiment(session), [published.mean(0.5)], protocol=line)
+    answer = get(client, protocol="25 frames, 5 crops")
+    assert answer.status_code == 404
+    assert "hint: one of 25 frames, 10 crops" in answer.json()["detail"]
+    assert get(client, protocol="another").json()["rows"]
+    assert get(client, stream="flow", protocol="another").json()["rows"] == []
