@@ -19,7 +19,7 @@ from services.board.entries import Filters
 from services.board.network import KINDS
 from services.board.protocol import VARIABLE
 from services.board.published import published as published_of
-from services.board.version import version
+from services.board.version import require_measured, version
 from services.db.engine import Session
 from services.errors import InvalidRequest
 from services.metrics import PRIMARY
