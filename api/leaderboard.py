@@ -14,7 +14,7 @@ from api.board_tables import as_csv, as_latex, as_markdown
 from api.deps import BackendDep, Name
 from services import registry
 from services.board import leaderboard
-from services.board.choice import SelectedOnTest, require_measured
+from services.board.choice import SelectedOnTest
 from services.board.entries import Filters
 from services.board.network import KINDS
 from services.board.protocol import VARIABLE

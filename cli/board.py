@@ -78,6 +78,10 @@ class _Column:
     spare: int = 0
     cut: bool = False
 
+    def __post_init__(self) -> None:
+        """Have every cell stay on its line."""
+        self.cells = [one_line(cell) for cell in self.cells]
+
     @property
     def width(self) -> int:
         return max(map(cell_len, self.cells))
@@ -127,7 +131,7 @@ def _columns(board: dict[str, Any]) -> list[_Column]:
     if board["significance"]:
         found.append(_Column(["group", *(str(row["rank_group"] or "-") for row in rows)]))
     found.append(_Column(["experiment", *(_name(row) for row in rows)], number=False, cut=True))
-    found.append(_Column(["network", *(one_line(row["network"]) for row in rows)], number=False, cut=True, spare=1))
+    found.append(_Column(["network", *(row["network"] for row in rows)], number=False, cut=True, spare=1))
     found.append(numbers(metric, [row["value"] for row in rows], 0))
     found.append(numbers("std", [row["std"] for row in rows], 2))
     bounds = [interval(metric, row["confidence_interval"]) or "-" for row in rows]
@@ -136,10 +140,10 @@ def _columns(board: dict[str, Any]) -> list[_Column]:
     if board["split"] == "mean":
         found.append(numbers("split std", [row["split_std"] for row in rows], 3))
     for name in board["vary"]:
-        found.append(_Column([name, *(one_line(str(row["varied"].get(name, "-"))) for row in rows)], number=False))
+        found.append(_Column([name, *(str(row["varied"].get(name, "-")) for row in rows)], number=False))
     return [*found, _Column(["id", *(row["experiment_id"] for row in rows)], number=False)]
 
 
 def _name(row: dict[str, Any]) -> str:
-    name = f"{row['name']} (epoch chosen on the test list)" if row["selected_on_test"] else row["name"]
-    return one_line(name)
+    name: str = row["name"]
+    return f"{name} (epoch chosen on the test list)" if row["selected_on_test"] else name

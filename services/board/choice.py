@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from services.db.tables import ProtocolRow
-from services.errors import NotFound, nearest
-
 SelectedOnTest = Literal["exclude", "flag"]
 
 
@@ -106,18 +100,3 @@ def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
         if below and isinstance(left.get(part), Mapping):
             left[part] = _without(left[part], [below])
     return left
-
-
-def require_measured(session: Session, line: str, here: Collection[str]) -> None:
-    """Refuse a protocol by which nothing was ever measured.
-
-    Args:
-        session: a transaction of the caller.
-        line: of the protocol.
-        here: lines of the board, of which the nearest are named.
-
-    Raises:
-        NotFound: nothing was measured by it, on whatever board.
-    """
-    if session.scalar(select(ProtocolRow.line).where(ProtocolRow.line == line).limit(1)) is None:
-        raise NotFound("protocol", line, nearest(line, here) if here else "nothing was measured here yet")

@@ -27,7 +27,7 @@ from tests.test_documentation import cli_commands
 
 SEEDS = itertools.count(1000)
 SPEC = "name: small\ndataset: motion_shapes\nsplits: [1]\nstreams: [rgb]\nbackbone: {name: tiny, finetune: null}\n"
-LOCAL = {"up", "demo", "worker", "dataset fetch", "dataset check"}
+LOCAL = {"up", "demo", "worker", "dataset fetch", "dataset check", "predict", "open"}
 """Commands that print nothing of the API's; the doctor's and the stack's words have tests of their own."""
 
 
@@ -72,7 +72,10 @@ def calls(experiment: str, spec: Path) -> dict[str, tuple[str, ...]]:
         "cache list": (), "cache gc": ("--max-size", "1TB", "--dry-run"), "queue": (), "workers": (),
         "key issue": ("eve",), "key list": (), "key rotate": ("eve",), "key revoke": ("eve",),
         "scores add": (str(scores), "--dataset", "mine", "--split", "1", "--stream", "rgb"), "scores list": (),
-        "fusion sweep": one,
+        "fusion sweep": one, "report": one, "figure": one, "export": one, "compare": (experiment, experiment),
+        "clone": (experiment, "--set", "priority=51", "--dry-run"),
+        "papers list": (), "papers show": ("matdl", "1"),
+        "papers launch": ("matdl", "1", "--dry-run"), "papers fill": ("matdl", "1", "--dry-run"),
     }  # fmt: skip
 
 
@@ -86,7 +89,7 @@ def test_every_command_prints_hostile_names_harmlessly(hostile, tmp_path):
     for command, arguments in asked.items():
         for form in ((), ("--json",)):
             _, out, err = run(*command.split(), *arguments, *form)
-            assert harmless(out + err), f"{command} {form}: {out + err!r}"
+            assert harmless(out + err), f"{command} {form}: {FORBIDDEN & set(out + err)} in {out + err!r}"
             printed += out + err
     assert printed.count("owned") > 2 * len(asked)  # so that the poison came through
     assert "[red]markup" in printed
