@@ -28,13 +28,13 @@ def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, p
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/experiments", "cursor, dataset, limit, model, name, owner, state"),
+        ("/experiments", "cursor, dataset, id, limit, model, name, owner, state"),
         (
             "/leaderboard",
-            "cursor, dataset, format, limit, metric, model, protocol, revision, seeds, selected_on_test, source, split,"
-            " stream, vary",
+            "cursor, dataset, format, limit, metric, model, protocol, published, revision, seeds, selected_on_test,"
+            " source, split, stream, vary",
         ),
-        ("/", "cursor, dataset, metric, protocol, revision, split, stream"),
+        ("/", "cursor, dataset, metric, model, protocol, revision, seeds, selected_on_test, source, split, stream"),
         ("/experiments/exp_1/logs", "stage"),
         ("/cache", "kind"),
     ],
