@@ -44,7 +44,7 @@ def test_a_key_from_its_issue_to_its_end(twostream, monkeypatch):
     assert twostream("key", "rotate", "ana")[0] == 4
     for ended in (key.strip(), second):
         monkeypatch.setenv("TWOSTREAM_API_TOKEN", ended)
-        code, _, err = twostream("cancel", "exp_1")
+        code, _, err = twostream("cancel", f"exp_{'f' * 20}")
         assert (code, "the key" in err or "the token" in err) == (1, True)
 
 
