@@ -69,19 +69,25 @@ class Client(Transport):
         found: Json = self.get(f"/experiments/{id_of(self, experiment)}")
         return found
 
-    def wait(self, experiment: str, progress: Told | None = None, *, show: bool = False) -> Json:
+    def wait(
+        self, experiment: str, progress: Told | None = None, *, show: bool = False, timeout: float | None = None
+    ) -> Json:
         """Stay until an experiment has finished, and return it; whether it succeeded, its `state` says.
 
         Args:
             experiment: that was submitted.
             progress: called with the experiment and its stages whenever something may have changed.
             show: bars on a terminal, and lines elsewhere.
+            timeout: seconds; without it a stay ends with the experiment, or with an API that is away for a minute.
+
+        Raises:
+            CommandError: the time is over; the experiment goes on.
         """
         from cli.watch import Told as Calls
         from cli.watch import Watch
 
         display = None if show else Calls(progress)
-        [ended] = Watch(self, [self.experiment(experiment)["id"]], display=display).run()
+        [ended] = Watch(self, [self.experiment(experiment)["id"]], display=display, timeout=timeout).run()
         return ended
 
     def results(self, experiment: str) -> Rows:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from cli.errors import Unreachable
+from cli.errors import CommandError, Unreachable
 from cli.feed import Event, Feed
 from cli.output import stages_done
 from cli.terminal import one_line
@@ -58,9 +58,16 @@ class Watch:
     """
 
     def __init__(
-        self, client: Transport, experiments: Sequence[str], *, quiet: bool = False, display: Display | None = None
+        self,
+        client: Transport,
+        experiments: Sequence[str],
+        *,
+        quiet: bool = False,
+        display: Display | None = None,
+        timeout: float | None = None,
     ) -> None:
         self._client, self._ids = client, experiments
+        self._timeout, self._began_at = timeout, time.monotonic()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         stream = sys.stderr if quiet else sys.stdout
         if display is None:
@@ -73,7 +80,7 @@ class Watch:
         """Stay until every experiment has finished, and return them.
 
         Raises:
-            CommandError: an experiment is unknown, or the API stayed away for a minute.
+            CommandError: an experiment is unknown, the API stayed away for a minute, or ``timeout`` seconds are over.
         """
         feeds = [Feed(self._client, experiment, self._events) for experiment in self._ids]
         for feed in feeds:
@@ -93,7 +100,13 @@ class Watch:
             found = self._look()
             if found and all(experiment["state"] in FINISHED for experiment in found):
                 return found
+            self._require_time()
             self._wait()
+
+    def _require_time(self) -> None:
+        if self._timeout is not None and time.monotonic() - self._began_at >= self._timeout:
+            ids = ", ".join(self._ids)
+            raise CommandError(f"{ids}: not finished after {self._timeout:g} s; hint: it goes on, wait for longer")
 
     def _look(self) -> list[Json]:
         """Show the present state of all; nothing while the API is away."""

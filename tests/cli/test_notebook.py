@@ -71,6 +71,9 @@ def test_a_file_is_submitted_shown_and_cancelled(api, tmp_path):
         assert client.submit(str(file), idempotency_key="a file")["id"] == made["id"]
         assert client.experiment("of a file")["spec"]["dataset"] == "motion_shapes"
         assert client.results("of a file") == []
+        with pytest.raises(CommandError, match="not finished after 0 s; hint: it goes on"):
+            client.wait("of a file", timeout=0)
+        assert client.experiment("of a file")["state"] == "queued"
         client.post(f"/experiments/{made['id']}/cancel")
         seen = []
         assert client.wait("of a file", lambda experiment, stages: seen.append((experiment["state"], len(stages))))
