@@ -13,7 +13,9 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# 7.9 GB on disk when it is done: CUDA's libraries, which come with PyTorch, are most of it.
 $(READY): requirements.lock pyproject.toml
+	@test -e $@ || echo "installing the locked packages into $(VENV): 7.9 GB on disk, most of it PyTorch's CUDA libraries"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
@@ -36,10 +38,11 @@ demo: $(READY) ## train on generated clips, or on DATASET=FOLDER of yours, and p
 up: $(READY) ## start the whole stack on this machine and keep it running
 	$(BIN)/twostream up
 
+# The order is drawn by a seed that stays; ARGS=--randomly-seed=7 draws another, which must pass as well.
 test: $(READY) $(BROWSER) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-long: $(READY) ## run the tests that take a minute or more each, but for those of chaos
+long: $(READY) $(BROWSER) ## run the tests that `make test` leaves out, since they take long, but for those of chaos
 	$(BIN)/python -m pytest -m "long and not chaos" $(ARGS)
 
 coverage: $(READY) $(BROWSER) ## run the tests and say which branches they miss
@@ -74,7 +77,7 @@ bench: $(READY) ## run every benchmark
 lock: ## renew requirements.lock
 	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	$(UV) pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra worker --extra local --extra s3 --extra pretrained --group dev \
+		--no-emit-index-url --no-emit-find-links --extra worker --extra local --extra s3 --extra pretrained --extra onnx --group dev \
 		pyproject.toml -o requirements.lock
 
 clean: ## remove the virtual environment

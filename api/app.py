@@ -20,6 +20,8 @@ from api import (
     catalogue,
     compare,
     datasets,
+    edits,
+    ensembles,
     experiments,
     figures,
     fusion,
@@ -29,10 +31,13 @@ from api import (
     papers,
     problems,
     queue,
+    registration,
     report,
     results,
     scores,
     stream,
+    sweeps,
+    usage,
 )
 from api.authentication import Reader
 from api.deps import Backend
@@ -42,6 +47,7 @@ from api.origins import HomeOnly
 from api.parameters import KnownParameters
 from api.startup import PlainStartup
 from api.summaries import summarise
+from api.tail import Tail
 from api.web import (
     assets,
     catalogue_pages,
@@ -52,34 +58,42 @@ from api.web import (
     pages,
     paper_pages,
     queue_pages,
+    sweep_pages,
 )
 from api.web.negotiation import Vary
 from services import registry
 from services.db.engine import Database
 from services.errors import Unavailable
+from services.queue import quotas
 from services.queue.housekeeping import Housekeeper
 from services.settings import Settings, load
 from services.stores.broker import Broker
+from services.sweeps.conductor import Conductor
 
-PAGES = (experiment_pages, queue_pages, catalogue_pages, dataset_pages, paper_pages, compare_pages)
+PAGES = (experiment_pages, queue_pages, catalogue_pages, dataset_pages, paper_pages, compare_pages, sweep_pages)
 """At addresses that answer JSON too: they come first, and match for browsers alone."""
 ROUTERS = (
     *PAGES,
     experiments,
+    edits,
     report,
     figures,
     fusion,
+    ensembles,
     bundles,
+    registration,
     stream,
     leaderboard,
     results,
     compare,
     papers,
+    sweeps,
     catalogue,
     datasets,
     scores,
     cache,
     queue,
+    usage,
     keys,
     pages,
 )
@@ -134,12 +148,16 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         backend = await run_in_threadpool(connect, settings)
         housekeeper = Housekeeper(settings, backend.database, backend.broker)
+        conductor = Conductor(settings, backend.database, backend.broker)
         app.state.backend = backend
+        app.state.tail = Tail(backend.database, backend.foresight)
         housekeeper.start()
+        conductor.start()
         try:
             with frozen_heap():
                 yield {"closing": threading.Event()}  # set by our server, `cli/stack/serve.py`, when it is to stop
         finally:
+            await run_in_threadpool(conductor.stop)
             await run_in_threadpool(housekeeper.stop)
             await run_in_threadpool(disconnect, backend)
 
@@ -175,6 +193,7 @@ def connect(settings: Settings) -> Backend:
         backend.broker.ping()
         backend.database.run(registry.add_generated)
         backend.database.run(registry.note_lists)
+        backend.database.run(lambda session: quotas.replace(session, settings.quotas))
     except Unavailable:
         disconnect(backend)
         raise

@@ -48,7 +48,7 @@ async def _require_administrator(settings: SettingsDep, _: Annotated[Caller, Ste
         raise HTTPException(403, "keys need an administrator: start the API with TWOSTREAM_API_TOKEN set")
 
 
-async def _reader(request: Request, backend: BackendDep) -> None:
+async def require_reader(request: Request, backend: BackendDep) -> None:
     """Ask for a token to read where the setting wants it."""
     if backend.settings.read_requires_token and request.method == "GET":
         scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
@@ -56,7 +56,7 @@ async def _reader(request: Request, backend: BackendDep) -> None:
 
 
 AdministratorOnly = Depends(_require_administrator)
-Reader = Depends(_reader)
+Reader = Depends(require_reader)
 
 
 async def _identified(backend: Backend, token: str | None) -> Caller:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.shapes import Finding
 from services.board.leaderboard import Board, Standing
@@ -15,6 +16,7 @@ from services.board.results import Result as Measured
 from services.metrics import METRICS
 
 Split = Literal["mean", "1", "2", "3"]
+Format = Literal["json", "csv", "markdown", "latex"]
 Stream = Literal["rgb", "flow", "two-stream"]
 Source = Literal["experiment", "ensemble"]
 Origin = Literal["trained", "ensemble", "uploaded"]
@@ -59,6 +61,8 @@ class Result(BaseModel):
         revision: of the dataset, on whose lists and clips it was measured.
         superseded: whether the dataset has other lists or clips now.
         protocol: how it was measured.
+        box_protocol: how its boxes were measured, by which `video_map_...` and `box_recall_...` are ranked; null if it
+            has none.
         selected_on_test: whether the epoch of some training was chosen on the test list.
         metrics: by name; one that only some of the parts of a mean have is left out.
         categories: top-1 by coarse category, pooled over its clips; empty for datasets other than UCF101, null where
@@ -79,6 +83,7 @@ class Result(BaseModel):
     revision: int
     superseded: bool
     protocol: str
+    box_protocol: str | None
     selected_on_test: bool
     metrics: dict[str, Value]
     categories: dict[str, float] | None
@@ -92,11 +97,12 @@ class Result(BaseModel):
     @classmethod
     def of(cls, found: Measured, present: int) -> Self:
         """Shape a result; ``present`` is the number of the dataset's present revision."""
-        row, own = found.row, {"superseded", "protocol", "selected_on_test", "metrics", "flags"}
+        row, own = found.row, {"superseded", "protocol", "box_protocol", "selected_on_test", "metrics", "flags"}
         return cls(
             **{name: getattr(row, name) for name in cls.model_fields.keys() - own},
             superseded=row.revision != present,
             protocol=found.protocol,
+            box_protocol=found.box_protocol,
             selected_on_test=found.selected_on_test,
             flags=found.flags,
             metrics={name: Value.of(found.values[name]) for name in METRICS if name in found.values},
@@ -220,6 +226,23 @@ class PublishedRow(BaseModel):
         )
 
 
+class WithdrawnEntry(BaseModel):
+    """What the board would rank, had it not been withdrawn: why, by whom and when.
+
+    Attributes:
+        value: a share between 0 and 1, or as the metric has it; null where splits are missing.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    experiment_id: str
+    name: str
+    value: float | None
+    reason: str
+    by: str
+    at: datetime
+
+
 class Leaderboard(BaseModel):
     """A page of the ranking of one dataset's revision, split, stream, metric and protocol.
 
@@ -238,6 +261,7 @@ class Leaderboard(BaseModel):
         significance: the test by which entries share a `rank_group`, on their common test clips, at 5 %; null where the
             metric is no share of clips.
         next_cursor: asks for the next page, as `cursor`; null on the last.
+        withdrawn: what was withdrawn from this board, the latest first, on each page, 100 at the most.
         published: what the papers print, the highest first, on each page, never ranked; null unless it was asked for.
     """
 
@@ -257,11 +281,17 @@ class Leaderboard(BaseModel):
     total_incomplete: int
     significance: str | None
     next_cursor: str | None
+    withdrawn: list[WithdrawnEntry]
     published: list[PublishedRow] | None = None
 
     @classmethod
-    def of(cls, board: Board, published: Sequence[Published] | None = None) -> Self:
-        """Shape a ranking."""
+    def of(
+        cls,
+        board: Board,
+        published: Sequence[Published] | None = None,
+        entry: Callable[[Standing], Entry] = Entry.of,
+    ) -> Self:
+        """Shape a ranking; ``entry`` shapes a place of it."""
         return cls(
             dataset=board.dataset,
             revision=board.revision,
@@ -273,12 +303,13 @@ class Leaderboard(BaseModel):
             vary=list(board.vary),
             other_protocols=board.other_protocols,
             other_revisions={str(number): count for number, count in board.other_revisions.items()},
-            rows=[Entry.of(standing) for standing in board.rows],
+            rows=[entry(standing) for standing in board.rows],
             incomplete=[Entry.of(standing) for standing in board.incomplete],
             total=board.total,
             total_incomplete=board.total_incomplete,
             significance=board.test,
             next_cursor=board.next_cursor,
+            withdrawn=[WithdrawnEntry.model_validate(found) for found in board.withdrawn],
             published=None if published is None else [PublishedRow.of(found) for found in published],
         )
 

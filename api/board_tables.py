@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from api import spreadsheet
 from api.board import Entry, Leaderboard, PublishedRow
 from services.metrics import METRICS
 from services.words import counted
 
 Words = Callable[[str], str]
 
-MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 LATEX: Mapping[str, str] = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
 }  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With these a spreadsheet begins a formula."""
+NOT_IN_T1 = "ĦħĸĿŀŉŦŧſ"
+"""Latin letters up to U+017F that LaTeX's `t1enc.dfu` does not set up."""
 
 PUBLISHED = ("paper", "table", "row", "column", "printed", "corrected", "misprint", "origin", "quoted_from")
+WITHDRAWN = ("withdrawn", "name", "value", "reason", "by", "at")
 PRINTED = ["Paper", "Table", "Row", "Printed", "Source"]
 PUBLISHED_TITLE = "Published, in percent, by the papers' own protocols; not ranked"
 
 
 def as_csv(board: Leaderboard) -> str:
     """Return all columns, a share between 0 and 1; what has no value comes last, without a rank."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
     splits = _splits(board)
-    writer.writerow(
+    lines: list[Iterable[object]] = [
         [
             *("rank", "rank_group", "experiment_id", "name", "network", "options", "source", "uploaded", board.metric),
             *("std", "lower", "upper", *(f"split_{split}" for split in splits), "split_std", "seeds", "clips"),
             *("excluded", "missing_splits", "selected_on_test", "flags", *board.vary),
         ]
-    )
+    ]
     for row in (*board.rows, *board.incomplete):
         lower, upper = row.confidence_interval or (None, None)
-        cells: list[object] = [row.rank, row.rank_group, row.experiment_id, _no_formula(row.name), row.network]
+        cells: list[object] = [row.rank, row.rank_group, row.experiment_id, row.name, row.network]
         cells += [json.dumps(row.options), row.source, row.uploaded, row.value, row.std, lower, upper]
         cells += [*(row.splits.get(split) for split in splits), row.split_std, row.seeds, row.clips, row.excluded]
         cells += [" ".join(map(str, row.missing_splits)), row.selected_on_test]
         cells += [" ".join(flag.code for flag in row.flags), *(_json(row.varied.get(name)) for name in board.vary)]
-        writer.writerow("" if cell is None else cell for cell in cells)
+        lines.append(cells)
+    if board.withdrawn:
+        lines += [[], WITHDRAWN]
+        for gone in board.withdrawn:
+            lines.append([gone.experiment_id, gone.name, gone.value, gone.reason, gone.by, gone.at.isoformat()])
     if board.published is not None:
-        writer.writerows([[], PUBLISHED])
-        for each in board.published:
-            writer.writerow(
-                "" if (cell := getattr(each, name)) is None else _no_formula(str(cell)) for name in PUBLISHED
-            )
-    return out.getvalue()
+        lines += [[], PUBLISHED, *([getattr(each, name) for name in PUBLISHED] for each in board.published)]
+    return spreadsheet.as_csv(lines)
 
 
 def as_markdown(board: Leaderboard) -> str:
@@ -130,11 +128,11 @@ def markdown(words: str) -> str:
 def latex(words: str) -> str:
     """Return free text so that LaTeX shows it as it is; a letter that its T1 fonts lack is told by its number."""
     escaped = "".join(LATEX.get(letter) or _letter(letter) for letter in " ".join(words.split()))
-    return re.sub(r"([-?!'])(?=[-'\\])", r"\1{}", escaped)  # else two would become another sign
+    return re.sub(r"([-?!',])(?=[-',\\])", r"\1{}", escaped)  # else two would become another sign
 
 
 def _letter(letter: str) -> str:
-    if " " <= letter <= "~" or (letter.isalpha() and "\u00c0" <= letter <= "\u017f" and letter not in "ĿŀŉŦŧ"):
+    if " " <= letter <= "~" or (letter.isalpha() and "\u00c0" <= letter <= "\u017f" and letter not in NOT_IN_T1):
         return letter
     return {"–": "--", "±": r"$\pm$"}.get(letter, rf"\texttt{{U+{ord(letter):04X}}}")  # noqa: RUF001 - a dash
 
@@ -192,6 +190,7 @@ def _notes(board: Leaderboard) -> list[str]:
     if board.incomplete:
         lack = counted(board.total_incomplete, "entry", "lacks", "lack")
         notes.append(f"{lack} a split and {'is' if board.total_incomplete == 1 else 'are'} not ranked.")
+    notes += [f"Withdrawn: {each.name} ({each.experiment_id}): {each.reason}" for each in board.withdrawn]
     return notes
 
 
@@ -201,7 +200,3 @@ def _splits(board: Leaderboard) -> Sequence[str]:
 
 def _json(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)
-
-
-def _no_formula(words: str) -> str:
-    return f"'{words}" if words.startswith(FORMULA) else words

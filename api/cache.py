@@ -103,7 +103,9 @@ def listing(backend: BackendDep, kind: Category | None = None) -> Cache:
     )
 
 
-@router.post("/gc", dependencies=[StewardOnly], openapi_extra=body_of(Collection))
+@router.post(
+    "/gc", dependencies=[StewardOnly], openapi_extra=body_of(Collection, {"max_size": "200GB", "dry_run": True})
+)
 def collect(
     body: JsonBody, backend: BackendDep, seconds: Annotated[float, Depends(request_seconds)]
 ) -> CollectionReport:

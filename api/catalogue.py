@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from api.deps import Id
 from api.field_errors import schema_of
-from services.errors import NotFound
+from services.errors import NotFound, nearest
 from services.recipes import RECIPES
 from services.specs import FEATURES, BackboneSpec, ExperimentSpec, ModelSpec, Network
 
@@ -89,7 +89,7 @@ async def models() -> Models:
 def recipe_named(name: str) -> Recipe:
     """Return a recipe, or raise ``NotFound``."""
     if name not in RECIPES:
-        raise NotFound("recipe", name, f"one of {', '.join(RECIPES)}")
+        raise NotFound("recipe", name, nearest(name, RECIPES))
     found = RECIPES[name]
     return Recipe(
         name=found.name, title=found.title, source=found.source, deviations=dict(found.deviations), spec=found.spec

@@ -1,230 +1,23 @@
-"""Two systems clip by clip, and heads against a baseline, from what Postgres holds."""
+"""Two systems clip by clip, several pair by pair, and heads against a baseline, from what Postgres holds."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
-from api.board import Bounds, Split, Stream
+from api.board import Split, Stream
+from api.compare_shapes import Comparison, ControlledComparison, Gain, Several, Side, number_of
 from api.deps import DatabaseDep, Name
-from services.board import compare, controlled
+from services.board import compare, controlled, several
 
 router = APIRouter(prefix="/compare", tags=["compare"])
 
-MOST = 10
-"""Classes that are named as gaining and losing most."""
 ID = r"exp_[0-9a-f]{1,36}"
 Clips = Annotated[int, Query(ge=0, le=1000)]
+Five = Annotated[str, StringConstraints(pattern=rf"^{ID}(,{ID}){{1,{several.MOST - 1}}}$")]
 Ids = Annotated[str, StringConstraints(pattern=rf"^{ID}(,{ID}){{0,19}}$")]
-
-
-class Shape(BaseModel):
-    """Read from what the service returns."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-
-class Side(BaseModel):
-    """One of the systems.
-
-    Attributes:
-        value: top-1 accuracy, the mean over splits of the mean over seeds.
-        std: of the seeds' own means over splits (n - 1); null for one seed.
-        seeds: that mean of each seed.
-    """
-
-    experiment_id: str
-    name: str
-    model: str
-    protocol: str
-    selected_on_test: bool
-    result_id: int
-    value: float
-    std: float | None
-    seeds: dict[str, float]
-
-    @classmethod
-    def of(cls, found: compare.Side) -> Self:
-        """Shape a side."""
-        result = found.system.result
-        return cls(
-            experiment_id=found.system.experiment.id,
-            name=found.system.experiment.name,
-            model=result.row.model,
-            protocol=result.protocol,
-            selected_on_test=result.selected_on_test,
-            result_id=result.row.id,
-            value=found.value,
-            std=found.spread,
-            seeds={str(seed): value for seed, value in found.values.items()},
-        )
-
-
-class Difference(BaseModel):
-    """A field of the specs and both values; null where one lacks it."""
-
-    field: str
-    left: Any
-    right: Any
-
-
-class Change(Shape):
-    """The accuracy of both on a class or a category; `clips` counts a clip in each split."""
-
-    name: str
-    category: str | None
-    clips: int
-    left: float
-    right: float
-    difference: float
-
-
-class SeedPair(Shape):
-    """The exact McNemar test, two-sided, of a seed of each: the clips that one alone gets right."""
-
-    left_seed: int
-    right_seed: int
-    left_only: int
-    right_only: int
-    p: float
-
-
-class LoneClip(Shape):
-    """A clip that one system alone gets right, and what both say."""
-
-    clip: str | None
-    split: int
-    label: str
-    left: str
-    right: str
-
-
-class Paired(Shape):
-    """What single clips say, of one seed of each system; every clip counts once, in the first split that tests on it.
-
-    Attributes:
-        agreement: share of clips of which both say the same class.
-        both_right: share of clips.
-        oracle: share of clips that at least one gets right.
-        left_only: clips that the left one alone gets right, at most `clips` of them; `test` counts all.
-        right_only: likewise.
-    """
-
-    clips: int
-    test: SeedPair
-    agreement: float
-    both_right: float
-    oracle: float
-    left_only: list[LoneClip]
-    right_only: list[LoneClip]
-
-
-class Comparison(BaseModel):
-    """Two systems on the same clips; differences are of the right one over the left one.
-
-    Attributes:
-        differs: what differs in the two specs, but names and resources.
-        interval: 95 % of the difference, by bootstrap of `units`: groups of clips that share a scene or film, or clips.
-        paired: null where it is not known which clips splits share.
-        classes: in the order of labels.
-        gaining: the ten classes that gain most, most first.
-        losing: the ten that lose most.
-        seeds: every seed of one against every seed of the other; empty where each has one.
-        notes: why something is null.
-    """
-
-    dataset: str
-    revision: int
-    split: Split
-    stream: Stream
-    left: Side
-    right: Side
-    differs: list[Difference]
-    difference: float
-    interval: Bounds | None
-    units: Literal["groups", "clips"] | None
-    num_units: int | None
-    paired: Paired | None
-    categories: list[Change]
-    classes: list[Change]
-    gaining: list[Change]
-    losing: list[Change]
-    seeds: list[SeedPair]
-    notes: list[str]
-
-    @classmethod
-    def of(cls, found: compare.Comparison, split: Split) -> Self:
-        """Shape a comparison."""
-        row = found.left.system.result.row
-        classes = [Change.model_validate(each) for each in found.classes]
-        ordered = sorted(classes, key=lambda each: each.difference)
-        return cls(
-            dataset=row.dataset,
-            revision=row.revision,
-            split=split,
-            stream=row.stream,
-            left=Side.of(found.left),
-            right=Side.of(found.right),
-            differs=_differs(found.differs),
-            difference=found.difference,
-            interval=found.interval,
-            units=found.units,
-            num_units=found.num_units,
-            paired=None if found.paired is None else Paired.model_validate(found.paired),
-            categories=[Change.model_validate(each) for each in found.categories],
-            classes=classes,
-            gaining=[each for each in reversed(ordered) if each.difference > 0][:MOST],
-            losing=[each for each in ordered if each.difference < 0][:MOST],
-            seeds=[SeedPair.model_validate(each) for each in found.seeds],
-            notes=list(found.notes),
-        )
-
-
-class Gain(BaseModel):
-    """A head beside the baseline.
-
-    Attributes:
-        differs: what differs in the specs; `left` is the baseline's.
-        difference: of top-1 over the baseline's.
-        interval: 95 %, by bootstrap, of this head by itself.
-        test: null where it is not known which clips splits share; the baseline is the left one.
-        adjusted_p: of the test, by Holm's method over all heads.
-    """
-
-    head: Side
-    differs: list[Difference]
-    difference: float
-    interval: Bounds | None
-    test: SeedPair | None
-    adjusted_p: float | None
-
-    @classmethod
-    def of(cls, found: controlled.Gain) -> Self:
-        """Shape a gain."""
-        return cls(
-            head=Side.of(found.side),
-            differs=_differs(found.differs),
-            difference=found.difference,
-            interval=found.interval,
-            test=None if found.test is None else SeedPair.model_validate(found.test),
-            adjusted_p=found.adjusted_p,
-        )
-
-
-class ControlledComparison(BaseModel):
-    """Heads on the same features and split; `features` counts the `extract` stages whose outputs all of them saw."""
-
-    dataset: str
-    revision: int
-    split: Split
-    stream: Stream
-    baseline: Side
-    gains: list[Gain]
-    features: int
-    units: Literal["groups", "clips"] | None
-    num_units: int | None
 
 
 @router.get("")
@@ -237,13 +30,17 @@ def comparison(
     split: Split = "mean",
     stream: Stream = "two-stream",
     clips: Clips = 100,
+    pool: bool = False,
 ) -> Comparison:
     """Compare a stream of two experiments, `left` and `right`, that were measured on the same clips.
 
-    `clips` is how many of those are named that one alone gets right. `dataset` is a check.
+    `clips` is how many of those are named that one alone gets right. `dataset` is a check. `pool` takes the seeds of
+    finished experiments along that differ from one of the two in seeds alone.
     """
     with database.transaction() as session:
-        found = compare.compare(session, left, right, dataset=dataset, split=_number(split), stream=stream, clips=clips)
+        found = compare.compare(
+            session, left, right, dataset=dataset, split=number_of(split), stream=stream, clips=clips, pool=pool
+        )
         return Comparison.of(found, split)
 
 
@@ -259,7 +56,7 @@ def heads(
     """Compare heads on the same features: `others`, up to 20 ids between commas, each with its gain over `baseline`."""
     ids = list(dict.fromkeys(others.split(",")))
     with database.transaction() as session:
-        found = controlled.controlled(session, baseline, ids, split=_number(split), stream=stream)
+        found = controlled.controlled(session, baseline, ids, split=number_of(split), stream=stream)
         row = found.baseline.system.result.row
         return ControlledComparison(
             dataset=row.dataset,
@@ -274,9 +71,11 @@ def heads(
         )
 
 
-def _differs(found: Any) -> list[Difference]:
-    return [Difference(field=name, left=left, right=right) for name, (left, right) in found.items()]
-
-
-def _number(split: Split) -> int | None:
-    return None if split == "mean" else int(split)
+@router.get("/several")
+def systems(
+    *, database: DatabaseDep, experiments: Five, split: Split = "mean", stream: Stream = "two-stream"
+) -> Several:
+    """Compare a stream of `experiments`, two to five ids between commas, pair by pair, and class by class."""
+    with database.transaction() as session:
+        found = several.several(session, experiments.split(","), split=number_of(split), stream=stream)
+        return Several.of(found, split)

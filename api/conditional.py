@@ -20,8 +20,23 @@ def etag(*parts: object) -> str:
 
 def is_known(request: Request, tag: str) -> bool:
     """Say whether a client names a tag as one that it has."""
-    given = request.headers.get("if-none-match", "").split(",")
-    return tag in (each.strip().removeprefix("W/") for each in given)
+    return names(request.headers.get("if-none-match"), tag)
+
+
+def names(given: str | None, tag: str) -> bool:
+    """Say whether an `If-None-Match` names a tag."""
+    return tag in (each.strip().removeprefix("W/") for each in (given or "").split(","))
+
+
+def is_current(given: str | None, tag: str) -> bool:
+    """Say whether an `If-None-Match` names the tag of what is there, or asks for nothing if anything is (`*`)."""
+    return names(given, tag) or (given or "").strip() == "*"
+
+
+def is_plain(request: Request) -> bool:
+    """Say whether a request has no body, and each header once: nothing that a route might refuse beside its query."""
+    names = [name for name, _ in request.headers.raw]
+    return len(set(names)) == len(names) and not {b"content-length", b"transfer-encoding"} & set(names)
 
 
 def any_will_do(request: Request) -> bool:

@@ -12,17 +12,19 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from api.authentication import SubmitterDep
 from api.board import Result
-from api.deps import BrokerDep, DatabaseDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
+from api.deps import BrokerDep, DatabaseDep, ForesightDep, Id, IdempotencyKey, JsonBody, Limit, Name, NoBody
 from api.dry_run import DryRun
+from api.edits import TAG
 from api.field_errors import checked, checked_as, inlined, schema_of
-from api.shapes import Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Stage
+from api.shapes import WAITING, Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Seconds, Stage
 from services import recipes, registry, revisions
 from services.board import results as measured
 from services.db.engine import Database, Session
+from services.db.tables import FINISHED
 from services.errors import InvalidRequest
 from services.planning import dry_run as trial
 from services.planning import review, submission
-from services.queue import experiments
+from services.queue import experiments, outlook
 from services.specs import EnsembleSpec, ExperimentSpec
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -111,34 +113,59 @@ def listing(
     name: Name | None = None,
     owner: Name | None = None,
     model: Name | None = None,
+    search: Name | None = None,
+    tag: Annotated[str | None, Query(pattern=f"^{TAG}(,{TAG}){{0,9}}$")] = None,
+    archived: experiments.Archived = "no",
     id: Annotated[str | None, Query(pattern="^exp_[0-9a-f]{0,36}$")] = None,  # noqa: A002 - the name of the parameter
+    sweep: Annotated[str | None, Query(pattern="^swp_[0-9a-f]{1,36}$")] = None,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=f"^{experiments.CURSOR}$")] = None,
 ) -> ExperimentPage:
-    """List experiments, newest first; `name` is a part, `id` a beginning of it, `model` the kind of a network in it."""
+    """List experiments, newest first; `name` is a part, `id` a beginning of it, `model` the kind of a network in it.
+
+    `search` finds those that have all of its words, or words that begin so, in name, owner, tags, note, dataset,
+    recipe, state or kind of network. `tag` names tags between commas, of which they have all. Archived ones are left
+    out unless `archived` is `only` or `any`.
+    `sweep` leaves those that a sweep submitted: its trials, and the best of them trained as a whole.
+    """
     wanted = {"state": state, "dataset": dataset, "name": name, "owner": owner, "model": model, "id_": id}
+    wanted["sweep"] = sweep
     with database.transaction() as session:
-        page = experiments.page(session, **wanted, limit=limit, cursor=cursor)
+        page = experiments.page(
+            session,
+            **wanted,
+            words=search,
+            tags=() if tag is None else tag.split(","),
+            archived=archived,
+            limit=limit,
+            cursor=cursor,
+            count_to=None,
+        )
         counts = experiments.counts(session, [row.id for row in page.items])
     items = [Experiment.of(row, counts[row.id]) for row in page.items]
     return ExperimentPage(items=items, next_cursor=page.next_cursor, total=page.total)
 
 
 @router.get("/{experiment_id}")
-def detail(experiment_id: Id, database: DatabaseDep) -> ExperimentDetail:
+def detail(experiment_id: Id, database: DatabaseDep, foresight: ForesightDep) -> ExperimentDetail:
     """Return an experiment with its whole spec."""
     with database.transaction() as session:
         row = experiments.get(session, experiment_id)
         counts = experiments.counts(session, [row.id])[row.id]
-    return ExperimentDetail.of(row, counts, spec=row.spec)
+        left = None
+        if row.state not in FINISHED:
+            left = outlook.of_experiment(session, foresight.look(session), row.id)
+    return ExperimentDetail.of(row, counts, spec=row.spec, time_left_seconds=Seconds.of(left))
 
 
 @router.get("/{experiment_id}/stages")
-def stages(experiment_id: Id, database: DatabaseDep) -> list[Stage]:
+def stages(experiment_id: Id, database: DatabaseDep, foresight: ForesightDep) -> list[Stage]:
     """Return the plan of an experiment: its stages in order, and which of them were there before it."""
     with database.transaction() as session:
         found = experiments.stages(session, experiment_id)
-    return [Stage.of(view) for view in found]
+        unfinished = any(view.row.state in (*WAITING, "running") for view in found)
+        ahead = foresight.look(session) if unfinished else None
+    return [Stage.of(view, ahead) for view in found]
 
 
 @router.get("/{experiment_id}/results")

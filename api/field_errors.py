@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -44,9 +44,10 @@ def checked(model: type[M], body: Json) -> M:
         return model.model_validate_json(json.dumps(body), strict=True)
 
 
-def body_of(model: type[BaseModel]) -> Json:
-    """Return what the OpenAPI document says of a route whose body `checked` checks."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(model)}}}}
+def body_of(model: type[BaseModel], example: Json) -> Json:
+    """Return what the OpenAPI document says of a route whose body `checked` checks, with a body to try."""
+    content = {"schema": inlined(schema_of(model)), "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 @cache
@@ -82,18 +83,61 @@ def translate(errors: Sequence[Mapping[str, Any]], schema: Json | None = None) -
     left_out, errors = len(errors) - len(told), told
     places = [tuple(error["loc"]) for error in errors]
     found = [
-        _translate(error, schema or {})
-        for error, place in zip(errors, places, strict=True)
+        _translate(error, walked)
+        for error, walked in _once(errors, [_walk(schema or {}, place) for place in places])
         # A list with a wrong element also counts as too short; the element's error says it all.
-        if error["type"] != "too_short" or not any(other[: len(place)] == place != other for other in places)
+        if error["type"] != "too_short" or not any(_within(other, error["loc"]) for other in places)
     ]
     if left_out:
         found.append(FieldError.of("body", f"{left_out} more errors", "none; mend those that are listed first"))
     return found
 
 
-def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:
-    names, node, parent = _walk(schema, error["loc"])
+class Place(NamedTuple):
+    """Where an error is in a schema.
+
+    Attributes:
+        names: of the field.
+        node: its own.
+        parent: the one above it.
+        union: of several forms, of which the error is of one, if it stands on the way; None where none does.
+        at: how many steps of the error's location lead to it.
+    """
+
+    names: Sequence[str]
+    node: Json
+    parent: Json
+    union: Json | None = None
+    at: int = 0
+
+
+def _within(place: Sequence[object], other: Sequence[object]) -> bool:
+    """Say whether a location lies below another one."""
+    return len(place) > len(other) and tuple(place[: len(other)]) == tuple(other)
+
+
+def _once(errors: Sequence[Mapping[str, Any]], walked: Sequence[Place]) -> Iterator[tuple[Mapping[str, Any], Place]]:
+    """Yield errors with their places, of a value that is of no form of a union one: pydantic tells one for each form.
+
+    Where a part of the value is wrong in a form that it has, that is told.
+    """
+    unions = [
+        None if place.union is None else tuple(error["loc"][: place.at])
+        for error, place in zip(errors, walked, strict=True)
+    ]
+    depths = [len(error["loc"]) - place.at for error, place in zip(errors, walked, strict=True)]
+    inside = {union for union, depth in zip(unions, depths, strict=True) if depth > 1}
+    told: set[object] = set()
+    for error, place, union, depth in zip(errors, walked, unions, depths, strict=True):
+        if union is None or depth > 1:
+            yield error, place
+        elif union not in inside | told:
+            told.add(union)
+            yield error, place._replace(node=place.union or {})
+
+
+def _translate(error: Mapping[str, Any], place: Place) -> FieldError:
+    names, node, parent = place[:3]
     field, value, context = ".".join(names) or "body", error.get("input"), error.get("ctx", {})
     if error["type"] == REFUSED:
         return FieldError.of(".".join(filter(None, (*names, context["field"]))), context["value"], context["allowed"])
@@ -116,31 +160,52 @@ def _translate(error: Mapping[str, Any], schema: Json) -> FieldError:
     return FieldError.of(field, value, allowed)
 
 
-def _walk(schema: Json, loc: Sequence[int | str]) -> tuple[list[str], Json, Json]:
-    """Follow a location into a schema; return the field's names, its node and its parent's node."""
+def _walk(schema: Json, loc: Sequence[int | str]) -> Place:
+    """Follow a location into a schema."""
     names: list[str] = []
     node, parent = schema, schema
-    for step in loc:
+    union, at = None, 0
+    for number, step in enumerate(loc):
         here = _resolved(schema, node)
         tags = here.get("discriminator", {}).get("mapping", {})
         if step in tags:
             node = {"$ref": tags[step]}
             continue
         if (branch := _branch(here, step)) is not None:
+            union, at = {"forms": [_resolved(schema, each) for each in _forms(here)]}, number
             node = branch
             continue
         names.append(str(step))
         parent, node = here, _child(here, step)
-    return names, _resolved(schema, node), parent
+    return Place(names, _resolved(schema, node), parent, union, at)
+
+
+FORMS: Mapping[str, tuple[str, ...]] = {
+    "string": ("text", "str", "constrained-str"),
+    "array": ("list", "tuple"),
+    "integer": ("int", "constrained-int"),
+    "number": ("float", "constrained-float"),
+    "boolean": ("bool",),
+}
+"""What an error calls the form of a union of which it is, by the form's type: our own words, and pydantic's."""
+
+
+def _forms(node: Json) -> list[Json]:
+    """Return the forms that a value may have, where there are several."""
+    found = [each for each in (*node.get("oneOf", ()), *node.get("anyOf", ())) if each.get("type") != "null"]
+    return found if len(found) > 1 and "discriminator" not in node else []
 
 
 def _branch(node: Json, step: int | str) -> Json | None:
-    """Return the branch of a union that a value was taken for by its form: a text, a list, or the object of a name."""
-    for branch in node.get("oneOf", ()):
-        title = branch.get("$ref", "").rpartition("/")[2] or {"string": "text", "array": "list"}.get(branch.get("type"))
-        if title == step:
-            found: Json = branch
-            return found
+    """Return the form of a union that a step into an error's location names: a text, a list, or a named object."""
+    label = str(step).partition("[")[0]
+    for form in _forms(node):
+        if "enum" in form or "const" in form:
+            names: tuple[str, ...] = ("literal",)
+        else:
+            names = FORMS.get(form.get("type", ""), (form.get("$ref", "").rpartition("/")[2],))
+        if label in names:
+            return form
     return None
 
 
@@ -165,6 +230,8 @@ def _listed(names: Any) -> str:
 
 def _described(node: Json) -> str:
     """Say in words what a schema allows; nothing where it says nothing."""
+    if "forms" in node:
+        return ", or ".join(dict.fromkeys(_form_words(form) for form in node["forms"]))
     if "enum" in node or "const" in node:
         return _listed(node.get("enum", [node.get("const")]))
     if "discriminator" in node:
@@ -179,6 +246,14 @@ def _described(node: Json) -> str:
         "boolean": lambda _: "true or false",
     }
     return words[node["type"]](node) if node.get("type") in words else ""
+
+
+def _form_words(form: Json) -> str:
+    if "const" in form:
+        return _listed([form["const"]]).removeprefix("one of ")
+    if form.get("type") == "object":
+        return f"an object of {', '.join(form['properties'])}" if form.get("properties") else "an object"
+    return _described(form)
 
 
 BOUNDS = {

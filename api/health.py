@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from api.deps import Backend, BackendDep, DatabaseDep
 from services import chores
 from services.errors import Unavailable
+from services.journal import tracker_state
 from services.queue import fleet
 from services.queue.housekeeping import SWEEP
-from services.tracking import tracker_state
 
 ASK_SECONDS = 5.0
 """How long the stores may take to answer; a probe waits no longer."""
@@ -106,6 +106,9 @@ class _Gauges(Collector):
         yield GaugeMetricFamily("twostream_outbox_rows", "Rows that MLflow has yet to hear", census.tracker.waiting)
         held = census.tracker.state == "held"
         yield GaugeMetricFamily("twostream_tracker_held", "Whether MLflow takes nothing", held)
+        if census.backfill is not None:
+            left, about = census.backfill.of - census.backfill.after, "Old results whose hits are yet to be looked at"
+            yield GaugeMetricFamily("twostream_results_to_backfill", about, left)
         about = "Age of the oldest row that MLflow has yet to hear"
         yield GaugeMetricFamily("twostream_outbox_age_seconds", about, census.untold_seconds)
 

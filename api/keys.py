@@ -58,7 +58,7 @@ def listing(database: DatabaseDep) -> list[KeyInfo]:
         return [KeyInfo.of(row) for row in api_keys.listing(session)]
 
 
-@router.post("", status_code=201, openapi_extra=body_of(NewKey))
+@router.post("", status_code=201, openapi_extra=body_of(NewKey, {"owner": "ada", "scopes": ["submit"], "days": 90}))
 def issue(body: JsonBody, database: DatabaseDep) -> Key:
     """Issue the key of an owner, which only its hash remembers."""
     wanted = checked(NewKey, body)

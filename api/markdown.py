@@ -22,7 +22,7 @@ def page(report: Json) -> str:
             *_about(report),
             *_section("Repeat it", ("```sh", report["command"], "```")),
             *_section("Results", _table(("stream", "split", "seed", "metrics", "clips"), _results(report))),
-            *_section("Protocols", _bullets((entry["stream"], entry["protocol"]) for entry in report["protocols"])),
+            *_section("Protocols", _bullets(_protocols(report))),
             *_section("Flags", _bullets((flag["code"], flag["sentence"]) for flag in experiment["flags"])),
             *_section("Deviations from the paper", _bullets(report["deviations"].items())),
             *_section("Data", _table(("dataset", "revision", "clips", "lists and clips (SHA-256)"), _data(report))),
@@ -51,6 +51,12 @@ def _results(report: Json) -> Iterator[tuple[object, ...]]:
         metrics = ", ".join(f"{name} {value['value']:.4f}" for name, value in result["metrics"].items())
         split, seed = ("mean" if result[name] is None else result[name] for name in ("split", "seed"))
         yield result["stream"], split, seed, metrics, result["clips"]
+
+
+def _protocols(report: Json) -> Iterator[tuple[str, str]]:
+    yield from ((entry["stream"], entry["protocol"]) for entry in report["protocols"])
+    boxed = [(each["stream"], each["box_protocol"]) for each in report["results"] if each["box_protocol"] is not None]
+    yield from ((f"{stream}, boxes", line) for stream, line in dict.fromkeys(boxed))
 
 
 def _data(report: Json) -> Iterator[tuple[object, ...]]:

@@ -18,8 +18,14 @@ from services.settings import Settings, is_loopback, variable
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 HINT = f"hint: {variable('allowed_hosts')} allows more names"
-HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"}
-"""A browser takes no answer for a script, and shows no page of ours inside another's."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+"""A browser takes no answer for a script, runs and loads nothing that stands in one, and shows none inside another's
+page. Pages and pictures have a policy of their own, which allows what they need."""
 
 
 class HomeOnly:

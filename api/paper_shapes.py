@@ -134,6 +134,7 @@ class Measured(BaseModel):
         confidence_interval: 95 %, over test clips.
         revision: of the dataset.
         curve: of a drawn figure, by intersection over union.
+        pooled: experiments that differ in seeds alone, whose seeds are taken together; empty where it is one.
     """
 
     experiment_id: str
@@ -150,6 +151,7 @@ class Measured(BaseModel):
     selected_on_test: bool
     flags: list[Finding]
     curve: dict[str, float]
+    pooled: list[str]
 
     @classmethod
     def of(cls, found: Found, dataset: str) -> Self:
@@ -166,6 +168,7 @@ class Measured(BaseModel):
             std=None if value is None else value.spread,
             confidence_interval=bounds,
             flags=found.behind.flags,
+            pooled=list(found.pooled),
             **{name: getattr(found, name) for name in names},
         )
 
@@ -175,6 +178,13 @@ class Difference(BaseModel):
 
     points: float
     confidence_interval: Bounds | None
+
+
+class PaperCurve(BaseModel):
+    """A curve of a drawn figure, by its name there; `measured` is null where nothing was."""
+
+    name: str
+    measured: Measured | None
 
 
 class PaperFigure(BaseModel):
@@ -191,6 +201,7 @@ class PaperFigure(BaseModel):
         submission: what `POST /experiments` takes to make it; of a figure with several experiments the first has its
             value. Members of an ensemble are launched first.
         deviations: what the paper leaves open or contradicts, and what is chosen here, by name.
+        curves: of a drawn figure, the first of which is what was measured of it.
         experiments: behind the row, newest first.
         missing: what it lacks of being measured as the paper has it.
     """
@@ -212,6 +223,7 @@ class PaperFigure(BaseModel):
     difference: Difference | None
     deviations: dict[str, str]
     submission: list[Json]
+    curves: list[PaperCurve]
     experiments: list[PaperExperiment]
     missing: str | None
 
@@ -236,6 +248,10 @@ class PaperFigure(BaseModel):
             difference=difference,
             deviations={**_of_recipes(submission), **figure.deviations},
             submission=submission,
+            curves=[
+                PaperCurve(name=each.name, measured=each.measured and Measured.of(each.measured, figure.dataset))
+                for each in line.curves
+            ],
             experiments=[PaperExperiment.of(behind) for behind in line.experiments],
             missing=line.missing,
         )

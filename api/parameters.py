@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import get_origin
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -18,13 +19,15 @@ ONCE = ("authorization", "idempotency-key", "last-event-id", "content-type")
 
 
 async def _require_known(request: Request) -> None:
-    """Refuse query parameters and bodies that the route does not read, and whatever is given twice.
+    """Refuse query parameters and bodies that the route does not read, and what is given twice and is no list.
 
     Raises:
         InvalidFields: names each, and the parameters that the route knows.
     """
     parts = list(_parts(request.scope["route"].dependant))
-    known = sorted({field.alias for part in parts for field in part.query_params})
+    fields = [field for part in parts for field in part.query_params]
+    known = sorted({field.alias for field in fields})
+    often = {field.alias for field in fields if get_origin(field.field_info.annotation) is list}
     given = request.query_params.multi_items()
     count = Counter(name for name, _ in given)
     allowed = f"query parameters of this route: {', '.join(known)}" if known else "no query parameters on this route"
@@ -32,7 +35,7 @@ async def _require_known(request: Request) -> None:
     wrong |= {
         name: FieldError.of(name, request.query_params.getlist(name), "one value; it is given more than once")
         for name in known
-        if count[name] > 1
+        if count[name] > 1 and name not in often
     }
     wrong |= {
         name: FieldError.of(name, f"{len(found)} headers", "one header of this name")

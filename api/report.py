@@ -20,7 +20,7 @@ router = APIRouter(prefix="/experiments", tags=["experiments"])
 MARKDOWN = "text/markdown"
 
 
-class Usage(BaseModel):
+class AttemptUsage(BaseModel):
     """What an attempt that succeeded took; null where nobody measured it."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -41,7 +41,7 @@ class Attempt(BaseModel):
     worker_id: str
     device: str
     environment: int | None
-    usage: Usage
+    usage: AttemptUsage
     started_at: datetime
     finished_at: datetime | None
     seconds: float | None
@@ -53,7 +53,7 @@ class Attempt(BaseModel):
         return cls(
             **{name: getattr(row, name) for name in cls.model_fields.keys() - own},
             environment=environment,
-            usage=Usage.model_validate(row),
+            usage=AttemptUsage.model_validate(row),
             seconds=None if row.finished_at is None else (row.finished_at - row.started_at).total_seconds(),
         )
 

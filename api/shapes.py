@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.db.tables import ExperimentRow
 from services.errors import Finding as Found
 from services.errors import sentence
 from services.journal.events import EventView
 from services.queue.experiments import StageView
+from services.queue.outlook import Outlook
+from services.queue.pace import Span
 
 ExperimentState = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed"]
 StageState = Literal["waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted"]
 Json = dict[str, Any]
 
+WAITING = ("waiting", "ready")
 MAX_SHOWN = 200
 """Characters of a refused value that an error repeats."""
 
@@ -85,8 +88,23 @@ class Progress(BaseModel):
     total: int
 
 
+class Withdrawal(BaseModel):
+    """Why an experiment is on no leaderboard any more, and who said so."""
+
+    reason: str
+    by: str
+    at: datetime
+
+
 class Experiment(BaseModel):
-    """What a user submitted, and how far it is."""
+    """What a user submitted, and how far it is.
+
+    Attributes:
+        note: what its owner or an administrator wrote beside it.
+        archived: whether lists leave it out.
+        withdrawn: null where it is not.
+        edits: how often name, tags, note or archive were changed; sent back, it guards the next change.
+    """
 
     id: str
     name: str
@@ -98,6 +116,13 @@ class Experiment(BaseModel):
     cause: str | None
     message: str | None
     mlflow_run_id: str | None
+    tags: list[str]
+    note: str
+    archived: bool
+    withdrawn: Withdrawal | None
+    edits: int
+    sweep_id: str | None = None
+    trial: int | None = None
     flags: list[Finding]
     progress: Progress
     reused: int
@@ -119,6 +144,13 @@ class Experiment(BaseModel):
             cause=row.cause,
             message=row.message,
             mlflow_run_id=row.mlflow_run_id,
+            tags=row.tags,
+            note=row.note,
+            archived=row.archived_at is not None,
+            withdrawn=_withdrawal(row),
+            edits=row.edits,
+            sweep_id=row.sweep_id,
+            trial=row.trial,
             flags=row.flags,
             progress=Progress(stages=counts, total=row.total_stages),
             reused=row.reused_stages,
@@ -129,10 +161,33 @@ class Experiment(BaseModel):
         )
 
 
+def _withdrawal(row: ExperimentRow) -> Withdrawal | None:
+    if row.withdrawn_at is None:
+        return None
+    return Withdrawal(reason=row.withdrawn_reason or "", by=row.withdrawn_by or "", at=row.withdrawn_at)
+
+
+class Seconds(BaseModel):
+    """From now on, about so many seconds; `high` is null where nobody can say how many at the most."""
+
+    low: float = Field(ge=0)
+    high: float | None
+
+    @classmethod
+    def of(cls, span: Span | None) -> Self | None:
+        """Shape a range; None where nothing is known."""
+        return (
+            None
+            if span is None
+            else cls(low=round(span.low, 1), high=None if span.high is None else round(span.high, 1))
+        )
+
+
 class ExperimentDetail(Experiment):
-    """An experiment with its whole spec, defaults filled in."""
+    """An experiment with its whole spec, defaults filled in; `time_left_seconds` is null where nobody knows."""
 
     spec: Json
+    time_left_seconds: Seconds | None = None
 
 
 class ExperimentPage(BaseModel):
@@ -153,7 +208,12 @@ class StageProgress(BaseModel):
 
 
 class Stage(BaseModel):
-    """A stage in the plan of an experiment."""
+    """A stage in the plan of an experiment.
+
+    Attributes:
+        time_left_seconds: of one that runs, by its own progress or else by earlier ones; null is unknown.
+        starts_in_seconds: of one that waits, by the queue before it; null is unknown.
+    """
 
     key: str
     kind: str
@@ -172,9 +232,11 @@ class Stage(BaseModel):
     summary: Json | None
     started_at: datetime | None
     finished_at: datetime | None
+    time_left_seconds: Seconds | None
+    starts_in_seconds: Seconds | None
 
     @classmethod
-    def of(cls, view: StageView) -> Self:
+    def of(cls, view: StageView, outlook: Outlook | None = None) -> Self:
         """Shape a row of the stage table as one experiment sees it."""
         row, params = view.row, view.row.params
         return cls(
@@ -195,6 +257,8 @@ class Stage(BaseModel):
             summary=row.summary,
             started_at=row.started_at,
             finished_at=row.finished_at,
+            time_left_seconds=Seconds.of(outlook.left.get(row.key)) if outlook and row.state == "running" else None,
+            starts_in_seconds=Seconds.of(outlook.starts.get(row.key)) if outlook and row.state in WAITING else None,
         )
 
 

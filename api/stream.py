@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from api import use_now
 from api.deps import DatabaseDep, Id, SettingsDep
+from api.field_errors import inlined
 from api.shapes import Event, ExperimentState
-from services.db.engine import Database
+from api.tail import Pace, Tail, encoded
 from services.db.tables import FINISHED
-from services.errors import Unavailable
-from services.journal.events import EventView
+from services.errors import NotFound, Unavailable
 from services.queue import experiments
 
 PING = b": ping\n\n"
@@ -51,7 +50,7 @@ class End(BaseModel):
     message: str | None
 
 
-_SAID = {"anyOf": [Event.model_json_schema(), End.model_json_schema()]}
+_SAID = {"anyOf": [inlined(shape.model_json_schema()) for shape in (Event, use_now.UseNow, End)]}
 _EVENT = {
     "type": "object",
     "required": ["event", "data"],
@@ -66,21 +65,6 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How often a stream looks for news, and how much it takes at once.
-
-    Attributes:
-        poll_seconds: between two looks; to be told by Postgres instead, each stream would hold a connection.
-        ping_seconds: after so long without an event a comment says that the stream is alive.
-        batch: events of one look.
-    """
-
-    poll_seconds: float = 0.5
-    ping_seconds: float = 15.0
-    batch: int = 500
-
-
 def pace() -> Pace:
     """Return the pace of every stream."""
     return Pace()
@@ -92,24 +76,6 @@ class Closing(Protocol):
     def is_set(self) -> bool:
         """Say so."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class News:
-    """What one short look at the database found."""
-
-    state: str
-    cause: str | None
-    message: str | None
-    events: list[EventView]
-
-
-def _look(database: Database, experiment_id: str, position: int, batch: int) -> News:
-    """Read the state first: a finished experiment tells nothing after it."""
-    with database.transaction() as session:
-        row = experiments.get(session, experiment_id)
-        found = experiments.events_after(session, experiment_id, position, batch)
-        return News(row.state, row.cause, row.message, found)
 
 
 def _known(experiment_id: Id, database: DatabaseDep) -> str:
@@ -144,19 +110,25 @@ async def _one_of_few(request: Request, settings: SettingsDep) -> AsyncIterator[
 async def events(
     request: Request,
     experiment_id: Annotated[str, Depends(_known)],
-    database: DatabaseDep,
     pace: Annotated[Pace, Depends(pace)],
     last_event_id: LastEventId = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_POSITION)] = 0,
 ) -> EventStream:
     """Stream what happens, from the beginning or after `Last-Event-ID`, until an `end` event.
 
+    `after` is for who cannot set that header at first, such as a browser; the later of the two counts.
+
+    `use` events say every few seconds what the stages use and how long they may still take, if that has changed. They
+    have no id: what they say is true now, and nobody needs it later.
+
     A stream that ends without one has lost the server: ask again, after the last event that came.
     """
-    return EventStream(told(database, experiment_id, last_event_id, request.state.closing, pace))
+    begin = max(last_event_id, after)
+    return EventStream(told(request.app.state.tail, experiment_id, begin, request.state.closing, pace))
 
 
 async def told(
-    database: Database, experiment_id: str, position: int, closing: Closing, pace: Pace = Pace()
+    tail: Tail, experiment_id: str, position: int, closing: Closing, pace: Pace = Pace()
 ) -> AsyncIterator[bytes]:
     """Yield events as they are sent.
 
@@ -164,27 +136,33 @@ async def told(
     the server stops.
     """
     last, quiet, sent_at = "", 0, monotonic()
-    while not closing.is_set():
-        try:
-            news = await run_in_threadpool(_look, database, experiment_id, position, pace.batch)
-        except Unavailable as error:
-            log.warning("events of %s break off: %s", experiment_id, error)
-            return
-        if news.events:  # at once: a client that has gone meanwhile is noticed between two looks
-            position, last, sent_at = news.events[-1].id, news.events[-1].type, monotonic()
-            yield b"".join(_encoded(each.type, Event.of(each).model_dump_json(), each.id) for each in news.events)
-        quiet = 0 if news.events else quiet + 1
-        if news.state in FINISHED and (last == f"experiment.{news.state}" or quiet > 1):
-            yield _encoded("end", End.model_validate(news).model_dump_json())
-            return
-        if monotonic() - sent_at > pace.ping_seconds:
-            sent_at = monotonic()
-            yield PING
-        if len(news.events) < pace.batch:
-            await asyncio.sleep(pace.poll_seconds)
-
-
-def _encoded(kind: str, data: str, position: int | None = None) -> bytes:
-    """Write one event (WHATWG HTML, sec. 9.2.6); JSON has no line break."""
-    number = "" if position is None else f"id: {position}\n"
-    return f"{number}event: {kind}\ndata: {data}\n\n".encode()
+    used, used_at = use_now.NOTHING.seen, sent_at
+    with tail.following(experiment_id):
+        while not closing.is_set():
+            try:
+                news = await tail.news(experiment_id, position, pace)
+                use = None
+                if monotonic() - used_at >= pace.use_seconds:
+                    use, used_at = await tail.use(experiment_id, pace), monotonic()
+            except Unavailable as error:
+                log.warning("events of %s break off: %s", experiment_id, error)
+                return
+            except NotFound:  # it was deleted meanwhile
+                return
+            position = news.told
+            if news.lines:  # at once: a client that has gone meanwhile is noticed between two looks
+                last, sent_at = news.lines[-1].type, monotonic()
+                yield b"".join(line.encoded for line in news.lines)
+            if use is not None and use.seen != used:
+                used, sent_at = use.seen, monotonic()
+                yield encoded("use", use.model_dump_json())
+            quiet = 0 if news.lines else quiet + 1
+            state = news.standing.state
+            if state in FINISHED and (last == f"experiment.{state}" or quiet > 1):
+                yield encoded("end", End.model_validate(news.standing).model_dump_json())
+                return
+            if monotonic() - sent_at > pace.ping_seconds:
+                sent_at = monotonic()
+                yield PING
+            if not news.more:
+                await asyncio.sleep(pace.poll_seconds)

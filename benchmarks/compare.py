@@ -28,8 +28,10 @@ from services.db.tables import (
     StageRow,
 )
 from services.revisions import Revision
+from services.specs import ExperimentSpec
 
 CLIPS, CLASSES, HEADS = 3783, 101, 5
+SPEC = ExperimentSpec(dataset="motion_shapes").model_dump(mode="json")
 DIGEST = "0" * 64
 
 
@@ -46,7 +48,7 @@ def record(session: Session, ids: Sequence[str], seed: int, extract: str) -> str
     labels = np.array([int(name[1:4]) for name in ids])
     ranks = rng.geometric(0.9, CLIPS) - 1
     predicted = np.where(ranks == 0, labels, rng.integers(CLASSES, size=CLIPS))
-    made = ExperimentRow(id=f"exp_{secrets.token_hex(6)}", name="x", owner="o", dataset="motion_shapes", spec={})
+    made = ExperimentRow(id=f"exp_{secrets.token_hex(6)}", name="x", owner="o", dataset="motion_shapes", spec=SPEC)
     made.body_digest, made.state = "", "succeeded"
     stage = StageRow(key=secrets.token_hex(32), kind="score", label="score", queue="gpu", owner="o", timeout_seconds=1)
     stage.params = {"split": 1, "seed": 0, "streams": ["rgb"]}

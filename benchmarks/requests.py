@@ -12,7 +12,7 @@ from sqlalchemy import text
 from benchmarks import report
 from benchmarks.stack import running
 from services.db.engine import Database
-from services.metrics import METRICS
+from services.metrics import of_scores
 
 REQUESTS = 300
 WARM_UP = 20
@@ -59,7 +59,7 @@ def fill(database: Database) -> None:
                  generate_series(0, 3) AS split"""),
             digest | {"n": experiments},
         )
-        for metric in METRICS:
+        for metric in of_scores():
             session.execute(
                 text("""
                 INSERT INTO result_value (result_id, metric, value, merit, lower, upper,

@@ -5,26 +5,26 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from rich.cells import cell_len, set_cell_size
-from rich.text import Text
-
-from cli.output import console, interval, measured, print_more, print_table
-from cli.terminal import one_line, say
+from cli.columns import GAP, LEAST, cells, cut, padded, width
+from cli.output import WIDE, interval, measured, print_more, print_table
+from cli.terminal import one_line, say, say_styled
 from services.words import counted
 
-LEAST = 8
-"""Cells of a name that is cut."""
-GAP = 2
+
+class Line(NamedTuple):
+    """A line, and the style in which it stands."""
+
+    plain: str
+    style: str = ""
 
 
-def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None = None) -> None:
+def print_board(board: Mapping[str, Any], options: Mapping[str, str | None] | None = None) -> None:
     """Print a leaderboard, and below it what it leaves out; ``options`` are those that asked for it."""
     title = f"{board['dataset']}{_revision(board)}: {board['metric']}, split {board['split']}, {board['stream']}"
-    out = console()
-    for line in lines(board, title, out.width):
-        out.print(line, soft_wrap=True)  # whole, for who copies it
+    for line in lines(board, title, width() or WIDE):
+        say_styled([line])
     if board["significance"] and board["rows"]:
         say(f"one group: not told from its first at 5 % ({board['significance']})")
     for left_out in sorted({row["excluded"] for row in board["rows"]} - {0}):
@@ -32,6 +32,8 @@ def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None 
     for row in board["incomplete"]:
         missing = ", ".join(map(str, row["missing_splits"]))
         say(f"without a mean: {row['name']} ({row['experiment_id']}), missing splits: {missing}")
+    for gone in board.get("withdrawn", ()):
+        say(f"withdrawn: {gone['name']} ({gone['experiment_id']}): {gone['reason']}")
     shown, total = len(board["rows"]) + len(board["incomplete"]), board["total"] + board["total_incomplete"]
     print_more("entries", shown, total, board["next_cursor"], "leaderboard", **(options or {}))
     for number, entries in board["other_revisions"].items():
@@ -40,7 +42,7 @@ def print_board(board: dict[str, Any], options: Mapping[str, str | None] | None 
         say(f"under another protocol: {counted(entries, 'entry')}, --protocol {shlex.quote(name)}")
 
 
-def print_published(board: dict[str, Any]) -> None:
+def print_published(board: Mapping[str, Any]) -> None:
     """Print what the papers print of the same, where it was asked for."""
     if board["published"] is None:
         return
@@ -59,7 +61,7 @@ def print_published(board: dict[str, Any]) -> None:
     print_table("published, by the papers' own protocols, not ranked", columns, rows)
 
 
-def _revision(board: dict[str, Any]) -> str:
+def _revision(board: Mapping[str, Any]) -> str:
     """Word the revision of the dataset, where it is not the only one."""
     if board["superseded"]:
         return f", revision {board['revision']}, superseded: it has other lists or clips now"
@@ -84,27 +86,25 @@ class _Column:
 
     @property
     def width(self) -> int:
-        return max(map(cell_len, self.cells))
+        return max(map(cells, self.cells))
 
     @property
     def least(self) -> int:
         return min(self.width, LEAST) if self.cut else self.width
 
-    def cell(self, index: int, width: int) -> str:
+    def cell(self, index: int, size: int) -> str:
         text = self.cells[index]
-        if self.number:
-            return " " * (width - cell_len(text)) + text
-        return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+        return padded(text if self.number else cut(text, size), size, right=self.number)
 
 
-def lines(board: dict[str, Any], title: str, width: int) -> list[Text]:
+def lines(board: Mapping[str, Any], title: str, room_for: int) -> list[Line]:
     """Return the table, a line an entry: names are cut where the width asks for it, ids and numbers never."""
     if not board["rows"]:
-        return [Text(one_line(f"{title}: no results yet"))]
+        return [Line(one_line(f"{title}: no results yet"))]
     columns = _columns(board)
-    while len(columns) > 1 and _room(columns, width) < 0 and any(column.spare for column in columns):
+    while len(columns) > 1 and _room(columns, room_for) < 0 and any(column.spare for column in columns):
         columns.remove(max(columns, key=lambda column: column.spare))
-    room, widths = max(0, _room(columns, width)), []
+    room, widths = max(0, _room(columns, room_for)), []
     for column in columns:
         more = min(room, column.width - column.least)
         widths.append(column.least + more)
@@ -113,14 +113,14 @@ def lines(board: dict[str, Any], title: str, width: int) -> list[Text]:
         (" " * GAP).join(column.cell(index, size) for column, size in zip(columns, widths, strict=True)).rstrip()
         for index in range(len(board["rows"]) + 1)
     ]
-    return [Text(one_line(title), style="italic"), Text(table[0], style="bold"), *map(Text, table[1:])]
+    return [Line(one_line(title), "italic"), Line(table[0], "bold"), *map(Line, table[1:])]
 
 
-def _room(columns: Sequence[_Column], width: int) -> int:
-    return width - sum(column.least for column in columns) - GAP * (len(columns) - 1)
+def _room(columns: Sequence[_Column], size: int) -> int:
+    return size - sum(column.least for column in columns) - GAP * (len(columns) - 1)
 
 
-def _columns(board: dict[str, Any]) -> list[_Column]:
+def _columns(board: Mapping[str, Any]) -> list[_Column]:
     rows, metric = board["rows"], board["metric"]
     splits = sorted({split for row in rows for split in row["splits"]})
 
@@ -144,6 +144,6 @@ def _columns(board: dict[str, Any]) -> list[_Column]:
     return [*found, _Column(["id", *(row["experiment_id"] for row in rows)], number=False)]
 
 
-def _name(row: dict[str, Any]) -> str:
+def _name(row: Mapping[str, Any]) -> str:
     name: str = row["name"]
     return f"{name} (epoch chosen on the test list)" if row["selected_on_test"] else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.output import cell, percent, print_table
+from cli.output import percent, print_table
 from cli.terminal import say
 from services.words import counted
 
@@ -26,6 +26,8 @@ def print_comparison(found: dict[str, Any]) -> None:
         print_table("categories", CHANGES, map(_change, found["categories"]))
     print_table("classes that gain most", CHANGES, map(_change, found["gaining"]))
     print_table("classes that lose most", CHANGES, map(_change, found["losing"]))
+    if found["overlaps"]:
+        print_table("boxes", ("metric", "left#", "right#", "difference#"), map(_overlap, found["overlaps"]))
     if found["seeds"]:
         columns = ("left seed#", "right seed#", "left alone#", "right alone#", "p#")
         print_table("seeds against seeds", columns, map(_pair, found["seeds"]))
@@ -100,12 +102,16 @@ def _points(difference: float) -> str:
 
 
 def _field(each: dict[str, Any]) -> tuple[object, ...]:
-    return each["field"], cell(each["left"]), cell(each["right"])
+    return each["field"], each["left"], each["right"]
 
 
 def _change(each: dict[str, Any]) -> tuple[object, ...]:
     sides = percent(each["left"]), percent(each["right"])
     return each["name"], each["clips"], *sides, f"{100 * each['difference']:+.2f}"
+
+
+def _overlap(each: dict[str, Any]) -> tuple[object, ...]:
+    return each["metric"], percent(each["left"]), percent(each["right"]), f"{100 * each['difference']:+.2f}"
 
 
 def _pair(pair: dict[str, Any]) -> tuple[object, ...]:

@@ -18,7 +18,11 @@ from services.proxies import is_local
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 # HTTPX does without its own command line where that cannot be loaded, and loading it takes as long as all the rest.
 
+import httpcore  # noqa: E402, F401 - what HTTPX stands on, and loads with its first client
 import httpx  # noqa: E402
+
+if sys.modules.get("anyio", httpx) is None:  # a process of the command did without it, see `cli.main.main`
+    del sys.modules["anyio"]
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 

@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,13 +18,16 @@ from rich.tree import Tree
 from cli.board import print_board
 from cli.client import Client
 from cli.connection import http_client
+from cli.errors import StackError
 from cli.output import console
 from cli.own_clips import OwnClips
 from cli.stack.home import Home
-from cli.stack.process import Command, Process, StackError, describe_exit
+from cli.stack.process import Command, Process, describe_exit
 from cli.target import home, stack_addresses
 from cli.terminal import one_line, print_json, say
 from cli.watch import Watch
+from services.cache.sizes import word_bytes
+from services.tracking.addresses import experiments_page, runs_page
 from services.words import counted
 
 SUBMISSIONS: tuple[dict[str, Any], ...] = ({"recipe": "demo_ts_lstm"}, {"recipe": "demo_mean_pooling"})
@@ -32,6 +37,9 @@ MLFLOW_POLL_SECONDS = 1.0
 """Between two looks at MLflow, which tells nobody that a run has arrived."""
 STOP_SECONDS = 120.0
 SHOWN = 3
+GENERATED = "400 clips (28 MB)"
+"""Of `motion_shapes` with its defaults, measured."""
+WEIGHTS = "the weights of EfficientNet-Lite0 (19 MB) came with twostream"
 Json = dict[str, Any]
 
 
@@ -111,15 +119,27 @@ class Demo:
             CommandError: the API refuses.
         """
         place = home()
+        self._say(self._sizes(place))
         if os.environ.get("TWOSTREAM_API_URL") or place.is_up():
             return self._train()
         self._say(f"starting the stack in {place.path}")
         stack = OwnStack(place)
         try:
             stack.start(self._start_seconds)
-            return self._train()
+            code = self._train()
         finally:
             stack.stop()
+        self._say(
+            f"to see it again: twostream up, then open the API that it names; {_taken(place.path)} lie in {place.path}"
+        )
+        return code
+
+    def _sizes(self, place: Home) -> str:
+        """Say what is read and written, before it is."""
+        if self._clips is None:
+            return f"{GENERATED} are made below {place.path}; nothing is downloaded"
+        read = f"{counted(self._clips.count, 'clip')} ({word_bytes(self._clips.bytes)}) are read"
+        return f"{read}; {WEIGHTS}; nothing is downloaded"
 
     def _train(self) -> int:
         with Client.connect() as client:
@@ -136,11 +156,12 @@ class Demo:
         mlflow = os.environ.get("TWOSTREAM_MLFLOW_URL") or stack_addresses().get("mlflow")
         runs = Runs(client, mlflow).wait_for(finished, self._mlflow_seconds) if mlflow else []
         if self._json:
-            print_json({"experiments": finished, "leaderboard": board, "mlflow": {"url": mlflow, "runs": runs}})
+            shown = {"url": mlflow, "page": _page(mlflow, runs), "runs": runs}
+            print_json({"experiments": finished, "leaderboard": board, "mlflow": shown})
         else:
             print_board(board)
             say(f"leaderboard  {client.url}/")
-            say(f"MLflow       {mlflow or 'address unknown'}")
+            say(f"MLflow       {_page(mlflow, runs) or 'address unknown'}")
             for run in runs:
                 console().print(_tree(run), soft_wrap=True)
         return 0 if all(experiment["state"] == "succeeded" for experiment in finished) else 1
@@ -197,6 +218,22 @@ class Runs:
         response.raise_for_status()
         answer: Json = response.json()
         return answer
+
+
+def _page(mlflow: str | None, runs: Sequence[Json]) -> str | None:
+    """Return where MLflow shows runs, or all of its experiments where there are none yet."""
+    if mlflow is None:
+        return None
+    return runs_page(mlflow, runs[0]["info"]["experiment_id"]) if runs else experiments_page(mlflow)
+
+
+def _taken(folder: Path) -> str:
+    """Word what the files below a folder take; one that goes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.lstat().st_size if path.is_file() else 0
+    return word_bytes(total)
 
 
 def _tree(run: Json) -> Tree:

@@ -19,3 +19,7 @@ class CommandError(Exception):
 
 class Unreachable(CommandError):
     """Nobody answers at the API's address, or no address is known."""
+
+
+class StackError(Exception):
+    """A part of the embedded stack cannot start or has died; the message is for the user."""

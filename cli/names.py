@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cli.errors import NOT_FOUND, CommandError
+from cli.errors import INVALID, NOT_FOUND, CommandError
 
 if TYPE_CHECKING:
     from cli.transport import Transport
 
 WHOLE = re.compile(r"exp_(?:[0-9a-f]{20}|[0-9a-f]{36})")
 BEGINNING = re.compile(r"exp_[0-9a-f]{0,36}")
+SWEEP = re.compile(r"swp_[0-9a-f]{0,36}")
 PAGE = 200
 NAMED = 5
 """Candidates that an error names."""
@@ -27,22 +28,38 @@ def id_of(client: Transport, given: str) -> str:
     """
     if WHOLE.fullmatch(given):
         return given
-    found: Sequence[Json] = ()
+    found: list[Json] = []
     if BEGINNING.fullmatch(given):
-        found = client.get("/experiments", id=given, limit=NAMED + 1)["items"]
+        found += client.get("/experiments", id=given, archived="any", limit=NAMED + 1)["items"]
     likely: list[Json] = []
-    if not found:
-        found = list(_with_name(client, given, likely))
+    if len(found) < 2:  # a name may look like the beginning of an id
+        found += [each for each in _with_name(client, given, likely) if each not in found]
     if len(found) == 1:
         return str(found[0]["id"])
     raise _refused(given, found, likely)
+
+
+def sweep_id_of(client: Transport, given: str) -> str:
+    """Return the id of the one sweep whose id begins so.
+
+    Raises:
+        CommandError: there is none, or more than one.
+    """
+    if SWEEP.fullmatch(given) is None:
+        raise CommandError(f"ID: got {given!r}, allowed: the id of a sweep, such as swp_0193a1b2c3d4", INVALID)
+    found = client.get("/sweeps", id=given, limit=2)["items"]
+    if len(found) == 1:
+        return str(found[0]["id"])
+    hint = "give more of the id" if found else "twostream sweep list"
+    message = f"{'several sweeps have' if found else 'no sweep has'} an id that begins with {given!r}; hint: {hint}"
+    raise CommandError(message, NOT_FOUND, _problem(message))
 
 
 def _with_name(client: Transport, name: str, likely: list[Json]) -> Iterator[Json]:
     """Yield experiments of a name; those of a name that it is a part of are left in ``likely``."""
     cursor, left = None, NAMED + 1
     while left:
-        page = client.get("/experiments", name=name, limit=PAGE, cursor=cursor)
+        page = client.get("/experiments", name=name, archived="any", limit=PAGE, cursor=cursor)
         for each in page["items"]:
             if each["name"] == name and left:
                 left -= 1
@@ -61,8 +78,11 @@ def _refused(given: str, found: Sequence[Json], likely: Sequence[Json]) -> Comma
     else:
         hint = f"; hint: one of {_words(likely)}" if likely else "; hint: twostream list"
         message = f"no experiment whose name or beginning of its id is {given!r}{hint}"
-    problem = {"type": "about:blank", "title": "Not found", "status": 404, "detail": message}
-    return CommandError(message, NOT_FOUND, problem)
+    return CommandError(message, NOT_FOUND, _problem(message))
+
+
+def _problem(message: str) -> Json:
+    return {"type": "about:blank", "title": "Not found", "status": 404, "detail": message}
 
 
 def _words(found: Sequence[Json]) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.terminal import one_line, say
+from cli.terminal import one_line, say, say_styled
+from services import words
+from services.cache.sizes import word_bytes
 from services.metrics import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn
-    from rich.text import Text
 
 WIDE = 160
 """Columns where the output is a file or a pipe."""
@@ -32,6 +32,17 @@ STATE_STYLES = {
     "draining": "yellow",
 }
 
+ID = "Id of the experiment, the beginning of one, or its name."
+
+
+def complete_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Return ids that begin so, for a shell."""
+    from cli.completion import experiment_ids
+
+    return experiment_ids(incomplete)
+
+
+Id = Annotated[str, typer.Argument(metavar="ID", help=ID, show_default=False, autocompletion=complete_ids)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many at the most.")]
 CursorOption = Annotated[str | None, typer.Option(help="Go on after an earlier answer, which names it.")]
@@ -56,25 +67,25 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "none") -> None:
-    """Print a table; numbers (columns whose name ends in ``#``) stand at the right."""
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table; numbers (columns whose name ends in ``#``) stand at the right.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            Text(one_line(column.rstrip("#"))), justify="right" if column.endswith("#") else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    if not table.row_count:
-        title = f"{title}: {empty}"
-    out = console()
-    out.print(
-        Text(one_line(title), style="table.title" if table.row_count else ""), soft_wrap=True
-    )  # whole, for who copies it
-    if table.row_count:
-        out.print(table)
+    A terminal that is too narrow has the widest columns folded, never an id, wherever it stands; a file none.
+    """
+    from cli.columns import fitted, folded
+
+    named = [one_line(column.rstrip("#")) for column in columns]
+    cells = [[cell(value) for value in row] for row in rows]
+    say_styled([(f"{title}: {empty}", "") if not cells else (title, "italic")])
+    if not cells:
+        return
+    right = [column.endswith("#") for column in columns]
+    texts = [named, *([text for text, _ in row] for row in cells)]
+    widths = fitted(texts)
+    for row, styles in zip(
+        texts, [["bold"] * len(named), *([style for _, style in row] for row in cells)], strict=True
+    ):
+        for line in folded(row, widths, right):
+            say_styled(zip(line, styles, strict=True))
 
 
 def print_more(what: str, shown: int, total: int, cursor: str | None, command: str, **options: object) -> None:
@@ -86,26 +97,36 @@ def print_more(what: str, shown: int, total: int, cursor: str | None, command: s
         total: how many there are on all pages.
         cursor: of the next page.
         command: that printed the page.
-        options: with which it was called; what is None was not given.
+        options: with which it was called; what is None or false was not given.
     """
     if shown >= total:
         return
+    import shlex
+
     line = f"{shown} of {total} {what}"
     if cursor is not None:
-        named = {name.replace("_", "-"): str(value) for name, value in options.items() if value is not None}
-        given = [f"--{name} {shlex.quote(value)}" for name, value in named.items()]
+        given = [option for name, value in options.items() for option in _options(name.replace("_", "-"), value)]
         line += f"; more: {' '.join(['twostream', command, *given, '--cursor', shlex.quote(cursor)])}"
     say(line)
 
 
-def cell(value: object) -> Text:
-    """Word a value of a table."""
-    from rich.text import Text
+def _options(name: str, value: object) -> list[str]:
+    """Write an option as it was given: once for each value of a list, alone where it is a switch, or not at all."""
+    import shlex
 
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [f"--{name}"]
+    return [f"--{name} {shlex.quote(str(each))}" for each in (value if isinstance(value, list) else [value])]
+
+
+def cell(value: object) -> tuple[str, str]:
+    """Word a value of a table, and name the style in which it stands."""
     if value is None or value == []:
-        return Text("-", style="dim")
+        return "-", "dim"
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return Text(one_line(text), style=STATE_STYLES.get(text, ""))
+    return one_line(text), STATE_STYLES.get(text, "")
 
 
 def stages_done(experiment: dict[str, Any]) -> int:
@@ -138,6 +159,24 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
+
+
+def about(seconds: Mapping[str, Any] | None) -> str:
+    """Word a range of seconds."""
+    return "-" if seconds is None else words.about(seconds["low"], seconds["high"])
+
+
+USED = ("CPUs#", "memory#", "GPU#", "GPU memory#")
+
+
+def used(work: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Word what a stage uses, by the columns of ``USED``; None is what nobody measured."""
+    return (
+        None if work["cpu"] is None else f"{work['cpu']:.1f}",
+        None if work["memory_bytes"] is None else word_bytes(int(work["memory_bytes"])),
+        None if work["gpu"] is None else f"{100 * work['gpu']:.0f} %",
+        None if work["gpu_memory_bytes"] is None else word_bytes(int(work["gpu_memory_bytes"])),
+    )
 
 
 def ago(timestamp: str | None) -> str:

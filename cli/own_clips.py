@@ -47,6 +47,16 @@ class OwnClips:
             raise CommandError(f"--dataset: got {found} in '{folder}', allowed: {ALLOWED}", INVALID)
 
     @property
+    def count(self) -> int:
+        """How many clips there are."""
+        return sum(map(len, self.clips.values()))
+
+    @property
+    def bytes(self) -> int:
+        """What they take on disk."""
+        return sum((self.root / name / clip).stat().st_size for name, clips in self.clips.items() for clip in clips)
+
+    @property
     def lists(self) -> Mapping[str, str]:
         """The lists of its one split, in UCF101's layout, by name of the file."""
         train = [f"{name}/{clip} {label}" for label, name, clip, tested in self._rows() if not tested]

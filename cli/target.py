@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.errors import Unreachable
-from cli.stack.home import Home
 
-DEFAULT_HOME = Path.home() / ".twostream"
+if TYPE_CHECKING:
+    from cli.stack.home import Home
+
+DEFAULT_HOME = "~/.twostream"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Target:
 
 def home() -> Home:
     """Return the folder of the embedded stack."""
+    from cli.stack.home import Home
+
     return Home(Path(os.environ.get("TWOSTREAM_HOME") or DEFAULT_HOME).expanduser().resolve())
 
 

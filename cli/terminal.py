@@ -6,8 +6,10 @@ A name, a message or a log comes from other users, from files and from programs 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 STEERING = re.compile(
@@ -21,6 +23,8 @@ STEERING = re.compile(
 LINE_ENDS = re.compile("\r\n?")
 BREAKS = re.compile("[\t\n]")
 INSTEAD = "\N{REPLACEMENT CHARACTER}"
+STYLES = {"bold": 1, "dim": 2, "italic": 3, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+"""Numbers of the styles that a terminal knows (ECMA-48, sec. 8.3.117)."""
 
 
 def plain(text: str) -> str:
@@ -36,6 +40,18 @@ def one_line(text: str) -> str:
 def say(line: str, *, error: bool = False) -> None:
     """Print one line, to standard error if it is no answer."""
     print(one_line(line), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def say_styled(parts: Iterable[tuple[str, str]]) -> None:
+    """Print one line of texts, each in one of `STYLES` or in none where its style is empty; a file gets no styles."""
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    shown = ((one_line(text), style) for text, style in parts)
+    print(
+        "".join(
+            f"\x1b[{STYLES[style]}m{text}\x1b[0m" if style and coloured else text for text, style in shown
+        ).rstrip(),
+        flush=True,
+    )
 
 
 def say_text(text: str, *, error: bool = False) -> None:

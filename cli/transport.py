@@ -35,26 +35,28 @@ class Transport:
 
     Args:
         target: address and token.
+        timeout: seconds for each step of a request; without it 30, and 600 for what may take minutes.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, timeout: float | None = None) -> None:
         from cli.connection import http_client
 
         headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
-        self.url = target.url
-        self._http = http_client(target.url, headers=headers, timeout=TIMEOUT)
+        self.url, self._patience = target.url, SENDING if timeout is None else timeout
+        self._http = http_client(target.url, headers=headers, timeout=TIMEOUT if timeout is None else timeout)
         with self._named_errors():
             self._http.base_url = target.url
 
     @classmethod
-    def connect(cls, url: str | None = None, token: str | None = None) -> Self:
+    def connect(cls, url: str | None = None, token: str | None = None, *, timeout: float | None = None) -> Self:
         """Return a client of an API; it connects when it first asks.
 
         Args:
             url: its address; without it the environment names the API, or the stack that is up.
             token: bearer token, if that API wants one.
+            timeout: seconds for each step of a request; without it 30, and 600 for what may take minutes.
         """
-        return cls(Target.from_environment() if url is None else Target(url.rstrip("/"), token))
+        return cls(Target.from_environment() if url is None else Target(url.rstrip("/"), token), timeout)
 
     def close(self) -> None:
         """Close the connections."""
@@ -93,23 +95,22 @@ class Transport:
         headers = {"Content-Type": "application/json"}
         if idempotency_key is not None:
             headers["Idempotency-Key"] = idempotency_key
-        try:
-            content = json.dumps(body or {}, default=str).encode()
-        except (
-            TypeError,
-            ValueError,
-            RecursionError,
-        ) as error:  # YAML can name itself, and has fields that are no text
-            raise CommandError(
-                f"got what JSON cannot say, allowed: texts, numbers, lists, mappings: {error}", INVALID
-            ) from error
-        timeout = SENDING if patient else TIMEOUT
-        return self._answer("POST", path, content=content, headers=headers, timeout=timeout)
+        own = {"timeout": self._patience} if patient else {}
+        return self._answer("POST", path, content=_body(body or {}), headers=headers, **own)
+
+    def patch(self, path: str, body: Json) -> Any:
+        """Send changes as JSON, and return the answer's JSON."""
+        headers = {"Content-Type": "application/json"}
+        return self._answer("PATCH", path, content=_body(body), headers=headers)
+
+    def delete(self, path: str) -> Any:
+        """Delete what is at a path, and return the answer's JSON."""
+        return self._answer("DELETE", path)
 
     def send(self, path: str, file: BinaryIO, **query: str | int) -> Any:
         """Send a file as it is, and return the answer's JSON."""
         headers = {"Content-Type": "application/octet-stream"}
-        return self._answer("POST", path, content=file, headers=headers, params=query, timeout=SENDING)
+        return self._answer("POST", path, content=file, headers=headers, params=query, timeout=self._patience)
 
     def text(self, path: str, **query: str | None) -> str:
         """Return the text at a path."""
@@ -129,7 +130,7 @@ class Transport:
             CommandError: it broke off.
         """
         given = {name: value for name, value in query.items() if value is not None}
-        with self._named_errors(), self._http.stream("GET", path, params=given, timeout=SENDING) as response:
+        with self._named_errors(), self._http.stream("GET", path, params=given, timeout=self._patience) as response:
             if response.is_error:
                 response.read()
             for chunk in _checked(response).iter_bytes():
@@ -159,6 +160,14 @@ class Transport:
         from cli.connection import named_errors
 
         return named_errors(self.url)
+
+
+def _body(content: Json) -> bytes:
+    try:
+        return json.dumps(content, default=str).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # YAML can name itself, and has fields that are no text
+        allowed = "texts, numbers, lists, mappings"
+        raise CommandError(f"got what JSON cannot say, allowed: {allowed}: {error}", INVALID) from error
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from cli.errors import CommandError, Unreachable
 from cli.feed import Event, Feed
-from cli.output import stages_done
+from cli.output import about, stages_done
 from cli.terminal import one_line
 from cli.transport import Transport
 from services.words import counted
@@ -32,6 +32,8 @@ STEP = 0.25
 """Part of a stage after which a plain log gets its next line."""
 TOLD = {"stage.retried": "is tried again", "stage.warning": "warns"}
 Json = dict[str, Any]
+Seen = tuple[Json, list[Json]]
+"""An experiment and its stages."""
 
 
 class Display(Protocol):
@@ -93,23 +95,36 @@ class Watch:
         finally:
             for feed in feeds:
                 feed.stop()
-            self._display.close()
+            self.close()
 
     def _follow(self) -> list[Json]:
         while True:
-            found = self._look()
+            found = [experiment for experiment, _ in self.look()]
             if found and all(experiment["state"] in FINISHED for experiment in found):
                 return found
-            self._require_time()
+            self.require_time()
             self._wait()
 
-    def _require_time(self) -> None:
+    def require_time(self) -> None:
+        """Check that time is left.
+
+        Raises:
+            CommandError: ``timeout`` seconds are over.
+        """
         if self._timeout is not None and time.monotonic() - self._began_at >= self._timeout:
             ids = ", ".join(self._ids)
             raise CommandError(f"{ids}: not finished after {self._timeout:g} s; hint: it goes on, wait for longer")
 
-    def _look(self) -> list[Json]:
-        """Show the present state of all; nothing while the API is away."""
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._display.close()
+
+    def look(self) -> list[Seen]:
+        """Show the present state of all and return it; nothing while the API is away.
+
+        Raises:
+            CommandError: an experiment is unknown, or the API stayed away for a minute.
+        """
         try:
             return [self._look_at(experiment) for experiment in self._ids]
         except Unreachable:
@@ -117,13 +132,13 @@ class Watch:
                 raise
             return []
 
-    def _look_at(self, experiment: str) -> Json:
+    def _look_at(self, experiment: str) -> Seen:
         found: Json = self._client.get(f"/experiments/{experiment}")
         stages: list[Json] = self._client.get(f"/experiments/{experiment}/stages")
         self._answered_at = time.monotonic()
         self._names |= {stage["key"]: stage["name"] for stage in stages}
         self._display.update(found, stages)
-        return found
+        return found, stages
 
     def _wait(self) -> None:
         """Wait for the next event, or for the next poll; tell what only events know."""
@@ -215,11 +230,17 @@ class Bars:
         name = f"{experiment['name']} ({experiment['id']})"
         self._say_once(f"{name}: {plan(experiment, stages)}", key=experiment["id"])
         title = f"{experiment['name']}, {experiment['state']}"
-        self._move(experiment["id"], title, stages_done(experiment), experiment["progress"]["total"], "stages")
+        self._move(
+            experiment["id"],
+            title,
+            stages_done(experiment),
+            experiment["progress"]["total"],
+            f"stages{left(experiment)}",
+        )
         for stage in stages:
             if stage["state"] == "running":
                 progress = stage["progress"] or {"done": 0, "total": None, "unit": "", "message": ""}
-                unit = f"{progress['unit']} {progress['message']}".strip()
+                unit = f"{progress['unit']} {progress['message']}".strip() + left(stage)
                 self._move(stage["key"], f"  {stage['name']}", progress["done"], progress["total"], unit)
             elif stage["key"] in self._bars:
                 self._progress.remove_task(self._bars.pop(stage["key"]))
@@ -273,7 +294,13 @@ def words(stage: Json) -> str:
     if not progress:
         return f"running, attempt {stage['attempt']}" if stage["attempt"] > 1 else "running"
     message = f", {progress['message']}" if progress["message"] else ""
-    return f"{progress['done']}/{progress['total']} {progress['unit']}{message}"
+    return f"{progress['done']}/{progress['total']} {progress['unit']}{message}{left(stage)}"
+
+
+def left(subject: Json) -> str:
+    """Word how long a stage or an experiment may still take; nothing where nobody knows."""
+    seconds = subject.get("time_left_seconds")
+    return f", {about(seconds)} left" if seconds else ""
 
 
 def ending(subject: Json) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 PREDICTOR = "worker.prediction"
 """What runs a system on clips: it decodes video and computes flow, and so stands above this package, which knows it by
-name alone (decision 0021)."""
+name alone (decision 0020)."""
 
 
 def load(path: str | os.PathLike[str], **options: Any) -> Any:

@@ -5,7 +5,11 @@ There is no lock that a process could keep: one that stops in the middle costs t
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, text
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services.db.tables import ChoreRow
@@ -32,6 +36,17 @@ def take(session: Session, name: str, every_seconds: float) -> bool:
 def done(session: Session, name: str) -> None:
     """Write that the work was done just now."""
     session.execute(DONE, {"name": name})
+
+
+def progress(session: Session, name: str) -> dict[str, Any] | None:
+    """Return how far work is that takes many turns, as it was noted last; None before it began."""
+    return session.scalar(select(ChoreRow.progress).where(ChoreRow.name == name))
+
+
+def note(session: Session, name: str, found: Mapping[str, Any]) -> None:
+    """Write how far work is that takes many turns."""
+    session.execute(insert(ChoreRow).values(name=name).on_conflict_do_nothing())
+    session.execute(update(ChoreRow).where(ChoreRow.name == name).values(progress=dict(found)))
 
 
 def age_seconds(session: Session, name: str) -> float | None:

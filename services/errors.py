@@ -174,10 +174,15 @@ def sentence(field: str, value: object, allowed: str, nothing: str = "nothing") 
     return f"{field}: {nothing if value is None else f'got {value!r}'}, allowed: {allowed}"
 
 
+FEW = 5
+"""Names that are all told, whichever is meant."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Word the names that are most like one, or all of them where none is."""
+    """Word the names that are most like one, or all of them where they are few or none is like it."""
     from difflib import get_close_matches  # noqa: PLC0415 - of errors alone, and every command loads this
 
     known = list(names)
-    likely = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"one of {', '.join(likely or known)}"
+    likely = get_close_matches(name, known, n=3, cutoff=0.5) if len(known) > FEW else known
+    told = likely or known
+    return told[0] if len(told) == 1 else f"one of {', '.join(told)}"

@@ -14,9 +14,13 @@ from services.specs import (
     ModelSpec,
     Normalization,
     RaftVariant,
+    Spacing,
     Stream,
     TrainingSpec,
 )
+
+FrameCount = Annotated[int, Field(ge=1, le=1000)]
+Seconds = Annotated[float, Field(gt=0, le=10_000)]
 
 
 class Params(BaseModel):
@@ -60,7 +64,7 @@ class FlowMethodParams(Params):
     """
 
     algorithm: FlowAlgorithm
-    bound: float
+    bound: Annotated[float, Field(gt=0, le=128)]
     quantization: FlowQuantization = "linear"
     raft: RaftVariant | None = None
     weights: str | None = None
@@ -100,18 +104,29 @@ class StreamParams(Params):
 
     stream: Stream
     backbone: BackboneParams
-    flow_stack: int
+    flow_stack: Annotated[int, Field(ge=0, le=32)]
     flow: FlowMethodParams | None = None
 
 
+HeldOutBy = Literal["group", "film"]
+"""What is held out of a train list as a whole: clips of one number in their names, or of one film (HMDB51)."""
+
+
 class TrainedParams(Params):
-    """Training of some network."""
+    """Training of some network.
+
+    ``held_out_by`` is ``film`` where a training holds a part of HMDB51's train list out; else no part of the key.
+    """
 
     training: TrainingSpec
+    held_out_by: HeldOutBy = "group"
 
     def key_content(self) -> dict[str, Any]:
         """Return what is part of the key; the spec says what of it is."""
-        return super().key_content() | {"training": self.training.key_content()}
+        content = super().key_content() | {"training": self.training.key_content()}
+        if self.held_out_by == "group":
+            content.pop("held_out_by")
+        return content
 
 
 class SpacedFeatures(Params):
@@ -127,13 +142,13 @@ class Snippets(Params):
     """
 
     kind: Literal["snippets"] = "snippets"
-    length: int
+    length: FrameCount
 
 
 class SnippetViews(Snippets):
     """The test on snippets: ``count`` of each clip, equally spaced, whose scores are averaged."""
 
-    count: int
+    count: FrameCount
 
 
 class Frames(StreamParams):
@@ -145,7 +160,7 @@ class Frames(StreamParams):
 
     kind: Literal["frames"] = "frames"
     feature: str
-    first_seconds: float | None = None
+    first_seconds: Seconds | None = None
 
 
 class FrameSamples(Frames):
@@ -155,11 +170,25 @@ class FrameSamples(Frames):
     augmentation: bool
 
 
-class FrameViews(Frames):
+class Spaced(Params):
+    """Equally spaced frames of a clip; ``spacing`` says by which rule, see `EvaluationSpec`."""
+
+    spacing: Spacing = "even"
+
+    @model_serializer(mode="wrap")
+    def _without_usual_spacing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default out, so that keys stay what they were before there was a choice."""
+        content: dict[str, Any] = dump(self)
+        if self.spacing == "even":
+            content.pop("spacing", None)
+        return content
+
+
+class FrameViews(Frames, Spaced):
     """The test on frames: ``positions`` groups of ``frames``, times the crops of each, whose scores are averaged."""
 
-    frames: int
-    positions: int = 1
+    frames: FrameCount
+    positions: Annotated[int, Field(ge=1, le=100)] = 1
     crops: Crops = "center"
 
 
@@ -169,16 +198,16 @@ ScoreInput = Annotated[SpacedFeatures | SnippetViews | FrameViews, Field(discrim
 """What a network is tested on: the same kind."""
 
 
-class SampledFrames(Params):
+class SampledFrames(Spaced):
     """Which frames of a clip the steps of its features are, and which part of a frame a map covers: see ExtractParams.
 
     ``backbone`` names what made the maps; the size of its input decides what a centre crop leaves out.
     """
 
     backbone: str
-    frames: int | None
-    flow_stack: int
-    first_seconds: float | None = None
+    frames: FrameCount | None
+    flow_stack: Annotated[int, Field(ge=0, le=32)]
+    first_seconds: Seconds | None = None
     crop: Literal["center", "stretch"] = "center"
 
 

@@ -6,19 +6,20 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services import revisions
 from services.api_keys import ADMINISTRATOR, Caller
 from services.datasets.box_file import digest_of
+from services.datasets.checkup import Checkup
 from services.datasets.layouts import LAYOUTS, Layout
 from services.datasets.lists import Lists, read_digest, read_lists
 from services.datasets.motion_shapes import MotionShapesParams
 from services.db.engine import Database
-from services.db.tables import DatasetRow
-from services.errors import Conflict, DataError, InvalidRequest, NotFound
+from services.db.tables import DatasetCheckRow, DatasetRow
+from services.errors import Conflict, DataError, InvalidRequest, NotFound, nearest
 from services.params import BoxFile
 from services.specs import EnsembleSpec, ExperimentSpec
 from services.stages import IndexParams
@@ -212,8 +213,8 @@ def has_changed(session: Session, name: str, seen: Seen) -> bool:
 
 
 def _changed(session: Session, row: DatasetRow, seen: Seen) -> bool:
-    known = revisions.lists_digest(session, row)
-    return known is not None and seen is not None and seen != known
+    known = None if seen is None else revisions.lists_digest(session, row)
+    return known is not None and seen != known
 
 
 def note_lists(session: Session) -> None:
@@ -240,7 +241,7 @@ def get(session: Session, name: str) -> DatasetRow:
     """Return a dataset, or raise ``NotFound``."""
     row = session.get(DatasetRow, name)
     if row is None:
-        raise NotFound("dataset", name, f"one of {', '.join(entry.name for entry in listing(session))}")
+        raise NotFound("dataset", name, nearest(name, (entry.name for entry in listing(session))))
     return row
 
 
@@ -252,13 +253,40 @@ def chosen(session: Session, name: str) -> DatasetRow:
     """
     row = session.get(DatasetRow, name)
     if row is None:
-        raise InvalidRequest("dataset", name, ", ".join(entry.name for entry in listing(session)))
+        raise InvalidRequest("dataset", name, nearest(name, (entry.name for entry in listing(session))))
     return row
 
 
 def listing(session: Session) -> list[DatasetRow]:
     """Return all datasets by name."""
     return list(session.scalars(select(DatasetRow).order_by(DatasetRow.name)))
+
+
+def note_check(session: Session, name: str, revision: int, found: Checkup, caller: Caller) -> DatasetCheckRow:
+    """Keep what the doctor found in a revision of a dataset, in place of what was found in it before.
+
+    Raises:
+        Forbidden: it is another user's dataset.
+        InvalidRequest: the dataset has no such revision, or is generated, and has no files that change.
+        NotFound: no dataset has that name.
+    """
+    row = get(session, name)
+    caller.require_owned(f"dataset {name!r}", row.owner)
+    if row.generator is not None:
+        raise InvalidRequest("name", name, "a dataset with folders; this one is generated")
+    if not 1 <= revision <= row.revision:
+        raise InvalidRequest("revision", revision, f"1 to {row.revision}")
+    values = {"found": found.model_dump(mode="json"), "checked_by": caller.name, "checked_at": func.clock_timestamp()}
+    query = insert(DatasetCheckRow).values({"dataset": name, "revision": revision, **values})
+    keys = ["dataset", "revision"]
+    session.execute(query.on_conflict_do_update(index_elements=keys, set_=values))
+    return session.get_one(DatasetCheckRow, (name, revision), populate_existing=True)
+
+
+def latest_check(session: Session, name: str) -> DatasetCheckRow | None:
+    """Return what the doctor found in the latest revision that it has seen."""
+    query = select(DatasetCheckRow).where(DatasetCheckRow.dataset == name)
+    return session.scalars(query.order_by(DatasetCheckRow.revision.desc()).limit(1)).first()
 
 
 def note_index(session: Session, params: Mapping[str, Any], summary: Mapping[str, Any]) -> None:

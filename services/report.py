@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.board import results
+from services.board import paper_table, results
+from services.board.choice import chosen_on_test
 from services.board.results import Result
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStreamRow, ProtocolRow
 from services.errors import InvalidRequest
@@ -66,7 +67,8 @@ class Report:
         counts: its stages by state.
         manifests: of its dataset, and of those on which weights were trained from which it starts.
         measures: how each stream is measured.
-        deviations: from the paper of its recipe, in words by name.
+        deviations: from the paper of its recipe, and of the rows of papers' tables behind which it stands, in words by
+            name.
         environments: each in which an attempt ran, once.
         stages: in the order of the plan.
         results: what it reached so far.
@@ -94,13 +96,13 @@ def report(session: Session, experiment_id: str) -> Report:
     row = experiments.get(session, experiment_id)
     views = experiments.stages(session, experiment_id)
     stages, environments = _attempted(session, views)
-    recipe = RECIPES.get(row.recipe or "")
+    measures = _measures(session, row)
     return Report(
         row=row,
         counts=experiments.counts(session, [row.id])[row.id],
         manifests=[_manifest(view) for view in views if view.row.kind == "index"],
-        measures=_measures(session, row),
-        deviations={} if recipe is None else recipe.deviations,
+        measures=measures,
+        deviations={**_of_recipe(row, measures), **_of_papers(session, experiment_id)},
         environments=environments,
         stages=stages,
         results=results.listing(session, experiment_id),
@@ -133,6 +135,19 @@ def _changes(base: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]
         alike = isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("kind") == old.get("kind")
         changes[name] = _changes(old, value) if alike and isinstance(old, Mapping) else value
     return changes
+
+
+def _of_recipe(row: ExperimentRow, measures: Sequence[Measure]) -> Mapping[str, str]:
+    """Return where a recipe differs from its paper, but for an epoch that the experiment chooses as the paper does."""
+    recipe = RECIPES.get(row.recipe or "")
+    found = {} if recipe is None else recipe.deviations
+    on_test = bool(measures) and all(chosen_on_test(measure.fields) for measure in measures)
+    return {name: words for name, words in found.items() if not (on_test and name == "selection")}
+
+
+def _of_papers(session: Session, experiment_id: str) -> Mapping[str, str]:
+    figures = (figure for figure, _ in paper_table.of_experiment(session, experiment_id))
+    return {name: words for figure in figures for name, words in figure.deviations.items()}
 
 
 def _attempted(session: Session, views: Sequence[StageView]) -> tuple[list[Attempted], list[Mapping[str, Any]]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,7 +25,22 @@ ADDRESSES = {
 }
 """What the address of each server looks like, and the pattern that tells."""
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]+\]?")
-DEFAULT_HOME = Path.home() / ".twostream"
+EVERYBODY = "*"
+"""Whose quota is for what others do not say."""
+OWNER = re.compile(r"[*]|[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+NOTICES = ("end", "failure", "best")
+"""Of what users are told: an experiment succeeded or was cancelled, it failed, it leads a board."""
+
+
+class Quota(BaseModel):
+    """What an owner may run at once, and their share of the slots for which several wait."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    stages: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    gpus: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    share: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] | None = None
 
 
 class Settings(BaseSettings):
@@ -43,6 +60,13 @@ class Settings(BaseSettings):
             separated by commas. Beyond loopback every name is allowed when none is given.
         read_requires_token: asks for a token to read as well.
         event_streams_per_client: event streams that one address may have open at once.
+        quotas: of owners, as JSON: `{"*": {"gpus": 4}, "ana": {"stages": 2, "share": 2}}`; `*` is for what others do
+            not say. `stages` and `gpus` bound what runs at once; of those who wait, who runs least by `share` is next.
+        webhook_url: to which users are told how experiments end; no private address beyond loopback.
+        webhook_secret: signs what goes there; needed with it.
+        webhook_networks: private networks where it may be all the same, separated by commas: `10.1.0.0/16,fd00:1::/64`.
+        notify_command: program and arguments, as a JSON list, that is run with the same on its standard input.
+        notify_on: of what users are told: end, failure, best, separated by commas.
         lease_seconds: how long a silent worker keeps a stage.
         heartbeat_seconds: period in which a worker renews its leases.
         sweep_seconds: period of housekeeping: expired leases, lost doorbells, the MLflow outbox.
@@ -56,9 +80,11 @@ class Settings(BaseSettings):
         max_decode_gigabytes: what the frames, or flow fields, of one clip that are held at once may take.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
-    home: Path = DEFAULT_HOME
+    home: Path = Field(default_factory=lambda: Path.home() / ".twostream")
     database_url: str | None = None
     redis_url: str | None = None
     mlflow_url: str | None = None
@@ -72,6 +98,12 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     read_requires_token: bool = False
     event_streams_per_client: int = Field(20, ge=1)
+    quotas: Annotated[dict[str, Quota], NoDecode] = {}
+    webhook_url: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    webhook_networks: Annotated[tuple[Network, ...], NoDecode] = ()
+    notify_command: Annotated[tuple[str, ...], NoDecode] = ()
+    notify_on: Annotated[tuple[str, ...], NoDecode] = NOTICES
     lease_seconds: float = Field(30, gt=0)
     heartbeat_seconds: float = Field(5, gt=0)
     sweep_seconds: float = Field(2, gt=0)
@@ -101,6 +133,64 @@ class Settings(BaseSettings):
             if HOST_NAME.fullmatch(name) is None:
                 raise refused("", name, "names or addresses of hosts without port, separated by commas")
         return names
+
+    @field_validator("quotas", mode="before")
+    @classmethod
+    def _owners(cls, given: object) -> object:
+        """Read JSON; refuse what is no name of an owner."""
+        found = _json(given, dict, QUOTAS) if isinstance(given, str) else given
+        for owner, quota in found.items() if isinstance(found, dict) else ():
+            if OWNER.fullmatch(owner) is None or not isinstance(quota, dict | Quota):
+                raise refused("", given, QUOTAS)
+        return found
+
+    @field_validator("notify_command", mode="before")
+    @classmethod
+    def _arguments(cls, given: object) -> object:
+        """Read JSON: a program and its arguments, which no shell takes apart."""
+        found = _json(given, list, COMMAND) if isinstance(given, str) else given
+        if isinstance(found, list) and not (
+            found and all(isinstance(word, str) and "\0" not in word for word in found)
+        ):
+            raise refused("", given, COMMAND)
+        return tuple(found) if isinstance(found, list) else found
+
+    @field_validator("notify_on", mode="before")
+    @classmethod
+    def _notices(cls, given: object) -> object:
+        names = tuple(name.strip() for name in given.split(",") if name.strip()) if isinstance(given, str) else given
+        for name in names if isinstance(names, tuple) else ():
+            if name not in NOTICES:
+                raise refused("", name, ", ".join(NOTICES))
+        return names
+
+    @field_validator("webhook_networks", mode="before")
+    @classmethod
+    def _networks(cls, given: object) -> object:
+        """Take a list with commas apart; refuse what is no private network, such as one that holds the internet."""
+        names = [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+        return tuple(map(_network, names)) if isinstance(names, list | tuple) else names
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_http(url.get_secret_value()):
+            raise refused("", HIDDEN, "http://host/path or https://host/path, without user and password")
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < LEAST_SECRET:
+            raise refused("", HIDDEN, f"{LEAST_SECRET} characters at the least")
+        return secret
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.webhook_url is not None and self.webhook_secret is None:
+            why = f"a secret, needed because {variable('webhook_url')} is set"
+            raise refused("webhook_secret", None, why)
+        return self
 
     @model_validator(mode="after")
     def _token_for_readers(self) -> Self:
@@ -148,6 +238,17 @@ class Settings(BaseSettings):
         return self.api_url or f"http://{self.api_host}:{self.api_port}"
 
 
+HIDDEN = "***"
+PRIVATE: tuple[Network, ...] = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+"""Networks of one's own (RFC 1918, RFC 6598, RFC 4193); link-local addresses, where clouds keep secrets, are none."""
+NETWORKS = "networks such as 10.1.0.0/16 or fd00:1::/64, without bits beyond the prefix, separated by commas"
+LEAST_SECRET = 16
+QUOTAS = 'JSON such as {"*": {"gpus": 4}, "ana": {"stages": 2, "share": 2}}, by owner'
+COMMAND = 'a JSON list of a program and its arguments, such as ["notify-send", "twostream"]'
+
+
 def load() -> Settings:
     """Return the settings of the environment.
 
@@ -167,16 +268,52 @@ def variable(field: str) -> str:
 
 def _sentence(detail: ErrorDetails) -> str:
     """Word one of pydantic's errors."""
-    name, value = ".".join(map(str, detail["loc"])), detail["input"]
+    name, *inside = map(str, detail["loc"] or ("",))
+    value = detail["input"]
     allowed = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     if detail["type"] == REFUSED:
         name, value, allowed = name or detail["ctx"]["field"], detail["ctx"]["value"], detail["ctx"]["allowed"]
-    return sentence(variable(name), value, allowed, nothing="not set")
+    return sentence(".".join((variable(name), *inside)), value, allowed, nothing="not set")
 
 
 def _shown(url: str) -> str:
     """Return a URL without what may be a password."""
     return re.sub(r"[^/]*@", "***@", url)
+
+
+def _json(text: str, kind: type, allowed: str) -> Any:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, kind):
+        raise refused("", text, allowed)
+    return found
+
+
+def _network(given: object) -> Network:
+    """Return a private network.
+
+    Raises:
+        PydanticCustomError: it is none, is not written as one, or holds addresses of which some are not private.
+    """
+    try:
+        network = ipaddress.ip_network(str(given))
+    except ValueError:
+        raise refused("", str(given), NETWORKS) from None
+    if not any(network.version == own.version and network.subnet_of(own) for own in PRIVATE):  # type: ignore[arg-type]
+        raise refused("", str(given), f"networks within {', '.join(map(str, PRIVATE))}, separated by commas")
+    return network
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            bool(parts.hostname) and parts.scheme in ("http", "https") and "@" not in parts.netloc and parts.port != 0
+        )
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

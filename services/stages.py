@@ -19,17 +19,21 @@ from services.datasets.motion_shapes import MotionShapesParams
 from services.params import (
     BoxFile,
     FlowMethodParams,
+    FrameCount,
     NetworkParams,
     Params,
     SampledFrames,
     ScoreInput,
+    Seconds,
     SnippetViews,
+    Spaced,
     SpacedFeatures,
     StreamParams,
     TrainedParams,
     TrainInput,
 )
 from services.specs import (
+    PICTURES,
     AugmentationSpec,
     FlowCodec,
     ModelSpec,
@@ -38,6 +42,7 @@ from services.specs import (
 
 StageKind = Literal["index", "flow", "gpu_flow", "finetune", "extract", "train", "score", "localize", "fuse"]
 Queue = Literal["cpu", "gpu"]
+FusionWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 OutputCategory = Literal["index", "flow", "features", "models", "scores"]
 """What a collection of the cache calls the outputs of a kind, and takes or keeps together."""
 
@@ -79,8 +84,8 @@ class FlowParams(FlowMethodParams):
 
     codec: FlowCodec = "raw"
     jpeg_quality: int | None = None
-    shard: int
-    shards: int
+    shard: Annotated[int, Field(ge=0)]
+    shards: Annotated[int, Field(ge=1)]
 
 
 class FinetuneParams(StreamParams, TrainedParams):
@@ -104,7 +109,7 @@ class FinetuneParams(StreamParams, TrainedParams):
         return {name: value for name, value in super().key_content().items() if name not in unsaid}
 
 
-class ExtractParams(StreamParams):
+class ExtractParams(StreamParams, Spaced):
     """Features of every clip of the manifest, of a name that the backbone publishes: vectors, or maps.
 
     ``frames`` equally spaced frames of each clip, or every frame where it is None, in the first ``first_seconds`` (None
@@ -112,8 +117,8 @@ class ExtractParams(StreamParams):
     """
 
     feature: str
-    frames: int | None
-    first_seconds: float | None = None
+    frames: FrameCount | None
+    first_seconds: Seconds | None = None
     crop: Literal["center", "stretch"] = "center"
     seed: int | None = None
 
@@ -129,10 +134,24 @@ class TrainParams(NetworkParams, TrainedParams):
 
 
 class ScoreParams(NetworkParams):
-    """Class scores of every test clip of a split."""
+    """Class scores of every test clip of a split.
+
+    Attributes:
+        sampled: which frames the steps of features are, for pictures; None of a network that sees frames itself, and of
+            a stage that was planned before there were pictures. No part of the key: the features' own keys say it.
+        pictures: test clips of which frames are kept; no part of the key at its default.
+    """
 
     average: Literal["probabilities", "logits"]
     input: ScoreInput
+    sampled: SampledFrames | None = None
+    pictures: int = PICTURES
+
+    def key_content(self) -> dict[str, Any]:
+        """Return what is part of the key; see the class for what is not."""
+        content = super().key_content()
+        unread = {"sampled"} if self.pictures != PICTURES else {"sampled", "pictures"}
+        return {name: value for name, value in content.items() if name not in unread}
 
 
 class LocalizeParams(Params):
@@ -171,7 +190,7 @@ class FuseMember(Params):
     """A system of an ensemble: the name of the input that has its scores, and its weight."""
 
     name: str
-    weight: float
+    weight: FusionWeight
 
 
 class FuseParams(Params):
@@ -185,7 +204,7 @@ class FuseParams(Params):
     split: int
     seed: int
     method: Literal["features", "probabilities", "logits", "product"]
-    weights: dict[Stream, float]
+    weights: dict[Stream, FusionWeight]
     members: tuple[FuseMember, ...] | None = None
 
     def key_content(self) -> dict[str, Any]:
@@ -225,8 +244,10 @@ class StageTraits:
 KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
     {
         "index": StageTraits(IndexParams, "cpu", "index", version=4, needs_torch=False, stall_minutes=15),
-        "flow": StageTraits(FlowParams, "cpu", "flow", needs_torch=False, stall_minutes=15),
-        "gpu_flow": StageTraits(FlowParams, "gpu", "flow"),
+        "flow": StageTraits(
+            FlowParams, "cpu", "flow", needs_torch=False, published=("pictures.npz",), stall_minutes=15
+        ),
+        "gpu_flow": StageTraits(FlowParams, "gpu", "flow", published=("pictures.npz",)),
         "finetune": StageTraits(
             FinetuneParams,
             "gpu",
@@ -246,8 +267,8 @@ KINDS: Mapping[StageKind, StageTraits] = MappingProxyType(
             interruptible=True,
             published=("model.pt",),
         ),
-        "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.npz",)),
-        "localize": StageTraits(LocalizeParams, "gpu", "scores", published=("localization.json",)),
+        "score": StageTraits(ScoreParams, "gpu", "scores", version=4, published=("scores.npz", "pictures.npz")),
+        "localize": StageTraits(LocalizeParams, "gpu", "scores", published=("localization.json", "tubes.npz")),
         "fuse": StageTraits(FuseParams, "cpu", "scores", version=3, needs_torch=False, published=("results.json",)),
     }
 )

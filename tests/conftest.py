@@ -21,6 +21,7 @@ from cli.stack.ports import LOOPBACK
 from cli.stack.postgres import Postgres
 from cli.stack.redis import Redis
 from services.db.migrate import upgrade
+from tests.databases import NAME, Reused
 from tests.parts import running
 from tests.ports import reserved
 
@@ -29,16 +30,41 @@ hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")  # the same examples each time, however busy the machine is
+for variable, folder in (("XDG_CACHE_HOME", ".cache"), ("XDG_CONFIG_HOME", ".config")):
+    os.environ.setdefault(variable, str(Path.home() / folder))  # where programs find what they keep, and mirrors
+HOME = tempfile.mkdtemp(prefix="twostream-user-")
+"""Of the tests and of all that they start: who runs them has a ``~/.twostream`` that may be in use."""
+os.environ["HOME"] = HOME
 PASSWORD = "test"
 TEMPLATE = "template_twostream"
 BUCKETS = itertools.count()
 
 
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(HOME)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file to one worker, which makes its servers once, and groups that are named, which take long, first:
+    the last to end shall be a short one."""
+    named = {item for item in items if item.get_closest_marker("xdist_group") is not None}
+    items.sort(key=lambda item: item not in named)
+    for item in items[len(named) :]:
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their argument: a file that is made as tests are collected may hold the time."""
+    return argname if isinstance(val, bytes) and len(val) > 64 else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tables that the tests of this run have asserted: the networks' parameter counts, 101 classes, what was
-    tried against the API, what schemathesis sums up, and what of the papers can be launched."""
+    tried against the API, what schemathesis sums up, what of
+    the papers can be launched, and how far bundles are from score files."""
     passed = terminalreporter.stats.get("passed", ())
-    for table in ("parameters", "recipes", "papers", "security", "schemathesis"):
+    for table in ("parameters", "recipes", "papers", "security", "schemathesis", "families"):
         rows = sorted(value for report in passed for name, value in report.user_properties if name == table)
         if rows:
             terminalreporter.section(table)
@@ -49,7 +75,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _same_draws() -> None:
     """Have each test draw the same weights and features, in whatever order the tests run."""
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        torch = sys.modules["torch"]
+        seed = torch.manual_seed if torch.cuda.is_initialized() else torch.default_generator.manual_seed  # 2 ms less
+        seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -135,12 +163,33 @@ def migrated_template(postgres: str) -> str:
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def migrated_database(postgres: str, migrated_template: str) -> Iterator[Callable[[], str]]:
+    """A function that makes a database with this code's tables, and returns its URL."""
+    numbers = itertools.count()
+
+    def create() -> str:
+        name = f"migrated_{next(numbers)}"
+        execute(postgres, f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY file_copy")
+        return database_named(postgres, name)
+
+    yield create
+    for number in range(next(numbers)):
+        execute(postgres, f"DROP DATABASE migrated_{number} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def reused(postgres: str, migrated_template: str) -> Reused:
+    """The database that tests have one after the other."""
+    return Reused(postgres.replace("+psycopg", "", 1), migrated_template)
+
+
 @pytest.fixture
-def database_url(postgres: str, migrated_template: str) -> Iterator[str]:
-    """URL of a fresh, migrated database that this test has to itself."""
-    execute(postgres, f"CREATE DATABASE test TEMPLATE {migrated_template} STRATEGY file_copy")
-    yield database_named(postgres, "test")
-    execute(postgres, "DROP DATABASE test WITH (FORCE)")
+def database_url(postgres: str, reused: Reused) -> Iterator[str]:
+    """URL of an empty, migrated database that this test has to itself."""
+    reused.lend()
+    yield database_named(postgres, NAME)
+    reused.take_back()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ near the citation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,13 +67,17 @@ class Citation(NamedTuple):
         return f"{self.file.relative_to(ROOT)}:{self.line}: {self.paper}, {self.number}: {self.text}"
 
 
-def texts() -> Iterator[tuple[Path, list[str]]]:
-    for folder in FOLDERS:
-        for file in sorted((ROOT / folder).rglob("*")):
-            if file.suffix in {".py", ".md"} and file.name not in OTHERS and file != Path(__file__):
-                yield file, file.read_text(encoding="utf-8").splitlines()
+@cache
+def texts() -> list[tuple[Path, list[str]]]:
+    return [
+        (file, file.read_text(encoding="utf-8").splitlines())
+        for folder in FOLDERS
+        for file in sorted((ROOT / folder).rglob("*"))
+        if file.suffix in {".py", ".md"} and file.name not in OTHERS and file != Path(__file__)
+    ]
 
 
+@cache
 def citations(pattern: re.Pattern[str]) -> list[Citation]:
     """Find citations; a line that names no paper cites that of its heading, or the one that the file names first."""
     found = []

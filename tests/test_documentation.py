@@ -43,7 +43,8 @@ def spans(text: str) -> list[str]:
 
 
 def command_lines(text: str) -> list[str]:
-    lines = [line.removeprefix("$ ") for block in fences(text, "console") for line in block.splitlines()]
+    typed = [line for block in fences(text, "console") for line in block.splitlines() if line.startswith("$ ")]
+    lines = [line.removeprefix("$ ") for line in typed]
     return [*lines, *spans(text)]
 
 
@@ -67,6 +68,13 @@ def commands() -> dict[tuple[str, ...], click.Command]:
 
 
 @pytest.fixture(scope="module")
+def own_options() -> set[str]:
+    """Options of the command itself, before any other word."""
+    group: Any = typer.main.get_command(importlib.import_module("cli.main").app)
+    return {"-h", "--help"} | {option for parameter in group.params for option in parameter.opts}
+
+
+@pytest.fixture(scope="module")
 def requests() -> set[tuple[str, str]]:
     """Every method and path of the API, `{...}` for a parameter."""
     settings = Settings(database_url="postgresql+psycopg://nobody@127.0.0.1/none", redis_url="redis://127.0.0.1")
@@ -79,12 +87,17 @@ def requests() -> set[tuple[str, str]]:
 def requests_in(text: str) -> set[tuple[str, str]]:
     return {
         (method, re.sub(r"{\w+}", "{}", path))
-        for method, path in re.findall(r"\b(GET|POST) (/(?:[\w/{}-]|\.(?={))*)", text)
+        for method, path in re.findall(r"\b(GET|POST|PATCH|DELETE) (/(?:[\w/{}-]|\.(?={))*)", text)
     }
 
 
 def code() -> str:
     return "\n".join(path.read_text() for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+
+
+@pages
+def test_what_is_typed_stands_before_what_is_printed(page: Path) -> None:
+    assert [block for block in fences(page.read_text(), "console") if not block.startswith("$ ")] == []
 
 
 @pages
@@ -99,16 +112,23 @@ def test_every_make_target_is_explained() -> None:
 
 
 @pages
-def test_commands_and_their_options_exist(page: Path, commands: dict[tuple[str, ...], click.Command]) -> None:
+def test_commands_and_their_options_exist(
+    page: Path, commands: dict[tuple[str, ...], click.Command], own_options: set[str]
+) -> None:
     for words in calls_of("twostream", page.read_text()):
-        name = next((tuple(words[:size]) for size in (2, 1) if tuple(words[:size]) in commands), None)
+        if words[0].startswith("-"):
+            assert set(words) - own_options == set()
+            continue
+        names = (tuple(words[:2]), tuple(words[:1]), (words[0], "submit"))  # which `sweep` lets be left out
+        name = next((each for each in names if each in commands), None)
         assert name is not None, f"twostream {' '.join(words)}"
         known = {option for parameter in commands[name].params for option in parameter.opts}
         assert {word.partition("=")[0] for word in words if word.startswith("--")} - known == set()
 
 
-def test_options_that_stand_alone_exist(commands: dict[tuple[str, ...], click.Command]) -> None:
+def test_options_that_stand_alone_exist(commands: dict[tuple[str, ...], click.Command], own_options: set[str]) -> None:
     known = {option for command in commands.values() for parameter in command.params for option in parameter.opts}
+    known |= own_options
     named = {span.split()[0] for span in spans(README) if span.startswith("--")}
     assert named - known == set()
 
@@ -134,11 +154,16 @@ def test_every_request_is_in_the_readme(requests: set[tuple[str, str]]) -> None:
     assert requests - requests_in(README) == set()
 
 
+@pytest.fixture(scope="module")
+def variables() -> set[str]:
+    """Every variable that the code reads."""
+    named = {f"TWOSTREAM_{name.upper()}" for name in Settings.model_fields}
+    return named | set(re.findall(r"\bTWOSTREAM_[A-Z_]+[A-Z]\b", code()))
+
+
 @pages
-def test_variables_exist(page: Path) -> None:
-    known = {f"TWOSTREAM_{name.upper()}" for name in Settings.model_fields}
-    known |= set(re.findall(r"\bTWOSTREAM_[A-Z_]+[A-Z]\b", code()))
-    assert set(re.findall(r"\bTWOSTREAM_[A-Z_]+[A-Z]\b", page.read_text())) - known == set()
+def test_variables_exist(page: Path, variables: set[str]) -> None:
+    assert set(re.findall(r"\bTWOSTREAM_[A-Z_]+[A-Z]\b", page.read_text())) - variables == set()
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:

@@ -131,7 +131,7 @@ print(json.dumps([[*network(torch.zeros(2, 5, 4)).logits.shape], "train toy rgb,
 """,
     [[2, 3], True, 0],
 )
-SCORE_RECORD = 'published=("scores.npz",)),\n'
+SCORE_RECORD = 'published=("scores.npz", "pictures.npz")),\n'
 STAGE = Toy(
     "a stage kind",
     (

@@ -95,6 +95,7 @@ class Outcome(BaseModel):
     Attributes:
         memory_bytes: the most that it had in memory, shared pages counted; of several processes the first one's.
         gpu_memory_bytes: the most that its tensors took on its GPU; None without one.
+        cpu_seconds: that processors computed for it and for its children that have ended.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -105,6 +106,7 @@ class Outcome(BaseModel):
     message: str = ""
     memory_bytes: int | None = None
     gpu_memory_bytes: int | None = None
+    cpu_seconds: float | None = None
 
 
 class Event(BaseModel):

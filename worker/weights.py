@@ -28,19 +28,21 @@ def read_state_dict(path: Path, field: str, max_bytes: int = MAX_WEIGHTS_BYTES) 
     """Read a state dict into the processor's memory; nothing in the file is run, and nothing of it is quoted.
 
     Args:
-        path: ``.safetensors``, or else a file of ``torch.save``, in which the state dict may lie under ``state_dict``
-            or ``model``.
+        path: ``.safetensors``, or else a file of ``torch.save``, in which the state dict may lie under one of
+            `models.backbones.weights.WRAPPERS`.
         field: of the spec, for messages.
         max_bytes: of the file, and of what it unpacks to.
 
     Raises:
         UserError: there is no such file, it is no regular one, empty, too large, cut off or broken, may not be read, or
-            holds something else than a state dict; the message names the file and what was expected.
+            holds something else than a state dict, or numbers that are not finite; the message names the file and what
+            was expected.
         RuntimeError: memory does not suffice for what it holds.
     """
     try:
         with _opened(path, max_bytes) as file:
             content = _safetensors(path) if path.suffix == ".safetensors" else _pytorch(file, max_bytes)
+        _require_finite(content)
     except _Refused as refused:
         raise UserError(f"{field}: {path} {refused}; {EXPECTED}") from None
     return content
@@ -140,6 +142,12 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
         if not isinstance(name, str) or not _is_plain(value):
             raise _Refused("holds no state dict, but also other things than named dense tensors")
     return dict(content)
+
+
+def _require_finite(state: Mapping[str, Tensor]) -> None:
+    """Refuse what a training that diverged has left, before another one starts from it."""
+    if not all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point()):
+        raise _Refused("holds numbers that are not finite, NaN or infinite: its training has diverged")
 
 
 def _is_plain(value: Any) -> bool:

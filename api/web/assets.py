@@ -12,6 +12,8 @@ from typing import Annotated
 import fastapi_offline
 from fastapi import APIRouter, Header, HTTPException, Response
 
+from api import conditional
+
 FOLDER = Path(__file__).parent / "static"
 VENDORED = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 """Files of the reference, which a package brings, so that no page asks a server elsewhere."""
@@ -43,7 +45,7 @@ async def asset(path: str, if_none_match: Annotated[str | None, Header()] = None
     if found is None:
         raise HTTPException(404, f"no file named {path!r}")
     headers = {"ETag": found.etag, "Cache-Control": "no-cache"}
-    if if_none_match == found.etag:
+    if conditional.is_current(if_none_match, found.etag):
         return Response(status_code=304, headers=headers)
     return Response(found.content, media_type=found.media_type, headers=headers)
 

@@ -57,13 +57,20 @@ class Chart:
         )
 
 
-def charts(curves: Sequence[Curve]) -> list[Chart]:
-    """Return a chart of losses and one of accuracies, as far as there are some."""
-    stages = list(dict.fromkeys(curve.stage for curve in curves))
+def charts(curves: Sequence[Curve], stages: Sequence[str] = (), of: str = "") -> list[Chart]:
+    """Return a chart of losses and one of accuracies, as far as there are some.
+
+    Args:
+        curves: what is drawn.
+        stages: their names in the order of hues; as they come where there are none.
+        of: what the charts are of, such as a stream; it stands in their titles.
+    """
+    stages = stages or list(dict.fromkeys(curve.stage for curve in curves))
     losses = [curve for curve in curves if curve.metric.endswith("loss")]
     accuracies = [curve for curve in curves if curve.metric.endswith("accuracy")]
     drawn = (("Loss", "", losses, 1.0), ("Accuracy", "%", accuracies, 100.0))
-    return [_chart(title, unit, found, scale, stages) for title, unit, found, scale in drawn if found]
+    words = f", {of}" if of else ""
+    return [_chart(title + words, unit, found, scale, stages) for title, unit, found, scale in drawn if found]
 
 
 def _chart(title: str, unit: str, curves: Sequence[Curve], scale: float, stages: Sequence[str]) -> Chart:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 import yaml
-from fastapi import Query
+from fastapi import Header, Query
 
 from api.shapes import ExperimentState
+from api.stream import MAX_POSITION
 
 Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Number = Annotated[str, Query(pattern=r"^\d{0,9}$")]
@@ -16,6 +17,8 @@ State = Literal["", "queued", "running", "cancelling", "cancelled", "succeeded",
 STATES: tuple[str, ...] = get_args(ExperimentState)
 Place = Annotated[int, Query(ge=0, lt=2**31)]
 """How many entries stand before a page of a listing."""
+Watched = Annotated[int | None, Header(alias="Twostream-Watched", ge=0, le=MAX_POSITION)]
+"""Of which event the script of an open page has heard last; a browser by itself does not send it."""
 
 
 def worded(value: object) -> str:

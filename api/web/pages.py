@@ -8,18 +8,23 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
+from api import conditional
 from api.board import Leaderboard, Metric, Origin, Split, Stream
-from api.deps import DatabaseDep
+from api.deps import BackendDep
 from api.leaderboard import MODELS
 from api.shapes import Experiment
 from api.web.fields import Number, Text
-from api.web.templates import page
+from api.web.templates import page, part
 from services import registry
 from services.board import leaderboard
 from services.board.choice import SelectedOnTest
 from services.board.cursor import CURSOR
 from services.board.entries import Filters
+from services.board.kept import Memory
+from services.board.version import version
+from services.db.engine import Session
 from services.errors import InvalidRequest
 from services.metrics import METRICS, PRIMARY
 from services.queue import experiments
@@ -39,14 +44,14 @@ router = APIRouter(include_in_schema=False)
 
 def page_size() -> int:
     """Return how many entries of a leaderboard stand on one page."""
-    return 200
+    return 100
 
 
 @router.get("/", response_class=HTMLResponse)
 def front(
     *,
     request: Request,
-    database: DatabaseDep,
+    backend: BackendDep,
     dataset: Text = "",
     split: Split = "mean",
     stream: Stream = "two-stream",
@@ -63,27 +68,7 @@ def front(
     """Render a page of the leaderboard; without a dataset, that of the latest experiment."""
     if model and model not in MODELS:
         raise InvalidRequest("model", model, ", ".join(MODELS))
-    with database.transaction() as session:
-        names = [row.name for row in registry.listing(session)]
-        latest = experiments.page(session, limit=RECENT)
-        recent = latest.items
-        counts = experiments.counts(session, [row.id for row in recent])
-        board = leaderboard.rank(
-            session,
-            dataset=dataset or _default_dataset(names, [row.dataset for row in recent]),
-            split=None if split == "mean" else int(split),
-            stream=stream,
-            metric=metric,
-            protocol=protocol or None,
-            revision=int(revision) if revision else None,
-            selected_on_test=selected_on_test,
-            filters=Filters(model or None, source or None, int(seeds) if seeds else None),
-            limit=limit,
-            cursor=cursor or None,
-        )
-    shaped = Leaderboard.of(board)
     query = {
-        "dataset": shaped.dataset,
         "split": split,
         "stream": stream,
         "metric": metric,
@@ -94,21 +79,56 @@ def front(
         "seeds": seeds,
         "selected_on_test": selected_on_test,
     }
-    query = {name: value for name, value in query.items() if value}
+    with backend.database.snapshot() as session:  # what is kept under a version is what it was at that version
+        names = [row.name for row in registry.listing(session)]
+        latest = experiments.page(session, limit=RECENT, count_to=0)
+        counts = experiments.counts(session, [row.id for row in latest.items])
+        query["dataset"] = dataset or _default_dataset(names, [row.dataset for row in latest.items])
+        tag = conditional.etag(version(session, query["dataset"]), sorted(query.items()), names, limit, cursor)
+        ranking = backend.rankings.get(tag, lambda: _ranking(session, backend.memory, query, names, limit, cursor))
     context = {
-        "board": shaped,
-        "more_recent": latest.total - len(recent),
-        "recent": [Experiment.of(row, counts[row.id]) for row in recent],
-        "splits": sorted({name for entry in (*shaped.rows, *shaped.incomplete) for name in entry.splits}),
-        "choices": _choices(shaped, names, query),
-        "query": query,
-        "files": {words: f"/leaderboard?{urlencode(query | file)}" for words, file in FILES.items()},
-        "metric": METRICS[metric],
-        "best": shaped.rows[0].experiment_id if len(shaped.rows) > 1 and shaped.rows[0].rank == 1 else None,
+        "ranking": ranking,
+        "dataset": query["dataset"],
+        "more": latest.next_cursor is not None,
+        "recent": [Experiment.of(row, counts[row.id]) for row in latest.items],
         "split_name": SPLIT_NAMES[split],
         "stream_name": STREAM_NAMES[stream],
     }
     return page(request, "leaderboard.html", context)
+
+
+def _ranking(
+    session: Session, memory: Memory, query: Mapping[str, str], names: Sequence[str], limit: int, cursor: str
+) -> Markup:
+    """Return the form and the board that it asks for, which are the same for all until a result changes."""
+    board = leaderboard.rank(
+        session,
+        dataset=query["dataset"],
+        split=None if query["split"] == "mean" else int(query["split"]),
+        stream=query["stream"],
+        metric=query["metric"],
+        protocol=query["protocol"] or None,
+        revision=int(query["revision"]) if query["revision"] else None,
+        selected_on_test="flag" if query["selected_on_test"] == "flag" else "exclude",
+        filters=Filters(query["model"] or None, query["source"] or None, int(query["seeds"] or 0) or None),
+        limit=limit,
+        cursor=cursor or None,
+        memory=memory,
+    )
+    shaped = Leaderboard.of(board)
+    query = {name: value for name, value in query.items() if value}
+    context = {
+        "board": shaped,
+        "splits": sorted({name for entry in (*shaped.rows, *shaped.incomplete) for name in entry.splits}),
+        "choices": _choices(shaped, names, query),
+        "query": query,
+        "files": {words: f"/leaderboard?{urlencode(query | file)}" for words, file in FILES.items()},
+        "metric": METRICS[shaped.metric],
+        "best": shaped.rows[0].experiment_id if len(shaped.rows) > 1 and shaped.rows[0].rank == 1 else None,
+        "split_name": SPLIT_NAMES[shaped.split],
+        "stream_name": STREAM_NAMES[shaped.stream],
+    }
+    return part("_ranking.html", context)
 
 
 def _default_dataset(names: Sequence[str], recent: Sequence[str]) -> str:

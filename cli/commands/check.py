@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,9 @@ DOCTOR = (sys.executable, "-m", "worker.video.survey.doctor")
 LARGEST_FRAME = "TWOSTREAM_MAX_FRAME_MEGAPIXELS"
 NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 NAMED = 10  # clips of a finding that the table names
+KEPT, LETTERS, KINDS = 20, 500, 50
+"""Clips of a finding that the dataset's page names, letters of each, and kinds of a count."""
+FACTS = ("classes", "clips", "excluded", "present", "frames", "interlaced", "turned", "mirrored", "decoder")
 COUNTED = ("fps", "sizes", "codecs", "timing", "pixel_aspects", "pixel_formats", "audio", "others")
 FINDINGS = ("deviations", "leaks", "missing", "undecodable", "miscounted", "differing", "duplicates", "surplus")
 
@@ -68,6 +72,8 @@ def check(
         excluded.flush()
         report = _examine([*arguments, "--exclude", excluded.name])
     print_json(report) if json_output else _print(report)
+    if "revision" in body:
+        _keep(body, report)
     if report["missing"] or report["undecodable"] or report["leaks"]:
         raise typer.Exit(FAILURE)
 
@@ -139,6 +145,37 @@ def _with_bar(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield line
 
 
+def _keep(dataset: dict[str, Any], report: dict[str, Any]) -> None:
+    """Have the API keep what was found, for the dataset's page; one that does not only says so."""
+    found = {name: report[name] for name in FACTS} | {
+        "revision": dataset["revision"],
+        "counts": {name: dict(islice(report[name].items(), KINDS)) for name in COUNTED},
+        "findings": {name: _first(report[name]) for name in FINDINGS},
+    }
+    try:
+        with Client.connect() as client:
+            client.post(f"/datasets/{dataset['name']}/check", found)
+    except CommandError as error:
+        say(f"the dataset's page does not show this: {error}", error=True)
+
+
+def _first(found: Any) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"count": len(found), "first": [_shown(entry) for entry in _worded(found)[:KEPT]]}
+
+
+def _shown(words: str) -> str:
+    """Return words as the API takes them."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)[:LETTERS]
+
+
+def _worded(found: Any) -> list[str]:
+    if isinstance(found, dict):
+        return [f"{path}: {why}" for path, why in found.items()]
+    return [" = ".join(entry) if isinstance(entry, list) else entry for entry in found]
+
+
 def _print(report: dict[str, Any]) -> None:
     rows = [
         ("classes", report["classes"]),
@@ -163,9 +200,9 @@ def _counted(found: dict[str, int]) -> str:
 def _print_finding(name: str, found: Any) -> None:
     if not found:
         return
-    words = [f"{path}: {why}" for path, why in found.items()] if isinstance(found, dict) else found
+    words = _worded(found)
     say(f"{name}:")
     for entry in words[:NAMED]:
-        say(f"  {' = '.join(entry) if isinstance(entry, list) else entry}")
+        say(f"  {entry}")
     if len(words) > NAMED:
         say(f"  and {len(words) - NAMED} more")

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.commands.experiments import Id, page_of, send
-from cli.output import JsonOption
+from cli.commands.experiments import page_of, send
+from cli.output import Id, JsonOption
 from cli.terminal import print_json, say
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ import typer
 from cli.client import Client
 from cli.comparison import print_comparison, print_controlled
 from cli.names import id_of
-from cli.output import JsonOption
+from cli.output import JsonOption, complete_ids
 from cli.terminal import print_json
 
 
@@ -17,11 +17,20 @@ def compare(
     left: Annotated[
         str,
         typer.Argument(
-            metavar="LEFT", help="Id of an experiment, the beginning of one, or its name.", show_default=False
+            metavar="LEFT",
+            help="Id of an experiment, the beginning of one, or its name.",
+            show_default=False,
+            autocompletion=complete_ids,
         ),
     ],
     right: Annotated[
-        list[str], typer.Argument(metavar="RIGHT...", help="Another, or several, likewise.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="RIGHT...",
+            help="Another, or several, likewise.",
+            show_default=False,
+            autocompletion=complete_ids,
+        ),
     ],
     split: Annotated[str, typer.Option(help="mean, 1, 2 or 3.")] = "mean",
     stream: Annotated[str, typer.Option(help="rgb, flow or two-stream.")] = "two-stream",
@@ -30,6 +39,9 @@ def compare(
     ] = 100,
     controlled: Annotated[
         bool, typer.Option("--controlled", help="LEFT is a baseline, on whose features the others are heads.")
+    ] = False,
+    pool: Annotated[
+        bool, typer.Option("--pool", help="Take the seeds of experiments along that differ in seeds alone.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -44,7 +56,7 @@ def compare(
             found = client.get("/compare/controlled", baseline=left, others=",".join(right), split=split, stream=stream)
         else:
             asked = {"left": left, "right": right[0], "split": split, "stream": stream}
-            found = client.get("/compare", **asked, clips=clips)
+            found = client.get("/compare", **asked, clips=clips, pool="true" if pool else None)
     if json:
         print_json(found)
     elif several:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.client import INVALID, Client, CommandError
-from cli.output import CursorOption, JsonOption, LimitOption, ago, print_more, print_table
+from cli.output import USED, CursorOption, JsonOption, LimitOption, about, ago, print_more, print_table, used
 from cli.target import home, stack_addresses
 from cli.terminal import print_json
+from services.cache.sizes import word_bytes
+from services.words import counted
 
 QUEUES = ("cpu", "gpu")
 DEVICE = re.compile(r"auto|cpu|cuda:\d+")
@@ -19,19 +21,31 @@ NEEDED = {"database": "TWOSTREAM_DATABASE_URL", "redis": "TWOSTREAM_REDIS_URL", 
 
 
 def queue(limit: LimitOption = 500, cursor: CursorOption = None, json: JsonOption = False) -> None:
-    """List the stages that wait, and why each one does."""
+    """List the stages that wait, why each one does, and about when it starts."""
     with Client.connect() as client:
         page = client.page("/queue", limit=limit, cursor=cursor)
     if json:
         print_json(page.items)
         return
-    rows = ((s["position"], s["label"], s["queue"], s["priority"], s["owner"], s["reason"]) for s in page.items)
-    print_table("waiting stages", ("#", "stage", "queue", "priority#", "owner", "reason"), rows)
+    rows = (
+        (
+            s["position"],
+            s["label"],
+            about(s["starts_in_seconds"]),
+            s["queue"],
+            s["priority"],
+            s["owner"],
+            s["reason"],
+        )
+        for s in page.items
+    )
+    columns = ("#", "stage", "starts in#", "queue", "priority#", "owner", "reason")
+    print_table("waiting stages", columns, rows)
     print_more("stages", len(page.items), page.total, page.next_cursor, "queue", limit=limit)
 
 
 def workers(limit: LimitOption = 200, cursor: CursorOption = None, json: JsonOption = False) -> None:
-    """List the workers."""
+    """List the workers, what their machines do, and what each stage there uses."""
     with Client.connect() as client:
         page = client.page("/workers", limit=limit, cursor=cursor)
     if json:
@@ -46,12 +60,31 @@ def workers(limit: LimitOption = 200, cursor: CursorOption = None, json: JsonOpt
             w["devices"],
             w["concurrency"],
             ago(w["last_seen_at"]),
+            _machine(w["use"]),
             w["message"],
         )
         for w in page.items
     )
-    print_table("workers", ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#", "message"), rows)
+    columns = ("host", "pid#", "state", "queues", "devices", "at once#", "last seen#", "machine", "message")
+    print_table("workers", columns, rows)
+    work = (
+        (w["host"], w["pid"], s["label"], s["owner"], about(s["time_left_seconds"]), *used(s))
+        for w in page.items
+        for s in w["work"]
+    )
+    if any(w["work"] for w in page.items):
+        print_table("their work", ("host", "pid#", "stage", "owner", "time left#", *USED), work)
     print_more("workers", len(page.items), page.total, page.next_cursor, "workers", limit=limit)
+
+
+def _machine(use: dict[str, Any] | None) -> str | None:
+    """Word what a machine does, whoever uses it."""
+    if use is None:
+        return None
+    words = [f"{100 * use['cpu']:.0f} % of {counted(use['cores'], 'CPU')}"]
+    words += [f"{word_bytes(use['memory_bytes'])} of {word_bytes(use['memory_total_bytes'])}"]
+    words += [f"{100 * gpu['busy']:.0f} % of {gpu['name']}" for gpu in use["gpus"] if gpu["busy"] is not None]
+    return ", ".join(words)
 
 
 def worker(

@@ -8,7 +8,7 @@ import typer
 
 from cli.client import Client
 from cli.names import id_of
-from cli.output import JsonOption, percent, print_table
+from cli.output import Id, JsonOption, percent, print_table
 from cli.terminal import print_json, say
 
 fusion = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What the weights of a fusion are worth.")
@@ -21,12 +21,7 @@ def _fusion() -> None:
 
 @fusion.command("sweep")
 def sweep(
-    experiment: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID", help="Id of the experiment, the beginning of one, or its name.", show_default=False
-        ),
-    ],
+    experiment: Id,
     member: Annotated[int, typer.Option(min=-1, max=15, help="The system to sweep, from 0; -1 is the last.")] = -1,
     split: Annotated[int | None, typer.Option(min=1, max=3, help="Only this split.")] = None,
     json: JsonOption = False,

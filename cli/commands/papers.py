@@ -1,12 +1,14 @@
-"""`papers list`, `papers show`, `papers launch` and `papers fill`."""
+"""`papers list`, `papers show`, `papers draw`, `papers launch` and `papers fill`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.client import Client
+from cli.commands.figure import drawn_file, write_drawing
 from cli.output import JsonOption, duration, print_table
 from cli.terminal import print_json, say
 from services.words import counted
@@ -112,6 +114,24 @@ def fill(
         _print_launch(answer)
 
 
+@papers.command("draw")
+def draw(
+    *,
+    paper: PaperArgument,
+    table: Annotated[str, typer.Argument(metavar="FIGURE", help="A figure that is drawn.", show_default=False)],
+    curve: Annotated[list[str] | None, typer.Option("--curve", help="Its name; may be repeated; all if none.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write, .svg or .png.")] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    json: JsonOption = False,
+) -> None:
+    """Draw the curves of a figure as they were measured here."""
+    file = drawn_file(output or Path(f"{table}.png"))
+    with Client.connect() as client:
+        path = f"/papers/{paper}/tables/{table}/curves{file.suffix}"
+        content = client.content(path, curves=",".join(curve) if curve else None, theme=theme)
+    write_drawing(file, content, json=json)
+
+
 def _given(options: Json) -> Json:
     return {name: value for name, value in options.items() if value is not None}
 
@@ -141,7 +161,22 @@ def _print_filled(found: Json) -> None:
     title = f"{found['paper']}, {found['table']}: {found['title']}"
     columns = ("row", "column", "printed#", "measured#", "std#", "difference#", "missing")
     print_table(title, columns, (_line(row) for row in found["rows"]))
+    _print_curves(found["rows"])
     say(f"{found['measured']} of {found['own']} own figures are measured")
+
+
+def _print_curves(rows: list[Json]) -> None:
+    """Print the curves of drawn figures, a line for each overlap with the true boxes."""
+    curves = [curve for row in rows for curve in row["curves"] if curve["measured"] is not None]
+    overlaps = list(dict.fromkeys(iou for curve in curves for iou in curve["measured"]["curve"]))
+    if curves:
+        columns = ("IoU#", *(f"{curve['name']}#" for curve in curves))
+        print_table("curves", columns, [(iou, *(_point(curve, iou) for curve in curves)) for iou in overlaps])
+
+
+def _point(curve: Json, iou: str) -> str | None:
+    value = curve["measured"]["curve"].get(iou)
+    return None if value is None else f"{100 * value:.1f}"
 
 
 def _line(row: Json) -> tuple[object, ...]:
@@ -157,8 +192,15 @@ def _line(row: Json) -> tuple[object, ...]:
         None if value is None else f"{100 * value:.1f}",
         None if std is None else f"{100 * std:.1f}",
         None if difference is None else f"{difference['points']:+.1f}",
-        f"quoted: {row['quoted_from']}" if row["quoted_from"] else row["missing"],
+        f"quoted: {row['quoted_from']}" if row["quoted_from"] else _said(row),
     )
+
+
+def _said(row: Json) -> str | None:
+    """Say what a figure lacks, and of which experiments its seeds are taken together."""
+    pooled = (row["measured"] or {}).get("pooled") or []
+    words = [f"seeds of {', '.join(pooled)} together"] if pooled else []
+    return "; ".join([*([row["missing"]] if row["missing"] else []), *words]) or None
 
 
 def _print_launch(answer: Json) -> None:

@@ -7,8 +7,8 @@ import json
 import logging
 import sys
 
+from cli.errors import StackError
 from cli.stack.home import Home
-from cli.stack.process import StackError
 from cli.stack.signals import Signals, StopRequested
 from cli.stack.stack import Stack
 from cli.stack.worker import WorkerOptions

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cli.errors import StackError
 from cli.stack import ports
 from cli.stack.leftovers import MARK
-from cli.stack.process import StackError
 from services.settings import Settings
 
 POSTGRES_PORT = 54329

@@ -7,7 +7,6 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.stack.process import StackError
-from services.stores.files import write_atomically
+from cli.errors import StackError
 
 FOLDERS = ("logs", "postgres", "redis", "mlflow", "artifacts", "data", "work", "doctor")
 SPARED = ("mlflow", "doctor")
@@ -147,6 +145,8 @@ class Home:
 
     def write_state(self, state: State) -> None:
         """Replace the state file, readable by its owner alone."""
+        from services.stores.files import write_atomically
+
         write_atomically(self.state_file, json.dumps(asdict(state), indent=1).encode(), OWNER_ONLY)
 
     def forget_state(self) -> None:
@@ -157,6 +157,10 @@ class Home:
         """Return the password of the embedded servers, made at the first start."""
         file = self.path / "password"
         if not file.exists():
+            import secrets
+
+            from services.stores.files import write_atomically
+
             # Lost in a power cut, it would lock its owner out of the database.
             write_atomically(file, secrets.token_urlsafe(24).encode(), OWNER_ONLY)
         return file.read_text()

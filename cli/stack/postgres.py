@@ -12,10 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
+from cli.errors import StackError
 from cli.stack import system_user
 from cli.stack.leftovers import end
 from cli.stack.ports import LOOPBACK
-from cli.stack.process import Command, StackError, run
+from cli.stack.process import Command, run
 from services.stores.names import temporary
 
 ROLE = "twostream"

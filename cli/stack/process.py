@@ -13,16 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli.errors import StackError
+
 LAUNCHER = Path(__file__).with_name("launch.py")
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS, POLL_GROWTH = 0.02, 0.4, 1.2
 """Pauses between two looks at a part: its end, its answer and a signal to us are waited for at once."""
 LAST_LINES = 15
 RUN_SECONDS = 600.0
 """Time for a short program such as initdb, which waits for the disk."""
-
-
-class StackError(Exception):
-    """A part of the stack cannot start or has died; the message is for the user."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.errors import StackError
 from cli.stack import ports
 from cli.stack.ports import LOOPBACK
-from cli.stack.process import Command, StackError
+from cli.stack.process import Command
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,30 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cli.errors import StackError
 from cli.stack import addresses, ports
 from cli.stack.api import Api
 from cli.stack.home import Home, State
 from cli.stack.leftovers import MARK, end_leftovers, remember
 from cli.stack.mlflow import Mlflow
 from cli.stack.postgres import Postgres, create_database
-from cli.stack.process import StackError
 from cli.stack.redis import Redis
 from cli.stack.signals import Signals
 from cli.stack.supervisor import Limits, Part, Running, Supervisor
 from cli.stack.worker import CeleryWorker, WorkerOptions
+from services.db.engine import Database
 from services.db.migrate import upgrade
 from services.errors import Unavailable
+from services.journal import tracker_state
 from services.settings import Settings
+from services.tracking.addresses import experiments_page, runs_page
 
+NEW_MEGABYTES = 80
+"""What the databases of a new home take, MLflow's too, before anything is submitted: 76 MB were measured."""
 STOP_ORDER = ("worker", "api", "mlflow", "redis", "postgres")
 WITHOUT_MLFLOW = (
     "going on without MLflow, which is tried again now and then; training needs none, and what MLflow has not heard "
@@ -83,7 +89,8 @@ class Stack:
             self._start_worker(self._worker_options, environment)
         self._supervisor.wait_for("api")
         if mlflow is not None:  # the slowest, and nobody waits for it: the others have the processor first
-            self._supervisor.start(Running("mlflow", mlflow, mlflow.url, without=WITHOUT_MLFLOW))
+            page = partial(runs_shown, mlflow.url, found["database"])
+            self._supervisor.start(Running("mlflow", mlflow, mlflow.url, shown=page, without=WITHOUT_MLFLOW))
         self._supervisor.wait_for("worker")
 
     def watch(self) -> None:
@@ -120,6 +127,10 @@ class Stack:
         if redis is None:
             self._start_moving("redis", self._redis)
         if database is None:
+            if not (self._home.path / "postgres" / "data").exists():
+                self._say(
+                    f"databases of about {NEW_MEGABYTES} MB are made below {self._home.path}; more comes as it runs"
+                )
             self._start_moving("postgres", self._postgres)
             self._supervisor.wait_for("postgres")
             database = self._supervisor.parts["postgres"].url
@@ -224,3 +235,17 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self._home.logs / f"{name}.log"
+
+
+def runs_shown(mlflow: str, database_url: str) -> str:
+    """Return where MLflow shows the runs of the dataset that came to it last, or all experiments before the first."""
+    database = Database(database_url, pool_size=1)
+    try:
+        with database.transaction() as session:
+            folders = tracker_state.folders(session)
+    except Unavailable:
+        return experiments_page(mlflow)
+    finally:
+        database.close()
+    last = max(folders.values(), key=lambda id_: (len(id_), id_), default=None)
+    return experiments_page(mlflow) if last is None else runs_page(mlflow, last)

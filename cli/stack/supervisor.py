@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from cli.errors import StackError
 from cli.stack import ports
 from cli.stack.addresses import without_password
 from cli.stack.leftovers import end, family
-from cli.stack.process import Command, Process, StackError, describe_exit
+from cli.stack.process import Command, Process, describe_exit
 
 RESTARTS = 5
 WATCH_SECONDS = 0.2
@@ -81,6 +82,7 @@ class Running:
         without: what the stack tells when it goes on without a part that keeps ending; None if it needs the part.
         binds: whether the part binds its port itself, so that another program may take it meanwhile.
         move: gives it another port and returns the part and its address, as long as nobody has been told the address.
+        shown: gives the address that people are told in place of its own.
         process: None while it waits to be started again.
         ready: whether it has answered.
         ends: when it ended, by the monotonic clock, as far as that still counts.
@@ -96,6 +98,7 @@ class Running:
     without: str | None = None
     binds: bool = False
     move: Callable[[], tuple[Part, str]] | None = None
+    shown: Callable[[], str] | None = None
     process: Process | None = None
     ready: bool = False
     ends: list[float] = field(default_factory=list)
@@ -221,7 +224,8 @@ class Supervisor:
     def _announce(self, entry: Running, process: Process) -> None:
         entry.ready, entry.move = True, None
         took = time.monotonic() - process.started_at
-        self._say(f"{entry.name:8} ready after {took:4.1f} s  {without_password(entry.url)}".rstrip())
+        address = entry.shown() if entry.shown is not None else without_password(entry.url)
+        self._say(f"{entry.name:8} ready after {took:4.1f} s  {address}".rstrip())
         self._changed()
 
     def _ended(self, entry: Running, ending: str) -> None:

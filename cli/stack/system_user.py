@@ -14,7 +14,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from cli.stack.process import StackError
+from cli.errors import StackError
 
 NAME = "pgserver"
 FALLBACK = "nobody"

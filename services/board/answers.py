@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from services.datasets.official import categories_of
@@ -17,6 +17,8 @@ from services.datasets.sources import source_of
 from services.db.tables import PredictionRow, ResultRow, TruthRow
 
 MOST = np.iinfo(np.uint16).max
+KEPT = 32
+"""Test sets, and what a bootstrap draws of them, that a process keeps: UCF101's have some 0.5 MB each."""
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -110,32 +112,42 @@ class Stream(NamedTuple):
 
 
 def of_streams(session: Session, asked: Iterable[tuple[str, str]]) -> list[Stream]:
-    """Return the results, and the answers of all splits and seeds, of streams by experiment and stream; each test set
-    is read once."""
-    found = []
-    tests: dict[str, TestSet] = {}
-    for experiment_id, stream in asked:
-        query = (
-            select(ResultRow, PredictionRow)
-            .outerjoin(PredictionRow, PredictionRow.digest == ResultRow.prediction)
-            .where(ResultRow.experiment_id == experiment_id, ResultRow.stream == stream)
-            .order_by(ResultRow.split, ResultRow.seed)
-        )
-        rows = list(session.execute(query))
-        _read_tests(session, tests, {said.truth for _, said in rows if said is not None})
-        answers = {
-            (row.split, row.seed): None if said is None else _answers(row.split, row.seed, tests[said.truth], said)
-            for row, said in rows
-            if row.split is not None and row.seed is not None
-        }
-        found.append(Stream(tuple(row for row, _ in rows), answers))
-    return found
+    """Return the results, and the answers of all splits and seeds, of streams by experiment and stream, as asked.
+
+    However many there are, they are read by one query, and their test sets by another.
+    """
+    asked = list(asked)
+    query = (
+        select(ResultRow, PredictionRow)
+        .outerjoin(PredictionRow, PredictionRow.digest == ResultRow.prediction)
+        .where(tuple_(ResultRow.experiment_id, ResultRow.stream).in_(asked))
+        .order_by(ResultRow.split, ResultRow.seed)
+    )
+    of: dict[tuple[str, str], list[tuple[ResultRow, PredictionRow | None]]] = {place: [] for place in asked}
+    for row, said in session.execute(query) if asked else ():
+        of[row.experiment_id, row.stream].append((row, said))
+    tests = _read_tests(session, {said.truth for rows in of.values() for _, said in rows if said is not None})
+    return [_stream(of[place], tests) for place in asked]
 
 
-def _read_tests(session: Session, known: dict[str, TestSet], digests: set[str]) -> None:
-    for row in session.scalars(select(TruthRow).where(TruthRow.digest.in_(digests - known.keys()))):
-        ids = None if row.ids is None else tuple(row.ids.split("\n"))
-        known[row.digest] = TestSet(row.digest, tuple(row.classes), _numbers(row.labels), row.clips, ids)
+def _stream(rows: Sequence[tuple[ResultRow, PredictionRow | None]], tests: Mapping[str, TestSet]) -> Stream:
+    answers = {
+        (row.split, row.seed): None if said is None else _answers(row.split, row.seed, tests[said.truth], said)
+        for row, said in rows
+        if row.split is not None and row.seed is not None
+    }
+    return Stream(tuple(row for row, _ in rows), answers)
+
+
+def _read_tests(session: Session, digests: Collection[str]) -> dict[str, TestSet]:
+    found = session.scalars(select(TruthRow).where(TruthRow.digest.in_(digests))) if digests else ()
+    return {row.digest: _test_set(row.digest, tuple(row.classes), row.labels, row.clips, row.ids) for row in found}
+
+
+@lru_cache(maxsize=KEPT)
+def _test_set(digest: str, classes: tuple[str, ...], labels: bytes, clips: str, ids: str | None) -> TestSet:
+    """Return a test set as it is stored; equal ones are one object, of which what is derived is derived once."""
+    return TestSet(digest, classes, _numbers(labels), clips, None if ids is None else tuple(ids.split("\n")))
 
 
 def _answers(split: int, seed: int, test: TestSet, said: PredictionRow) -> Answers:
@@ -151,20 +163,34 @@ def _numbers(packed: bytes) -> Ints:
 
 def units_of(tests: Mapping[int, TestSet]) -> Units | None:
     """Return what a bootstrap of these splits draws; None where it is not known which clips several splits share."""
+    return _units_of(tuple(tests.items()))
+
+
+@lru_cache(maxsize=KEPT)
+def _units_of(split_tests: tuple[tuple[int, TestSet], ...]) -> Units | None:
+    """Do so; to read thousands of names takes longer than to compare two systems."""
+    tests = dict(split_tests)
     if any(test.ids is None for test in tests.values()):
         if len(tests) > 1:
             return None
         ((split, test),) = tests.items()
         return Units({split: np.arange(len(test.labels))}, len(test.labels), "clips")
-    ids = [clip for test in tests.values() for clip in test.ids or ()]
-    sources = [source_of(clip) for clip in ids]
+    return _drawn(tuple((split, test.ids or ()) for split, test in tests.items()))
+
+
+def _drawn(ids: tuple[tuple[int, tuple[str, ...]], ...]) -> Units:
+    """Return what is drawn of clips by split; their names say it, which takes longer to read than to draw."""
+    clips = [clip for _, own in ids for clip in own]
+    sources = [source_of(clip) for clip in clips]
     kind: Literal["groups", "clips"] = "groups" if any(source is not None for source in sources) else "clips"
     # A source and a clip may have one name.
-    named = [
-        ("clip ", clip) if source is None else ("source ", source) for clip, source in zip(ids, sources, strict=True)
+    names = [
+        ("clip", clip) if source is None else ("source", source) for clip, source in zip(clips, sources, strict=True)
     ]
-    of, count = _numbered(tests, [f"{what}{name}" for what, name in named])
-    return Units(of, count, kind)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    of = iter(names)
+    found = {split: np.fromiter((numbers[next(of)] for _ in own), np.int64, len(own)) for split, own in ids}
+    return Units(found, len(numbers), kind)
 
 
 def first_places(tests: Mapping[int, TestSet]) -> Mapping[int, NDArray[np.bool_]] | None:
@@ -179,13 +205,3 @@ def first_places(tests: Mapping[int, TestSet]) -> Mapping[int, NDArray[np.bool_]
         found[split] = np.array([clip not in seen for clip in test.ids or ()], np.bool_)
         seen.update(test.ids or ())
     return found
-
-
-def _numbered(tests: Mapping[int, TestSet], names: Sequence[str]) -> tuple[dict[int, Ints], int]:
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    of = iter(names)
-    found = {
-        split: np.fromiter((numbers[next(of)] for _ in test.labels), np.int64, len(test.labels))
-        for split, test in tests.items()
-    }
-    return found, len(numbers)

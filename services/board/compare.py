@@ -18,10 +18,13 @@ from sqlalchemy.orm import Session
 
 from services.board.answers import Answers, Floats
 from services.board.parts import Tested, mean_right
+from services.board.results import Result
 from services.board.systems import System, comparable, differences
+from services.metrics import of_boxes
 from services.statistics.paired import mcnemar
 
 NO_PAIRS = "no test, and no single clips: it is not known which clips the splits share"
+OTHER_BOXES = "no metrics of boxes: the two were measured against other true boxes"
 
 Bounds = tuple[float, float]
 
@@ -43,6 +46,20 @@ class Change:
     name: str
     category: str | None
     clips: int
+    left: float
+    right: float
+
+    @property
+    def difference(self) -> float:
+        """Of the right one over the left one."""
+        return self.right - self.left
+
+
+@dataclass(frozen=True)
+class OverlapChange:
+    """A metric of boxes, of both systems against the same true ones."""
+
+    metric: str
     left: float
     right: float
 
@@ -111,6 +128,7 @@ class Comparison:
         classes: in the order of labels, without those that no split tests.
         categories: likewise.
         seeds: every seed of one against every seed of the other, where one has several.
+        overlaps: metrics of boxes, where both have them, and against the same true ones.
     """
 
     left: Side
@@ -124,6 +142,7 @@ class Comparison:
     classes: tuple[Change, ...]
     categories: tuple[Change, ...]
     seeds: tuple[SeedPair, ...]
+    overlaps: tuple[OverlapChange, ...]
     notes: tuple[str, ...]
 
 
@@ -136,13 +155,14 @@ def compare(
     split: int | None = None,
     stream: str = "two-stream",
     clips: int = 100,
+    pool: bool = False,
 ) -> Comparison:
     """Compare a stream of two experiments; see `comparable` for arguments and errors.
 
     ``clips`` is how many of those are named that one system alone gets right, of each system.
     """
     systems, tested = comparable(
-        session, [("left", left), ("right", right)], dataset=dataset, split=split, stream=stream
+        session, [("left", left), ("right", right)], dataset=dataset, split=split, stream=stream, pool=pool
     )
     one, other = systems
     rights = mean_right(one.parts), mean_right(other.parts)
@@ -162,8 +182,32 @@ def compare(
         classes=_classes(tested, *rights),
         categories=_categories(tested, *rights),
         seeds=seed_pairs(one, other, tested) if several else (),
-        notes=(NO_PAIRS,) if tested.once is None else (),
+        overlaps=overlaps(one.result, other.result),
+        notes=_notes(one, other, tested),
     )
+
+
+def overlaps(left: Result, right: Result) -> tuple[OverlapChange, ...]:
+    """Return the metrics of boxes that both results have, if they were measured against the same true ones."""
+    if left.boxes != right.boxes:
+        return ()
+    one, other = left.values, right.values
+    return tuple(
+        OverlapChange(name, one[name].value, other[name].value) for name in of_boxes() if name in one and name in other
+    )
+
+
+def _notes(left: System, right: System, tested: Tested) -> tuple[str, ...]:
+    notes = [NO_PAIRS] if tested.once is None else []
+    for system in (left, right):
+        if system.pooled:
+            ids = ", ".join(each.row.experiment_id for each in system.pooled)
+            notes.append(f"{system.experiment.id} with the seeds of {ids}, which differ from it in seeds alone")
+            notes += [f"metrics of boxes are those of {system.experiment.id} alone"] if system.result.boxes else []
+    hashes = left.result.boxes, right.result.boxes
+    if None not in hashes and hashes[0] != hashes[1]:
+        notes.append(OTHER_BOXES)
+    return tuple(notes)
 
 
 def side(system: System) -> Side:

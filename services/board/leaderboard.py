@@ -6,22 +6,24 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from services import revisions
-from services.board import groups, network
+from services.board import groups, network, withdrawal
 from services.board.choice import Count, Ranked, SelectedOnTest, choose, value_of
 from services.board.cursor import Cursor
 from services.board.entries import Entries, Filters
+from services.board.kept import Kept, Memory, Section
 from services.board.protocol import VARIABLE
+from services.board.withdrawal import Withdrawn
 from services.errors import InvalidRequest, NotFound
 from services.metrics import METRICS, PRIMARY
 
 STREAMS = ("rgb", "flow", "two-stream")
 ALL = Filters()
-SECTION = 500
+SECTION = groups.MOST
 """Places within which groups are formed: the first five hundred, the next, and so on."""
 
 
@@ -62,6 +64,12 @@ class Standing:
     split_spread: float | None = None
     varied: Mapping[str, Any] = field(default_factory=dict)
 
+    def at(self, rank: int, group: int | None) -> Standing:
+        """Return it at a place; itself where it stands there."""
+        if (self.rank, self.group) == (rank, group):
+            return self
+        return Standing(**{**vars(self), "rank": rank, "group": group})  # a third of what `replace` takes
+
 
 @dataclass(frozen=True)
 class Board:
@@ -82,6 +90,7 @@ class Board:
         total_incomplete: how many incomplete ones.
         test: the paired test by which entries share a group; None where the metric is no share of clips.
         next_cursor: where the next page begins; None on the last.
+        withdrawn: what was withdrawn from it, the latest first, on each page.
     """
 
     dataset: str
@@ -100,6 +109,7 @@ class Board:
     total_incomplete: int = 0
     test: str | None = None
     next_cursor: str | None = None
+    withdrawn: tuple[Withdrawn, ...] = ()
 
 
 def rank(
@@ -116,6 +126,7 @@ def rank(
     filters: Filters = ALL,
     limit: int = 100,
     cursor: str | None = None,
+    memory: Memory | None = None,
 ) -> Board:
     """Return a page of the leaderboard.
 
@@ -133,6 +144,7 @@ def rank(
         filters: what leaves entries out.
         limit: of complete entries, and of incomplete ones.
         cursor: ``next_cursor`` of the page before; revision and protocol are those of that page.
+        memory: what is known of boards already; the transaction then sees one state of the database until it ends.
 
     Raises:
         InvalidRequest: a stream, metric, model or field of protocols that does not exist, a cursor of another board.
@@ -146,15 +158,40 @@ def rank(
             raise InvalidRequest("vary", name, ", ".join(VARIABLE))
     own = json.dumps([dataset, split, stream, metric, sorted(vary), selected_on_test, filters.given])
     begin = Cursor.read(cursor, own)
-    present, number = _revisions(session, dataset, begin.revision if revision is None else revision)
-    board = Board(dataset, number, number != present, split, stream, metric, protocol, tuple(vary))
-    key = {"dataset": dataset, "stream": stream, "split": split or 0, "metric": metric}
-    entries = Entries(session, key, filters)
-    counts = entries.counts()
+    asked = revision or begin.revision, protocol or begin.protocol
+    board = Board(dataset, 0, False, split, stream, metric, protocol, tuple(vary))
+    entries = Entries(session, {"dataset": dataset, "stream": stream, "split": split or 0, "metric": metric}, filters)
+    choice = _Choice(*asked, selected_on_test)
+    with (memory or Memory()).of(session, f"{own} {json.dumps(asked)}", dataset, stream) as kept:
+        board, ranked = kept.once("board", lambda: _headed(board, entries, choice, kept))
+        return board if ranked is None else _Page(entries, board, ranked, begin, limit, kept).filled(own)
+
+
+class _Choice(NamedTuple):
+    """What is asked for of a board: a revision and a protocol, each None for the one that comes first."""
+
+    revision: int | None
+    protocol: str | None
+    selected_on_test: SelectedOnTest
+
+
+def _headed(board: Board, entries: Entries, choice: _Choice, kept: Kept) -> tuple[Board, Ranked | None]:
+    """Return a board without its entries, and what it ranks."""
+    if kept.numbers is None:
+        kept.numbers = _revisions(entries.session, board.dataset, choice.revision)
+    present, number = kept.numbers
+    kept.tally = entries.tally(kept.tally, kept.uncounted)
+    kept.uncounted.clear()
+    counts = kept.tally.counts
     here = [count for count in counts if count.revision == number]
-    ranked = choose(here, begin.protocol if protocol is None else protocol, selected_on_test, vary)
-    board = replace(board, **_left_out(counts, here, ranked))
-    return board if ranked is None else _Page(entries, board, ranked, begin, limit).filled(own)
+    ranked = choose(here, choice.protocol, choice.selected_on_test, board.vary)
+    own = None if ranked is None else ranked.counts
+    named = frozenset(own or ())
+    if named not in kept.withdrawn:
+        kept.withdrawn[named] = withdrawal.listing(entries.session, dict(entries.key), number, own)
+    gone = kept.withdrawn[named]
+    known: dict[str, Any] = {"revision": number, "superseded": number != present, "withdrawn": gone}
+    return replace(board, **known, **_left_out(counts, here, ranked)), ranked
 
 
 def _left_out(counts: Sequence[Count], here: Sequence[Count], ranked: Ranked | None) -> dict[str, Any]:
@@ -187,6 +224,7 @@ class _Page:
     ranked: Ranked
     begin: Cursor
     limit: int
+    kept: Kept
 
     @property
     def key(self) -> dict[str, Any]:
@@ -195,15 +233,17 @@ class _Page:
     def filled(self, own: str) -> Board:
         """Return the board with its entries; ``own`` tells it from others."""
         begin, limit = self.begin, self.limit
-        complete: Sequence[Any] = ()
-        if begin.id is not None:
-            complete = self.entries.complete(self.key, begin.merit, begin.id, limit + 1)
+        complete: Sequence[tuple[int, float]] = ()
+        if begin.id == 0 and limit < SECTION:
+            complete = self._places(0)[: limit + 1]
+        elif begin.id is not None:
+            complete = self.entries.following(self.key, begin.merit, begin.id, limit + 1)
         incomplete: Sequence[Any] = ()
         if self.ranked.incomplete and begin.incomplete_id is not None:
             incomplete = self.entries.incomplete(self.key, begin.incomplete_id, limit + 1)
         more, more_incomplete = len(complete) > limit, len(incomplete) > limit
         complete, incomplete = complete[:limit], incomplete[:limit]
-        merit, last = (complete[-1].merit, complete[-1].id) if more else (math.inf, None)
+        last, merit = complete[-1] if more else (None, math.inf)
         following = Cursor(
             self.ranked.own.revision,
             self.ranked.own.protocol,
@@ -222,38 +262,59 @@ class _Page:
             next_cursor=following.write(own) if more or more_incomplete else None,
         )
 
-    def _rows(self, complete: Sequence[Any]) -> tuple[Standing, ...]:
+    def _rows(self, complete: Sequence[tuple[int, float]]) -> tuple[Standing, ...]:
         """Return entries with ranks 1, 2, 2, 4, ...: equal values share one, also with entries of the pages before."""
         if not complete:
             return ()
         better, before = 0, 0
         if self.begin.id:
-            better, before = self.entries.before(self.key, complete[0].merit, complete[0].id)
-        merits = [row.merit for row in complete]
-        ranks = [1 + (better if merit == merits[0] else before + merits.index(merit)) for merit in merits]
+            better, before = self.entries.before(self.key, complete[0][1], complete[0][0])
+        known = self.kept.entries
+        for row in self.entries.complete([id_ for id_, _ in complete if id_ not in known]):
+            known[row.id] = self._standing(row, (row.value, row.spread, row.lower, row.upper))
         of = self._groups(before, before + len(complete))
-        return tuple(
-            self._standing(row, rank, of.get(row.id), (row.value, row.spread, row.lower, row.upper))
-            for row, rank in zip(complete, ranks, strict=True)
-        )
+        merits = [merit for _, merit in complete]
+        firsts = {merit: place for place, merit in reversed(list(enumerate(merits)))}
+        ranks = [1 + (better if merit == merits[0] else before + firsts[merit]) for merit in merits]
+        there = [(id_, rank) for (id_, _), rank in zip(complete, ranks, strict=True) if id_ in known]
+        known.update((id_, known[id_].at(rank, of.get(id_))) for id_, rank in there)
+        return tuple(known[id_] for id_, _ in there)
+
+    def _places(self, start: int) -> list[tuple[int, float]]:
+        """Return ids and merits of the entries of a section."""
+        return self.kept.once(start, lambda: self.entries.places(self.key, start, start + SECTION))
 
     def _groups(self, begin: int, end: int) -> dict[int, int]:
         """Return the rank of the leader of each entry between two places, by the entry's id, where it is known."""
         within = METRICS[self.board.metric].within
         found: dict[int, int] = {}
         for start in range(begin // SECTION * SECTION, end, SECTION) if within is not None else ():
-            rows = self.entries.hits(self.key, within or 0, start, start + SECTION)
-            merits = [merit for _, merit, _ in rows]
-            for (id_, _, _), leader in zip(rows, groups.leaders([hits for _, _, hits in rows]), strict=True):
-                if leader is not None:
-                    found[id_] = start + merits.index(merits[leader]) + 1
+            found |= self._section(start, within or 0).groups
         return found
+
+    def _section(self, start: int, within: int) -> Section:
+        """Return a section with its groups; tests of entries that have stayed are not made again."""
+        order, there = self._places(start), self.kept.sections.get(start)
+        if there is not None and there.order == order:
+            return there
+        ids, hits = [id_ for id_, _ in order], self.kept.hits
+        new = [id_ for id_ in ids if id_ not in hits]
+        read = self.entries.hits(new, within)
+        hits.update((id_, read.get(id_)) for id_ in new)
+        tests = groups.Tests() if there is None else there.tests
+        firsts = {merit: place for place, (_, merit) in reversed(list(enumerate(order)))}
+        leaders = tests.leaders(ids, [hits[id_] for id_ in ids])
+        ranks = {
+            id_: start + firsts[order[leader][1]] + 1
+            for id_, leader in zip(ids, leaders, strict=True)
+            if leader is not None
+        }
+        self.kept.sections[start] = Section(order, ranks, tests)
+        return self.kept.sections[start]
 
     def _standing(
         self,
         row: Any,
-        rank: int | None = None,
-        group: int | None = None,
         numbers: Sequence[float | None] = (None, None, None, None),
     ) -> Standing:
         value, spread, lower, upper = numbers
@@ -262,8 +323,7 @@ class _Page:
         options = network.options(own)
         count = self.ranked.counts[row.protocol]
         return Standing(
-            rank=rank,
-            group=group,
+            rank=None,
             experiment_id=row.experiment_id,
             name=row.name,
             model=row.model,

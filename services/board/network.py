@@ -38,3 +38,11 @@ def _word(value: Any) -> str:
     if isinstance(value, list) and len(value) == 1:
         return _word(value[0])
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def filed(params: Mapping[str, Any]) -> str:
+    """Return as which stream the scores of a stage's network are filed; of rgb, where flow steers one of it."""
+    own, streams = params.get("model", {}).get("kind"), params["streams"]
+    if any(kind.sees_both and kind.model_fields["kind"].default == own for kind in KINDS):
+        return "rgb"
+    return str(streams[0]) if len(streams) == 1 else "two-stream"

@@ -51,6 +51,28 @@ class FlowProtocol(BaseModel):
     stack: int
 
 
+class BoxProtocol(BaseModel):
+    """How the boxes of test clips are found, and against which true ones they are measured.
+
+    Attributes:
+        boxes: hash of the true ones: what is measured against others stands on another board, always.
+        threshold: of saliency, 0 to 255.
+        smoothing: frames over which boxes are smoothed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    boxes: str
+    threshold: float
+    smoothing: int
+
+    @property
+    def words(self) -> str:
+        """All of it for people: ``boxes 0123456789ab, threshold 100, smoothed over 25 frames``."""
+        over = f"smoothed over {self.smoothing} frames" if self.smoothing > 1 else "not smoothed"
+        return f"boxes {self.boxes[:12]}, threshold {_number(self.threshold)}, {over}"
+
+
 class Protocol(BaseModel):
     """How a number is measured.
 
@@ -68,7 +90,9 @@ class Protocol(BaseModel):
             the best on the test list. Of several trainings behind a number the one says it that claims most.
         margin: the stack for which spaced frames keep room at both ends of a clip; None for snippets.
         flow: None for rgb frames alone.
+        spacing: ``whole_step`` where spaced frames lie a whole number of frames apart; None where they lie evenly.
         classifier: ``finetuned`` where a fine-tuned ConvNet is tested with its own; None where one is trained for it.
+        localization: of a metric of boxes alone; see `with_boxes`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,7 +106,9 @@ class Protocol(BaseModel):
     selection: Selection = "last"
     margin: int | None = None
     flow: FlowProtocol | None = None
+    spacing: Literal["whole_step"] | None = None
     classifier: Literal["finetuned"] | None = None
+    localization: BoxProtocol | None = None
 
     @classmethod
     def of(cls, spec: ExperimentSpec, stream: str) -> Protocol:
@@ -101,6 +127,7 @@ class Protocol(BaseModel):
             selection=_selection(spec.networks if any(part.from_rgb for part in networks) else networks),
             margin=spec.flow.stack if look.snippet is None else None,
             flow=_flow_protocol(spec.flow) if sees_flow else None,
+            spacing=None if look.spacing == "even" else look.spacing,
             classifier="finetuned" if any(part.model.is_finetuned for part in networks) else None,
         )
 
@@ -118,6 +145,7 @@ class Protocol(BaseModel):
     def line(self) -> str:
         """All of it for people: ``25 frames, centre crop, probabilities, last epoch; flow tvl1 +-20, stack 10``."""
         frames = f"{self.frames} frames" if self.snippet is None else f"{self.frames} snippets of {self.snippet} frames"
+        frames += " by whole steps" if self.spacing is not None else ""
         frames += f" at {self.positions} positions" if self.positions > 1 else ""
         frames += f" of the first {_number(self.first_seconds)} s" if self.first_seconds is not None else ""
         line = f"{frames}, {CROP_NAMES[self.crops]}, {self.average}, {EPOCHS[self.selection]} epoch"
@@ -128,10 +156,43 @@ class Protocol(BaseModel):
 
 
 VARIABLE = (
-    *(name for name in Protocol.model_fields if name != "flow"),
+    *(name for name in Protocol.model_fields if name not in ("flow", "localization")),
     *("flow", *(f"flow.{name}" for name in FlowProtocol.model_fields)),
+    *(f"localization.{name}" for name in BoxProtocol.model_fields if name != "boxes"),
 )
-"""Fields across which a board may rank, those of flow by itself too."""
+"""Fields across which a board may rank, those of flow by itself too; never what was measured against other boxes."""
+
+
+class Worded(NamedTuple):
+    """A protocol as it is stored: the hash of its fields, these, and the line for people."""
+
+    digest: str
+    fields: Mapping[str, Any]
+    line: str
+
+
+def with_boxes(fields: Mapping[str, Any], line: str, boxes: BoxProtocol) -> Worded:
+    """Return how the boxes of a stream are measured.
+
+    Args:
+        fields: of the protocol of its class scores, as they are stored.
+        line: likewise.
+        boxes: how its boxes are found and measured.
+    """
+    own = {**fields, "localization": boxes.model_dump(mode="json")}
+    return Worded(hashlib.sha256(_canonical(own).encode()).hexdigest(), own, f"{line}; {boxes.words}")
+
+
+def with_test_epoch(fields: Mapping[str, Any], line: str) -> Worded:
+    """Return how a stream is measured whose weights turned out to be of an epoch that test clips chose.
+
+    Args:
+        fields: of its protocol, as they are stored; of an ensemble the choice stands beside its members.
+        line: likewise.
+    """
+    own = {**fields, "selection": "test"}
+    words = f"{line}, {EPOCHS['test']} epoch" if "ensemble" in fields else Protocol.model_validate(own).line
+    return Worded(hashlib.sha256(_canonical(own).encode()).hexdigest(), own, words)
 
 
 class EnsembleMember(BaseModel):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.board import results
+from services import registry
+from services.board import pooled, results
 from services.board.answers import Answers, Stream, of_streams
 from services.board.parts import Parts, Tested
 from services.board.results import Result
@@ -28,11 +30,13 @@ class System:
         experiment: its row.
         result: its numbers, the mean over seeds, of the split or over splits.
         parts: answers by split.
+        pooled: results of the same stream and split of experiments that differ in seeds alone, which are taken along.
     """
 
     experiment: ExperimentRow
     result: Result
     parts: Parts
+    pooled: tuple[Result, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
@@ -46,7 +50,13 @@ class System:
 
 
 def comparable(
-    session: Session, named: Sequence[tuple[str, str]], *, dataset: str | None, split: int | None, stream: str
+    session: Session,
+    named: Sequence[tuple[str, str]],
+    *,
+    dataset: str | None,
+    split: int | None,
+    stream: str,
+    pool: bool = False,
 ) -> tuple[list[System], Tested]:
     """Return systems that answered the same clips, and those.
 
@@ -56,19 +66,24 @@ def comparable(
         dataset: on which they are to be; None for any.
         split: None for the mean over splits.
         stream: of all of them.
+        pool: whether the seeds of experiments that differ in seeds alone are taken along.
 
     Raises:
         NotFound: no experiment has the id.
         InvalidRequest: they were measured on other datasets, revisions, splits or clips, or have no such stream.
         Conflict: something is not measured yet, or what was said of each clip was not kept.
     """
-    experiments = [_experiment(session, id_) for _, id_ in named]
-    _require_dataset(named, experiments, dataset)
+    experiments = _experiments(session, [id_ for _, id_ in named])
+    _require_dataset(session, named, experiments, dataset)
     found = of_streams(session, [(id_, stream) for _, id_ in named])
+    listed = results.of_experiments(session, [id_ for _, id_ in named])
     systems = [
-        _system(session, field, experiment, own, split, stream)
+        _system(field, experiment, listed[experiment.id], own, split, stream)
         for (field, _), experiment, own in zip(named, experiments, found, strict=True)
     ]
+    if pool:
+        ids = {id_ for _, id_ in named}
+        systems = [_with_siblings(session, system, split, stream, ids) for system in systems]
     for (field, _), other in zip(named[1:], systems[1:], strict=True):
         _require_same_clips(field, systems[0], other)
     return systems, Tested({number: answers[0].test for number, answers in systems[0].parts.items()})
@@ -76,9 +91,15 @@ def comparable(
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the fields in which two specs differ, by dotted name, with both values; None where one lacks it."""
-    one, other = (dict(_fields({k: v for k, v in spec.items() if k not in UNSAID})) for spec in (left, right))
-    names = [*one, *(name for name in other if name not in one)]
-    return {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
+    return {name: (values[0], values[1]) for name, values in differing([left, right]).items()}
+
+
+def differing(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """Return the fields that not all specs have alike, by dotted name, with each value; None where one lacks it."""
+    fields = [dict(_fields({name: value for name, value in spec.items() if name not in UNSAID})) for spec in specs]
+    names = dict.fromkeys(name for each in fields for name in each)
+    found = {name: tuple(each.get(name) for each in fields) for name in names}
+    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
 
 def _fields(spec: Mapping[str, Any], here: str = "") -> Iterator[tuple[str, Any]]:
@@ -89,16 +110,19 @@ def _fields(spec: Mapping[str, Any], here: str = "") -> Iterator[tuple[str, Any]
             yield f"{here}{name}", value
 
 
-def _experiment(session: Session, id_: str) -> ExperimentRow:
-    row = session.get(ExperimentRow, id_)
-    if row is None:
-        raise NotFound("experiment", id_)
-    return row
+def _experiments(session: Session, ids: Sequence[str]) -> list[ExperimentRow]:
+    found = {row.id: row for row in session.scalars(select(ExperimentRow).where(ExperimentRow.id.in_(ids)))}
+    missing = next((id_ for id_ in ids if id_ not in found), None)
+    if missing is not None:
+        raise NotFound("experiment", missing)
+    return [found[id_] for id_ in ids]
 
 
 def _require_dataset(
-    named: Sequence[tuple[str, str]], experiments: Sequence[ExperimentRow], dataset: str | None
+    session: Session, named: Sequence[tuple[str, str]], experiments: Sequence[ExperimentRow], dataset: str | None
 ) -> None:
+    if dataset is not None and all(row.dataset != dataset for row in experiments):
+        registry.chosen(session, dataset)  # says which there are
     wanted = experiments[0].dataset if dataset is None else dataset
     for (field, id_), row in zip(named, experiments, strict=True):
         if row.dataset != wanted:
@@ -106,10 +130,10 @@ def _require_dataset(
 
 
 def _system(
-    session: Session, field: str, experiment: ExperimentRow, found: Stream, split: int | None, stream: str
+    field: str, experiment: ExperimentRow, listed: Sequence[Result], found: Stream, split: int | None, stream: str
 ) -> System:
     """Return a system, or say what it lacks."""
-    own = [each for each in results.listing(session, experiment.id) if each.row.seed is None]
+    own = [each for each in listed if each.row.seed is None]
     streams = sorted({each.row.stream for each in own})
     if not own:
         raise Conflict(f"{field}: experiment {experiment.id} has no results yet; it is {experiment.state}")
@@ -134,6 +158,33 @@ def _system(
                 )
             parts.setdefault(number, []).append(said)
     return System(experiment, result, parts)
+
+
+def _with_siblings(session: Session, system: System, split: int | None, stream: str, named: Collection[str]) -> System:
+    """Return a system with the seeds of the experiments that differ from it in those alone.
+
+    Raises:
+        InvalidRequest: another system that is compared is one of them.
+    """
+    siblings = pooled.siblings(session, system.experiment.id)
+    same = sorted(set(siblings) & set(named))
+    if same:
+        raise InvalidRequest("pool", True, f"false: {system.experiment.id} and {same[0]} differ in seeds alone")
+    ids = [system.experiment.id, *siblings]
+    streams = of_streams(session, [(id_, stream) for id_ in ids])
+    places = pooled.chosen(streams)
+    parts: dict[int, list[Answers]] = {}
+    for (number, _), said in pooled.together(streams[place] for place in places).items():
+        if split in (None, number):
+            parts.setdefault(number, []).append(said)
+    others = [result_of(session, ids[place], split, stream) for place in places if place]
+    return replace(system, parts=parts, pooled=tuple(each for each in others if each is not None)) if parts else system
+
+
+def result_of(session: Session, experiment_id: str, split: int | None, stream: str) -> Result | None:
+    """Return the result of a stream, the mean over seeds, of a split or over splits; None where there is none."""
+    mine = (each for each in results.listing(session, experiment_id) if each.row.seed is None)
+    return next((each for each in mine if (each.row.stream, each.row.split) == (stream, split)), None)
 
 
 def _require_same_clips(field: str, first: System, other: System) -> None:

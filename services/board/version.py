@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.orm import Session
 
 from services.db.tables import ProtocolRow
@@ -15,7 +15,7 @@ SELECT version FROM dataset LEFT JOIN board_version ON board_version.dataset = d
 """)
 
 
-def version(session: Session, dataset: str) -> str | None:
+def version(session: Session | Connection, dataset: str) -> str | None:
     """Return the version of a dataset's boards; None where there is no such dataset.
 
     It is read before what it is the version of: what comes in between makes the next version, and is there already.

@@ -12,10 +12,12 @@ of its networks. Its stages are those of the service that stand between a clip a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from services.bundles import wiring
 from services.params import Params
 from services.stages import KINDS, StageKind
 
@@ -48,7 +50,7 @@ class BundledStage(_Part):
 
     name: Name
     kind: StageKind
-    version: int
+    version: Annotated[int, Field(ge=1)]
     label: str
     params: dict[str, Any]
     inputs: dict[str, Name]
@@ -108,7 +110,7 @@ class Bundle(_Part):
     dataset: str
     split: int
     seed: int
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     stages: Annotated[tuple[BundledStage, ...], Field(min_length=1, max_length=500)]
     weights: dict[Name, Weights]
     report: tuple[Result, ...] = ()
@@ -116,22 +118,38 @@ class Bundle(_Part):
 
     @property
     def fault(self) -> str | None:
-        """What keeps it from being a whole system, in words; None where nothing does."""
-        known: set[str] = set(self.weights)
+        """What keeps it from being a whole system, in words; None where nothing does.
+
+        Raises:
+            pydantic.ValidationError: parameters of a stage are none of its kind.
+        """
+        if len(set(self.classes)) != len(self.classes):
+            return "classes: a name is there twice"
+        made = dict.fromkeys(self.weights, wiring.WEIGHTS)
+        names: set[str] = set()
         for stage in self.stages:
-            if stage.kind not in BUNDLED_KINDS:
-                return f"{stage.name}: a bundle holds no stage of kind {stage.kind}"
-            if stage.kind in WEIGHT_KINDS and stage.name not in self.weights:
-                return f"{stage.name}: its weights are not there"
-            missing = [name for name in stage.inputs.values() if name not in known]
-            if missing:
-                return f"{stage.name}: its input {missing[0]} is not there before it"
-            newest = KINDS[stage.kind].version
-            if stage.version > newest:
-                hint = "hint: a newer twostream wrote it"
-                return f"{stage.name}: of version {stage.version}, allowed: up to {newest}; {hint}"
-            known.add(stage.name)
+            wrong = "its name is there twice" if stage.name in names else self._wrong(stage, made)
+            if wrong is not None:
+                return f"{stage.name}: {wrong}"
+            names.add(stage.name)
+            if stage.kind in wiring.MADE:
+                made[stage.name] = wiring.MADE[stage.kind]
         return None if self.stages[-1].kind == "fuse" else "its last stage is no `fuse`"
+
+    def _wrong(self, stage: BundledStage, made: Mapping[str, str]) -> str | None:
+        """Say what is wrong with a stage after those that made all this."""
+        if stage.kind not in BUNDLED_KINDS:
+            return f"a bundle holds no stage of kind {stage.kind}"
+        if stage.kind in WEIGHT_KINDS and stage.name not in self.weights:
+            return "its weights are not there"
+        missing = [name for name in stage.inputs.values() if name not in made]
+        if missing:
+            return f"its input {missing[0]} is not there before it"
+        newest = KINDS[stage.kind].version
+        if stage.version > newest:
+            return f"of version {stage.version}, allowed: up to {newest}; hint: a newer twostream wrote it"
+        params = stage.checked
+        return None if stage.kind in WEIGHT_KINDS else wiring.misfit(params, stage.inputs, made)
 
 
 def member_of(name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Self
@@ -21,6 +22,8 @@ from services.stores.files import replacing
 
 MAX_CONTENTS_BYTES = 16 << 20
 OTHER_ZIP = "a zip without " + CONTENTS_FILE
+UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError)
+"""What reading a damaged zip raises; the last one of a member that says it is encrypted, or packed in a new way."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """Every member's date, so that equal bundles have equal bytes."""
 
@@ -79,6 +82,8 @@ class BundleFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file() and not path.is_dir():
+            self._refuse("is no regular file")  # to open a pipe would wait for its other end
         try:
             self._archive = zipfile.ZipFile(path)
         except FileNotFoundError:
@@ -112,19 +117,37 @@ class BundleFile:
         Raises:
             DataError: some are not.
         """
-        wanted, digest = self.contents.weights[name], hashlib.sha256()
-        member = member_of(name)
+        with replacing(target) as file:
+            for chunk in self._checked(name):
+                file.write(chunk)
+
+    def require_whole(self) -> None:
+        """Read all weights once.
+
+        Raises:
+            DataError: a byte is not as it was written.
+        """
+        for name in self.contents.weights:
+            for _ in self._checked(name):
+                pass
+
+    def _checked(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of the weights of a name; the last ones come with an error if any is another."""
+        member, digest = member_of(name), hashlib.sha256()
         try:
-            with self._archive.open(member) as source, replacing(target) as file:
+            with self._archive.open(member) as source:
                 while chunk := source.read(CHUNK_BYTES):
                     digest.update(chunk)
-                    file.write(chunk)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, struct.error, zlib.error):
-            self._refuse(f"is damaged: {member} is cut off, or not as it was written", target)
-        if digest.hexdigest() != wanted.sha256:
-            self._refuse(f"is damaged: {member} has another checksum than {CONTENTS_FILE} says", target)
+                    yield chunk
+        except (*UNREADABLE, ValueError):
+            self._refuse(f"is damaged: {member} is cut off, or not as it was written")
+        if digest.hexdigest() != self.contents.weights[name].sha256:
+            self._refuse(f"is damaged: {member} has another checksum than {CONTENTS_FILE} says")
 
     def _contents(self) -> Bundle:
+        twice = [name for name, count in Counter(self._archive.namelist()).items() if count > 1]
+        if twice:
+            self._refuse(f"is damaged: {twice[0]} is there twice")
         try:
             member = self._archive.getinfo(CONTENTS_FILE)
         except KeyError:
@@ -133,22 +156,22 @@ class BundleFile:
         if member.file_size > MAX_CONTENTS_BYTES:
             self._refuse(f"has a {CONTENTS_FILE} of {member.file_size} bytes, allowed: {MAX_CONTENTS_BYTES}")
         try:
-            content = json.loads(self._archive.read(member))
-        except (zipfile.BadZipFile, EOFError, struct.error, OSError):
+            text = self._archive.read(member)
+        except (*UNREADABLE, OSError):
             self._refuse(f"is damaged: {CONTENTS_FILE} is cut off, or not as it was written")
+        try:
+            content = json.loads(text)
         except (ValueError, RecursionError):
             self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             self._refuse(f"is no {FORMAT}: {CONTENTS_FILE} says {_shown(content)}")
         version = content.get("version")
-        if not isinstance(version, int) or version > VERSION:
-            allowed = f"allowed: up to {VERSION}; hint: a newer twostream wrote it"
-            self._refuse(f"is a {FORMAT} of version {_shown(version)}, {allowed}")
+        if type(version) is not int or not 1 <= version <= VERSION:
+            newer = "; hint: a newer twostream wrote it" if isinstance(version, int) and version > VERSION else ""
+            self._refuse(f"is a {FORMAT} of version {_shown(version)}, allowed: up to {VERSION}{newer}")
         try:
             found = Bundle.model_validate(content)
             fault = found.fault
-            for stage in () if fault else found.stages:
-                _ = stage.checked
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -172,15 +195,16 @@ class BundleFile:
         if member.compress_type != zipfile.ZIP_STORED:
             self._refuse(f"has a compressed {member.filename}, allowed: members without compression")
 
-    def _refuse(self, why: str, target: Path | None = None) -> NoReturn:
-        if target is not None:
-            target.unlink(missing_ok=True)
+    def _refuse(self, why: str) -> NoReturn:
         raise DataError(f"{self.path} {why}") from None
 
 
 def _why_no_zip(path: Path) -> str:
-    with path.open("rb") as file:
-        begins = file.read(4)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(4)
+    except ValueError:
+        return "cannot be read: it is no file name"
     if not begins:
         return "is empty"
     if begins == b"PK\x03\x04":

@@ -78,8 +78,8 @@ class Bundler:
         inputs: dict[str, str] = {}
         for name, source in node.inputs.items():
             made = self.add(source)
-            if made is not None and made not in inputs.values():  # the shards of flow are one
-                inputs["flow/0" if name.startswith("flow/") else name] = made
+            if made is not None:
+                inputs["flow/0" if name.startswith("flow/") else name] = made  # the shards of flow are one
         params, files = self._params(node)
         return self._put(node, _name(node.kind, key), params, inputs | files)
 

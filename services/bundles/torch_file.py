@@ -32,8 +32,9 @@ STORAGES: Mapping[str, tuple[str, int]] = {
     "BoolStorage": ("BOOL", 1),
 }
 """The types of PyTorch's storages: the name that safetensors gives each, and the bytes of a number."""
-WRAPPERS = ("state_dict", "model")
-"""Under which a file of another program may have its state dict."""
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
+"""Under which a file of another program may have its state dict: those of `models.backbones.weights`."""
+DEEPEST = 3
 
 
 class StoredTensor(NamedTuple):
@@ -143,9 +144,9 @@ class TorchFile:
         except Exception as error:  # whatever a broken pickle raises; its words may quote the file
             why = "cut off, broken, or holds more than named dense tensors"
             raise DataError(f"{self._path}: no state dict of torch.save: {why} ({type(error).__name__})") from error
-        for wrapper in WRAPPERS:
-            if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-                found = found[wrapper]
+        for _ in range(DEEPEST):
+            inner = [found[name] for name in WRAPPERS if isinstance(found, dict) and name in found]
+            found = next((value for value in inner if isinstance(value, dict)), found)
         if not isinstance(found, dict) or not found:
             raise DataError(f"{self._path}: holds no state dict")
         return found if isinstance(found, State) else State(found)
@@ -184,7 +185,17 @@ def _parameter(tensor: StoredTensor, *_: Any) -> StoredTensor:
     return tensor
 
 
+class _Other:
+    """Stands for what a script files beside its weights, such as the size or the type of a tensor; nothing reads it."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+
+OTHERS = (("torch", "Size"), ("torch", "device"), ("collections", "Counter"), ("__builtin__", "set"))
+KINDS_OF_NUMBERS = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 KNOWN: Mapping[tuple[str, str], Any] = {
+    **dict.fromkeys((*OTHERS, *(("torch", name) for name in KINDS_OF_NUMBERS)), _Other),
     ("collections", "OrderedDict"): State,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuilt,
     ("torch._utils", "_rebuild_parameter"): _parameter,

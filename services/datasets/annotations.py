@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -151,6 +152,11 @@ def read_bytes(file: Path) -> bytes:
         DataError: the file is missing, unreadable, no regular file, or longer than 64 MiB.
     """
     return read_regular(file, "list", MAX_LIST_BYTES)
+
+
+def digest_of_ids(clips: Iterable[str]) -> str:
+    """Return the SHA-256 of the ids of clips, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(clips)).encode()).hexdigest()
 
 
 def refuse_equal_ids(clips: tuple[ListedClip, ...]) -> None:

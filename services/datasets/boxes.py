@@ -50,7 +50,7 @@ def read_boxes(file: Path, digest: str | None = None) -> Boxes:
     try:
         entries = unpickle(content)
         read = _of_classes if isinstance(entries, dict) and "gttubes" in entries else _of_tubes
-        return read(file, entries)
+        return Boxes(*read(file, entries), digest=found)
     except DataError:
         raise
     except Exception as error:  # pickle raises whatever the bytes lead it to
@@ -72,7 +72,11 @@ def require_known(file: Path, boxes: Boxes, classes: Collection[str], clips: Col
     return shared
 
 
-def _of_tubes(file: Path, entries: Mapping[str, Any]) -> Boxes:
+Read = tuple[tuple[str, ...], Mapping[str, BoxedClip]]
+"""Classes, and clips by id."""
+
+
+def _of_tubes(file: Path, entries: Mapping[str, Any]) -> Read:
     """Read ``pyannot.pkl``."""
     classes = tuple(CLASSES.split())
     clips = {}
@@ -87,10 +91,10 @@ def _of_tubes(file: Path, entries: Mapping[str, Any]) -> Boxes:
                 raise wrong(f"boxes {boxes.shape} for frames {first} to {end - 1}")
             tubes.append(_tube(wrong, int(annotation["label"]), first, boxes - [1, 1, 0, 0], len(classes), frames))
         clips[str(name)] = BoxedClip(frames, tuple(tubes))
-    return Boxes(classes, clips)
+    return classes, clips
 
 
-def _of_classes(file: Path, entries: Mapping[str, Any]) -> Boxes:
+def _of_classes(file: Path, entries: Mapping[str, Any]) -> Read:
     """Read ``UCF101v2-GT.pkl``."""
     classes = tuple(map(str, entries["labels"]))
     clips = {}
@@ -111,7 +115,7 @@ def _of_classes(file: Path, entries: Mapping[str, Any]) -> Boxes:
             if (corners[:, 2] > width + 1).any() or (corners[:, 3] > height + 1).any():
                 raise wrong(f"a box ends beyond the frame of {width}x{height}")
         clips[str(name)] = BoxedClip(frames, tuple(tubes))
-    return Boxes(classes, clips)
+    return classes, clips
 
 
 def _listed(by_class: Mapping[Any, Any]) -> Iterator[tuple[int, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,10 +44,20 @@ class MotionShapesParams(BaseModel):
     max_frames: Annotated[int, Field(le=1000)] = 48
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of what decides on the clips, and on where their shapes are."""
+        return digest_of(self.model_dump(mode="json"))
+
+    @property
     def folder_name(self) -> str:
         """Name of the folder of these clips and their lists, below the data root."""
-        content = json.dumps({"recipe": RECIPE, **self.model_dump(mode="json")}, sort_keys=True)
-        return f"motion_shapes-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        return f"motion_shapes-{self.digest[:16]}"
+
+
+def digest_of(params: Mapping[str, Any]) -> str:
+    """Return the digest of parameters as they are stored."""
+    content = json.dumps({"recipe": RECIPE, **params}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def clip_path(name: str, group: int, number: int) -> str:

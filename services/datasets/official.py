@@ -72,16 +72,22 @@ def deviations(annotations: Annotations, official: OfficialCounts) -> tuple[str,
     return tuple(f"{what}: {have}, official: {want}" for what, have, want in found if have != want)
 
 
-def shared_groups(annotations: Annotations, group_of: Mapping[str, int | None]) -> tuple[str, ...]:
+def shared_groups(annotations: Annotations, group_of: Mapping[str, int | str | None]) -> tuple[str, ...]:
     """Say which groups of a class lie on both sides of a split: clips of one scene, seen in training.
 
     Args:
         annotations: the lists.
-        group_of: group of each clip by its path.
+        group_of: group of each clip by its path: a number, or the title of a film.
     """
     words = []
     for number, split in annotations.splits.items():
         sides = [{(clip.label, group_of.get(clip.path)) for clip in part} for part in (split.train, split.test)]
-        for label, group in sorted(pair for pair in sides[0] & sides[1] if pair[1] is not None):
-            words.append(f"split {number}: group {group} of {annotations.classes[label]} is trained and tested on")
+        for label, group in sorted((pair for pair in sides[0] & sides[1] if pair[1] is not None), key=_in_order):
+            named = f"film {group!r}" if isinstance(group, str) else f"group {group}"
+            words.append(f"split {number}: {named} of {annotations.classes[label]} is trained and tested on")
     return tuple(words)
+
+
+def _in_order(pair: tuple[int, int | str | None]) -> tuple[int, bool, int, str]:
+    label, group = pair
+    return label, isinstance(group, str), group if isinstance(group, int) else 0, str(group)

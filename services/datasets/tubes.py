@@ -47,7 +47,9 @@ class Boxes:
     Attributes:
         classes: names by the label of a tube.
         clips: by id, such as ``Basketball/v_Basketball_g01_c01``.
+        digest: SHA-256 of what they come from; those of one are the same.
     """
 
     classes: tuple[str, ...]
     clips: Mapping[str, BoxedClip]
+    digest: str

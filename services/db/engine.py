@@ -7,17 +7,20 @@ forgotten; the client gives up on a server that does not answer at all, which no
 from __future__ import annotations
 
 import logging
+import math
 import random
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.errors import Contended, Unavailable
 
@@ -28,6 +31,9 @@ PATIENCE_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 """Longest pause before a transaction is tried again: doubled each time, and drawn at random so that two rivals part."""
+TRUSTED_SECONDS = 5.0
+"""After its last answer, in which a connection whose socket is sound is taken for a living one."""
+USED_AT = "used_at"
 CONTENDED = frozenset({"40P01", "40001", "55P03"})
 """SQLSTATEs: deadlock detected, could not serialize, lock not available."""
 
@@ -68,13 +74,15 @@ class Database:
         self._patience_seconds = patience_seconds
         self.engine = create_engine(
             url,
-            pool_pre_ping=True,
             pool_use_lifo=True,  # the connection used last has its statements prepared and its catalogue at hand
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=patience_seconds,
         )
+        self._glancing = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self.engine, "do_connect", self._connect)
+        event.listen(self.engine, "checkout", self._require_living)
+        event.listen(self.engine, "checkin", _note_use)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -87,6 +95,30 @@ class Database:
         try:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
+        except (DBAPIError, PoolExhausted) as error:
+            raise self._foreseen(error) or error from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Yield a session that sees one state of the database from its first statement to its end; for reading.
+
+        Raises:
+            Unavailable: as of `transaction`.
+        """
+        with self.transaction() as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """Yield a connection on which each statement is a transaction: one round trip, for a single read.
+
+        Raises:
+            Unavailable: as of `transaction`.
+        """
+        try:
+            with self._glancing.connect() as connection:
+                yield connection
         except (DBAPIError, PoolExhausted) as error:
             raise self._foreseen(error) or error from error
 
@@ -114,6 +146,15 @@ class Database:
                 log.info("a transaction is tried again: %s", error)
             time.sleep(random.uniform(0, pause))  # noqa: S311 - two rivals need different pauses, not secrets
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def connection(self, schema: str) -> psycopg.Connection[Any]:
+        """Open a connection of its own, with the limits of all, for a library that has tables in another schema."""
+        arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
+        connection = self._connect(None, None, arguments, dict(options))
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('search_path', %s, false)", (schema,))
+        connection.commit()
+        return connection
 
     def ping(self) -> None:
         """Ask the server for an answer, or raise ``Unavailable``."""
@@ -150,6 +191,20 @@ class Database:
         connection.commit()
         return connection
 
+    def _require_living(self, connection: psycopg.Connection[Any], record: ConnectionPoolEntry, _proxy: Any) -> None:
+        """Have the pool open another connection in place of one that has ended, or hangs.
+
+        A server says nothing to a client that asks nothing, but that it ends: a look at the socket sees that. Who
+        answered a moment ago is not asked again, since a round trip is a quarter of what a short transaction costs.
+        """
+        try:
+            if connection.closed or _has_word(connection):
+                raise DisconnectionError("the server has ended the connection")
+            if time.monotonic() - record.info.get(USED_AT, -math.inf) > TRUSTED_SECONDS:
+                self.engine.dialect.do_ping(connection)  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            raise DisconnectionError(str(error)) from error
+
     def _foreseen(self, error: DBAPIError | PoolExhausted) -> Unavailable | None:
         """Return what an error means to a caller, or None for a mistake of ours."""
         if isinstance(error, PoolExhausted):
@@ -160,6 +215,17 @@ class Database:
         if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
             return Unavailable(message)
         return None
+
+
+def _has_word(connection: psycopg.Connection[Any]) -> bool:
+    """Say whether something is to be read that nobody has asked for, or the socket has failed."""
+    look = select.poll()
+    look.register(connection.fileno(), select.POLLIN)
+    return bool(look.poll(0))
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[USED_AT] = time.monotonic()
 
 
 def _first_line(error: Exception) -> str:

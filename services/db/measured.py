@@ -52,6 +52,8 @@ class ExperimentStreamRow(Base):
     source: Mapped[str] = mapped_column(String(20), server_default="experiment")
     uploaded: Mapped[bool] = mapped_column(server_default="false")
 
+    __table_args__ = (Index("ix_experiment_stream_model", "model", "experiment_id"),)
+
 
 class TruthRow(Base):
     """The right answers of a test set: names of the classes, and a label for each clip, in the order of their ids.
@@ -92,6 +94,8 @@ class ResultRow(Base):
     dataset's splits, which has no values, and whose ``missing_splits`` are named, until every split is there. Rows of
     one ``revision`` of the dataset were measured on the same lists and clips; ``excluded`` clips were left out.
     ``source`` is ``experiment`` or ``ensemble``, and ``uploaded`` says that scores of it were computed elsewhere.
+    The board ranks no ``withdrawn`` one.
+    ``box_protocol`` is how its metrics of boxes were measured, where it has any.
     """
 
     __tablename__ = "result"
@@ -104,9 +108,11 @@ class ResultRow(Base):
     split: Mapped[int | None] = mapped_column(SmallInteger)
     seed: Mapped[int | None]
     protocol: Mapped[str] = mapped_column(ForeignKey("protocol.digest"))
+    box_protocol: Mapped[str | None] = mapped_column(ForeignKey("protocol.digest"))
     model: Mapped[str] = mapped_column(String(40))
     source: Mapped[str] = mapped_column(String(20), server_default="experiment")
     uploaded: Mapped[bool] = mapped_column(server_default="false")
+    withdrawn: Mapped[bool] = mapped_column(server_default="false")
     name: Mapped[str] = mapped_column(String(200))
     clips: Mapped[int | None]
     excluded: Mapped[int] = mapped_column(server_default="0")
@@ -126,7 +132,17 @@ class ResultRow(Base):
             "revision",
             "protocol",
             "id",
-            postgresql_where=text("missing_splits <> '{}'"),
+            postgresql_where=text("missing_splits <> '{}' AND NOT withdrawn"),
+        ),
+        Index("ix_result_withdrawn", "dataset", "stream", "revision", postgresql_where=text("withdrawn")),
+        Index(
+            "ix_result_incomplete_boxes",
+            "dataset",
+            "stream",
+            "revision",
+            "box_protocol",
+            "id",
+            postgresql_where=text("missing_splits <> '{}' AND box_protocol IS NOT NULL"),
         ),
     )
 
@@ -136,7 +152,8 @@ class ResultValueRow(Base):
 
     ``spread`` is the sample deviation over seeds, ``lower`` and ``upper`` bound the 95 % interval. A value that is
     ranked repeats what its board is known by (``split`` 0 is the mean), and by what its entries are filtered, for an
-    index; that of one seed has none of it. ``source`` is ``trained``, ``ensemble`` or ``uploaded``.
+    index; that of one seed has none of it, nor has one that is withdrawn. ``source`` is ``trained``, ``ensemble`` or
+    ``uploaded``.
     """
 
     __tablename__ = "result_value"
@@ -197,8 +214,9 @@ class ResultHitsRow(Base):
 class BoardVersionRow(Base):
     """A value that a transaction replaces by another if it changes what any board of a dataset shows.
 
-    Triggers do that (`services/db/migrations/versions/0018_boards.py`), as it commits and once each: ``transaction`` is
-    the last one that did.
+    Triggers do that (`services/db/migrations/versions/0040_boards_without.py`), as it commits and once each:
+    ``transaction`` is the last one that did, ``number`` counts them in the order in which they committed, and ``whole``
+    is the last number at which all of a dataset's boards may have changed, or something of them was deleted.
     """
 
     __tablename__ = "board_version"
@@ -206,3 +224,17 @@ class BoardVersionRow(Base):
     dataset: Mapped[str] = mapped_column(String(100), primary_key=True)
     version: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
     transaction: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    whole: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class BoardChangeRow(Base):
+    """The number of its dataset's boards at which an experiment last changed what they show of it; written likewise."""
+
+    __tablename__ = "board_change"
+
+    experiment_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    dataset: Mapped[str] = mapped_column(String(100))
+    number: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_board_change_number", "dataset", "number"),)

@@ -16,11 +16,13 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.db.base import Base, Json, one_of
+from services.db.fleet import WORKER_STATES, ApiKeyRow, ChoreRow, QuotaRow, WorkerRow
 from services.db.measured import (
+    BoardChangeRow,
     BoardVersionRow,
     ExperimentStreamRow,
     PredictionRow,
@@ -30,34 +32,46 @@ from services.db.measured import (
     ResultValueRow,
     TruthRow,
 )
-from services.db.told import EventRow, OutboxRow, TrackerRow
+from services.db.swept import SWEEP_STATES, TRIAL_STATES, SweepRow, SweepTrialRow
+from services.db.told import EventRow, NoticeRow, OutboxRow, TrackerFolderRow, TrackerRow
 
 __all__ = [
     "EXPERIMENT_STATES",
     "FINISHED",
     "STAGE_STATES",
+    "SWEEP_STATES",
+    "TRIAL_STATES",
     "WORKER_STATES",
     "ApiKeyRow",
     "AttemptRow",
     "Base",
+    "BoardChangeRow",
     "BoardVersionRow",
     "ChoreRow",
+    "DatasetCheckRow",
     "DatasetRevisionRow",
     "DatasetRow",
+    "DeletedExperimentRow",
     "EventRow",
+    "ExperimentNeedRow",
     "ExperimentRow",
     "ExperimentStageRow",
     "ExperimentStreamRow",
+    "NoticeRow",
     "OutboxRow",
     "PaperRow",
     "PredictionRow",
     "ProtocolRow",
+    "QuotaRow",
     "ResultHitsRow",
     "ResultRow",
     "ResultValueRow",
     "ScoreUploadRow",
     "StageInputRow",
     "StageRow",
+    "SweepRow",
+    "SweepTrialRow",
+    "TrackerFolderRow",
     "TrackerRow",
     "TruthRow",
     "WorkerRow",
@@ -65,21 +79,7 @@ __all__ = [
 
 EXPERIMENT_STATES = ("queued", "running", "cancelling", "cancelled", "succeeded", "failed")
 STAGE_STATES = ("waiting", "ready", "running", "succeeded", "failed", "cancelled", "evicted")
-WORKER_STATES = ("alive", "draining", "stopped", "lost")
 FINISHED = ("succeeded", "failed", "cancelled")
-
-
-class ApiKeyRow(Base):
-    """Who may do what, one key an owner; the key itself is kept as a SHA-256 only."""
-
-    __tablename__ = "api_key"
-
-    owner: Mapped[str] = mapped_column(String(100), primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64), unique=True)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(20)), server_default=text("'{read,submit}'"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
 
 
 class DatasetRow(Base):
@@ -122,8 +122,26 @@ class DatasetRevisionRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class DatasetCheckRow(Base):
+    """What the doctor of a dataset found in a revision when it looked last; see `services/datasets/checkup.py`."""
+
+    __tablename__ = "dataset_check"
+
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    found: Mapped[Json]
+    checked_by: Mapped[str] = mapped_column(String(100))
+    checked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class ExperimentRow(Base):
-    """What a user submitted, and how far it is."""
+    """What a user submitted, how far it is, and what was said of it afterwards.
+
+    ``edits`` counts the changes of name, tags, note and archive; a trigger writes ``words``, by which it is searched
+    (`services/db/migrations/versions/0031_manners.py`).
+
+    What a sweep submitted has its ``sweep_id`` and the number of its ``trial``; the best, trained as a whole, has none.
+    """
 
     __tablename__ = "experiment"
 
@@ -146,27 +164,68 @@ class ExperimentRow(Base):
     reused_stages: Mapped[int] = mapped_column(server_default="0")
     total_stages: Mapped[int] = mapped_column(server_default="0")
     mlflow_run_id: Mapped[str | None] = mapped_column(String(40))
+    mlflow_folder_id: Mapped[str | None] = mapped_column(String(100))
+    sweep_id: Mapped[str | None] = mapped_column(ForeignKey("sweep.id", ondelete="SET NULL"))
+    trial: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(String(50)), server_default=text("'{}'"))
+    note: Mapped[str] = mapped_column(server_default="")
+    archived_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str | None] = mapped_column(String(100))
+    withdrawn_reason: Mapped[str | None]
+    edits: Mapped[int] = mapped_column(server_default="0")
+    words: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
 
     __table_args__ = (
         CheckConstraint(one_of("state", EXPERIMENT_STATES), name="state"),
         UniqueConstraint("owner", "idempotency_key"),
+        Index("ix_experiment_sweep", "sweep_id", "trial", postgresql_where=text("sweep_id IS NOT NULL")),
+        Index("ix_experiment_owner", "owner", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_experiment_page",
             text("created_at DESC"),
             text("id DESC"),
-            postgresql_include=["name", "owner", "state", "dataset"],  # a search reads nothing else of the others
+            postgresql_include=["name", "owner", "state", "dataset", "archived_at"],  # read of all that do not match
         ),
+        Index("ix_experiment_words", "words", postgresql_using="gin"),
+        Index("ix_experiment_tags", "tags", postgresql_using="gin"),
     )
+
+
+class ExperimentNeedRow(Base):
+    """That the spec of an experiment names another one: as a member, or as the source of weights."""
+
+    __tablename__ = "experiment_need"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True)
+    needed_id: Mapped[str] = mapped_column(ForeignKey("experiment.id"), primary_key=True, index=True)
+
+
+class DeletedExperimentRow(Base):
+    """What is left of an experiment that was deleted, so that its id and its idempotency key are answered for."""
+
+    __tablename__ = "deleted_experiment"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    owner: Mapped[str] = mapped_column(String(100))
+    dataset: Mapped[str] = mapped_column(String(100))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    deleted_by: Mapped[str] = mapped_column(String(100))
+    deleted_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (Index("ix_deleted_experiment_owner", "owner", "idempotency_key"),)
 
 
 class StageRow(Base):
     """A unit of work, shared by every experiment whose plan holds its key.
 
     Priority, owner, gpus and time limit are no part of the key: they are asked for by the experiments that need the
-    stage now, and change with them.
+    stage now, and change with them. ``sizes`` is the hash of all on which depends how long it takes; None where that is
+    not known.
     """
 
     __tablename__ = "stage"
@@ -181,6 +240,7 @@ class StageRow(Base):
     owner: Mapped[str] = mapped_column(String(100))
     gpus: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     timeout_seconds: Mapped[float]
+    sizes: Mapped[str | None] = mapped_column(String(64))
     attempt: Mapped[int] = mapped_column(server_default="0")
     attempts_forgiven: Mapped[int] = mapped_column(server_default="0")
     state_dropped_at_attempt: Mapped[int] = mapped_column(server_default="0")
@@ -212,6 +272,21 @@ class StageRow(Base):
             postgresql_where=text("state = 'ready'"),
         ),
         Index("ix_stage_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_stage_data",
+            "kind",
+            "state",
+            postgresql_where=text("kind IN ('index', 'flow', 'gpu_flow', 'extract')"),
+        ),
+        Index(
+            "ix_stage_line",
+            "state",
+            text("priority DESC"),
+            "ready_at",
+            "key",
+            postgresql_where=text("state IN ('ready', 'waiting')"),
+        ),
+        Index("ix_stage_sizes", "sizes", text("finished_at DESC"), postgresql_where=text("sizes IS NOT NULL")),
     )
 
 
@@ -281,7 +356,8 @@ class AttemptRow(Base):
     """One execution of a stage; its number is the fencing token.
 
     What it took is in bytes, and known of what has succeeded: the most memory of its process and of its tensors on a
-    GPU, and the size of its output.
+    GPU, and the size of its output. ``gpus`` is how many it held, ``cpu_seconds`` the time that processors computed for
+    it, as far as measured, and ``curves`` what it used when (`services/queue/curve.py`).
     """
 
     __tablename__ = "attempt"
@@ -298,35 +374,9 @@ class AttemptRow(Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     gpu_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpus: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    cpu_seconds: Mapped[float | None]
+    curves: Mapped[Json | None] = mapped_column(deferred=True)
     environment: Mapped[Json | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    finished_at: Mapped[datetime | None]
-
-
-class WorkerRow(Base):
-    """A Celery worker process that reports for work."""
-
-    __tablename__ = "worker"
-
-    id: Mapped[str] = mapped_column(String(60), primary_key=True)
-    host: Mapped[str] = mapped_column(String(200))
-    pid: Mapped[int]
-    queues: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
-    devices: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
-    concurrency: Mapped[int]
-    state: Mapped[str] = mapped_column(String(20), server_default="alive")
-    message: Mapped[str | None]
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-    __table_args__ = (CheckConstraint(one_of("state", WORKER_STATES), name="state"),)
-
-
-class ChoreRow(Base):
-    """Periodic work of which the fleet needs one: when a process last began it, and when one last finished it."""
-
-    __tablename__ = "chore"
-
-    name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    began_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    succeeded_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)

@@ -8,16 +8,20 @@ from __future__ import annotations
 import io
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 Format = Literal["svg", "png"]
+Form = Literal["svg", "png", "webp"]
+"""A format, or that of a film."""
 Theme = Literal["light", "dark"]
 FORMATS: tuple[Format, ...] = ("svg", "png")
 THEMES: tuple[Theme, ...] = ("light", "dark")
-MEDIA_TYPES: dict[Format, str] = {"svg": "image/svg+xml", "png": "image/png"}
+MEDIA_TYPES: dict[Form, str] = {"svg": "image/svg+xml", "png": "image/png", "webp": "image/webp"}
 
 INK: dict[Theme, tuple[str, str, str]] = {
     "light": ("#fdfdfc", "#1b1f24", "#d9d9d4"),
@@ -51,6 +55,26 @@ class Drawing(Protocol):
     def __hash__(self) -> int:
         """Return the same number for equal drawings."""
         raise NotImplementedError
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A drawing that is there as a film too."""
+
+    def film(self) -> bytes:
+        """Return an animated WebP."""
+        raise NotImplementedError
+
+
+def filmed(drawing: Drawing) -> bytes:
+    """Return a drawing as a film.
+
+    Raises:
+        InvalidRequest: it does not move.
+    """
+    if not isinstance(drawing, Moving):
+        raise InvalidRequest("form", "webp", "svg or png: this figure does not move")
+    return drawing.film()
 
 
 @lru_cache(maxsize=KEPT)

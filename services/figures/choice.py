@@ -20,12 +20,16 @@ UNFUSED = "the classes that clips were given are known once its `fuse` stages ha
 
 @dataclass(frozen=True)
 class Choice:
-    """What a figure is asked for; None takes both streams or the only one, all splits, and all seeds together."""
+    """What a figure is asked for; None takes both streams or the only one, all splits, and all seeds together.
+
+    Of figures that are of one network, or of one clip, None takes the first one.
+    """
 
     stream: str | None = None
     split: int | None = None
     seed: int | None = None
     baseline: str | None = None
+    clip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,13 @@ class Counted:
 
 
 def streams_of(session: Session, experiment_id: str) -> list[str]:
-    """Return the streams whose answers are known clip by clip, both together first."""
-    query = select(ResultRow.stream).where(ResultRow.experiment_id == experiment_id, ResultRow.prediction.is_not(None))
-    return sorted(set(session.scalars(query)), key=lambda stream: (stream != "two-stream", stream))
+    """Return the streams whose answers are known clip by clip, both together first; a transaction reads them once."""
+    read: dict[str, list[str]] = session.info.setdefault(__name__, {})
+    if experiment_id not in read:
+        mine = (ResultRow.experiment_id == experiment_id, ResultRow.prediction.is_not(None))
+        found = session.scalars(select(ResultRow.stream).where(*mine).distinct())
+        read[experiment_id] = sorted(found, key=lambda stream: (stream != "two-stream", stream))
+    return read[experiment_id]
 
 
 def counted(session: Session, experiment: ExperimentRow, choice: Choice, figure: str) -> Counted:

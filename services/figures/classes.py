@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.db.tables import ExperimentRow
 from services.errors import InvalidRequest
 from services.figures.canvas import HUES, Theme
-from services.figures.choice import UNFUSED, Choice, counted, streams_of
+from services.figures.choice import UNFUSED, Choice, Counted, counted, streams_of
 from services.queue import experiments
 
 if TYPE_CHECKING:
@@ -75,9 +75,16 @@ def prepare_gain(session: Session, experiment: ExperimentRow, choice: Choice) ->
     mine, theirs = (counted(session, each, choice, GAIN) for each in (experiment, other))
     if mine.classes != theirs.classes:
         raise InvalidRequest("baseline", choice.baseline, f"an experiment with the classes of {experiment.dataset}")
-    gains = (100 * (mine.rates - theirs.rates)).tolist()
-    title = f"Gain over {other.name[:40]}, {mine.words}"
-    return _ranked(title, "percentage points", mine.classes, gains)
+    return gains(f"Gain over {other.name[:40]}, {mine.words}", mine, theirs)
+
+
+def gains(title: str, mine: Counted, theirs: Counted, most: int | None = None) -> Bars:
+    """Return what each of the same classes gains over another system, or the ``most`` that gain most."""
+    found = (100 * (mine.rates - theirs.rates)).tolist()
+    bars = _ranked(title, "percentage points", mine.classes, found)
+    if most is None:
+        return bars
+    return Bars(bars.title, bars.unit, bars.classes[:most], bars.values[:most])
 
 
 def lacks(session: Session, experiment: ExperimentRow) -> str | None:

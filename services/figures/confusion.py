@@ -1,7 +1,11 @@
-"""Confusion of classes: which share of each class's clips was taken for which, those taken for each other together."""
+"""Confusion of classes: which share of each class's clips was taken for which, those taken for each other together.
+
+The difference of two confusions says where a system's answers went that another one answered otherwise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,15 +14,17 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow
+from services.errors import InvalidRequest
 from services.figures.canvas import HUES, INK, Theme
-from services.figures.choice import UNFUSED, Choice, counted, streams_of
+from services.figures.choice import UNFUSED, Choice, Counted, counted, streams_of
+from services.queue import experiments
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure as Canvas
 
-NAME = "confusion"
+NAME, DIFFERENCE = "confusion", "confusion-difference"
 MOST_NUMBERED = 20
 """With more classes the cells have no numbers."""
 CLASS_INCH, TOP_INCH, RIGHT_INCH = 0.115, 0.45, 1.15
@@ -27,11 +33,15 @@ CLASS_INCH, TOP_INCH, RIGHT_INCH = 0.115, 0.45, 1.15
 
 @dataclass(frozen=True)
 class Confusion:
-    """Shares in percent, true classes down and predicted ones across, both in the order of ``classes``."""
+    """Shares in percent, true classes down and predicted ones across, both in the order of ``classes``.
+
+    ``signed`` says that they are differences in percentage points, below zero where a share became smaller.
+    """
 
     title: str
     classes: tuple[str, ...]
     shares: tuple[tuple[float, ...], ...]
+    signed: bool = False
 
     @property
     def size(self) -> tuple[float, float]:
@@ -60,45 +70,81 @@ class Confusion:
         scale = canvas.add_axes(
             (left + (side + 0.25) / width, bottom + 0.2 * side / height, 0.15 / width, 0.6 * side / height)
         )
-        shown = axes.imshow(self.shares, vmin=0, vmax=100, cmap=_shades(theme))
+        least = -self._most if self.signed else 0
+        shown = axes.imshow(self.shares, vmin=least, vmax=self._most, cmap=self._shades(theme))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(range(len(self.classes)), self.classes, fontsize=9 if self._few else 6)
             axis.set_tick_params(length=0)
         axes.tick_params(axis="x", labelrotation=90)
         axes.set(title=self.title, xlabel="predicted class", ylabel="true class")
         axes.spines[:].set_visible(False)
-        canvas.colorbar(shown, cax=scale, label="% of the true class's clips")
+        canvas.colorbar(shown, cax=scale, label=f"{'points, of' if self.signed else '% of'} the true class's clips")
         if self._few:
             self._write_numbers(axes, theme)
+
+    @property
+    def _most(self) -> float:
+        """The share that is drawn in the strongest shade."""
+        return max((abs(share) for row in self.shares for share in row), default=0) or 100.0 if self.signed else 100.0
+
+    def _shades(self, theme: Theme) -> Colormap:
+        from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - see `canvas`
+
+        lightest, hues = "#f3f3f0" if theme == "light" else "#1f2429", HUES[theme]
+        ends = [hues[1], lightest, hues[0]] if self.signed else [lightest, hues[0]]
+        return LinearSegmentedColormap.from_list(theme, ends)
 
     def _write_numbers(self, axes: Axes, theme: Theme) -> None:
         paper, ink, _ = INK[theme]
         for row, shares in enumerate(self.shares):
             for column, share in enumerate(shares):
-                if share >= 0.5:
-                    color = paper if share > 55 else ink
-                    axes.text(column, row, f"{share:.0f}", color=color, ha="center", va="center", fontsize=7)
-
-
-def _shades(theme: Theme) -> Colormap:
-    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415 - see `canvas`
-
-    lightest = "#f3f3f0" if theme == "light" else "#1f2429"
-    return LinearSegmentedColormap.from_list(theme, [lightest, HUES[theme][0]])
+                if abs(share) >= 0.5:
+                    color = paper if abs(share) > 0.55 * self._most else ink
+                    words = f"{share:+.0f}" if self.signed else f"{share:.0f}"
+                    axes.text(column, row, words, color=color, ha="center", va="center", fontsize=7)
 
 
 def prepare(session: Session, experiment: ExperimentRow, choice: Choice) -> Confusion:
     """Return the confusion of a stream over the chosen splits and seeds."""
     found = counted(session, experiment, choice, NAME)
+    shares = _shares(found)
+    return _ordered(f"Confusion, {found.words}", found.classes, shares, by_confusion(shares))
+
+
+def prepare_difference(session: Session, experiment: ExperimentRow, choice: Choice) -> Confusion:
+    """Return the confusion less that of the same stream, split and seed of another experiment.
+
+    Classes stand in the order of the sum of both, so that the same two experiments have one order.
+
+    Raises:
+        InvalidRequest: no baseline is named, or it has other classes.
+        NotFound: there is no such experiment, or nothing is known of it clip by clip.
+    """
+    if choice.baseline is None:
+        raise InvalidRequest("baseline", None, "the id of the experiment whose confusion is taken off")
+    other = experiments.get(session, choice.baseline)
+    mine, theirs = (counted(session, each, choice, DIFFERENCE) for each in (experiment, other))
+    if mine.classes != theirs.classes:
+        raise InvalidRequest("baseline", choice.baseline, f"an experiment with the classes of {experiment.dataset}")
+    own, before = _shares(mine), _shares(theirs)
+    title = f"Confusion less that of {other.name[:40]}, {mine.words}"
+    return _ordered(title, mine.classes, own - before, by_confusion(own + before), signed=True)
+
+
+def _shares(found: Counted) -> NDArray[np.float64]:
+    """Return which share of each class was taken for which, (K, K); nought for a class without clips."""
     clips = found.counts.sum(1, keepdims=True)
-    shares = np.divide(found.counts, clips, out=np.zeros(found.counts.shape), where=clips > 0)
-    order = by_confusion(shares)
+    shares: NDArray[np.float64] = np.zeros(found.counts.shape)
+    np.divide(found.counts, clips, out=shares, where=clips > 0)
+    return shares
+
+
+def _ordered(
+    title: str, classes: Sequence[str], shares: NDArray[np.float64], order: Sequence[int], *, signed: bool = False
+) -> Confusion:
     ordered = (100 * shares[np.ix_(order, order)]).round(3)
-    return Confusion(
-        f"Confusion, {found.words}",
-        tuple(found.classes[label] for label in order),
-        tuple(map(tuple, ordered.tolist())),
-    )
+    named = tuple(classes[label] for label in order)
+    return Confusion(title, named, tuple(map(tuple, ordered.tolist())), signed)
 
 
 def lacks(session: Session, experiment: ExperimentRow) -> str | None:

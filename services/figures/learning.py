@@ -82,9 +82,13 @@ def prepare(session: Session, experiment: ExperimentRow, choice: Choice) -> Lear
 
 def lacks(session: Session, experiment: ExperimentRow) -> str | None:
     """Say why an experiment has no learning curves; None where it has."""
-    if not _training(session, experiment):
+    if curves.begun(session, experiment.id):
+        return None
+    query = select(ExperimentStageRow.stage_key).join(StageRow, ExperimentStageRow.stage_key == StageRow.key)
+    mine = (ExperimentStageRow.experiment_id == experiment.id, StageRow.kind.in_(TRAINING))
+    if session.scalar(query.where(*mine).limit(1)) is None:
         return f"no stage of this experiment trains; those with a {' or '.join(TRAINING)} stage have it"
-    return None if curves.begun(session, experiment.id) else "no epoch has ended yet"
+    return "no epoch has ended yet"
 
 
 def _training(session: Session, experiment: ExperimentRow) -> Sequence[StageRow]:

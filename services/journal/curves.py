@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentStageRow, OutboxRow, StageRow
 
-METRICS = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "test_accuracy")
+METRICS = ("train_loss", "validation_loss", "test_loss", "train_accuracy", "validation_accuracy", "test_accuracy")
 """Those of an epoch that are drawn; losses are means over samples, accuracies between 0 and 1."""
 
 DRAWN = (OutboxRow.experiment_id.is_(None), OutboxRow.kind == "metric", OutboxRow.name.in_(METRICS))

@@ -11,10 +11,11 @@ from services.specs import SystemStream
 
 @dataclass(frozen=True)
 class Source:
-    """A system of a paper, with what a row changes of it."""
+    """A system of a paper, with what a row changes of it, and what its curve is called, if it is drawn as one."""
 
     system: str
     changes: Changes
+    curve: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,4 +113,7 @@ def _figure(paper: PaperData, table: TableData, row: RowData, column: str) -> Pr
 def _sources(table: TableData, row: RowData, column: str) -> tuple[Source, ...]:
     system = row.system.get(column) if isinstance(row.system, Mapping) else row.system or table.system
     assert system is not None, f"table {table.name}, row {row.row}, {column}: no system, and not quoted"
-    return (Source(system, row.changes), *(Source(run.system, run.changes) for run in row.beside))
+    return (
+        Source(system, row.changes, row.curve),
+        *(Source(run.system, run.changes, run.curve) for run in row.beside),
+    )

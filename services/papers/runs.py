@@ -19,6 +19,9 @@ from services.specs import ExperimentSpec, Rule, Stream, SystemStream
 Json = dict[str, Any]
 ASIDE = {"name", "splits", "streams", "seeds", "priority", "refresh", "resources"}
 """Of a spec, what does not make it another system."""
+LATER: Json = {"pictures": 8, "spacing": "even", "validate": False}
+"""Fields that came after the first systems were launched, by what they say where nobody asks: left out, so that what
+was measured before them stays the same system."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def _run(needed: _Needed, order: Order) -> Run:
         name=f"{name}, a member"[:200] if first.part == MEMBER else name[:200],
         dataset=system.dataset,
         splits=splits,
-        seeds=order.seeds,
+        seeds=order.seeds if not system.members or system.parts else order.seeds[:1],  # score files are of no seed
         figures=tuple(needed.figures),
         reduced=order.by.reduces,
         method=system.method,
@@ -225,7 +228,7 @@ def _system(paper: str, name: str, changes: str, dataset: str, by: Reduction) ->
     if not system.members:
         body = _body(data, name, json.loads(changes), dataset)
         content = _resolved(body, by).model_dump(mode="json", exclude=ASIDE)
-        return _System(_digest(content), target, _canonical(body))
+        return _System(_digest(_without_later(content)), target, _canonical(body))
     parts = {
         member.system: _system(paper, member.system, "{}", dataset, by) for member in system.members if member.system
     }
@@ -251,6 +254,12 @@ def _resolved(body: Json, by: Reduction) -> ExperimentSpec:
     if by.reduces:
         spec = ExperimentSpec.model_validate(reduced(spec.model_dump(mode="json"), by))
     return spec
+
+
+def _without_later(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {name: _without_later(value) for name, value in part.items() if name not in LATER or LATER[name] != value}
 
 
 def _digest(content: object) -> str:

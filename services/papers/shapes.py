@@ -90,6 +90,8 @@ class RunData(Data):
 
     system: str
     changes: Changes = {}
+    curve: Words | None = None
+    """What its curve is called, in a row that is drawn."""
 
 
 class RowData(Data):
@@ -110,11 +112,24 @@ class RowData(Data):
     stream: SystemStream | None = None
     """In place of the columns'."""
     drawn: bool = False
-    """Whether values are drawn as a curve, without numbers."""
+    """Whether values are drawn as curves, without numbers: one for each experiment, each with its name."""
+    curve: Words | None = None
+    """What the curve of the row's own system is called."""
     misprints: Mapping[str, MisprintData] = {}
     """By column."""
     deviations: Mapping[str, Words] = {}
     note: Words | None = None
+
+    @property
+    def curves(self) -> tuple[str | None, ...]:
+        """Names of the curves: the row's own, and those of the experiments beside it."""
+        return self.curve, *(run.curve for run in self.beside)
+
+    @model_validator(mode="after")
+    def _curves_have_names(self) -> RowData:
+        if any((name is None) == self.drawn for name in self.curves):
+            raise refused("curve", list(self.curves), "a name for each curve of a row that is drawn, and of no other")
+        return self
 
 
 class TableData(Data):

@@ -6,53 +6,29 @@ their split, seed, shard, weights and rates were.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services import registry
-from services.db.tables import AttemptRow, ExperimentRow, ExperimentStageRow, StageRow
+from services.db.tables import StageRow
 from services.errors import Finding
+from services.planning import known
 from services.planning.ensemble import EnsemblePlan
 from services.planning.linter import Facts, lint
 from services.planning.plan import plan
 from services.planning.planned import PlannedStage
 from services.planning.sources import Sources
+from services.queue import history
+from services.queue.history import Estimate
 from services.recipes import RECIPES
 from services.specs import EnsembleSpec, ExperimentSpec
 
-COSTLESS = frozenset(
-    {"split", "seed", "shard", "digest", "weights", "optimizer", "milestones", "dropout", "average", "method"}
-)
-"""Parameters of stages, at any depth, on which what a stage takes does not depend."""
-LATEST = 200
-"""Attempts of each kind that are looked at."""
 THERE = ("waiting", "ready", "running", "succeeded")
 """States of a stage that is not run for one more experiment."""
-
-
-class Estimate(NamedTuple):
-    """What a stage may take, by ``attempts`` earlier ones of its kind and sizes; None where none has said so.
-
-    Attributes:
-        attempts: how many there are.
-        seconds: their median.
-        memory_bytes: the most of them.
-        gpu_memory_bytes: likewise, of tensors on a GPU.
-        disk_bytes: of the output, likewise.
-    """
-
-    attempts: int = 0
-    seconds: float | None = None
-    memory_bytes: int | None = None
-    gpu_memory_bytes: int | None = None
-    disk_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +60,8 @@ def foresee(
     seen: registry.Seen = None,
     facts: Facts | None = None,
     coming: Mapping[str, ExperimentSpec] = MappingProxyType({}),
+    *,
+    tested: bool = True,
 ) -> Trial:
     """Return what a submission would do; nothing is written, and what the linter would refuse is told like the rest.
 
@@ -94,6 +72,7 @@ def foresee(
         seen: a look at the dataset's lists, see ``registry.look_again``.
         facts: what the linter is to know of the dataset, see ``review.look``.
         coming: experiments that an ensemble names and that are not there yet, by the ids that stand for them.
+        tested: whether what is trained is scored on the test list, as a trial of a sweep is not.
 
     Raises:
         InvalidRequest: no dataset has that name, or it lacks a split, or a file of weights is not there.
@@ -105,20 +84,19 @@ def foresee(
     else:
         registry.require_unchanged(session, spec.dataset, seen)
     planned: Sequence[PlannedStage]
+    doubts: tuple[Finding, ...] = ()
     if isinstance(spec, EnsembleSpec):
-        planned, _ = EnsemblePlan(session, spec, index, coming=coming).build()
+        ensemble = EnsemblePlan(session, spec, index, coming=coming)
+        planned, _ = ensemble.build()
+        doubts = tuple(ensemble.doubts)
     else:
-        planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset))
+        planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset), tested=tested)
     query = select(StageRow.key, StageRow.state).where(StageRow.key.in_([stage.key for stage in planned]))
     states = {key: state for key, state in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
-    owed = _owed(planned, states)
-    earlier = _earlier(session, spec.dataset, {stage.spec.kind for stage in planned if stage.key in owed})
-    stages = [
-        Foreseen(stage, states.get(stage.key), _estimate(stage, earlier) if stage.key in owed else None)
-        for stage in planned
-    ]
-    findings = lint(spec, planned, facts or Facts(), RECIPES[recipe].spec if recipe in RECIPES else None)
-    return Trial(tuple(stages), findings)
+    stages = _foreseen(session, spec.dataset, planned, states)
+    known_facts = known.with_stages(session, planned, facts or Facts())
+    findings = lint(spec, planned, known_facts, RECIPES[recipe].spec if recipe in RECIPES else None)
+    return Trial(tuple(stages), (*findings, *doubts))
 
 
 def _owed(planned: Sequence[PlannedStage], states: Mapping[str, str]) -> set[str]:
@@ -135,51 +113,22 @@ def _owed(planned: Sequence[PlannedStage], states: Mapping[str, str]) -> set[str
     return owed
 
 
-def _sizes(kind: str, params: Mapping[str, Any]) -> str:
-    return json.dumps([kind, _sized(params)], sort_keys=True)
-
-
-def _sized(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _sized(entry) for name, entry in value.items() if name not in COSTLESS}
-    return value
-
-
-def _earlier(session: Session, dataset: str, kinds: Collection[str]) -> dict[str, list[Any]]:
-    """Return the latest attempts that succeeded on a dataset, by the kind and sizes of their stages."""
-    place = func.row_number().over(partition_by=StageRow.kind, order_by=AttemptRow.finished_at.desc())
-    wanted = (
-        select(ExperimentStageRow.stage_key)
-        .join(ExperimentRow, ExperimentRow.id == ExperimentStageRow.experiment_id)
-        .where(ExperimentRow.dataset == dataset)
-    )
-    seconds = func.extract("epoch", AttemptRow.finished_at - AttemptRow.started_at).label("seconds")
-    found = (
-        select(
-            StageRow.kind,
-            StageRow.params,
-            seconds,
-            AttemptRow.memory_bytes,
-            AttemptRow.gpu_memory_bytes,
-            AttemptRow.disk_bytes,
-            place.label("place"),
-        )
-        .join(StageRow, StageRow.key == AttemptRow.stage_key)
-        .where(AttemptRow.state == "succeeded", StageRow.kind.in_(kinds), StageRow.key.in_(wanted))
-        .subquery()
-    )
-    attempts: dict[str, list[Any]] = {}
-    for row in session.execute(select(found).where(found.c.place <= LATEST)):
-        attempts.setdefault(_sizes(row.kind, row.params), []).append(row)
-    return attempts
-
-
-def _estimate(stage: PlannedStage, earlier: Mapping[str, Sequence[Any]]) -> Estimate:
-    rows = earlier.get(_sizes(stage.spec.kind, stage.spec.params.model_dump(mode="json")), ())
-    if not rows:
-        return Estimate()
-    most = {
-        name: max((getattr(row, name) for row in rows if getattr(row, name) is not None), default=None)
-        for name in ("memory_bytes", "gpu_memory_bytes", "disk_bytes")
+def _foreseen(
+    session: Session, dataset: str, planned: Sequence[PlannedStage], states: Mapping[str, str]
+) -> list[Foreseen]:
+    """Return the stages with what those may take that would run."""
+    owed = _owed(planned, states)
+    sizes = {
+        stage.key: history.sizes(dataset, stage.spec.kind, stage.spec.params.model_dump(mode="json"))
+        for stage in planned
+        if stage.key in owed
     }
-    return Estimate(len(rows), float(median(row.seconds for row in rows)), **most)
+    earlier = history.earlier(session, set(sizes.values()))
+    return [
+        Foreseen(
+            stage,
+            states.get(stage.key),
+            history.estimate(earlier.get(sizes[stage.key], ())) if stage.key in owed else None,
+        )
+        for stage in planned
+    ]

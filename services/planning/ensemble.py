@@ -14,19 +14,22 @@ from pydantic import ConfigDict
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from services.board.network import KINDS
+from services.board.network import filed
 from services.board.protocol import EnsembleProtocol, Measurement, Protocol
 from services.db.tables import ExperimentRow, ExperimentStageRow, ExperimentStreamRow, ProtocolRow, StageRow
-from services.errors import InvalidRequest
+from services.errors import Finding, InvalidRequest, nearest
 from services.params import Params
 from services.planning.plan import Plan
 from services.planning.planned import PlannedStage
+from services.planning.provenance import by_test, is_chosen, origins
 from services.planning.sources import Sources
 from services.recipes import RECIPES
 from services.scores import uploads
 from services.specs import EnsembleSpec, ExperimentSpec, MemberSpec, Stream
 from services.stages import Edge, FuseMember, FuseParams, IndexParams, StageKind, StageSpec
 
+INHERITED = ("weights_unknown", "validation_seen", "selected_on_test", "best_of_trials")
+"""What is doubtful of a member is so of the ensemble; what concerns the dataset is found of the ensemble itself."""
 INPUTS = text("""
 WITH RECURSIVE needed (key) AS (
     SELECT CAST(:key AS text)
@@ -54,7 +57,8 @@ class System(NamedTuple):
 class EnsemblePlan:
     """Builds the graph of one ensemble; ``stages`` lists inputs before what needs them.
 
-    ``coming`` are experiments that are members and not there yet, by the ids that stand for them.
+    ``coming`` are experiments that are members and not there yet, by the ids that stand for them; ``doubts`` what is
+    doubtful of those that are there, ``brought`` the kinds of score files that users brought.
     """
 
     session: Session
@@ -62,6 +66,8 @@ class EnsemblePlan:
     index: IndexParams
     stages: dict[str, PlannedStage] = field(default_factory=dict)
     coming: Mapping[str, ExperimentSpec] = field(default_factory=dict)
+    doubts: list[Finding] = field(default_factory=list)
+    brought: dict[str, str] = field(default_factory=dict)
 
     def build(self) -> tuple[tuple[PlannedStage, ...], tuple[Measurement, ...]]:
         """Return the stages, and how the ensemble is measured.
@@ -77,9 +83,30 @@ class EnsemblePlan:
             if self._indexes(system) - {index.key}:
                 present = "one that was measured on the dataset's present revision"
                 raise InvalidRequest(f"members.{number}.experiment", spec.members[number].experiment, present)
+        self._require_logits(systems)
         for place in product(spec.splits, spec.seeds):
             self._fuse(systems, *place)
         return tuple(self.stages.values()), (self._measurement(systems),)
+
+    def _require_logits(self, systems: list[System]) -> None:
+        """Refuse members whose scores are probabilities where logits are to be fused, before anything is trained."""
+        places = [*product(self.spec.splits, self.spec.seeds)] if self.spec.method == "logits" else []
+        for number, (member, system) in enumerate(zip(self.spec.members, systems, strict=True)):
+            if not all(self._is_logits(system.keys[place]) for place in places):
+                field = "scores" if member.scores else "experiment" if member.experiment else "recipe"
+                value = list(member.scores) or member.experiment or member.recipe
+                allowed = "one whose scores are logits, since method is logits; its own are probabilities"
+                raise InvalidRequest(f"members.{number}.{field}", value, allowed)
+
+    def _is_logits(self, key: str) -> bool:
+        """Say whether the scores that a stage leaves are logits."""
+        stage = self.stages[key].spec
+        params = stage.params.model_dump(mode="json")
+        if stage.kind != "fuse":
+            return (params.get("average") or self.brought.get(key)) == "logits"
+        if params["method"] != "features":
+            return bool(params["method"] == "logits")
+        return all(self._is_logits(edge.key) for edge in stage.inputs)  # of one network, whose scores stay as they are
 
     def _fuse(self, systems: list[System], split: int, seed: int) -> None:
         spec = self.spec
@@ -125,7 +152,7 @@ class EnsemblePlan:
     def _of_recipe(self, at: str, member: MemberSpec) -> System:
         assert member.recipe is not None
         if member.recipe not in RECIPES:
-            raise InvalidRequest(f"{at}.recipe", member.recipe, ", ".join(RECIPES))
+            raise InvalidRequest(f"{at}.recipe", member.recipe, nearest(member.recipe, RECIPES))
         return self._planned(at, member, RECIPES[member.recipe].spec, f"recipe {member.recipe}")
 
     def _planned(self, at: str, member: MemberSpec, base: ExperimentSpec, words: str) -> System:
@@ -139,7 +166,10 @@ class EnsemblePlan:
         if len(found) < len(keys):
             allowed = f"a stream of which {words} has scores of its own"
             raise InvalidRequest(f"{at}.stream", member.stream, allowed)
-        return System(found, _streams(member), Protocol.of(spec, member.stream).fields)
+        protocol, behind = Protocol.of(spec, member.stream), origins(self.stages.values())
+        if any(is_chosen(behind[key], spec.dataset) for key in found.values()):
+            protocol = by_test(protocol)
+        return System(found, _streams(member), protocol.fields)
 
     def _of_experiment(self, at: str, member: MemberSpec) -> System:
         session, spec, id_ = self.session, self.spec, member.experiment
@@ -148,13 +178,13 @@ class EnsemblePlan:
         row = session.get(ExperimentRow, id_)
         if row is None or row.dataset != spec.dataset or "members" in row.spec:
             raise InvalidRequest(f"{at}.experiment", id_, f"an experiment on {spec.dataset} that is no ensemble")
-        kind, streams = ("fuse", None) if member.stream == "two-stream" else ("score", [member.stream])
+        kind = "fuse" if member.stream == "two-stream" else "score"
         query = select(StageRow).join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
         query = query.where(ExperimentStageRow.experiment_id == id_, StageRow.kind == kind)
         stages = {
             (stage.params["split"], stage.params["seed"]): stage.key
             for stage in session.scalars(query)
-            if streams is None or _filed(stage.params) == streams
+            if kind == "fuse" or filed(stage.params) == member.stream
         }
         measured = (ExperimentStreamRow.experiment_id == id_, ExperimentStreamRow.stream == member.stream)
         protocol = session.scalar(
@@ -167,6 +197,11 @@ class EnsemblePlan:
             if (split, seed) not in stages:
                 raise InvalidRequest(f"{at}.experiment", id_, f"one with split {split} and seed {seed}")
             self._share(stages[split, seed])
+        self.doubts += [
+            Finding(flag["code"], "flagged", f"{at}.experiment", f"{id_}: {flag['sentence']}")
+            for flag in row.flags
+            if flag["code"] in INHERITED
+        ]
         return System(stages, _streams(member), protocol)
 
     def _uploaded(self, at: str, member: MemberSpec) -> System:
@@ -182,6 +217,7 @@ class EnsemblePlan:
             if split not in found:
                 raise InvalidRequest(f"{at}.scores", list(member.scores), f"a score file of split {split} too")
             self._share(found[split].id)
+            self.brought[found[split].id] = found[split].kind
         streams = {stream for row in found.values() for stream in uploads.STREAMS[row.stream]}
         keys = {(split, seed): found[split].id for split, seed in product(self.spec.splits, self.spec.seeds)}
         return System(keys, tuple(name for name in ("rgb", "flow") if name in streams), {"uploaded": True})
@@ -206,13 +242,6 @@ def _inputs_first(key: str, edges: Mapping[str, list[Edge]]) -> Iterator[str]:
     for edge in edges.get(key, ()):
         yield from _inputs_first(edge.key, edges)
     yield key
-
-
-def _filed(params: Mapping[str, Any]) -> list[Stream]:
-    """Return of which stream a `score` stage has the scores; of rgb, where flow steers a network of it."""
-    own = params.get("model", {}).get("kind")
-    steered = any(kind.sees_both and kind.model_fields["kind"].default == own for kind in KINDS)
-    return ["rgb"] if steered else list(params["streams"])
 
 
 def _streams(member: MemberSpec) -> tuple[Stream, ...]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from services import registry, revisions
 from services.db.engine import Database
 from services.db.tables import ExperimentRow, ExperimentStageRow, PaperRow, ScoreUploadRow
+from services.journal import outbox
 from services.papers import MEMBER, Order, PrintedFigure, Run, Skipped, runs
 from services.planning import review, submission
 from services.planning.dry_run import Foreseen, foresee
@@ -172,6 +173,8 @@ class Launcher:
         values = {"experiment_id": found.experiment.id, "system": system, "reduced": run.reduced}
         unique = {tuple(row.items()): {**row, **values} for row in rows}
         session.execute(insert(PaperRow).values([*unique.values()]).on_conflict_do_nothing())
+        if not found.created:  # its run may be there already
+            outbox.tag_papers(session, found.experiment.id)
         return found
 
 
@@ -192,8 +195,9 @@ def _standing(session: Session, run: Run, system: str) -> ExperimentRow | None:
     query = (
         select(ExperimentRow)
         .where(ExperimentRow.id.in_(select(PaperRow.experiment_id).where(PaperRow.system == system)))
-        .where(ExperimentRow.state.not_in(GONE))
+        .where(ExperimentRow.state.not_in(GONE), ExperimentRow.withdrawn_at.is_(None))
         .order_by(ExperimentRow.id.desc())
+        .with_for_update(read=True, key_share=True)  # nobody deletes it before a row refers to it
     )
     streams = () if run.spec is None else run.spec.streams
     for row in session.scalars(query):

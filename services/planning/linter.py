@@ -4,43 +4,40 @@ Pure functions: each rule takes what is known and yields findings. What is wrong
 `flagged`; a flag stands with the experiment and on its numbers.
 
     group_on_both_sides     clips of one group, which share a scene, are trained and tested on (UCF101)
-    missing_clips           a listed clip is not there
+    missing_clips           a listed clip is not there, or scores are of other clips
     frame_counts_differ     the streams of a clip have other lengths
-    class_map               labels and classes are not those of the official lists, or of the other weights
+    class_map               labels and classes are not those of the official lists, of a member, or of the weights
     lists_not_official      a dataset goes by an official name and has other clips or splits
     weights_saw_test_clips  weights were trained on clips that are tested on
     weights_unknown         nobody can say on which clips weights were trained
     protocol_not_recipes    the test differs from that of the recipe which the experiment names
+    validation_seen         weights were trained on clips that are held out to choose the epoch
     selected_on_test        the tested state was chosen by its test accuracy
+    boxes_differ            the true boxes changed while stages were measured against them (`services.board.results`)
+
+A sweep adds one to its best configuration (`services/sweeps/turn.py`): `best_of_trials`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from services.board.choice import chosen_on_test
 from services.board.protocol import EnsembleProtocol, Protocol, measurements
-from services.datasets.annotations import Annotations
+from services.datasets.annotations import Annotations, digest_of_ids
 from services.datasets.official import CATEGORY_OF, OFFICIAL, deviations, shared_groups
-from services.datasets.ucf101 import group_of
+from services.datasets.sources import group_in_class
 from services.errors import Finding, Refused
 from services.planning.planned import PlannedStage
+from services.planning.provenance import NO_FILES, measured, origins, seen_by_choice
+from services.planning.provenance import SeenSplit as SeenSplit  # noqa: PLC0414 - a part of this module's language
 from services.specs import EnsembleSpec, ExperimentSpec
 from services.words import counted
 
 Submitted = ExperimentSpec | EnsembleSpec
-TRAINING = ("finetune", "train")
 NAMED = 3
 """Clips and groups that a sentence names."""
-
-
-class SeenSplit(NamedTuple):
-    """A split of a dataset on whose training clips weights were trained."""
-
-    dataset: str
-    split: int
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,14 @@ class Facts:
     Attributes:
         annotations: its lists, without the clips that it leaves out; None where nobody has read them here.
         missing: listed clips that are not there, as far as the folder of clips is.
+        classes: names by label, as finished `index` stages and score files have them, by the keys of their stages.
+        clips: `digest_of_ids` in score files, likewise.
     """
 
     annotations: Annotations | None = None
     missing: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    clips: Mapping[str, str] = field(default_factory=dict)
 
 
 def lint(
@@ -78,9 +79,12 @@ def lint(
         facts: of its dataset.
         recipe: the spec of the recipe that it names.
     """
-    found = [*_lists(spec, facts), *seen_by_stages(spec, planned, facts.annotations)]
+    found = [*_lists(spec, facts), *seen_by_stages(spec, planned, facts.annotations), *_maps_of_weights(planned, facts)]
+    if isinstance(spec, EnsembleSpec):
+        found += _members(spec, planned, facts)
     if isinstance(spec, ExperimentSpec):
-        found += [*_files(spec), *_selection(spec), *(() if recipe is None else _protocol(spec, recipe))]
+        found += [*_files(spec, planned), *_selection(spec, planned), *_validation(spec, planned)]
+        found += [*(() if recipe is None else _protocol(spec, recipe))]
     return tuple(dict.fromkeys(found))
 
 
@@ -93,7 +97,7 @@ def require_sound(findings: Iterable[Finding]) -> None:
 
 def of_lists(annotations: Annotations, splits: Collection[int]) -> Iterator[Finding]:
     """Yield what is wrong with the lists of some splits: groups on both sides, classes that are not trained."""
-    groups = {clip.path: group_of(clip.path) for clip in annotations.clips()}
+    groups = {clip.path: group_in_class(clip.path) for clip in annotations.clips()}
     for number in sorted(splits):
         split = annotations.splits.get(number)
         if split is None:
@@ -163,20 +167,11 @@ def seen_by_stages(
     spec: Submitted, planned: Sequence[PlannedStage], annotations: Annotations | None
 ) -> Iterator[Finding]:
     """Yield the splits whose test clips are seen by a stage from whose weights a tested network starts."""
-    stages = {stage.key: stage.spec for stage in planned}
-    trained: dict[str, frozenset[SeenSplit]] = {}
-    datasets: dict[str, str] = {}
-    for key, stage in stages.items():
-        inputs = [edge.key for edge in stage.inputs if edge.key in stages]
-        params = stage.params.model_dump(mode="json")
-        own = params.get("dataset") if stage.kind == "index" else None
-        datasets[key] = own or next((datasets[other] for other in inputs if datasets.get(other)), "")
-        seen = frozenset[SeenSplit]().union(*(trained[other] for other in inputs))
-        if stage.kind in TRAINING:
-            seen |= {SeenSplit(datasets[key], params["split"])}
-        trained[key] = seen
-        if stage.kind == "score":
-            yield from _seen_before(spec, params["split"], seen, annotations)
+    behind = origins(planned)
+    for stage in planned:
+        if stage.spec.kind == "score":
+            split = stage.spec.params.model_dump(mode="json")["split"]
+            yield from _seen_before(spec, split, behind[stage.key].seen, annotations)
 
 
 def _seen_before(
@@ -195,6 +190,40 @@ def _seen_before(
                 yield Finding("weights_unknown", "flagged", "backbone.weights", sentence)
 
 
+def _members(spec: EnsembleSpec, planned: Sequence[PlannedStage], facts: Facts) -> Iterator[Finding]:
+    """Yield the score files of an ensemble whose classes or clips are not those of the dataset's lists."""
+    stages = {stage.key: stage.spec.params.model_dump(mode="json") for stage in planned if stage.spec.kind == "score"}
+    own = facts.annotations
+    for number, member in enumerate(spec.members if own is not None else ()):
+        for key in member.scores:
+            field, split = f"members.{number}.scores", stages.get(key, {}).get("split")
+            assert own is not None
+            if key in facts.classes:
+                yield from class_maps(field, own.classes, facts.classes[key])
+            if key in facts.clips and isinstance(split, int) and split in own.splits:
+                tested = [clip.id for clip in own.splits[split].test]
+                if digest_of_ids(tested) != facts.clips[key]:
+                    sentence = f"scores {key[:12]} are of other clips than split {split} of {spec.dataset} tests on"
+                    yield Finding("missing_clips", "refused", field, sentence)
+
+
+def _maps_of_weights(planned: Sequence[PlannedStage], facts: Facts) -> Iterator[Finding]:
+    """Yield where weights come from a network of as many classes that are others."""
+    indexes: dict[str, str] = {}
+    for stage in planned:
+        inputs = [edge.key for edge in stage.spec.inputs if edge.key in indexes]
+        indexes[stage.key] = stage.key if stage.spec.kind == "index" else next((indexes[key] for key in inputs), "")
+        for edge in stage.spec.inputs:
+            part = "model" if edge.name.startswith("model/") else "backbone" if edge.name == "weights" else None
+            maps = [facts.classes.get(indexes.get(key, "")) for key in (stage.key, edge.key)]
+            own, other = maps
+            if part is None or own is None or other is None or len(own) != len(other):
+                continue  # the classifier of another number of classes is left out, and that is said
+            for found in class_maps(f"{part}.weights", own, other):
+                sentence = f"{found.sentence} where the weights come from; their classifier starts from them"
+                yield replace(found, severity="flagged", sentence=sentence)
+
+
 def _lists(spec: Submitted, facts: Facts) -> Iterator[Finding]:
     if facts.missing:
         sentence = f"{_some(facts.missing, 'listed clip')} not in the folder of clips"
@@ -211,15 +240,18 @@ def _lists(spec: Submitted, facts: Facts) -> Iterator[Finding]:
         yield Finding("class_map", "flagged", "dataset", "UCF101's classes are not in the order of its classInd.txt")
 
 
-def _files(spec: ExperimentSpec) -> Iterator[Finding]:
-    """Yield the files of weights, which tell what they have seen to a worker alone."""
-    for network in spec.networks:
-        for stream in network.streams:
-            weights = network.backbones[stream].weights
-            if isinstance(weights, str) and weights not in ("none", "imagenet"):
-                field = f"{network.field('backbone', stream)}.weights"
-                sentence = f"{weights} is read by the workers alone: what it has seen is checked before scores are kept"
-                yield Finding("weights_unknown", "flagged", field, sentence)
+def _files(spec: ExperimentSpec, planned: Sequence[PlannedStage]) -> Iterator[Finding]:
+    """Yield the files of weights behind tested networks, which tell what they have seen to a worker alone.
+
+    Another stage whose weights a network takes may have started from such a file, too.
+    """
+    named = [(field, weights) for network in spec.networks for field, weights in network.first_weights]
+    fields = {weights: field for field, weights in named if isinstance(weights, str) and weights not in NO_FILES}
+    behind = origins(planned)
+    found = frozenset().union(*(behind[stage.key].files for stage in planned if stage.spec.kind == "score"))
+    for file in (*fields, *sorted(found - fields.keys())):
+        sentence = f"{file} is read by the workers alone: what it has seen is checked before scores are kept"
+        yield Finding("weights_unknown", "flagged", fields.get(file, _of_stages(spec)), sentence)
 
 
 def _protocol(spec: ExperimentSpec, recipe: ExperimentSpec) -> Iterator[Finding]:
@@ -236,11 +268,33 @@ def _differing(own: Protocol | EnsembleProtocol, other: Protocol | EnsembleProto
     return [name for name in mine if mine[name] != theirs.get(name)]
 
 
-def _selection(spec: ExperimentSpec) -> Iterator[Finding]:
-    for own in measurements(spec):
-        if chosen_on_test(own.protocol.fields):
-            sentence = f"{own.stream}: the tested epoch is chosen by its accuracy on the test clips"
+def _selection(spec: ExperimentSpec, planned: Sequence[PlannedStage]) -> Iterator[Finding]:
+    """Yield the streams whose epoch test clips chose, here or in a stage from whose weights they start."""
+    own = {entry.stream for entry in measurements(spec) if chosen_on_test(entry.protocol.fields)}
+    for each in measured(spec, planned):
+        if each.stream in own:
+            sentence = f"{each.stream}: the tested epoch is chosen by its accuracy on the test clips"
             yield Finding("selected_on_test", "flagged", "training.selection", sentence)
+        elif chosen_on_test(each.protocol.fields):
+            sentence = f"{each.stream}: it starts from weights that were chosen by their accuracy on the test clips"
+            yield Finding("selected_on_test", "flagged", _of_stages(spec), sentence)
+
+
+def _validation(spec: ExperimentSpec, planned: Sequence[PlannedStage]) -> Iterator[Finding]:
+    """Yield the trainings that choose an epoch on clips which the weights behind them have learned."""
+    for stage, found in seen_by_choice(planned, spec.dataset):
+        splits = ", ".join(sorted({str(each.place.split) for each in found}))
+        sentence = (
+            f"{stage.label}: the held-out clips choose the epoch, and weights that it starts from were trained on"
+            f" split {splits} of {spec.dataset} and did not hold the same ones out: their accuracy says too much"
+        )
+        yield Finding("validation_seen", "flagged", "training.selection", sentence)
+
+
+def _of_stages(spec: ExperimentSpec) -> str:
+    """Return the first field that names a stage whose weights are taken."""
+    named = (pair for network in spec.networks for pair in network.first_weights)
+    return next((field for field, weights in named if not isinstance(weights, str)), "backbone.weights")
 
 
 def _some(names: Sequence[str], one: str, several: str = "") -> str:

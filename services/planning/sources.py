@@ -12,9 +12,9 @@ from services import registry
 from services.db.tables import ExperimentRow, ExperimentStageRow, StageInputRow, StageRow
 from services.errors import InvalidRequest
 from services.planning.plan import Plan
-from services.planning.planned import Place, PlannedStage, Wanted
+from services.planning.planned import Place, PlannedStage, Wanted, network_of, require_trained
 from services.recipes import RECIPES
-from services.specs import ExperimentSpec, NetworkPart, StageWeights, Stream
+from services.specs import ExperimentSpec, StageWeights
 from services.stages import KINDS, Edge, FinetuneParams, StageKind, StageSpec, TrainParams
 
 
@@ -52,7 +52,7 @@ class Sources:
         if recipe is None:
             raise InvalidRequest(f"{field}.recipe", weights.recipe, ", ".join(RECIPES))
         seed = recipe.spec.seeds[0] if weights.seed is None else weights.seed
-        changes = {"splits": (weights.split or wanted.split,), "seeds": (seed,)}
+        changes = {"splits": (weights.split or wanted.place.split,), "seeds": (seed,)}
         spec = recipe.spec.model_copy(update=changes | ({"dataset": weights.dataset} if weights.dataset else {}))
         try:
             index = registry.index_params_for(self.session, spec)
@@ -60,12 +60,8 @@ class Sources:
             part = "dataset" if error.field == "dataset" else "split"
             raise InvalidRequest(f"{field}.{part}", error.value, error.allowed) from error
         streams, part = wanted.streams_of(weights), weights.part or wanted.part
-        network = _network(field, spec, streams)
-        if part == "backbone":
-            if network.backbones[streams[0]].finetune is None:
-                raise InvalidRequest(f"{field}.part", part, f"model, since {weights.recipe} has no backbone.finetune")
-        elif network.model.is_finetuned:
-            raise InvalidRequest(f"{field}.part", part, f"backbone, since {weights.recipe} trains nothing after it")
+        network = network_of(field, spec, streams)
+        require_trained(field, network, part, streams[0], weights.recipe or "")
         plan = Plan(spec, index, sources=self)
         stages = plan.build_part(network, part, streams[0], Place(spec.splits[0], seed))
         return tuple(self._labelled(stage, spec.dataset) for stage in stages)
@@ -99,15 +95,6 @@ class Sources:
         return tuple(_planned(rows[key], edges[key]) for key in _needed(found.key, edges))
 
 
-def _network(field: str, spec: ExperimentSpec, streams: tuple[Stream, ...]) -> NetworkPart:
-    """Return the network of some streams, or else the first that sees the first of them."""
-    exact = [network for network in spec.networks if network.streams == streams]
-    found = exact or [network for network in spec.networks if streams[0] in network.streams]
-    if not found:
-        raise InvalidRequest(f"{field}.stream", streams[0], ", ".join(spec.streams))
-    return found[0]
-
-
 def _trained(
     field: str, rows: Iterable[StageRow], weights: StageWeights, wanted: Wanted, spec: ExperimentSpec
 ) -> StageRow:
@@ -121,10 +108,10 @@ def _trained(
         spec: of the experiment.
     """
     part, streams = weights.part or wanted.part, wanted.streams_of(weights)
-    split, seed = weights.split or wanted.split, spec.seeds[0] if weights.seed is None else weights.seed
+    split, seed = weights.split or wanted.place.split, spec.seeds[0] if weights.seed is None else weights.seed
     _require(f"{field}.split", split, spec.splits)
     _require(f"{field}.seed", seed, spec.seeds)
-    network = _network(field, spec, streams)
+    network = network_of(field, spec, streams)
     found = None
     for row in rows:
         params = KINDS[_kind(row)].params.model_validate(row.params)

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.errors import InvalidRequest
 from services.specs import MAX_WEIGHTS_BYTES
+
+
+@dataclass
+class Digests:
+    """`file_digest` of files that are each read once; ``known`` are by what the spec calls them."""
+
+    known: dict[str, str | None] = field(default_factory=dict)
+
+    def of(self, field: str, weights: str) -> str | None:
+        """Return the digest of a file; see `file_digest`."""
+        if weights not in self.known:
+            self.known[weights] = file_digest(field, weights)
+        return self.known[weights]
+
+
+def _names(field: str) -> str:
+    """Return what the weights of a field may be that are no file: of flow, of a network, or of a backbone."""
+    if field == "flow.weights":
+        return "default"
+    return "none" if field.endswith("model.weights") else "none, imagenet"
 
 
 def file_digest(field: str, weights: str) -> str | None:
@@ -26,7 +47,7 @@ def file_digest(field: str, weights: str) -> str | None:
         return None
     path = Path(weights)
     if not path.is_absolute() or "\0" in weights:
-        raise InvalidRequest(field, weights, "an absolute path, or one of the names in the field's description")
+        raise InvalidRequest(field, weights, f"{_names(field)}, or the absolute path of a file")
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_WEIGHTS_BYTES:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
@@ -21,7 +21,8 @@ from services.db.storable import storable, storable_text
 from services.db.tables import AttemptRow, EventRow, StageRow
 from services.errors import Cause, LeaseLost
 from services.journal import events, outbox
-from services.queue import graph, needs
+from services.queue import graph, needs, pace
+from services.stages import KINDS, StageKind
 
 LONGEST_PAUSE = timedelta(minutes=1)
 """Longer than any pause before a retry; one that ends later was written before the database's clock was set back."""
@@ -69,8 +70,38 @@ class Renewal:
     timeout_seconds: float
 
 
-def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, log_tail: str | None = None) -> Renewal:
-    """Renew a lease and return what is asked of the stage now.
+class Usage(NamedTuple):
+    """What an attempt took; None where nobody measured it.
+
+    Attributes:
+        memory_bytes: the most that its process had in memory.
+        gpu_memory_bytes: the most that its tensors took on a GPU.
+        disk_bytes: its output.
+        cpu_seconds: time that processors computed for it.
+        curves: what it used when, see ``services.queue.curve``.
+    """
+
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    cpu_seconds: float | None = None
+    curves: dict[str, Any] | None = None
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What was measured, by the columns that hold it."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+def heartbeat(
+    session: Session,
+    key: str,
+    attempt: int,
+    lease_seconds: float,
+    log_tail: str | None = None,
+    usage: Usage | None = None,
+) -> Renewal:
+    """Renew a lease and return what is asked of the stage now; keep the end of its log, and what it used so far.
 
     Raises:
         LeaseLost: the attempt no longer owns the stage.
@@ -83,8 +114,12 @@ def heartbeat(session: Session, key: str, attempt: int, lease_seconds: float, lo
     row = session.execute(query).one_or_none()
     if row is None:
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
+    kept = (usage or Usage()).measured
     if log_tail is not None:
-        _keep_log(session, key, attempt, log_tail)
+        kept["log"] = storable_text(log_tail[-LOG_BYTES:])
+    if kept:
+        mine = update(AttemptRow).where(AttemptRow.stage_key == key, AttemptRow.number == attempt)
+        session.execute(mine.values(**kept))
     return Renewal(*row)
 
 
@@ -108,7 +143,7 @@ def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> N
     facts = [replace(fact, data=storable(fact.data)) for fact in facts]
     progress = next((fact.data for fact in reversed(facts) if fact.type == "progress"), None)
     warning = next((fact.data.get("message") for fact in reversed(facts) if fact.type == "warning"), None)
-    values = {"attempt": attempt, "progress": progress, "message": warning}
+    values = {"attempt": attempt, "progress": _marked(session, key, progress), "message": warning}
     values = {name: value for name, value in values.items() if value is not None}
     if session.scalar(_fenced(key, attempt).values(**values).returning(StageRow.key)) is None:
         raise LeaseLost(f"attempt {attempt} of stage {key[:12]}")
@@ -122,18 +157,13 @@ def record(session: Session, key: str, attempt: int, facts: Sequence[Fact]) -> N
             events.tell(session, f"stage.{fact.type}", stage_key=key, attempt=attempt, **reported)
 
 
-class Usage(NamedTuple):
-    """What an attempt took, in bytes; None where nobody measured it.
-
-    Attributes:
-        memory_bytes: the most that its process had in memory.
-        gpu_memory_bytes: the most that its tensors took on a GPU.
-        disk_bytes: its output.
-    """
-
-    memory_bytes: int | None = None
-    gpu_memory_bytes: int | None = None
-    disk_bytes: int | None = None
+def _marked(session: Session, key: str, progress: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return progress with the marks of its attempt so far, by the clock of the database."""
+    if progress is None:
+        return None
+    query = select(StageRow.progress, func.extract("epoch", func.clock_timestamp())).where(StageRow.key == key)
+    before, now = session.execute(query).one_or_none() or (None, 0)
+    return pace.marked(progress, before, float(now))
 
 
 def succeed(
@@ -157,7 +187,7 @@ def succeed(
         output: where the artifact store holds the output.
         log: end of the attempt's log.
         files: names in the output that MLflow is to hold as artifacts.
-        usage: what the attempt took, where it was measured.
+        usage: what the attempt took, as far as measured.
 
     Raises:
         LeaseLost: the attempt no longer owns the stage.
@@ -168,9 +198,9 @@ def succeed(
     row.summary, row.output = predictions.keep(session, summary) if row.kind == "fuse" else summary, output
     if row.kind == "index":
         registry.note_index(session, row.params, summary)
-    _end_attempt(session, row, "succeeded", log=log)
-    for name, number in (usage or Usage())._asdict().items():
-        setattr(session.get_one(AttemptRow, (key, attempt)), name, number)
+    _end_attempt(session, row, "succeeded", log=log, usage=usage)
+    if KINDS[cast("StageKind", row.kind)].category == "scores":  # its summary is numbers
+        outbox.add_measured(session, key, row.summary)
     for file in files:
         outbox.add_artifact(session, key, file, f"{output}/{file}")
     graph.end_stage(session, row, "succeeded", None, None)
@@ -189,13 +219,15 @@ def fail(
     message: str,
     log: str | None = None,
     exit_code: int | None = None,
+    usage: Usage | None = None,
 ) -> dict[str, int]:
     """End an attempt without a result: try again if its cause allows, else fail what depends on it.
 
     Raises:
         LeaseLost: the attempt no longer owns the stage.
     """
-    return _end_without_result(session, key, attempt, Failure(cause, storable_text(message), exit_code, log))
+    failure = Failure(cause, storable_text(message), exit_code, log, usage=usage)
+    return _end_without_result(session, key, attempt, failure)
 
 
 @dataclass(frozen=True)
@@ -207,6 +239,7 @@ class Failure:
     exit_code: int | None = None
     log: str | None = None
     expired: bool = False
+    usage: Usage | None = None
 
 
 def _end_without_result(session: Session, key: str, attempt: int, failure: Failure) -> dict[str, int]:
@@ -263,11 +296,21 @@ def _try_again(session: Session, row: StageRow, failure: Failure) -> dict[str, i
     return {queue: 1}
 
 
-def _end_attempt(session: Session, row: StageRow, state: str, failure: Failure | None = None, log: str = "") -> None:
+def _end_attempt(
+    session: Session,
+    row: StageRow,
+    state: str,
+    failure: Failure | None = None,
+    log: str = "",
+    usage: Usage | None = None,
+) -> None:
     attempt = session.get_one(AttemptRow, (row.key, row.attempt))
     attempt.state, attempt.finished_at, attempt.exit_code = state, func.clock_timestamp(), 0
     if failure is not None:
         attempt.cause, attempt.message, attempt.exit_code = failure.cause, failure.message, failure.exit_code
+        usage = failure.usage
+    for name, value in (usage or Usage()).measured.items():
+        setattr(attempt, name, value)
     last = failure.log if failure is not None else log
     if last is not None:
         attempt.log = storable_text(last[-LOG_BYTES:])
@@ -293,11 +336,6 @@ def _requeue(session: Session, row: StageRow, cause: Cause, message: str) -> str
     row.ready_at, row.not_before = func.clock_timestamp(), func.clock_timestamp() + delay
     events.tell(session, "stage.retried", stage_key=row.key, attempt=row.attempt, cause=cause, message=message)
     return row.queue
-
-
-def _keep_log(session: Session, key: str, attempt: int, log: str) -> None:
-    query = update(AttemptRow).where(AttemptRow.stage_key == key, AttemptRow.number == attempt)
-    session.execute(query.values(log=storable_text(log[-LOG_BYTES:])))
 
 
 def expired(session: Session, limit: int = 100) -> list[tuple[str, int]]:

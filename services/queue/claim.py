@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.queue import quotas
 from services.stages import StageKind
 
 MAY_BE_TAKEN = """gpus <= :gpus
@@ -19,6 +20,12 @@ MAY_BE_TAKEN = """gpus <= :gpus
                 WHERE other.state = 'alive' AND other.id <> :worker_id
                     AND stage.queue = ANY(other.queues) AND stage.gpus <= cardinality(other.devices)))"""
 """Asked of a stage to find it, and again once it is locked: it may have run and come back in between."""
+
+BY_INDEX = text("""
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
+""")
+"""For this transaction: to plan a claim anew takes longer than to run it, so that one plan is kept, which must not be
+one for the few stages that there were when it was made."""
 
 CLAIM = text(
     """
@@ -32,15 +39,21 @@ WITH RECURSIVE line AS (  -- the owners of each queue's ready stages, each found
         ORDER BY owner LIMIT 1)
     FROM line WHERE line.owner IS NOT NULL
 ), load AS MATERIALIZED (
-    SELECT owner, count(*) AS running FROM stage WHERE state = 'running' GROUP BY owner
+    SELECT owner, count(*) AS running, coalesce(sum(gpus) FILTER (WHERE queue = 'gpu'), 0) AS gpus
+    FROM stage WHERE state = 'running' GROUP BY owner
 ), candidate AS MATERIALIZED (  -- of each owner as many as other claims may lock at one moment, by the index
-    SELECT found.* FROM line LEFT JOIN load ON load.owner = line.owner CROSS JOIN LATERAL (
-        SELECT stage.key, priority, coalesce(load.running, 0) AS running, ready_at
+    SELECT found.* FROM line LEFT JOIN load ON load.owner = line.owner
+    LEFT JOIN quota AS own ON own.owner = line.owner LEFT JOIN quota AS rest ON rest.owner = '*'
+    CROSS JOIN LATERAL (
+        SELECT stage.key, priority, coalesce(load.running, 0) / coalesce(own.share, rest.share, 1) AS running, ready_at
         FROM stage
         WHERE state = 'ready' AND stage.queue = line.queue AND stage.owner = line.owner AND MAY_BE_TAKEN
+            AND (line.queue <> 'gpu' OR coalesce(own.gpus, rest.gpus) IS NULL
+                OR coalesce(load.gpus, 0) + stage.gpus <= coalesce(own.gpus, rest.gpus))
         ORDER BY priority DESC, ready_at, stage.key
         LIMIT 64
     ) AS found
+    WHERE coalesce(load.running, 0) < coalesce(own.stages, rest.stages, coalesce(load.running, 0) + 1)
     ORDER BY priority DESC, running, ready_at, key
 ), best AS (  -- one at a time in that order, until one is locked
     SELECT free.key FROM candidate CROSS JOIN LATERAL (
@@ -64,8 +77,9 @@ WITH RECURSIVE line AS (  -- the owners of each queue's ready stages, each found
     UPDATE experiment SET state = 'running', started_at = clock_timestamp()
     WHERE id = ANY(ARRAY(SELECT id FROM waiting)) AND state = 'queued' RETURNING id
 ), attempted AS (
-    INSERT INTO attempt (stage_key, number, worker_id, device, environment)
-    SELECT key, attempt, :worker_id, CASE queue WHEN 'cpu' THEN 'cpu' ELSE :device END, CAST(:environment AS jsonb)
+    INSERT INTO attempt (stage_key, number, worker_id, device, gpus, environment)
+    SELECT key, attempt, :worker_id, CASE queue WHEN 'cpu' THEN 'cpu' ELSE :device END,
+        CASE WHEN queue = 'cpu' OR :device = 'cpu' THEN 0 ELSE gpus END, CAST(:environment AS jsonb)
     FROM claimed
     RETURNING stage_key, device
 ), told AS (
@@ -86,7 +100,9 @@ WITH RECURSIVE line AS (  -- the owners of each queue's ready stages, each found
 SELECT claimed.key, claimed.kind, claimed.queue, claimed.label, claimed.attempt, claimed.params,
     claimed.gpus, claimed.timeout_seconds, claimed.state_dropped_at_attempt,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(name, source.kind, source.key, source.output) ORDER BY position), '[]')
-     FROM stage_input JOIN stage AS source ON source.key = input_key WHERE stage_key = claimed.key) AS inputs
+     FROM stage_input JOIN stage AS source ON source.key = input_key WHERE stage_key = claimed.key) AS inputs,
+    claimed.owner, EXISTS (SELECT FROM quota WHERE quota.owner IN (claimed.owner, '*')
+        AND (quota.stages IS NOT NULL OR quota.gpus IS NOT NULL)) AS limited
 FROM claimed
 """.replace("MAY_BE_TAKEN", MAY_BE_TAKEN)
 )
@@ -129,7 +145,9 @@ def claim(
     gpus: int = 1,
     environment: Mapping[str, Any] | None = None,
 ) -> Claim | None:
-    """Take the best ready stage of some queues: by priority, then the owner with the least running, then age.
+    """Take the best ready stage of some queues: by priority, then the owner who runs least by their share, then age.
+
+    An owner who runs as much as their quota allows is left out.
 
     A stage whose last attempt failed on this worker, perhaps because of it, is left to others while there are any.
 
@@ -141,6 +159,9 @@ def claim(
         lease_seconds: how long the claim holds without a heartbeat.
         gpus: largest number of processes, one GPU each, that this worker can give a stage.
         environment: in which it will run, to be kept with the attempt.
+
+    Raises:
+        Contended: other claims came in between; to be tried again.
     """
     values = {
         "queues": list(queues),
@@ -150,9 +171,12 @@ def claim(
         "gpus": gpus,
         "environment": None if environment is None else json.dumps(environment),
     }
+    session.execute(BY_INDEX)
     row = session.execute(CLAIM, values).one_or_none()
     if row is None:
         return None
+    if row.limited:
+        quotas.require_room(session, row.owner)
     return Claim(
         key=row.key,
         kind=row.kind,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from typing import Literal
 
 from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlalchemy.orm import Session, defer
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session, defer
 from services.api_keys import Caller
 from services.db.tables import (
     AttemptRow,
+    DeletedExperimentRow,
     ExperimentRow,
     ExperimentStageRow,
     ExperimentStreamRow,
@@ -22,9 +24,11 @@ from services.db.tables import (
 )
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.journal import events, outbox
-from services.queue import graph, needs
+from services.queue import graph, needs, search
 
 MAX_PAGE = 200
+Archived = Literal["no", "only", "any"]
+"""Of a listing: what becomes of archived experiments."""
 NAMED_STAGES = 10  # that a message holds, the most similar first
 CURSOR = r"([0-9]{1,16})-(exp_[0-9a-f]{1,36})"
 """Of an experiment: when it was made, in microseconds since 1970, and its id."""
@@ -40,8 +44,17 @@ class Retried:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How far an experiment is, and why it ended so."""
+
+    state: str
+    cause: str | None
+    message: str | None
+
+
+@dataclass(frozen=True)
 class Page:
-    """Some experiments, newest first, how many there are on all pages, and where the next page begins."""
+    """Some experiments, newest first, without their specs, how many all pages have, and where the next one begins."""
 
     items: list[ExperimentRow]
     next_cursor: str | None
@@ -81,8 +94,15 @@ def get(session: Session, experiment_id: str) -> ExperimentRow:
     """Return an experiment, or raise ``NotFound``."""
     row = session.get(ExperimentRow, experiment_id)
     if row is None:
-        raise NotFound("experiment", experiment_id)
+        raise _missing(session, experiment_id)
     return row
+
+
+def standings(session: Session, experiment_ids: Collection[str]) -> dict[str, Standing]:
+    """Return how experiments stand, by id; those that there are not are left out."""
+    query = select(ExperimentRow.id, ExperimentRow.state, ExperimentRow.cause, ExperimentRow.message)
+    found = session.execute(query.where(ExperimentRow.id.in_(experiment_ids)))
+    return {id_: Standing(state, cause, message) for id_, state, cause, message in found}
 
 
 def page(
@@ -94,8 +114,13 @@ def page(
     owner: str | None = None,
     model: str | None = None,
     id_: str | None = None,
+    words: str | None = None,
+    tags: Collection[str] = (),
+    archived: Archived = "no",
+    sweep: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
+    count_to: int | None = None,
 ) -> Page:
     """Return experiments, newest first, from where ``cursor`` of the page before says.
 
@@ -107,28 +132,40 @@ def page(
         owner: only this user's.
         model: only those of which a stream has a network of this kind.
         id_: only those whose id begins so.
+        words: only those of which some text has all of these words, or begins so; see `search`.
+        tags: only those with all of these.
+        archived: whether archived ones are left out, alone, or among the others.
+        sweep: only those that this sweep submitted.
         limit: how many at the most.
         cursor: of the page before.
+        count_to: at which ``total`` ends, since to count many takes long; None counts all that match.
 
     Raises:
         InvalidRequest: the cursor is not one that we gave.
     """
-    query, count = select(ExperimentRow.id), select(func.count()).select_from(ExperimentRow)
-    for condition in _conditions(state=state, dataset=dataset, owner=owner, name=name, model=model, id_=id_):
-        query, count = query.where(condition), count.where(condition)
+    wanted = {"state": state, "dataset": dataset, "owner": owner, "sweep_id": sweep}
+    conditions = [*_conditions(**wanted, name=name, model=model, id_=id_)]
+    conditions += [search.has_words(words)] if words is not None else []
+    conditions += [search.has_tags(tags)] if tags else []
+    conditions += {"no": [ExperimentRow.archived_at.is_(None)], "only": [ExperimentRow.archived_at.is_not(None)]}.get(
+        archived, []
+    )
+    query = select(ExperimentRow.id).where(*conditions)
+    matching = query.limit(count_to).subquery()
     query = query.order_by(ExperimentRow.created_at.desc(), ExperimentRow.id.desc())
     if cursor is not None:
         query = query.where(tuple_(ExperimentRow.created_at, ExperimentRow.id) < tuple_(*_open_cursor(cursor)))
     ids = list(session.scalars(query.limit(limit + 1)))  # from the index alone, for most of those that do not match
-    found = {row.id: row for row in session.scalars(select(ExperimentRow).where(ExperimentRow.id.in_(ids)))}
+    whole = select(ExperimentRow).options(defer(ExperimentRow.spec, raiseload=True)).where(ExperimentRow.id.in_(ids))
+    found = {row.id: row for row in session.scalars(whole)}
     rows = [found[id_] for id_ in ids]
     more = len(rows) > limit
-    total = session.scalar(count) or 0
+    total = (session.scalar(select(func.count()).select_from(matching)) or 0) if count_to != 0 else 0
     return Page(rows[:limit], _make_cursor(rows[limit - 1]) if more else None, total)
 
 
 def _conditions(**wanted: str | None) -> Iterator[ColumnElement[bool]]:
-    for column in ("state", "dataset", "owner"):
+    for column in ("state", "dataset", "owner", "sweep_id"):
         if wanted[column] is not None:
             yield getattr(ExperimentRow, column) == wanted[column]
     if wanted["id_"] is not None:
@@ -151,9 +188,14 @@ def stages(session: Session, experiment_id: str) -> list[StageView]:
     )
     found = [(row, reused) for row, reused in session.execute(query)]
     inputs: dict[str, list[str]] = {}
-    edges = select(StageInputRow).where(StageInputRow.stage_key.in_([row.key for row, _ in found]))
-    for edge in session.scalars(edges.order_by(StageInputRow.position)):
-        inputs.setdefault(edge.stage_key, []).append(edge.input_key)
+    edges = (
+        select(StageInputRow.stage_key, StageInputRow.input_key)
+        .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageInputRow.stage_key)
+        .where(ExperimentStageRow.experiment_id == experiment_id)
+        .order_by(StageInputRow.position)
+    )
+    for key, input_key in session.execute(edges):
+        inputs.setdefault(key, []).append(input_key)
     return [StageView(row, reused, tuple(inputs.get(row.key, ()))) for row, reused in found]
 
 
@@ -188,7 +230,7 @@ def logs(session: Session, experiment_id: str, stage: str | None = None) -> list
         NotFound: no such experiment, or it has no such stage; the message has the names.
     """
     get(session, experiment_id)
-    chosen = None if stage is None else _keys_named(session, experiment_id, stage)
+    chosen = None if stage is None else keys_named(session, experiment_id, stage)
     query = (
         select(AttemptRow, StageRow.label)
         .join(StageRow, StageRow.key == AttemptRow.stage_key)
@@ -203,7 +245,7 @@ def logs(session: Session, experiment_id: str, stage: str | None = None) -> list
     ]
 
 
-def _keys_named(session: Session, experiment_id: str, stage: str) -> set[str]:
+def keys_named(session: Session, experiment_id: str, stage: str) -> set[str]:
     """Return the keys of an experiment's stages of a name, or that begin so."""
     known = [(view.row.key, view.row.label) for view in stages(session, experiment_id)]
     found = {key for key, label in known if label == stage or key.startswith(stage)}
@@ -215,38 +257,57 @@ def _keys_named(session: Session, experiment_id: str, stage: str) -> set[str]:
     return found
 
 
-def attempts(session: Session, experiment_id: str, words: int) -> list[AttemptView]:
-    """Return every attempt at a stage of the experiment, in the order of the plan.
+def attempts(session: Session, experiment_id: str, words: int, latest: int | None = None) -> list[AttemptView]:
+    """Return the attempts at the stages of the experiment, in the order of the plan.
 
     Args:
         session: a transaction of the caller.
         experiment_id: of the experiment.
         words: characters of the end of the log of an attempt that failed.
+        latest: only so many of them, those that began last.
     """
     last = case((AttemptRow.state == "failed", func.right(AttemptRow.log, words)))
     query = (
         select(AttemptRow, StageRow.label, last)
-        .options(defer(AttemptRow.log))
+        .options(defer(AttemptRow.log), defer(AttemptRow.curves))
         .join(StageRow, StageRow.key == AttemptRow.stage_key)
         .join(ExperimentStageRow, ExperimentStageRow.stage_key == StageRow.key)
         .where(ExperimentStageRow.experiment_id == experiment_id)
         .order_by(ExperimentStageRow.position, AttemptRow.number)
     )
+    if latest is not None:
+        mine = select(AttemptRow.stage_key, AttemptRow.number).join(
+            ExperimentStageRow, ExperimentStageRow.stage_key == AttemptRow.stage_key
+        )
+        mine = mine.where(ExperimentStageRow.experiment_id == experiment_id)
+        last_begun = mine.order_by(AttemptRow.started_at.desc()).limit(latest)
+        query = query.where(tuple_(AttemptRow.stage_key, AttemptRow.number).in_(last_begun))
     return [AttemptView(row, label, tail or "") for row, label, tail in session.execute(query)]
 
 
-def cancel(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
+def cancel(
+    session: Session, experiment_id: str, caller: Caller, *, cause: str | None = None, message: str | None = None
+) -> ExperimentRow:
     """Cancel an experiment; stages that others need go on, running ones of its own are stopped by their workers.
+
+    Args:
+        session: a transaction of the caller.
+        experiment_id: of the experiment.
+        caller: who cancels it.
+        cause: why, if not since somebody wanted it, such as ``pruned``.
+        message: the same in words.
 
     Raises:
         NotFound: no such experiment.
         Forbidden: it belongs to another user.
         Conflict: it has finished.
     """
-    row = _lock(session, experiment_id, caller)
+    row = lock_owned(session, experiment_id, caller)
     if row.state in ("succeeded", "failed", "cancelled"):
         raise Conflict(f"experiment {experiment_id} cannot be cancelled: it has {row.state}")
     row.state = "cancelling"
+    if cause is not None:
+        row.cause, row.message = cause, message
     events.tell(session, "experiment.cancelling", experiment_id=row.id)
     session.flush()
     rows = graph.lock_stages(session, _keys_of(session, row))
@@ -264,7 +325,7 @@ def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
         Forbidden: it belongs to another user.
         Conflict: it has neither failed nor been cancelled.
     """
-    row = _lock(session, experiment_id, caller)
+    row = lock_owned(session, experiment_id, caller)
     if row.state not in ("failed", "cancelled"):
         raise Conflict(f"experiment {experiment_id} cannot be tried again: it is {row.state}")
     row.state, row.cause, row.message, row.finished_at = "queued", None, None, None
@@ -279,13 +340,28 @@ def retry(session: Session, experiment_id: str, caller: Caller) -> Retried:
     return Retried(row, queues)
 
 
-def _lock(session: Session, experiment_id: str, caller: Caller) -> ExperimentRow:
-    query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update(key_share=True)
+def lock_owned(session: Session, experiment_id: str, caller: Caller, *, whole: bool = False) -> ExperimentRow:
+    """Lock an experiment for its owner or an administrator; ``whole`` keeps others from referring to it too.
+
+    Raises:
+        NotFound: no such experiment.
+        Forbidden: it belongs to another user.
+    """
+    query = select(ExperimentRow).where(ExperimentRow.id == experiment_id).with_for_update(key_share=not whole)
     row = session.scalar(query)
     if row is None:
-        raise NotFound("experiment", experiment_id)
+        raise _missing(session, experiment_id)
     caller.require_owned(f"experiment {experiment_id}", row.owner)
     return row
+
+
+def _missing(session: Session, experiment_id: str) -> NotFound:
+    """Return the error for an id that no experiment has, with who deleted it."""
+    gone = session.get(DeletedExperimentRow, experiment_id)
+    if gone is None:
+        return NotFound("experiment", experiment_id)
+    hint = f"{gone.name!r} was deleted by {gone.deleted_by} at {gone.deleted_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return NotFound("experiment", experiment_id, hint)
 
 
 def _keys_of(session: Session, row: ExperimentRow) -> list[str]:

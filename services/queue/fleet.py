@@ -9,10 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services import chores
+from services.board import backfill
+from services.board.backfill import Progress
 from services.db.tables import ExperimentRow, StageRow, WorkerRow
+from services.journal import tracker_state
+from services.journal.tracker_state import TrackerView
 from services.queue.housekeeping import SWEEP
-from services.tracking import tracker_state
-from services.tracking.tracker_state import TrackerView
 
 OVERDUE_SWEEPS = 10
 """After as many periods without a sweep, housekeeping counts as dead."""
@@ -28,6 +30,7 @@ class Census:
         stages: how many are in which queue and state.
         workers: how many are in which state.
         tracker: how it stands with MLflow.
+        backfill: how far the hits of old results are; None before that began.
         untold_seconds: age of the oldest row that MLflow has yet to hear.
     """
 
@@ -36,6 +39,7 @@ class Census:
     stages: dict[tuple[str, str], int]
     workers: dict[str, int]
     tracker: TrackerView
+    backfill: Progress | None
     untold_seconds: float
 
 
@@ -53,5 +57,6 @@ def census(session: Session) -> Census:
         stages={(queue, state): number for queue, state, number in session.execute(stages)},
         workers={state: number for state, number in session.execute(workers)},  # noqa: C416
         tracker=tracker,
+        backfill=backfill.progress(session),
         untold_seconds=max(0.0, untold.total_seconds()),
     )

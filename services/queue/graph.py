@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Select, Text, and_, any_, bindparam, func,
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from services.board import results
+from services.board import best, results
 from services.db.tables import ExperimentRow, ExperimentStageRow, StageRow
 from services.errors import Cause
-from services.journal import events, outbox
+from services.journal import events, notices, outbox
 
 LIVE = ("queued", "running")
 UNSETTLED = (*LIVE, "cancelling")
@@ -206,4 +206,15 @@ def finish_experiment(session: Session, experiment: ExperimentRow, state: str) -
     )
     if state == "succeeded":
         results.collect(session, experiment)
+    _notify(session, experiment, state)
     outbox.finish_experiment(session, experiment, state)
+
+
+def _notify(session: Session, experiment: ExperimentRow, state: str) -> None:
+    """Have users told of an end, and of boards that it changes at the top."""
+    session.flush()
+    reached = best.reached(session, experiment.id) if state == "succeeded" else {}
+    notices.add(session, "failure" if state == "failed" else "end", experiment, reached)
+    boards = best.leads(session, experiment.id) if reached else []
+    if boards:
+        notices.add(session, "best", experiment, reached, boards)

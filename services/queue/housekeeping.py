@@ -1,4 +1,4 @@
-"""What has to be done now and then: expired leases, lost doorbells, silent workers, the MLflow outbox.
+"""What has to be done now and then: expired leases, lost doorbells, silent workers, the outbox, what old results lack.
 
 Any number of processes may run a housekeeper; at each turn one of them sweeps.
 """
@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable
 
 from services import chores
+from services.board import backfill
 from services.db.engine import Database
 from services.errors import Contended, LeaseLost
 from services.loops import Loop
+from services.notify import sender
 from services.queue import attempts, graph, workers
 from services.settings import Settings
 from services.stores.broker import QUEUES, Broker
@@ -26,6 +28,8 @@ MAX_RINGS = 64
 """Most messages that wait in a queue; more than one a free worker slot does nothing."""
 TURN = 0.9
 """Share of the period after which the next sweep may begin, so that two timers of one length do not miss each other."""
+BACKFILL_SECONDS, REST_SECONDS = 1.0, 3600.0
+"""Between two bits of what old results lack, and once they lack nothing."""
 TRACKER = "services.tracking.sender"
 """The module whose process sends the outbox; MLflow's client takes seconds to load, and time from requests."""
 TRACKER_PAUSE_SECONDS = 5.0
@@ -44,8 +48,10 @@ class Housekeeper:
         self._over = threading.Event()
         every = settings.sweep_seconds
         self._loops = [Loop("housekeeping", self._sweep, every, first_seconds=every)]
+        self._loops.append(Loop("hits of old results", self._backfill, BACKFILL_SECONDS, first_seconds=every))
         if settings.mlflow_url is not None:
             self._loops.append(Loop("tracking", self._track, TRACKER_PAUSE_SECONDS))
+        self._loops.append(Loop("notices", sender.notifier(settings, database).turn, sender.POLL_SECONDS))
 
     def start(self) -> None:
         """Start the loops."""
@@ -62,6 +68,13 @@ class Housekeeper:
         every = self._settings.sweep_seconds
         if self._database.run(lambda session: chores.take(session, SWEEP, every * TURN)):
             sweep(self._database, self._broker, self._settings)
+
+    def _backfill(self) -> float:
+        """Do a bit of what is left of the hits of old results, and return the pause until the next."""
+        mine = self._database.run(lambda session: chores.take(session, backfill.CHORE, BACKFILL_SECONDS * TURN))
+        if not mine:
+            return BACKFILL_SECONDS
+        return REST_SECONDS if self._database.run(backfill.fill).done else BACKFILL_SECONDS
 
     def _track(self) -> None:
         """Stay with the process that speaks with MLflow; it ends when its standard input does, so with us."""

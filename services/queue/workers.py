@@ -7,12 +7,15 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from services.db.tables import StageInputRow, StageRow, WorkerRow
+from services.queue import quotas
+from services.queue.quotas import Load
 from services.words import counted
 
 THERE = ("alive", "draining")
@@ -27,8 +30,19 @@ def report(
     devices: Sequence[str],
     concurrency: int,
     draining: str | None = None,
+    use: Mapping[str, Any] | None = None,
 ) -> None:
-    """Say that a worker of this process is there, and why it takes no work, if it takes none."""
+    """Say that a worker of this process is there.
+
+    Args:
+        session: a transaction of the caller.
+        worker_id: of the worker.
+        queues: that it serves.
+        devices: that it has.
+        concurrency: stages that it runs at once.
+        draining: why it takes no work, if it takes none.
+        use: what its machine does, see ``worker.host.machine``.
+    """
     values = {
         "id": worker_id,
         "host": socket.gethostname(),
@@ -38,14 +52,15 @@ def report(
         "concurrency": concurrency,
         "state": "alive" if draining is None else "draining",
         "message": draining,
+        "use": use,
     }
-    seen = {"state": values["state"], "message": draining, "last_seen_at": func.now()}
+    seen = {name: values[name] for name in ("state", "message", "use")} | {"last_seen_at": func.now()}
     session.execute(insert(WorkerRow).values(values).on_conflict_do_update(index_elements=["id"], set_=seen))
 
 
 def leave(session: Session, worker_id: str) -> None:
     """Say that a worker has stopped in good order."""
-    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(state="stopped", message=None))
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(state="stopped", message=None, use=None))
 
 
 def mark_lost(session: Session, silent_seconds: float) -> list[str]:
@@ -53,7 +68,12 @@ def mark_lost(session: Session, silent_seconds: float) -> list[str]:
     period = timedelta(seconds=silent_seconds)
     silent = ~WorkerRow.last_seen_at.between(func.now() - period, func.now() + period)
     found = select(WorkerRow.id).where(WorkerRow.state.in_(THERE), silent).with_for_update(skip_locked=True)
-    query = update(WorkerRow).where(WorkerRow.id.in_(found)).values(state="lost", message=None).returning(WorkerRow.id)
+    query = (
+        update(WorkerRow)
+        .where(WorkerRow.id.in_(found))
+        .values(state="lost", message=None, use=None)
+        .returning(WorkerRow.id)
+    )
     return list(session.scalars(query))
 
 
@@ -63,9 +83,10 @@ def listing(session: Session, limit: int | None = None, offset: int = 0) -> list
     return list(session.scalars(select(WorkerRow).order_by(*order).offset(offset).limit(limit)))
 
 
-def count(session: Session) -> int:
-    """Return how many workers `listing` has."""
-    return session.scalar(select(func.count()).select_from(WorkerRow)) or 0
+def count(session: Session, state: str | None = None) -> int:
+    """Return how many workers there are, or those of them in one state."""
+    query = select(func.count()).select_from(WorkerRow)
+    return session.scalar(query if state is None else query.where(WorkerRow.state == state)) or 0
 
 
 @dataclass(frozen=True)
@@ -100,31 +121,35 @@ def waiting(session: Session, limit: int = 500, offset: int = 0) -> list[Waiting
 def waiting_among(session: Session, rows: Sequence[StageRow]) -> list[WaitingStage]:
     """Return those of some stages that wait, each with the reason."""
     rows = [row for row in rows if row.state in ("ready", "waiting")]
+    if not rows:
+        return []
+    ready = [row.key for row in rows if row.state == "ready"]
+    return _explained(session, rows, _places(session, ready) if ready else {})
+
+
+def _places(session: Session, ready: Sequence[str]) -> dict[str, int]:
+    """Return the places in line of stages that are ready."""
     place = func.row_number().over(partition_by=StageRow.queue, order_by=IN_LINE[1:])
     line = select(StageRow.key, place.label("place")).where(StageRow.state == "ready").subquery()
-    query = select(line.c.key, line.c.place).where(line.c.key.in_([row.key for row in rows if row.state == "ready"]))
-    places = {key: number for key, number in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
-    return _explained(session, rows, places)
+    query = select(line.c.key, line.c.place).where(line.c.key.in_(ready))
+    return {key: number for key, number in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
 
 
 def _explained(session: Session, rows: Sequence[StageRow], places: Mapping[str, int]) -> list[WaitingStage]:
     """Say of stages why they wait; those that are ready have a place in line."""
-    there = list(session.scalars(select(WorkerRow).where(WorkerRow.state.in_(THERE))))
+    there = list(session.scalars(select(WorkerRow).where(WorkerRow.state.in_(THERE)))) if places else []
     owed = _unfinished_inputs(session, [row.key for row in rows if row.state == "waiting"])
+    loads = quotas.loads(session, {row.owner for row in rows if row.state == "ready"})
     found = []
     for row in rows:
         place = places.get(row.key)
-        reason = _why_ready(row, there, place) if place else f"needs {', '.join(owed.get(row.key, []))}"
+        reason = (
+            _why_ready(row, there, place, loads[row.owner]) if place else f"needs {', '.join(owed.get(row.key, []))}"
+        )
         found.append(
             WaitingStage(row.key, row.label, row.kind, row.queue, row.priority, row.owner, place, reason, row.ready_at)
         )
     return found
-
-
-def running(session: Session, limit: int = 500) -> list[StageRow]:
-    """Return the stages that run, those that began first at the front."""
-    query = select(StageRow).where(StageRow.state == "running").order_by(StageRow.started_at, StageRow.key)
-    return list(session.scalars(query.limit(limit)))
 
 
 def count_waiting(session: Session) -> int:
@@ -142,6 +167,8 @@ def _places_before(session: Session, offset: int) -> dict[str, int]:
 
 
 def _unfinished_inputs(session: Session, keys: Sequence[str]) -> dict[str, list[str]]:
+    if not keys:
+        return {}
     source = aliased(StageRow)
     query = (
         select(StageInputRow.stage_key, source.label, source.state)
@@ -155,13 +182,15 @@ def _unfinished_inputs(session: Session, keys: Sequence[str]) -> dict[str, list[
     return owed
 
 
-def _why_ready(row: StageRow, there: Sequence[WorkerRow], place: int) -> str:
+def _why_ready(row: StageRow, there: Sequence[WorkerRow], place: int, load: Load) -> str:
     serving = [worker for worker in there if row.queue in worker.queues and worker.state == "alive"]
     draining = [worker for worker in there if row.queue in worker.queues and worker.state == "draining"]
     if draining and not serving:
         return f"worker {draining[0].id} takes no work: {draining[0].message}"
     if not serving:
         return f"no live worker serves queue {row.queue!r}; hint: twostream worker --queues {row.queue}"
+    if (full := load.why_not(row.queue, row.gpus)) is not None:
+        return full
     if row.not_before is not None and row.not_before > datetime.now(UTC):
         return f"tried again at {row.not_before.isoformat(timespec='seconds')}"
     if all(row.gpus > len(worker.devices) for worker in serving):

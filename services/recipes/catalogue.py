@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.errors import InvalidRequest
+from services.errors import InvalidRequest, nearest
 from services.recipes import demo, memory, relational_lstm, ts_lstm, video_lstm
 from services.recipes import temporal_inception as inception
 from services.recipes.deviations import DEVIATIONS
@@ -131,9 +131,10 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
     """Return the spec of a submitted body, and the recipe that it names.
 
     A body with ``recipe`` is that recipe's spec with the body's other fields laid over it: objects are merged, other
-    values replace. Another ``kind`` of model or schedule replaces the recipe's as a whole; ``epochs`` replaces its
-    ``iterations``, ``milestones`` its ``schedule``, and the other way round. Without the flow stream what the recipe
-    says of its own network falls away.
+    values replace. Another ``kind`` of model or schedule replaces the recipe's as a whole, and under another ``name``
+    of optimizer or backbone falls away what the recipe's alone reads; ``epochs`` replaces its ``iterations``,
+    ``milestones`` its ``schedule``, and the other way round. Without the flow stream what the recipe says of its own
+    network falls away.
 
     Raises:
         InvalidRequest: no recipe has that name.
@@ -143,7 +144,7 @@ def resolve(body: Mapping[str, Any]) -> tuple[ExperimentSpec, str | None]:
         return _as_written(body), None
     name = body["recipe"]
     if not isinstance(name, str) or name not in RECIPES:
-        raise InvalidRequest("recipe", name, ", ".join(RECIPES))
+        raise InvalidRequest("recipe", name, nearest(str(name), RECIPES))
     changes = {field: value for field, value in body.items() if field != "recipe"}
     base = RECIPES[name].spec.model_dump(mode="json")
     streams = changes.get("streams")
@@ -165,6 +166,13 @@ IN_PLACE_OF: dict[str, tuple[str, Any]] = {
 """Fields that say the same in another way, and what they are where they do not say it."""
 
 
+GOES_WITH_NAME: Mapping[str, Mapping[str, Any]] = {
+    "optimizer": {"decay": 0.9, "epsilon": None, "epsilon_inside_root": False},  # of rmsprop alone
+    "backbone": {"finetune": {"fc6_dropout": None}},  # of vgg16 alone
+}
+"""What of a part the one alone reads that its `name` names, and what it is again where another is named."""
+
+
 def laid_over(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a body with changes over it, as `resolve` lays them over a recipe."""
     merged = dict(base)
@@ -176,9 +184,26 @@ def laid_over(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         replaced = isinstance(old, dict) and isinstance(value, Mapping)
         if field == "weights":  # of a stage: what names one says nothing of another
             replaced = False
+        if (
+            isinstance(old, dict)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) != old.get("name")
+        ):
+            old = _under_another_name(old, GOES_WITH_NAME.get(field, {}))
         same_kind = not isinstance(value, Mapping) or value.get("kind", _kind(old)) == _kind(old)
         merged[field] = laid_over(old, value) if replaced and same_kind and isinstance(old, dict) else value
     return merged
+
+
+def _under_another_name(part: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part of a spec without what goes with its name."""
+    found = dict(part)
+    for field, value in usual.items():
+        if isinstance(value, Mapping):
+            found[field] = None if found.get(field) is None else _under_another_name(found[field], value)
+        elif field in found:
+            found[field] = value
+    return found
 
 
 def _kind(value: object) -> object:

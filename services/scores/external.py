@@ -24,6 +24,8 @@ from services.errors import InvalidRequest
 
 Format = Literal["csv", "parquet", "npz"]
 CLIP, LABEL = "clip", "label"
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""That spreadsheets write in place of commas, by what messages call them."""
 MAX_LINE = 1_000_000
 """Characters of a line of CSV: 10,000 classes with all their digits take a quarter."""
 MAX_MEMBER = 1 << 30
@@ -109,17 +111,25 @@ def _read_parquet(path: Path, bounds: Bounds) -> ExternalScores:
             if size > MAX_MEMBER:
                 raise _refused(f"{size:,} bytes unpacked", f"at most {MAX_MEMBER:,}")
             table = file.read()
-        columns = [table.column(name).cast(pyarrow.float64()).to_numpy() for name in classes]
-        texts = {name: table.column(name).to_pylist() for name in (CLIP, LABEL) if name in table.column_names}
+        names = table.column_names  # of which a class may have several
+        own = [column for name, column in zip(names, table.columns, strict=True) if name not in (CLIP, LABEL)]
+        columns = [column.cast(pyarrow.float64()).to_numpy() for column in own]
+        texts = {name: _texts_of(table.column(name)) for name in (CLIP, LABEL) if name in table.column_names}
     except (pyarrow.ArrowException, OSError) as error:
         raise _refused(f"{error}"[:MAX_TEXT], "a Parquet file of texts and numbers") from error
-    labels = tuple(map(str, texts[LABEL])) if LABEL in texts else None
     scores = np.stack(columns, axis=1).astype(np.float64, copy=False)
-    return ExternalScores(tuple(map(str, texts[CLIP])), classes, scores, labels)
+    return ExternalScores(texts[CLIP], classes, scores, texts.get(LABEL))
+
+
+def _texts_of(column: pyarrow.ChunkedArray) -> tuple[str, ...]:
+    """Return names or numbers as text; bytes are UTF-8, as some writers leave texts."""
+    return tuple(map(str, column.cast(pyarrow.string()).to_pylist()))
 
 
 def _classes_of(names: Sequence[str], bounds: Bounds) -> tuple[str, ...]:
     """Return the names of the columns that are classes."""
+    if len(names) == 1 and (other := next((mark for mark in SEPARATORS if mark in names[0]), None)):
+        raise _refused(f"{SEPARATORS[other]} between columns", "commas, and points in numbers")
     for name in (CLIP, LABEL):
         if names.count(name) not in ((1,) if name == CLIP else (0, 1)):
             raise _refused(f"{names.count(name)} columns named {name!r}", f"{'at most ' * (name == LABEL)}one")
@@ -151,8 +161,12 @@ def _of_arrays(arrays: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None) 
         )
     if labels is not None and labels.shape != (len(clips),):
         raise _refused(f"labels of shape {labels.shape}", f"({len(clips)},)")
-    kept = scores if scores.dtype == np.float32 else scores.astype(np.float64)
-    return ExternalScores(clips, classes, kept, None if labels is None else tuple(map(str, labels.tolist())))
+    with np.errstate(over="ignore"):  # what is larger than any float64 is refused as no finite number
+        kept = scores if scores.dtype == np.float32 else scores.astype(np.float64)
+    if labels is None:
+        return ExternalScores(clips, classes, kept, None)
+    own = _texts({"labels": labels}, "labels") if labels.dtype.kind in "SU" else tuple(map(str, labels.tolist()))
+    return ExternalScores(clips, classes, kept, own)
 
 
 def _array(archive: zipfile.ZipFile, name: str, most: tuple[int, ...]) -> NDArray[Any]:
@@ -178,7 +192,10 @@ def _array(archive: zipfile.ZipFile, name: str, most: tuple[int, ...]) -> NDArra
 def _texts(arrays: Mapping[str, NDArray[Any]], name: str) -> tuple[str, ...]:
     found = arrays[name]
     if found.dtype.kind == "S":
-        return tuple(value.decode() for value in found.tolist())
+        try:
+            return tuple(value.decode() for value in found.tolist())
+        except UnicodeDecodeError as error:
+            raise _refused(f"{name}: {error}", "text in UTF-8") from error
     if found.dtype.kind != "U":
         raise _refused(f"{name} of type {found.dtype}", "text")
     return tuple(found.tolist())

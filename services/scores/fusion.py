@@ -19,6 +19,7 @@ from services.scores.files import ScoreFile, ScoreKind, Scores
 from services.specs import Rule, Stream
 
 SMALLEST = np.finfo(np.float64).tiny  # a probability of 0 has no logarithm
+LEAST = -1e290  # a log-probability that the largest exponents of all members keep finite
 
 
 def fused_scores(files: Sequence[ScoreFile], rule: Rule, weights: Sequence[float]) -> Scores:
@@ -123,7 +124,8 @@ def _log_probabilities(file: ScoreFile) -> Scores:
 
 
 def log_softmax(logits: Scores) -> Scores:
-    """Return log-probabilities ``(N, K)`` of logits ``(N, K)``."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    """Return log-probabilities ``(N, K)`` of logits ``(N, K)``, finite ones of any finite logits."""
+    with np.errstate(over="ignore"):
+        shifted = np.maximum(logits - logits.max(axis=1, keepdims=True), LEAST)
     normalised: Scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return normalised

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.datasets.sources import TITLE
+from services.datasets.sources import film_of
 from services.datasets.ucf101 import group_of
 from services.scores.files import ScoreFile
 from services.scores.fusion import mixed, prepared
@@ -92,8 +92,8 @@ def sweep(files: Sequence[ScoreFile], rule: Rule, weights: Sequence[float], memb
     right = np.stack([hits(_weights(own, member, share)) for share in shares])
     # Of weights that are as good, the one that is nearest to equal shares.
     order = np.argsort(np.abs(shares - 1 / len(files)), kind="stable")
-    folds, groups = _folds(files[0].clips)
-    chosen = np.array([order[right[order][:, folds != fold].sum(axis=1).argmax()] for fold in range(folds.max() + 1)])
+    of, groups = folds(files[0].clips)
+    chosen = np.array([order[right[order][:, of != fold].sum(axis=1).argmax()] for fold in range(of.max() + 1)])
     best = order[right[order].sum(axis=1).argmax()]
     rates = right.mean(axis=1)
     return Sweep(
@@ -101,7 +101,7 @@ def sweep(files: Sequence[ScoreFile], rule: Rule, weights: Sequence[float], memb
         declared=float(hits(own).mean()),
         equal=float(hits(np.ones(len(files))).mean()),
         best_on_test=Point(float(shares[best]), float(rates[best])),
-        held_out=float(right[chosen[folds], np.arange(len(truth))].mean()),
+        held_out=float(right[chosen[of], np.arange(len(truth))].mean()),
         held_out_weights=tuple(float(shares[index]) for index in chosen),
         groups=groups,
     )
@@ -114,15 +114,14 @@ def _weights(own: NDArray[np.float64], member: int, share: float) -> NDArray[np.
     return np.insert((1 - share) * rest, member, share)
 
 
-def _folds(clips: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+def folds(clips: Sequence[str], most: int = MAX_FOLDS) -> tuple[NDArray[np.int64], int]:
     """Return the fold of each clip, from 0, and how many groups there are; a group is never cut."""
     names = [_group(clip) for clip in clips]
     numbers = {name: number for number, name in enumerate(sorted(set(names)))}
-    return np.array([numbers[name] % MAX_FOLDS for name in names]), len(numbers)
+    return np.array([numbers[name] % most for name in names]), len(numbers)
 
 
 def _group(clip: str) -> str:
-    """Return the group of a clip by its name: UCF101's number, HMDB51's title, or else the clip by itself."""
-    number = group_of(f"{clip}.avi")
-    title = TITLE.match(clip)
-    return f"{number:09d}" if number is not None else title["title"] if title else clip
+    """Return the group of a clip by its name: UCF101's number, HMDB51's film, or else the clip by itself."""
+    number = group_of(clip)
+    return f"{number:09d}" if number is not None else film_of(clip) or clip

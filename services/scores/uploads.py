@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services import registry
+from services.datasets.annotations import digest_of_ids
 from services.db.engine import Database
 from services.db.tables import ScoreUploadRow, StageRow
 from services.errors import NotFound
@@ -119,7 +120,7 @@ def _record(
         "state": "succeeded",
         "owner": upload.owner,
         "timeout_seconds": 0,
-        "summary": {"clips": len(scores.clips)},
+        "summary": {"clips": len(scores.clips), "names": list(scores.classes), "ids": digest_of_ids(scores.clips)},
         "output": output,
         "finished_at": func.clock_timestamp(),
     }

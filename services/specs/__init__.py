@@ -52,6 +52,7 @@ from services.specs.networks import (
     VideoLSTM,
 )
 from services.specs.parts import (
+    PICTURES,
     Crops,
     EvaluationSpec,
     FlowStreamSpec,
@@ -60,6 +61,7 @@ from services.specs.parts import (
     LocalizationSpec,
     NetworkPart,
     ResourceSpec,
+    Spacing,
 )
 from services.specs.schedule import PlateauSchedule, ScheduleSpec, StepSchedule
 from services.specs.training import (
@@ -81,6 +83,7 @@ __all__ = [
     "FLOW_SHORT_SIDE",
     "LSTM",
     "MAX_WEIGHTS_BYTES",
+    "PICTURES",
     "PRETRAINED",
     "TSLSTM",
     "TSN",
@@ -123,6 +126,7 @@ __all__ = [
     "ResourceSpec",
     "Rule",
     "ScheduleSpec",
+    "Spacing",
     "Spec",
     "StageWeights",
     "StepSchedule",

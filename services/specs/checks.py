@@ -91,6 +91,14 @@ def _require_batch(field: str, training: TrainingSpec, least: int, resources: Re
         raise refused(f"{field}.micro_batch", part, f"at least {least}, {BATCH_NORM_REASON}")
 
 
+def require_spacing(look: EvaluationSpec) -> None:
+    """Whole steps are of frames that are spaced over all of a clip."""
+    if look.spacing == "whole_step" and look.snippet is not None:
+        raise refused("evaluation.spacing", look.spacing, "even with evaluation.snippet")
+    if look.spacing == "whole_step" and look.positions > 1:
+        raise refused("evaluation.spacing", look.spacing, "even with evaluation.positions above 1")
+
+
 def require_one_view(look: EvaluationSpec) -> None:
     """Features are of one view of a frame."""
     if look.crops in {"five", "ten"}:

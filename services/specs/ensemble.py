@@ -23,7 +23,8 @@ class MemberSpec(Spec):
     recipe: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """Name of a recipe, which is planned on the ensemble's dataset, splits and seeds."""
     scores: Annotated[tuple[Key, ...], Field(max_length=3)] = ()
-    """Ids of score files that `POST /scores` gave, one for each split; each stands for every seed."""
+    """Ids of score files that `POST /scores` gave, one for each split; each stands for every seed, so that an
+    ensemble of nothing else has one seed."""
     stream: SystemStream | None = None
     """Of the experiment or recipe; null for score files, which say their own."""
     weight: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 1.0
@@ -67,6 +68,8 @@ class EnsembleSpec(Spec):
                 raise refused(field, list(values), "each value once")
         if len(self.members) == 1 and not self.members[0].scores:
             raise refused("members", 1, "2 to 16, or one that is score files")
+        if len(self.seeds) > 1 and all(member.scores for member in self.members):
+            raise refused("seeds", list(self.seeds), "one seed, since score files alone are the same with every seed")
         if not any(member.weight for member in self.members):
             raise refused("members.0.weight", 0.0, "above 0 for one member at the least")
         return self

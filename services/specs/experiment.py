@@ -20,6 +20,7 @@ from services.specs.checks import (
     require_features,
     require_finetuned,
     require_one_view,
+    require_spacing,
     require_steps,
     require_weights,
 )
@@ -130,6 +131,7 @@ class ExperimentSpec(Spec):
             else:
                 require_end_to_end(network, self.evaluation, self.fusion)
         require_attention(self.networks, self.evaluation)
+        require_spacing(self.evaluation)
         if self.flow_stream is not None and self.flow_stream.from_rgb:
             require_alike(self.networks)
         return self

@@ -54,6 +54,7 @@ class Network(Spec):
         trains_backbone: whether it can be trained end to end with a backbone.
         keeps_batch_norms: whether the backbone's then still normalise by the batch.
         attends: whether it says which positions of a map it looks at.
+        remembers: whether it decides at each step what it writes to a memory.
     """
 
     features: ClassVar[Mapping[Stream, FeatureForm]] = VECTORS
@@ -61,6 +62,7 @@ class Network(Spec):
     trains_backbone: ClassVar[bool] = False
     keeps_batch_norms: ClassVar[bool] = True
     attends: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
 
     weights: ModelWeights = "none"
     """From which training starts: `none`, the absolute path of a `model.pt` on the workers, or a stage that trains
@@ -296,6 +298,7 @@ class Memory(Network):
     """Memory-augmented temporal dynamic learning (MATDL): a controller decides which frames to write to a memory."""
 
     trains_backbone: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
     kind: Literal["memory"] = "memory"
     memory_dim: Width | None = None
     """Width of a memory item; none for that of the features."""

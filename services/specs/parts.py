@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from services.specs.training import TrainingSpec
 
 FusionMethod = Literal["features", "probabilities", "logits", "product"]
 Crops = Literal["center", "stretch", "five", "ten"]
+Spacing = Literal["even", "whole_step"]
 
 
 class LocalizationSpec(Spec):
@@ -25,14 +26,23 @@ class LocalizationSpec(Spec):
     1 leaves them as they are."""
 
 
+PICTURES = 8
+"""Test clips of which a `score` stage leaves pictures, unless a spec says otherwise."""
+
+
 class EvaluationSpec(Spec):
     """The test protocol; its numbers become the protocol tag beside which results are ranked."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"pictures"})
 
     frames: Annotated[int, Field(ge=1, le=1000)] = 25
     """Equally spaced frames of each clip, for training features and for the test (TS-LSTM, sec. 3.4.1)."""
     snippet: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Consecutive frames that a network sees at once (VideoLSTM: 30): in training from a random place of a clip, in the
     test from each of `frames` equally spaced places, whose scores are averaged. None shows it the spaced frames."""
+    spacing: Spacing = "even"
+    """How spaced frames lie: `even`, from one end of a clip to the other, or `whole_step`, as TS-LSTM's code has it:
+    a whole number of frames apart, so that the end of a clip may never be seen."""
     first_seconds: Annotated[float, Field(gt=0, le=10_000)] | None = None
     """Look at no more than the beginning of each clip (TS-LSTM, sec. 4.4: 10 s), in training and in the test."""
     crops: Crops = "center"
@@ -45,6 +55,9 @@ class EvaluationSpec(Spec):
     average: Literal["probabilities", "logits"] = "probabilities"
     localization: LocalizationSpec | None = None
     """Localise the action in test clips, by networks that attend: alstm, conv_alstm, motion_alstm, video_lstm."""
+    pictures: Annotated[int, Field(ge=0, le=200)] = PICTURES
+    """Test clips, spread over the classes, of which a small strip of frames is kept, so that attention, memory writes
+    and tubes can be drawn on them. It changes no number; another one than 8 scores anew, with the same weights."""
 
 
 class FusionSpec(Spec):
@@ -100,6 +113,12 @@ class NetworkPart(NamedTuple):
     def sees_frames(self) -> bool:
         """Whether the backbone is a part of the network, which sees frames in place of features."""
         return self.end_to_end is not None or self.model.is_finetuned
+
+    @property
+    def first_weights(self) -> list[tuple[str, object]]:
+        """What its backbones and the network itself start from, each with the field that says it."""
+        backbones = [(f"{self.field('backbone', own)}.weights", self.backbones[own].weights) for own in self.streams]
+        return [*backbones, (f"{self.field('model')}.weights", self.model.weights)]
 
     def feature(self, stream: Stream) -> str:
         """Return the name of what the network sees of a stream's backbone."""

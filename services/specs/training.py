@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import warnings
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,9 +46,7 @@ class OptimizerSpec(Spec):
         return self
 
 
-class TrainingSpec(Spec):
-    """One training run: of a ConvNet (`finetune`) or of a temporal network (`training`)."""
-
+class _Training(Spec):
     later: ClassVar[frozenset[str]] = frozenset(
         {"iterations", "schedule", "micro_batch", "layer_policy", "selection", "validation_share", "patience"}
     )
@@ -73,12 +72,12 @@ class TrainingSpec(Spec):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     selection: Literal["last", "validation", "test"] = "last"
     """Which epoch's weights are kept. `validation` holds a part of the train list out and keeps the epoch that is best
-    on it; the same share and seed hold out the same clips in `finetune` and in `training`. `test` keeps the epoch that
-    is best on the test list, as the released code of TS-LSTM and VideoLSTM does: such a number says more than it
-    should, is flagged, and is not ranked beside others unless that is asked for."""
+    on it; of `training` it holds the same clips out of `finetune`, unless that says itself what it holds out. `test`
+    keeps the epoch that is best on the test list, as the released code of TS-LSTM and VideoLSTM does: such a number
+    says more than it should, is flagged, and is not ranked beside others unless that is asked for."""
     validation_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """Of the train list that `validation` holds out, in whole groups of clips of each class; where the dataset does not
-    say what a clip's group is, in single clips."""
+    """Of the train list that `validation`, or `validate`, holds out, in whole groups of clips of each class; where the
+    dataset does not say what a clip's group is, in single clips."""
     patience: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Epochs in a row no better than the best after which training ends; none trains to the end. Not for `last`."""
     checkpoint_epochs: Annotated[int, Field(ge=1)] = 1
@@ -95,16 +94,49 @@ class TrainingSpec(Spec):
         }
 
     @model_validator(mode="after")
-    def _one_schedule(self) -> TrainingSpec:
+    def _one_schedule(self) -> Self:
         if self.milestones and self.schedule is not None:
             raise refused("milestones", list(self.milestones), "none with a schedule")
         return self
 
     @model_validator(mode="after")
-    def _patience_has_a_choice(self) -> TrainingSpec:
+    def _patience_has_a_choice(self) -> Self:
         if self.patience is not None and self.selection == "last":
             raise refused("patience", self.patience, "null with selection last")
         return self
+
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", 'Field name "validate"')  # pydantic has an old name of model_validate there
+
+    class TrainingSpec(_Training):
+        """One training run: of a ConvNet (`finetune`) or of a temporal network (`training`)."""
+
+        later: ClassVar[frozenset[str]] = _Training.later | {"validate"}
+        validate: bool = False  # type: ignore[assignment]
+        """Report loss and accuracy on a part of the train list after every epoch, and train on the rest: the part that
+        `selection: validation` would hold out. Which epoch is kept stays with `selection`, which does so anyway where
+        it is `validation`."""
+
+        @property
+        def held_out(self) -> Literal["validation", "test"] | None:
+            """Which clips are tried after every epoch: a part of the train list, the test list, or none."""
+            if self.selection == "test":
+                return "test"
+            return "validation" if self.validate or self.selection == "validation" else None
+
+        def key_content(self) -> dict[str, Any]:
+            """Leave out what changes nothing: `selection: validation` reports without being asked to."""
+            content = super().key_content()
+            if self.selection == "validation":
+                content.pop("validate", None)
+            return content
+
+        @model_validator(mode="after")
+        def _one_list_is_tried(self) -> Self:
+            if self.validate and self.selection == "test":
+                raise refused("validate", True, "false with selection test, which tries the test list")
+            return self
 
 
 class AugmentationSpec(Spec):

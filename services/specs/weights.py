@@ -15,7 +15,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class StageWeights(Spec):
-    """Weights that a stage of another experiment trains, or has trained.
+    """Weights that a stage of this experiment, or of another one, trains or has trained.
 
     The stage is planned into the experiment that names it, with all that it needs, and shared by all that need it: it
     runs where it never did, where it failed, and where its output was evicted. A classifier of another number of
@@ -23,7 +23,8 @@ class StageWeights(Spec):
     """
 
     experiment: Name | None = None
-    """Id of the experiment whose stage it is. Give this or `recipe`."""
+    """Id of the experiment whose stage it is. Without this and `recipe` it is a stage of the very experiment that names
+    it, and `stream` or `part` says which."""
     recipe: Name | None = None
     """Name of the recipe whose stage it is."""
     dataset: Name | None = None
@@ -37,15 +38,24 @@ class StageWeights(Spec):
     `backbone.weights`, where `model` stands for the ConvNet that was trained end to end with a network, and `model` in
     `model.weights`, which takes no other."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    """With which it is trained; none for the first of that experiment or recipe."""
+    """With which it is trained; none for the first of that experiment or recipe, and in the same experiment for that of
+    the network that starts from it."""
 
     @model_validator(mode="after")
     def _is_of_one(self) -> StageWeights:
-        if (self.experiment is None) == (self.recipe is None):
-            raise refused("experiment", self.experiment, "the id of an experiment, or recipe in place of it")
-        if self.experiment is not None and self.dataset is not None:
-            raise refused("dataset", self.dataset, "null with experiment, which has its own")
+        if self.experiment is not None and self.recipe is not None:
+            raise refused("experiment", self.experiment, "null with recipe: one of the two")
+        if self.is_own and self.stream is None and self.part is None:
+            allowed = "the id of an experiment, or recipe in place of it, or stream or part of this very experiment"
+            raise refused("experiment", self.experiment, allowed)
+        if self.recipe is None and self.dataset is not None:
+            raise refused("dataset", self.dataset, "null without recipe: an experiment has its own")
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the stage is one of the experiment that names it."""
+        return self.experiment is None and self.recipe is None
 
 
 class NetworkWeights(StageWeights):

@@ -1,8 +1,9 @@
 """Sends the outbox to MLflow: in order, in batches, each thing once, however often MLflow was away.
 
 A point that was sent but whose answer was lost is sent again with the same time, step and value, which MLflow's
-store keeps once; a run is looked for by its ``twostream.id`` tag before it is made. What fails is a row's own fault
-only if MLflow takes the like of it before and after: see ``Tracker._try``.
+store keeps once; a run is looked for by its ``twostream.id`` tag before it is made, and again at its end if it was
+asked for twice. What fails is a row's own fault only if MLflow takes the like of it before and after: see
+``Tracker._try``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -27,11 +28,11 @@ from services.db.engine import Database
 from services.db.locks import held
 from services.db.tables import OutboxRow
 from services.errors import Unavailable
-from services.journal import events, outbox
+from services.journal import events, outbox, tracker_state
 from services.proxies import spare_local
 from services.settings import load
 from services.stores.artifacts import ArtifactStore, open_store
-from services.tracking import mlflow_server, tracker_state
+from services.tracking import mlflow_server
 from services.tracking.delivery import Delivery, FileGone, StoreAway, Subject, remember
 from services.tracking.mlflow_server import SERVER_ERROR, MlflowServer, TrackerAway, first_line
 
@@ -89,11 +90,12 @@ class Tracker:
         self._server, self._first_hold_seconds = MlflowServer(url), first_hold_seconds
         self._delivery = Delivery(self._server, database, store)
         self._database = database
-        self._folder_id = ""
+        self._folders: dict[str, str] = {}
+        self._datasets: Mapping[Subject, str] = {}
         self._holds: dict[Subject, float] = {}
         self._uncounted: dict[Subject, int] = {}
         self._replayed: set[Subject] = set()
-        self._begun_anew = False
+        self._begun_anew: set[str] = set()
         self._keep: Callable[[], None] = lambda: None
         self._succeeded_at = -math.inf
 
@@ -110,7 +112,8 @@ class Tracker:
             Unavailable: MLflow takes nothing, or Postgres does not answer; what was not delivered stays.
         """
         self._replayed.clear()
-        self._begun_anew, self._keep = False, keep
+        self._begun_anew.clear()
+        self._keep = keep
         try:
             delivered = self._send_pending()
         except TrackerAway as error:
@@ -127,9 +130,10 @@ class Tracker:
     def _send_pending(self) -> int:
         delivered = 0
         while rows := self._pending():
+            self._datasets = self._delivery.datasets(rows)
             try:
-                self._find_folder()
-                for subject, group in groupby(rows, key=lambda row: Subject(row.experiment_id, row.stage_key)):
+                self._find_folders(self._datasets.values())
+                for subject, group in groupby(rows, key=Subject.of):
                     delivered += self._deliver(subject, list(group))
             except Replayed:
                 continue
@@ -150,30 +154,36 @@ class Tracker:
         with self._database.transaction() as session:
             return list(session.scalars(query.order_by(OutboxRow.id).limit(BATCH)))
 
-    def _find_folder(self) -> None:
-        """See that MLflow is there and has the experiment of all runs; tell if it had to be restored or made anew.
+    def _find_folders(self, datasets: Iterable[str]) -> None:
+        """See that MLflow is there and has the experiments of datasets; tell if one had to be restored or made anew.
+
+        That in which all runs lay before is looked for as long as it is known.
 
         Raises:
             TrackerAway: it is not.
-            Replayed: it has lost all runs, which are sent again from the beginning.
+            Replayed: it has lost the runs of one, which are sent again from the beginning.
         """
         with self._database.transaction() as session:
-            known = tracker_state.folder(session)
-        folder = self._server.folder(known)
-        self._folder_id = folder.id
+            known = tracker_state.folders(session)
+        for dataset in sorted({*datasets, *known.keys() & {""}}):
+            self._find_folder(dataset, known.get(dataset))
+
+    def _find_folder(self, dataset: str, known: str | None) -> None:
+        folder = self._server.folder(dataset, known)
+        self._folders[dataset] = folder.id
         lost = folder.fate == "new" and known is not None
-        if lost and self._begun_anew:
+        if lost and dataset in self._begun_anew:
             raise TrackerAway(f"MLflow at {self._server.address}: it loses its experiment again and again")
-        self._begun_anew = self._begun_anew or lost
         with self._database.transaction() as session:
             if folder.id != known:
-                tracker_state.remember_folder(session, folder.id)
+                tracker_state.remember_folder(session, dataset, folder.id)
             if lost:
-                outbox.replay(session)
+                outbox.replay(session, folder_id=known)
             if lost or folder.fate == "restored":
                 events.tell(session, f"mlflow.{'recreated' if lost else 'restored'}", folder=folder.id)
         if lost:
-            log.warning("MLflow has lost all runs: they are sent again")
+            self._begun_anew.add(dataset)
+            log.warning("MLflow has lost the runs of %s: they are sent again", dataset or "all datasets")
             raise Replayed
 
     def _deliver(self, subject: Subject, rows: Sequence[OutboxRow]) -> int:
@@ -220,7 +230,7 @@ class Tracker:
         """Send one batch, and return what went wrong, unless it was Postgres."""
         self._keep()
         try:
-            self._delivery.send(self._folder_id, subject, rows)
+            self._delivery.send(self._folders[self._datasets[subject]], subject, rows)
         except (Held, Unavailable, DBAPIError):
             raise
         except Exception as error:  # whatever MLflow's client makes of an answer, or we of a row
@@ -236,8 +246,9 @@ class Tracker:
         """
         if mlflow_server.status(error) in NOT_ALLOWED_OR_TOO_MUCH:
             raise TrackerAway(f"MLflow at {self._server.address}: {first_line(error)}") from error
-        self._find_folder()
-        self._server.probe(self._folder_id, artifact=rows[0].kind == "artifact")
+        dataset = self._datasets[subject]
+        self._find_folders([dataset])
+        self._server.probe(self._folders[dataset], artifact=rows[0].kind == "artifact")
         run_id = self._delivery.run_id(subject)
         fate = "kept" if run_id is None else self._server.revive(run_id)
         if fate == "kept" or subject in self._replayed:
@@ -282,10 +293,12 @@ class Tracker:
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return False
         try:
-            num_bytes = self._delivery.file(row).stat().st_size
+            with self._delivery.file(row) as file:
+                num_bytes = 0 if file is None else file.stat().st_size
         except (StoreAway, FileGone, OSError):
             return False
-        return self._server.takes_file(self._folder_id, num_bytes)
+        folder_id = self._folders[self._datasets[Subject.of(row)]]
+        return self._server.takes_file(folder_id, num_bytes)
 
     def _delivered(self, rows: Sequence[OutboxRow]) -> None:
         with self._database.transaction() as session:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from services.db.engine import Database
-from services.db.migrate import upgrade
 from services.errors import Cause
 from services.queue import attempts
 from services.queue.claim import Claim
 from services.queue.claim import claim as take
 from services.settings import Settings
 from tests.api.clients import client_of
+from tests.databases import opened
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -28,8 +29,14 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture
-def settings(database_url: str, redis_url: str) -> Settings:
-    return Settings(database_url=database_url, redis_url=redis_url, sweep_seconds=3600)
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=database_url, redis_url=redis_url, sweep_seconds=3600, home=tmp_path / "home")
+
+
+@pytest.fixture(autouse=True)
+def _opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have applications open databases whose statements are known."""
+    monkeypatch.setattr("api.app.Database", opened)
 
 
 @pytest.fixture
@@ -59,10 +66,9 @@ def submit(client: TestClient) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def shared_settings(empty_database: Callable[[], str], redis_server: str) -> Settings:
+def shared_settings(migrated_database: Callable[[], str], redis_server: str) -> Settings:
     """Settings over a database that tests share, in which no experiment is ever finished."""
-    url = empty_database()
-    upgrade(url)
+    url = migrated_database()
     return Settings(database_url=url, redis_url=redis_server, sweep_seconds=3600)
 
 

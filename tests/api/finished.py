@@ -37,7 +37,7 @@ class Publisher:
     def _publish(self, claim: Claim, folder: Path) -> None:
         if claim.kind in {"train", "finetune"}:
             torch.save(WEIGHTS, folder / "model.pt")
-        if claim.kind == "fuse":
+        if claim.kind in {"score", "fuse"}:
             write_scores(folder, _scores(claim))
 
 

@@ -7,11 +7,13 @@ import io
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 
-from api.board import Entry, Leaderboard
+from api.board import Entry, Leaderboard, WithdrawnEntry
 from api.board_tables import as_csv, as_latex, as_markdown, latex, markdown
+from api.spreadsheet import FORMULA
 from services.board.leaderboard import Board, Standing
 
 HOSTILE = (
@@ -51,6 +53,24 @@ def test_csv_has_every_column_and_no_formula() -> None:
     )
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers(sign: str) -> None:
+    typed = f"{sign}1+cmd"
+    found = board(standing(1, typed, varied={"frames": typed}, value=-0.25, label=typed))
+    gone = {
+        "experiment_id": "exp_9",
+        "name": typed,
+        "value": None,
+        "reason": typed,
+        "by": typed,
+        "at": datetime.now(UTC),
+    }
+    found.withdrawn = [WithdrawnEntry(**gone)]
+    cells = [cell for row in csv.reader(io.StringIO(as_csv(found), newline="")) for cell in row]
+    assert cells.count(f"'{typed}") == 6
+    assert [cell for cell in cells if cell.startswith(FORMULA)] == ["-0.25"]
+
+
 def test_markdown_is_one_table_whatever_names_hold() -> None:
     lines = as_markdown(BOARD).splitlines()
     table = [line for line in lines if line.startswith("| ")]
@@ -58,7 +78,7 @@ def test_markdown_is_one_table_whatever_names_hold() -> None:
     assert "**93.36** ± 0.21" in table[2]
     assert "epoch chosen on the test list" in table[3]
     assert "**" not in table[3]
-    assert markdown("<b>|x|_y_*") == r"\<b\>\|x\|\_y\_\*"
+    assert markdown("<b>|x|_y_* $z$") == r"\<b\>\|x\|\_y\_\* \$z\$"
     assert "McNemar, exact, Holm" in lines[-1]
 
 
@@ -73,6 +93,10 @@ def test_latex_escapes_all_that_has_a_meaning() -> None:
         plain = plain.replace(command, "")
     assert not set('\\{}$&#%_^~<>|"`\n') & set(re.sub(r"\\texttt\{U\+[0-9A-F]+\}|\{\}", "", plain))
     assert r"\texttt{U+4E2D}" in plain
+    assert (latex("a,,b"), latex("ħ")) == (
+        "a,{},b",
+        r"\texttt{U+0127}",
+    )  # a quotation mark of T1's, and no letter of its
     assert r"\texttt{U+1F600}" in plain
     assert "éß" in plain.replace(" ", "")
     assert "--" not in plain

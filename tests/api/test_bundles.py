@@ -19,11 +19,6 @@ ENDED = {"backbone": {"name": "tiny", "finetune": None}, "splits": [1]}
 
 
 @pytest.fixture
-def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, redis_url=redis_url, sweep_seconds=3600, home=tmp_path / "home")
-
-
-@pytest.fixture
 def finish(worker: Any, settings: Settings) -> Any:
     return Publisher(worker(), Path(settings.artifacts)).finish_all
 

@@ -52,6 +52,20 @@ def test_heads_against_a_baseline(client, database):
     assert (found["baseline"]["name"], found["features"], found["num_units"]) == ("width 8", 1, 6)
 
 
+def test_three_pair_by_pair(client, database):
+    ids = made(database, [0, 0, 1, 0, 1, 0], [0] * 6, [1] * 6)
+    found = client.get("/compare/several", params={"experiments": ",".join(ids)} | ASKED).json()
+    assert [side["experiment_id"] for side in found["systems"]] == ids
+    assert found["differs"] == [{"field": "model.hidden", "values": [[8], [16], [32]]}]
+    assert [(pair["left"], pair["right"]) for pair in found["pairs"]] == [
+        (ids[0], ids[1]), (ids[0], ids[2]), (ids[1], ids[2]),
+    ]  # fmt: skip
+    assert [pair["difference"] for pair in found["pairs"]] == pytest.approx([1 / 3, -2 / 3, -1])
+    assert found["pairs"][2]["adjusted_p"] == pytest.approx(3 * found["pairs"][2]["test"]["p"])
+    assert [each["name"] for each in found["classes"]] == ["Hop", "Run"]
+    assert (found["units"], found["notes"], found["split"]) == ("groups", [], "1")
+
+
 @pytest.mark.parametrize(
     ("path", "query", "status", "said"),
     [
@@ -61,6 +75,9 @@ def test_heads_against_a_baseline(client, database):
         ("", {"left": "exp_a", "right": "exp_b", "stream": "depth"}, 422, "stream"),
         ("", {"left": "exp_a", "right": "exp_b", "clips": "1001"}, 422, "clips"),
         ("", {"left": "exp_a", "right": "exp_b", "metric": "top1"}, 422, "metric"),
+        ("/several", {"experiments": "exp_a,exp_a"}, 422, "2 to 5 different ids"),
+        ("/several", {"experiments": ",".join(["exp_a"] * 6)}, 422, "experiments"),
+        ("/several", {"experiments": "exp_a,exp_b"}, 404, "no experiment named 'exp_a'"),
         ("/controlled", {"baseline": "exp_a", "others": ","}, 422, "others"),
         ("/controlled", {"baseline": "exp_a", "others": "exp_b,"}, 422, "others"),
         ("/controlled", {"baseline": "exp_a", "others": ",".join(["exp_b"] * 21)}, 422, "others"),

@@ -143,3 +143,50 @@ def test_boxes_are_registered_by_file_and_hash(client, tmp_path):
 def test_hmdb51_is_a_layout(client):
     made = client.post("/datasets", json=UCF | {"name": "hmdb", "layout": "hmdb51"})
     assert (made.status_code, made.json()["layout"]) == (201, "hmdb51")
+
+
+CHECK = {
+    **dict.fromkeys(("classes", "interlaced", "turned", "mirrored", "excluded"), 0),
+    "clips": 3,
+    "present": 2,
+    "frames": 40,
+    "decoder": "FFmpeg",
+    "revision": 1,
+    "counts": {"sizes": {"320x240": 2}},
+    "findings": {"deviations": None, "missing": {"count": 1, "first": ["Run/c.avi"]}},
+}
+
+
+def test_what_the_doctor_found_is_kept_by_revision(client):
+    client.post("/datasets", json=UCF)
+    assert client.get("/datasets/ucf101-mini").json()["check"] is None
+    kept = client.post("/datasets/ucf101-mini/check", json=CHECK)
+    assert kept.status_code == 200
+    assert (kept.json()["healthy"], kept.json()["checked_by"], kept.json()["revision"]) == (False, "local", 1)
+    assert client.get("/datasets/ucf101-mini").json()["check"] == kept.json()
+    mended = CHECK | {"present": 3, "findings": {"missing": {"count": 0, "first": []}}}
+    again = client.post("/datasets/ucf101-mini/check", json=mended).json()
+    assert (again["healthy"], again["present"]) == (True, 3)
+    assert again["checked_at"] > kept.json()["checked_at"]
+    anew = client.post("/datasets", json=UCF | {"root": "/data/other", "replace": True}).json()
+    assert (anew["revision"], anew["check"]) == (2, again)
+    second = client.post("/datasets/ucf101-mini/check", json=CHECK | {"revision": 2}).json()
+    assert client.get("/datasets/ucf101-mini").json()["check"] == second
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "status", "words"),
+    [
+        ("ucf101-mini", {"revision": 2}, 422, "revision: got 2, allowed: 1 to 1"),
+        ("ucf101-mini", {"clips": -1}, 422, "clips: got -1"),
+        ("ucf101-mini", {"findings": {"missing": {"count": 1, "first": ["a\nb"]}}}, 422, "findings.missing.first.0"),
+        ("ucf101-mini", {"findings": {"odd": None}}, 422, "findings.odd"),
+        ("motion_shapes", {}, 422, "a dataset with folders; this one is generated"),
+        ("kinetics", {}, 404, "kinetics"),
+    ],
+)
+def test_what_no_doctor_says_is_refused(client, path, change, status, words):
+    client.post("/datasets", json=UCF)
+    answer = client.post(f"/datasets/{path}/check", json=CHECK | change)
+    assert answer.status_code == status
+    assert words in answer.text

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from services.settings import Settings
 from tests.api.test_scores import CLASSES, CLIPS, as_npz, scores, send
 
 ENSEMBLE: dict[str, Any] = {"name": "both", "dataset": "motion_shapes", "splits": [1], "method": "product"}
 NOBODY = "exp_0123456789"
 NO_ENSEMBLE = "an experiment on motion_shapes that is no ensemble"
-
-
-@pytest.fixture
-def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, redis_url=redis_url, sweep_seconds=3600, home=tmp_path / "home")
 
 
 @pytest.fixture
@@ -128,6 +121,29 @@ def test_splits_and_seeds_that_a_member_lacks_are_named(client: Any, submit: Any
     ):  # fmt: skip
         [error] = post(client, *members, **changes).json()["errors"]
         assert (error["field"], error["allowed"]) == (field, allowed)
+
+
+def test_probabilities_are_no_logits_before_anything_is_trained(client: Any, submit: Any, brought: str) -> None:
+    """Who asks for the mean of logits is told of the member that has none, of whatever kind it is."""
+    two = {"streams": ["rgb", "flow"], "fusion": {"method": "probabilities"}}
+    plain, both = submit(), submit(**two)
+    exact = submit(evaluation={"average": "logits"})
+    logits = send(client, as_npz(scores=10 * scores(2)), file_type="npz", kind="logits").json()["id"]
+    single = submit(evaluation={"average": "logits"}, name="single", seeds=[0, 1])
+    sound = ({"scores": [logits]}, {"experiment": exact["id"], "stream": "rgb"})
+    assert post(client, *sound, {"experiment": single["id"], "stream": "rgb"}, method="logits").status_code == 202
+    for member, field in (
+        ({"scores": [brought]}, "scores"),
+        ({"experiment": plain["id"], "stream": "rgb"}, "experiment"),
+        ({"experiment": both["id"], "stream": "two-stream"}, "experiment"),
+        ({"recipe": "demo_mean_pooling", "stream": "two-stream"}, "recipe"),
+    ):
+        answer = post(client, *sound, member, method="logits")
+        assert answer.status_code == 422, answer.text
+        [error] = answer.json()["errors"]
+        assert error["field"] == f"members.2.{field}"
+        assert error["allowed"] == "one whose scores are logits, since method is logits; its own are probabilities"
+        assert post(client, *sound, member, method="probabilities").status_code == 202
 
 
 def test_a_sweep_says_how_much_is_tuning(client: Any, brought: str) -> None:

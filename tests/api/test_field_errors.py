@@ -36,12 +36,16 @@ class Whole(BaseModel):
     names: Annotated[list[Annotated[str, Field(max_length=3)]], Field(min_length=1, max_length=2)] = ["a"]
     flag: bool = True
     code: Annotated[str, Field(pattern="^[a-z]+$")] = "a"
+    size: Annotated[int, Field(ge=1, le=9)] | Literal["auto"] | None = None
+    norm: bool | Literal["before", "after"] = True
+    widths: tuple[Annotated[int, Field(ge=1)], ...] | Literal["mean", "max"] = "mean"
+    one: Left | str = "a"
 
 
 @pytest.mark.parametrize(
     ("body", "field", "value", "allowed"),
     [
-        ({"other": 1}, "other", 1, "one of side, inner, rate, step, names, flag, code"),
+        ({"other": 1}, "other", 1, "one of side, inner, rate, step, names, flag, code, size, norm, widths, one"),
         ({"side": {"kind": "up"}}, "side.kind", "up", "one of left, right"),
         ({"side": {}}, "side.kind", None, "one of left, right"),
         ({"side": 3}, "side", 3, "an object whose kind is one of left, right"),
@@ -50,7 +54,7 @@ class Whole(BaseModel):
         ({"inner": {"depth": 0}}, "inner.depth", 0, "an integer from 1 to 9"),
         ({"inner": {"kind": "right"}}, "inner.kind", "right", "one of left"),
         ({"inner": 5}, "inner", 5, "an object"),
-        ({"body": 5}, "body", 5, "one of side, inner, rate, step, names, flag, code"),
+        ({"body": 5}, "body", 5, "one of side, inner, rate, step, names, flag, code, size, norm, widths, one"),
         ({"rate": 0}, "rate", 0, "a number greater than 0"),
         ({"rate": "fast"}, "rate", "fast", "a number greater than 0"),
         ({"step": 33}, "step", 33, "an integer at least 32 and a multiple of 16"),
@@ -59,6 +63,18 @@ class Whole(BaseModel):
         ({"flag": 7}, "flag", 7, "true or false"),
         ({"code": "A"}, "code", "A", "a string that matches ^[a-z]+$"),
         ({"code": "A" * 1000}, "code", "A" * 200 + "...", "a string that matches ^[a-z]+$"),
+        ({"size": 0}, "size", 0, "an integer from 1 to 9, or auto"),
+        ({"size": "Auto"}, "size", "Auto", "an integer from 1 to 9, or auto"),
+        ({"norm": "x"}, "norm", "x", "true or false, or one of before, after"),
+        (
+            {"widths": "min"},
+            "widths",
+            "min",
+            "a list of 0 or more values, each an integer at least 1, or one of mean, max",
+        ),
+        ({"widths": [1, 0]}, "widths.1", 0, "an integer at least 1"),
+        ({"one": 3}, "one", 3, "an object of kind, depth, or a string"),
+        ({"one": {"depth": 10}}, "one.depth", 10, "an integer from 1 to 9"),
         ({"flag": [1] * 1000}, "flag", str([1] * 1000)[:200] + "...", "true or false"),
     ],
 )
@@ -67,6 +83,40 @@ def test_says_field_value_and_what_is_allowed(body, field, value, allowed):
         checked(Whole, body)
     [error] = caught.value.errors
     assert (error.field, error.value, error.allowed) == (field, value, allowed)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "allowed"),
+    [
+        (
+            {"backbone": {"weights": 3}},
+            "backbone.weights",
+            "a string of 1 to 1000 characters, or an object of experiment,",
+        ),
+        (
+            {"model": {"kind": "ts_lstm", "weights": None}},
+            "model.weights",
+            "a string of 1 to 1000 characters, or an object",
+        ),
+        ({"training": {"micro_batch": "x"}}, "training.micro_batch", "an integer from 1 to 4096, or auto"),
+        (
+            {"model": {"kind": "max_pooling", "batch_norm": 1}},
+            "model.batch_norm",
+            "true or false, or one of before, after",
+        ),
+        (
+            {"model": {"kind": "temporal_convnet", "kernels": [[3, "a"], 5]}},
+            "model.kernels.0.1",
+            "one of 1, 3, 5, 7, 9, 11",
+        ),
+    ],
+)
+def test_a_field_of_several_forms_is_told_once_with_all_of_them(body, field, allowed):
+    with pytest.raises(InvalidFields) as caught, checked_as(SUBMISSION_FIELDS):
+        recipes.resolve({"dataset": "motion_shapes", **body})
+    [error] = caught.value.errors
+    assert error.field == field
+    assert error.allowed.startswith(allowed)
 
 
 def test_a_good_body_passes():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
 from services.db.tables import DatasetRow, ExperimentRow
 from tests import published
+from tests.api.clients import client_of
 
 
 def get(client, **query):
@@ -77,7 +79,7 @@ def test_empty_board(shared):
         ({"split": "4"}, "split", "mean, 1, 2 or 3"),
         ({"stream": "depth"}, "stream", "rgb, flow or two-stream"),
         ({"selected_on_test": "maybe"}, "selected_on_test", "exclude or flag"),
-        ({"metric": "loss"}, "metric", "top1, top5 or mean_class"),
+        ({"metric": "loss"}, "metric", "one of top1, top5, mean_class"),
         ({"limit": "0"}, "limit", "greater than or equal to 1"),
         ({"limit": "9" * 40}, "limit", "less than or equal to 1000"),
         ({"dataset": "a\0"}, "dataset", "match"),
@@ -144,6 +146,40 @@ def test_an_answer_that_a_client_has_is_not_sent_again_until_something_changes(c
     assert again(tag).status_code == 200
 
 
+def test_a_question_that_was_answered_is_answered_at_once_and_never_by_what_is_over(client, database, settings):
+    def publish(value):
+        with database.transaction() as session:
+            published.publish(session, published.experiment(session), [published.mean(value)])
+
+    publish(0.5)
+    with client_of(settings) as other:  # another process over the same database
+        for value in (0.6, 0.7):
+            tags = [get(api).headers["etag"] for api in (client, other, client, other)]
+            assert len(set(tags)) == 1
+            for api in (client, other):
+                answer = api.get(get(api).request.url, headers={"If-None-Match": tags[0]})
+                assert (answer.status_code, answer.headers["vary"]) == (304, "Accept")
+            publish(value)
+            for api in (client, other):
+                answer = api.get(get(client).request.url, headers={"If-None-Match": tags[0]})
+                assert (answer.status_code, answer.json()["rows"][0]["value"]) == (200, value)
+    first, again = get(client, limit=1), get(client, limit=1)
+    assert (first.headers["link"], first.content) == (again.headers["link"], again.content)
+    assert client.request("GET", again.request.url, json={"dataset": "x"}).status_code == 422
+    assert client.get(again.request.url, headers=[("authorization", "a"), ("authorization", "b")]).status_code == 422
+
+
+def test_a_question_that_was_answered_asks_for_the_token_again(settings):
+    closed = settings.model_copy(update={"api_token": SecretStr("t"), "read_requires_token": True})
+    with client_of(closed) as client:
+        known = {"Authorization": "Bearer t"}
+        first = client.get("/leaderboard?dataset=motion_shapes", headers=known)
+        assert client.get("/leaderboard?dataset=motion_shapes", headers=known).content == first.content
+        for headers in ({}, {"Authorization": "Bearer x"}):
+            tag = {"If-None-Match": first.headers["etag"]}
+            assert client.get("/leaderboard?dataset=motion_shapes", headers=headers | tag).status_code == 401
+
+
 def test_a_change_is_seen_whichever_of_two_transactions_commits_first(client, database):
     def publish():
         with database.transaction() as session:
@@ -204,13 +240,31 @@ def test_a_row_says_by_what_its_network_differs_from_its_kind(client, submit, wo
     submit(splits=[1], model={"kind": "ts_lstm"})
     worker().finish_all()
     rows = get(client, split="1").json()["rows"]
-    assert [(row["model"], row["options"], row["network"]) for row in rows] == [
-        ("ts_lstm", {"hidden": [1024], "segments": 5}, "ts_lstm (segments 5, hidden 1024)"),
-        ("ts_lstm", {}, "ts_lstm"),
-    ]
+    assert {row["network"]: (row["model"], row["options"]) for row in rows} == {
+        "ts_lstm (segments 5, hidden 1024)": ("ts_lstm", {"hidden": [1024], "segments": 5}),
+        "ts_lstm": ("ts_lstm", {}),
+    }
 
 
 JSON, CSV, MARKDOWN, LATEX = "application/json", "text/csv", "text/markdown", "application/x-latex"
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("text/*;q=0.9, text/csv;q=0.1", "text/markdown"),
+        ("application/json;q=0, */*", "text/csv"),
+        ("*/*, text/markdown", "application/json"),
+        ("text/markdown, text/csv", "text/markdown"),
+        ("TEXT/CSV; charset=utf-8", "text/csv"),
+        ("image/png", "application/json"),
+        ("*/*;q=0", "application/json"),
+        (";;;,,", "application/json"),
+    ],
+)
+def test_the_most_exact_range_says_how_well_a_format_is_liked(shared, accept, media):
+    answer = shared.get("/leaderboard?dataset=motion_shapes", headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == media
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def test_a_link_from_elsewhere_may_be_followed_and_no_page_framed(shared):
     answer = shared.get("/", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})
     assert (answer.status_code, answer.headers["x-frame-options"]) == (200, "DENY")
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_a_preflight_allows_nothing(shared):

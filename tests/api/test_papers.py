@@ -146,7 +146,7 @@ def result(claim: Any, stream: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "detail"),
     [
-        ("/papers/ts_lstn", "no paper named 'ts_lstn'; hint: one of ts_lstm"),
+        ("/papers/ts_lstn", "no paper named 'ts_lstn'; hint: one of matdl, ts_lstm, video_lstm"),
         ("/papers/ts_lstm/tables/11", "no table of paper ts_lstm named '11'; hint: one of 1, 10"),
         ("/papers/video_lstm/tables/figure-4", "hint: one of figure-4b, figure-4a"),
     ],

@@ -28,7 +28,7 @@ def test_an_unknown_query_parameter_is_422_and_names_the_known(shared, method, p
 @pytest.mark.parametrize(
     ("path", "known"),
     [
-        ("/experiments", "cursor, dataset, id, limit, model, name, owner, state"),
+        ("/experiments", "archived, cursor, dataset, id, limit, model, name, owner, search, state, sweep, tag"),
         (
             "/leaderboard",
             "cursor, dataset, format, limit, metric, model, protocol, published, revision, seeds, selected_on_test,"

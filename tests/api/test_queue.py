@@ -10,6 +10,9 @@ from api.queue import WorkerState
 from api.shapes import ExperimentState, StageState
 from services.db.tables import EXPERIMENT_STATES, STAGE_STATES, WORKER_STATES
 from services.queue import workers
+from services.settings import Quota
+from tests.api.clients import client_of
+from tests.api.conftest import SPEC
 
 
 def test_queue_says_why_each_stage_waits(client, submit):
@@ -102,3 +105,15 @@ def test_a_worker_that_takes_no_work_is_listed_with_its_reason(client, database)
 )
 def test_every_state_that_a_table_holds_can_be_answered(answered, stored):
     assert set(get_args(answered)) == set(stored)
+
+
+def test_the_api_says_quotas_and_what_waits_for_them(settings):
+    limited = settings.model_copy(update={"quotas": {"*": Quota(stages=0)}})
+    with client_of(limited) as client:
+        client.post("/experiments", json=SPEC)
+        with client.app.state.backend.database.transaction() as session:  # type: ignore[attr-defined]
+            workers.report(session, "w", queues=["cpu"], devices=["cpu"], concurrency=1)
+        [reason] = {stage["reason"] for stage in client.get("/queue").json() if stage["position"]}
+        assert reason == "quota: 'local' runs 0 of 0 stages at once"
+    with client_of(settings) as client:
+        assert all("quota" not in stage["reason"] for stage in client.get("/queue").json())

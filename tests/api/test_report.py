@@ -115,3 +115,23 @@ def test_a_spec_that_its_recipe_no_longer_makes_is_repeated_in_full() -> None:
     old = recipes.RECIPES["tsn_ucf101"].spec
     changed = ExperimentSpec.model_validate({**old.model_dump(), "seeds": (4,)}).model_dump(mode="json")
     assert body_of(changed, "tsn_ucf101") == {"recipe": "tsn_ucf101", "seeds": [4]}
+
+
+def test_a_report_of_a_papers_row_names_what_the_paper_leaves_open(client: TestClient) -> None:
+    small = {"dataset": "motion_shapes", "backbone": "tiny", "epochs": 1, "batch_size": 8, "flow": "dis"}
+    row = "TS3 BN Max+LSTM512 BN FC101"
+    launched = client.post("/papers/ts_lstm/tables/3/launch", json={"rows": [row], **small}).json()
+    [made] = launched["experiments"]
+    found = client.get(f"/experiments/{made['id']}/report").json()["deviations"]
+    [line] = [each for each in client.get("/papers/ts_lstm/tables/3").json()["rows"] if each["row"] == row]
+    assert found == line["deviations"]
+    assert {"rates", "peepholes", "state", "flow_bytes"} <= found.keys()
+    assert "selection" not in found, "its epoch is chosen as the paper's was"
+
+
+def test_a_deviation_that_an_experiment_takes_back_is_none(client: TestClient, submit) -> None:
+    reduced = {"backbone": {"name": "tiny", "weights": "none", "finetune": None}, "streams": ["rgb"]}
+    for selection, expected in (("last", True), ("test", False)):
+        made = submit(recipe="ts_lstm_ucf101", **reduced, training={"selection": selection})
+        report = client.get(f"/experiments/{made['id']}/report").json()
+        assert ("selection" in report["deviations"]) is expected

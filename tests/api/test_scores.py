@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,6 @@ LISTED = [(path.removesuffix(".avi"), label) for path, label in listed_clips(Mot
 CLIPS = sorted(clip for clip, _ in LISTED)
 LABELS = dict(LISTED)
 ABOUT = {"dataset": "motion_shapes", "split": 1, "stream": "flow", "name": "elsewhere"}
-
-
-@pytest.fixture
-def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, redis_url=redis_url, sweep_seconds=3600, home=tmp_path / "home")
 
 
 def scores(seed: int = 0) -> np.ndarray:
@@ -141,6 +135,22 @@ def test_what_the_lists_do_not_say_is_refused(
     assert client.get("/scores").json() == []
 
 
+def twice(columns: dict[str, Any]) -> pyarrow.Table:
+    """A table whose last class stands there twice."""
+    arrays = [pyarrow.array(values) for values in columns.values()]
+    return pyarrow.Table.from_arrays([*arrays, arrays[-1]], names=[*columns, [*columns][-1]])
+
+
+def test_a_class_that_stands_there_twice_is_named_in_every_format(client: Any) -> None:
+    file, columns = io.BytesIO(), table()
+    pyarrow.parquet.write_table(twice(columns), file)
+    lines = [line + b"," + line.split(b",")[-1] for line in as_csv(columns).splitlines()]
+    double = {"classes": np.array([*CLASSES, CLASSES[-1]]), "scores": np.hstack([scores(), scores()[:, -1:]])}
+    contents = {"parquet": file.getvalue(), "csv": b"\r\n".join(lines), "npz": as_npz(**double)}
+    found = [error(send(client, content, file_type=file_type)) for file_type, content in contents.items()]
+    assert found == [{"field": "classes", "value": f"two columns of {CLASSES[-1]}", "allowed": ALL_CLASSES}] * 3
+
+
 PICKLE = np.array([{"a": 1}], dtype=object)
 
 
@@ -163,6 +173,8 @@ PICKLE = np.array([{"a": 1}], dtype=object)
         ("npz", as_npz(scores=np.zeros((3, 8))), "scores of shape (3, 8) and type float64"),
         ("npz", as_npz(labels=np.zeros(3)), "labels of shape (3,)"),
         ("npz", as_npz(clips=np.arange(112)), "clips of type int64"),
+        ("npz", as_npz(clips=np.array([b"\xff"] * 112)), "clips: 'utf-8' codec can't decode byte 0xff"),
+        ("npz", as_npz(classes=np.array([b"\xff"] * 8)), "classes: 'utf-8' codec can't decode byte 0xff"),
     ],
 )
 def test_what_is_no_such_file_is_refused(client: Any, file_type: str, content: bytes, value: str) -> None:

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FloatRect, Page, expect
 
 from tests.browser.conftest import SCRIPT, Site, end
 from tests.services.conftest import Decreed
+from tests.services.pictured import CLIPS
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -22,7 +23,33 @@ DRAWN = (
 )
 """Waits for the pictures below the fold too."""
 PICTURES = os.environ.get("PAGE_PICTURES")
-"""Folder for a picture of each page; none are taken without it."""
+"""Folder for pictures of some pages; none are taken without it."""
+PICTURED = (
+    "leaderboard",
+    "experiments",
+    "finished",
+    "failed",
+    "running",
+    "compare",
+    "compare_three",
+    "dataset",
+    "registered",
+    "paper",
+    "workers",
+    "queue",
+)
+"""Pages of which `docs/pages.md` has pictures."""
+TALLEST = {390: 1500, 1280: 1100}
+"""Of a picture of a width, in pixels; what is below is cut off."""
+
+
+PAPER = 720
+"""Pixels between the margins of a page of A4."""
+CUT_OFF = """() => [document.documentElement, ...document.querySelectorAll("main, main .scroll, main .code, main div")]
+    .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth)
+    .concat([...document.querySelectorAll("main .code")].filter((part) => part.scrollHeight > part.clientHeight + 1))
+    .map((part) => part.outerHTML.slice(0, 200))"""
+"""Finds what is wider or higher than its place."""
 
 
 class Look(NamedTuple):
@@ -33,8 +60,8 @@ class Look(NamedTuple):
 
 
 LOOKS = (Look(390, "light"), Look(390, "dark"), Look(1280, "dark"), Look(1280, "light"))
-EXAMINED = LOOKS[1::2]
-"""Each width and each scheme once: axe-core takes seconds."""
+SHOWN = LOOKS[1::2]
+"""Those of the pictures."""
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "resultTypes": ["violations"]}
 ADDRESSES = {
     "leaderboard": "/?stream=two-stream&split=1",
@@ -43,15 +70,20 @@ ADDRESSES = {
     "failed": "/experiments/{failed}",
     "cancelled": "/experiments/{cancelled}",
     "running": "/experiments/{running}",
+    "pictured": "/experiments/{pictured}",
     "queue": "/queue",
     "workers": "/workers",
+    "sweeps": "/sweeps",
     "datasets": "/datasets",
+    "registered": "/datasets/registered",
     "dataset": "/datasets/motion_shapes",
     "recipes": "/recipes",
     "recipe": "/recipes/tsn_ucf101",
     "models": "/models",
-    "compare": "/compare?left={finished}&right={finished}",
+    "compare": "/compare?left={finished}&right={other}",
+    "compare_three": "/compare?experiment={finished}&experiment={other}&experiment={third}",
     "papers": "/papers",
+    "paper": "/papers/ts_lstm",
     "paper_table": "/papers/ts_lstm/tables/2",
     "missing": "/experiments/exp_404",
 }
@@ -75,7 +107,7 @@ class Tab(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def tab(chromium: Browser) -> Iterator[Tab]:
+def shared(chromium: Browser) -> Iterator[Tab]:
     """The tab that all tests share."""
     page = chromium.new_page()
     found = Tab(page, [], [])
@@ -85,26 +117,69 @@ def tab(chromium: Browser) -> Iterator[Tab]:
     page.close()
 
 
-@pytest.mark.parametrize("name", ADDRESSES)
-def test_a_page_is_fit_to_read(site: Site, tab: Tab, name: str) -> None:
+@pytest.fixture
+def tab(shared: Tab) -> Tab:
+    """That tab, wide and light, however the test before left it."""
+    _seen_as(shared.page, LOOKS[-1])
+    return shared
+
+
+def _seen_as(page: Page, look: Look) -> None:
+    page.set_viewport_size({"width": look.width, "height": 900})
+    page.emulate_media(color_scheme=look.scheme)
+
+
+def cases() -> Iterator[object]:
+    """Yield the pages with their looks: one look a page, and all four over the pages; the others take long, since
+    axe-core takes seconds."""
+    for number, name in enumerate(ADDRESSES):
+        for look in LOOKS:
+            marks = () if look == LOOKS[number % len(LOOKS)] else pytest.mark.long
+            yield pytest.param(name, look, marks=marks, id=f"{name}-{look.width}-{look.scheme}")
+
+
+@pytest.mark.parametrize(("name", "look"), [*cases()])
+def test_a_page_is_fit_to_read(site: Site, tab: Tab, name: str, look: Look) -> None:
     page = tab.open(site.url + ADDRESSES[name].format(**site.ids), 404 if name == "missing" else 200)
-    for look in LOOKS:
-        page.set_viewport_size({"width": look.width, "height": 900})
-        page.emulate_media(color_scheme=look.scheme)
+    for width in sorted(TALLEST, key=lambda width: width == look.width):  # its own comes last
+        _seen_as(page, Look(width, look.scheme))
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert overflow <= 0, f"{look}: {overflow} px too wide"
-        if look in EXAMINED:
-            found = Axe().run(page, options=RULES).response["violations"]
-            serious = [
-                (each["id"], [node["html"] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS
-            ]
-            assert serious == [], look
-            if PICTURES:
-                page.evaluate(DRAWN)
-                page.screenshot(path=Path(PICTURES) / f"{name}-{look.width}-{look.scheme}.png", full_page=True)
+        assert overflow <= 0, f"{width} px wide: {overflow} px too wide"
+    found = Axe().run(page, options=RULES).response["violations"]
+    serious = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS]
+    assert serious == []
+    if PICTURES and name in PICTURED and look in SHOWN:
+        _take_picture(page, name, look)
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    page.emulate_media(media="print", color_scheme="light")
+    lost = page.evaluate(CUT_OFF)
+    page.emulate_media(media="screen")
+    assert lost == [], "on paper"
     assert [url for url in tab.asked if not url.startswith((site.url, "data:"))] == []
     assert tab.broken == []
     assert page.evaluate("window.ran") is None
+
+
+def _take_picture(page: Page, name: str, look: Look) -> None:
+    page.evaluate(DRAWN)
+    height = min(TALLEST[look.width], page.evaluate("document.documentElement.scrollHeight"))
+    cut: FloatRect = {"x": 0, "y": 0, "width": look.width, "height": height}
+    page.screenshot(path=Path(str(PICTURES)) / f"{name}-{look.width}-{look.scheme}.png", full_page=True, clip=cut)
+
+
+def test_attention_on_a_clip_is_two_clicks_away_and_another_clip_one_more(site: Site, tab: Tab) -> None:
+    page = tab.open(f"{site.url}/experiments")
+    page.get_by_role("link", name="looks around").click()
+    page.get_by_role("link", name="Pictures", exact=True).click()
+    page.get_by_label("Clip").select_option(CLIPS[1])
+    page.get_by_label("Clip").locator("xpath=ancestor::form").get_by_role("button", name="Show").click()
+    for name in ("Attention on a clip", "Localised tubes"):
+        shown = page.get_by_role("img", name=f"{name} of {CLIPS[1]}")
+        shown.evaluate("image => { image.loading = 'eager' }")
+        assert shown.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 200
+    expect(page.get_by_role("link", name="film")).to_have_count(1)
+    page.get_by_text("What there is not, and why").click()
+    expect(page.get_by_text("those that do: memory")).to_be_visible()
 
 
 def test_what_somebody_typed_is_shown_as_text(site: Site, tab: Tab) -> None:
@@ -122,7 +197,7 @@ def test_what_somebody_typed_is_shown_as_text(site: Site, tab: Tab) -> None:
 
 def test_a_person_finds_what_matters(site: Site, tab: Tab) -> None:
     page = tab.page
-    page.goto(f"{site.url}/experiments?state=failed")
+    page.goto(f"{site.url}/experiments?state=failed&name=breaks")
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name="breaks").click()
     expect(page.locator("#status")).to_contain_text("weights of another shape")
@@ -135,6 +210,12 @@ def test_a_person_finds_what_matters(site: Site, tab: Tab) -> None:
     assert page.locator(".chart polyline").count() > 4
     page.goto(f"{site.url}/queue")
     expect(page.get_by_role("table", name="").last).to_contain_text("needs")
+    expect(page.locator(".uses").last).to_contain_text("CPUs")
+    page.goto(f"{site.url}/workers")
+    expect(page.get_by_text("42 % of 16 CPUs")).to_be_visible()
+    expect(page.get_by_text("87 % of cuda:0")).to_be_visible()
+    page.goto(f"{site.url}/experiments/{site.ids['running']}")
+    expect(page.get_by_text("CPUs on average")).to_be_visible()
     page.goto(f"{site.url}/experiments?name=shapes&owner=nobody")
     expect(page.get_by_text("No experiment is so")).to_be_visible()
 

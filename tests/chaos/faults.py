@@ -22,11 +22,10 @@ PAUSE_SECONDS = 40.0
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, its name, and whether its test is short."""
+    """A fault and its name."""
 
     name: str
     inflict: Callable[[Fleet, Run], None]
-    quick: bool
 
     @property
     def id(self) -> str:
@@ -37,11 +36,11 @@ class Fault:
 FAULTS: list[Fault] = []
 
 
-def fault(name: str, *, quick: bool = False) -> Callable[[Callable[[Fleet, Run], None]], Callable[[Fleet, Run], None]]:
+def fault(name: str) -> Callable[[Callable[[Fleet, Run], None]], Callable[[Fleet, Run], None]]:
     """Register a function that inflicts a fault."""
 
     def register(inflict: Callable[[Fleet, Run], None]) -> Callable[[Fleet, Run], None]:
-        FAULTS.append(Fault(name, inflict, quick))
+        FAULTS.append(Fault(name, inflict))
         return inflict
 
     return register
@@ -53,7 +52,7 @@ def kill(process: psutil.Process) -> None:
     psutil.wait_procs([process], timeout=60)
 
 
-@fault("SIGKILL of a stage's process", quick=True)
+@fault("SIGKILL of a stage's process")
 def rank_killed(fleet: Fleet, run: Run) -> None:
     kill(run.running("finetune", 2).rank)
 

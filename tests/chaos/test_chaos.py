@@ -11,12 +11,10 @@ from tests.chaos.checks import Holdings, strays, take_stock
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.fleet import Fleet
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.xdist_group("chaos"), pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(fault, id=fault.id, marks=() if fault.quick else pytest.mark.long) for fault in FAULTS]
-)
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.id) for fault in FAULTS])
 def test_a_fault_loses_and_doubles_nothing(
     fleet: Fleet, undisturbed: Holdings, fault: Fault, record_property: Callable[[str, object], None]
 ) -> None:

@@ -10,15 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from cli.main import main
 from cli.stack import ports
 from cli.stack.api import Api
 from cli.stack.home import Home
+from services import registry
 from services.db.engine import Database
-from services.db.migrate import upgrade
 from tests.cli.stacks import Up
 from tests.parts import running
+
+MIGRATIONS, VERSIONS = "alembic_version", "board_version"
+"""The table that says which migrations were made, and the one by whose numbers an API knows what it has kept."""
+ALL_CHANGED = f"UPDATE {VERSIONS} SET number = number + 1, whole = number + 1, version = gen_random_uuid()"
 
 
 @pytest.fixture
@@ -44,35 +49,55 @@ def start(home: Home) -> Iterator[Callable[..., Up]]:
             up.stop()
 
 
-@pytest.fixture(scope="module")
-def database(empty_database):
-    """The database of the API."""
-    url = empty_database()
-    upgrade(url)
-    database = Database(url)
+@pytest.fixture(scope="session")
+def api_database(migrated_database):
+    """The database of the API, as the last file of tests left it."""
+    database = Database(migrated_database())
     yield database
     database.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api_home(tmp_path_factory):
     """The home of the API, in which it has its artifacts."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
-def api(servers, api_home, database, redis_server):
-    """Base URL of a real API process on a database of its own."""
+@pytest.fixture(scope="session")
+def api_process(servers, api_home, api_database, redis_server):
+    """A real API process, with Redis' second database, which no other test looks into."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
     given = {
-        "TWOSTREAM_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
-        "TWOSTREAM_REDIS_URL": redis_server,
+        "TWOSTREAM_DATABASE_URL": api_database.engine.url.render_as_string(hide_password=False),
+        "TWOSTREAM_REDIS_URL": f"{redis_server.removesuffix('/0')}/1",
         "TWOSTREAM_HOME": str(api_home),
     }
     with ports.listen(ports.LOOPBACK, 0) as listener:
         server = Api(listener, clean | given, servers / "api.log")
         with running(server):
-            yield server.url
+            yield server
+
+
+@pytest.fixture(scope="module")
+def database(api_database, api_home):
+    """The database of the API, with what a new one has: the generated dataset. Nothing is in the store."""
+    api_database.run(_empty)
+    for left in (api_home / "artifacts").glob("*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return api_database
+
+
+def _empty(session):
+    tables = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+    session.execute(text(f"TRUNCATE {', '.join(set(tables) - {MIGRATIONS, VERSIONS})}"))
+    session.execute(text(ALL_CHANGED))
+    registry.add_generated(session)
+
+
+@pytest.fixture(scope="module")
+def api(database, api_process):
+    """Base URL of a real API process over a database that is new to this file."""
+    return api_process.url
 
 
 @pytest.fixture

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import io
+import socket
+import time
+
 import pytest
+
+from cli import AsyncClient, Client, CommandError
+from cli.errors import Unreachable
 
 
 @pytest.mark.parametrize(
@@ -17,3 +26,53 @@ def test_an_api_that_is_not_there_is_named(twostream, monkeypatch, url, code, wo
     monkeypatch.setenv("TWOSTREAM_API_URL", url)
     found, _, err = twostream("list")
     assert (found, url in err, words in err) == (code, True, True)
+
+
+def test_what_json_cannot_say_is_named_by_whatever_sends_it():
+    circle = {}
+    circle["self"] = circle
+    with Client.connect("http://127.0.0.1:9") as client:
+        for send in (client.post, client.patch):
+            for body in (circle, {(1, 2): 3}):
+                with pytest.raises(CommandError, match="got what JSON cannot say, allowed: texts, numbers"):
+                    send("/experiments", body)
+            with pytest.raises(Unreachable):
+                send("/experiments", {"note": datetime.date(2026, 1, 1)})
+
+
+@pytest.fixture
+def silent():
+    """The address of an API that takes every connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+CALLS = {
+    "get": lambda client: client.get("/experiments"),
+    "post": lambda client: client.post("/experiments", {}),
+    "patch": lambda client: client.patch("/experiments/exp_1", {}),
+    "delete": lambda client: client.delete("/experiments/exp_1"),
+    "content": lambda client: client.content("/experiments/exp_1/figures/learning.svg"),
+    "submit": lambda client: client.submit({"recipe": "demo_ts_lstm"}),
+    "send": lambda client: client.send("/scores", io.BytesIO(b"x")),
+    "receive": lambda client: client.receive("/experiments/exp_1/model", io.BytesIO()),
+    "sweep": lambda client: client.sweep({"experiment": {"recipe": "demo_ts_lstm"}}, dry_run=False),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_request_waits_longer_than_the_client_was_told(silent, call):
+    began_at = time.monotonic()
+    with Client.connect(silent, timeout=0.05) as client, pytest.raises(CommandError, match=r"(?i)time|answer"):
+        CALLS[call](client)
+    assert time.monotonic() - began_at < 20  # of 30 or more, that a request has by itself
+
+
+async def _left(url: str) -> None:
+    async with AsyncClient.connect(url, timeout=0.05) as client:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.wait("small"), 0.01)
+
+
+def test_who_leaves_off_waiting_is_not_held(silent):
+    asyncio.run(_left(silent))

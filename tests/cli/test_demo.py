@@ -1,6 +1,18 @@
+import json
+import os
+import re
+import socket
+from pathlib import Path
+
+import httpx
+import psycopg
 import pytest
 
 from cli import demo
+from cli.stack.home import Home
+from cli.target import stack_addresses
+from services.datasets.motion_shapes import MotionShapesParams
+from tests.cli.pages import Shell, masked, renewed
 from tests.cli.stacks import PATIENCE_SECONDS
 
 SMALL = {
@@ -17,17 +29,58 @@ SMALL = {
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
 
 
-def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, monkeypatch, capsys):
+PAGE = Path(__file__).parents[2] / "docs" / "manners.md"
+FEW = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=30)
+"""Clips that are made in no time; a page's mask takes their number for any other."""
+
+
+class Shown(demo.Demo):
+    """A demo on few clips that types the commands of a page while its stack is up."""
+
+    home: Home
+    folder: Path
+    page: str
+
+    def _train(self) -> int:
+        state = self.home.read_state()
+        assert state is not None
+        with psycopg.connect(state.addresses["database"].replace("+psycopg", "", 1)) as connection:
+            connection.execute("UPDATE dataset SET generator = %s", [FEW.model_dump_json()])
+        code = super()._train()
+        for foreign in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+            url = f"{state.addresses['mlflow']}/api/2.0/mlflow/experiments/create"
+            assert httpx.post(url, json={"name": "foreign"}, headers=foreign, trust_env=False).status_code == 403
+        words = {
+            stack_addresses()["api"]: "http://127.0.0.1:8080",
+            (host := socket.gethostname()): "host".ljust(len(host)),
+        }
+        self.page = renewed(PAGE.read_text(), Shell(self.folder, words))
+        return code
+
+
+def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, monkeypatch, capsys, tmp_path):
+    notices = tmp_path / "notices"
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
     monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
+    monkeypatch.setenv("TWOSTREAM_QUOTAS", '{"*": {"stages": 1, "share": 1}}')
+    monkeypatch.setenv("TWOSTREAM_NOTIFY_COMMAND", json.dumps(["sh", "-c", f"cat >> {notices}; echo >> {notices}"]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     patience = {"start_seconds": PATIENCE_SECONDS, "mlflow_seconds": PATIENCE_SECONDS}
-    assert demo.Demo(json=False, submissions=[SMALL], **patience).run() == 0
+    shown = Shown(json=False, submissions=[SMALL], **patience)
+    shown.home, shown.folder = home, tmp_path
+    assert shown.run() == 0
+    if os.environ.get("RENEW"):
+        PAGE.write_text(shown.page)
+    assert masked(shown.page) == masked(PAGE.read_text()), "hint: RENEW=1 writes the page anew"
     out, err = capsys.readouterr()
     assert "twostream is up in" in err
     assert "twostream is down" in err
+    assert err.index(f"databases of about 80 MB are made below {home.path}") < err.index("postgres ready after")
+    assert out.startswith(f"400 clips (28 MB) are made below {home.path}; nothing is downloaded\n")
+    assert re.search(rf"^to see it again: twostream up, .* MB lie in {home.path}$", out, re.MULTILINE)
     assert "): succeeded" in out
     assert "MLflow       http://127.0.0.1:" in out
-    tree = out[out.index("\nrun ") :].splitlines()[1:]
+    tree = out[out.index("\nrun ") :].splitlines()[1:-1]
     assert "  small  finished" in tree[0]
     assert [
         kind for kind in ("index", "extract", "train", "score", "fuse") if any(kind in line for line in tree[1:])
@@ -41,6 +94,7 @@ def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, mon
     assert not home.is_up()
 
 
+@pytest.mark.long
 def test_it_trains_and_ranks_without_an_mlflow(home, monkeypatch, capsys):
     (home.path / "mlflow").touch()  # where its folder is to be: it never starts
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)

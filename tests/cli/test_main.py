@@ -41,22 +41,57 @@ def test_help_documents_exit_codes_and_usage_errors_exit_with_2(twostream):
     assert twostream("nonsense")[0] == 2
 
 
-HEAVY = ("numpy", "sqlalchemy", "mlflow", "celery", "psutil", "torch", "rarfile", "click")
-DRAWN = ("httpx", "pydantic", "pydantic_core", "rich.console", "rich.progress", "rich.table", "rich.text", "yaml")
-"""What a command that asks an API and draws a table loads, pydantic for Typer, and no other one."""
+HEAVY = (
+    *("numpy", "sqlalchemy", "mlflow", "celery", "psutil", "torch", "rarfile", "click", "yaml", "statistics"),
+    *("pydantic", "pydantic_core", "rich", "anyio", "asyncio", "pygments", "email.mime", "cli.stack.process"),
+)
+"""What takes long to load, and no command loads that asks the API and prints an answer."""
+COMMANDS = "cli.commands."
 
 
 @pytest.mark.parametrize(
-    ("arguments", "heavy"), [(("--version",), HEAVY + DRAWN), (("-h",), HEAVY + DRAWN), (("list",), HEAVY)]
+    ("arguments", "modules"),
+    [
+        (("--version",), set()),
+        (("list",), {"experiments"}),
+        (("list", "--json", "--limit", "7", "--state", "queued"), {"experiments"}),
+        (("leaderboard",), {"leaderboard"}),
+        (("queue",), {"fleet"}),
+        (("show", "ID"), {"experiments"}),
+        (("dataset", "list"), {"check", "datasets", "fetch"}),
+    ],
 )
-def test_a_plain_command_loads_nothing_that_takes_long(api, arguments, heavy):
+def test_a_plain_command_loads_nothing_that_takes_long(api, submitted, arguments, modules):
+    words = [submitted if word == "ID" else word for word in arguments]
     script = f"""
 import sys, cli.main
+sys.argv[1:] = {words}
 try:
-    cli.main.main({arguments})
+    cli.main.main()
 except SystemExit as ended:
-    assert not ended.code
-print("loaded:", *({set(heavy)} & set(sys.modules)))"""
+    assert not ended.code, ended.code
+print("loaded:", *(name for name in {HEAVY} if sys.modules.get(name)))
+print("commands:", *sorted(name for name in sys.modules if name.startswith({COMMANDS!r})))"""
     environment = {**os.environ, "TWOSTREAM_API_URL": api}
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
-    assert run.stdout.splitlines()[-1] == "loaded:"
+    *_, loaded, commands = run.stdout.splitlines()
+    allowed = {"statistics", "email.mime"} if arguments[0] == "dataset" else set()
+    assert set(loaded.split()[1:]) <= allowed
+    assert {name.removeprefix(COMMANDS) for name in commands.split()[1:]} == modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("list", "--limit", "0"), "greater than or equal to 1"),
+        (("list", "--limit", "many"), "valid integer"),
+        (("list", "--limit", "201"), "less than or equal to 200"),
+        (("list", "--nope"), "--nope"),
+        (("show",), "ID"),
+        (("lst",), "list"),
+        (("dataset", "nope"), "nope"),
+    ],
+)
+def test_what_is_not_plain_is_worded_by_typer(twostream, arguments, words):
+    code, _, err = twostream(*arguments)
+    assert (code, words in err) == (2, True), err

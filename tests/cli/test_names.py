@@ -47,6 +47,15 @@ def test_more_than_one_are_named_and_so_are_the_nearest(twostream, named):
     assert twostream("show", "exp_ffff")[0] == 3
 
 
+def test_a_name_that_is_the_beginning_of_anothers_id_stands_for_neither(twostream, named):
+    made = named("first")
+    twin = named(made[:-1])
+    code, out, err = twostream("show", made[:-1])
+    assert (code, out) == (3, "")
+    assert f"{made} (first, queued), {twin} ({made[:-1]}, queued) have" in err
+    assert json.loads(twostream("show", made, "--json")[1])["id"] == made
+
+
 def test_a_name_that_is_a_part_of_many_others_is_found_among_them(twostream, database):
     with database.transaction() as session:
         wanted = published.experiment(session, name="part").id

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from cli import Client, CommandError
+from cli import AsyncClient, Client, CommandError, answers
 from cli.client import Rows
 from services.queue import attempts
 from services.queue.attempts import Fact
@@ -57,7 +61,7 @@ def test_the_example_runs(api, database, monkeypatch, capsys):
     assert found["ended"]["state"] == "succeeded"
     assert set(found["table"]["metrics.top1.value"].dropna()) == {0.5}
     assert found["curves"].startswith(b"\x89PNG")
-    assert list(found["board"]["rows"].to_frame()["name"]) == ["from a notebook"]
+    assert "from a notebook" in list(found["board"]["rows"].to_frame()["name"])
     out = capsys.readouterr().out
     assert "succeeded {" in out
     assert "metrics.top1.value" in out
@@ -95,3 +99,153 @@ def test_the_client_loads_without_what_a_notebook_may_lack():
         "import sys; from cli import Client; sys.exit(bool({'typer', 'rich', 'pandas', 'httpx'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+NOTEBOOK = PAGE.with_name("notebook.ipynb")
+
+
+def test_the_notebook_runs(api, database, monkeypatch, tmp_path):
+    monkeypatch.setenv("TWOSTREAM_API_URL", api)
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    over = threading.Event()
+
+    def work():
+        while not over.wait(0.1):
+            finish_everything(database)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    finally:
+        over.set()
+        worker.join()
+    said = {cell["id"]: cell["outputs"] for cell in notebook.cells if cell.cell_type == "code"}
+    assert said["wait"][-1]["data"]["text/plain"] == "'succeeded'"
+    assert "0.5" in said["results"][0]["data"]["text/plain"]
+    assert "<svg" in said["figure"][0]["data"]["image/svg+xml"]
+    assert "order matters" in said["together"][0]["data"]["text/plain"]
+
+
+def test_an_event_loop_goes_on_while_a_client_waits(api, database):
+    async def follow():
+        ticks, seen = 0, []
+
+        async def told(experiment, stages):
+            seen.append((experiment["state"], len(stages)))
+            await asyncio.sleep(0)
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.01)
+
+        async with AsyncClient.connect(api) as client:
+            assert client.url == api
+            spec = {"dataset": "motion_shapes", "splits": [1], "streams": ["rgb"], "seeds": [9000 + next(SEEDS)]}
+            made = await client.submit({"name": "in a loop", "backbone": {"name": "tiny", "finetune": None}, **spec})
+            with pytest.raises(CommandError, match="not finished after 0 s; hint: it goes on"):
+                await client.wait(made["id"], timeout=0)
+            ticking = asyncio.ensure_future(tick())
+            waiting = asyncio.ensure_future(client.wait(made["id"], told))
+            while not seen:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(finish_everything, database)
+            ended = await waiting
+            ticking.cancel()
+            assert ended["state"] == "succeeded"
+            assert seen[-1] == ("succeeded", 5)
+            assert ticks > 3
+            found, page, picture = await asyncio.gather(
+                client.results("in a loop"), client.get("/experiments", name="in a loop"), client.content("/")
+            )
+            assert {row["metrics"]["top1"]["value"] for row in found if row["metrics"]} == {0.5}
+            assert page["total"] == 1
+            assert picture
+            with pytest.raises(CommandError, match="no experiment"):
+                await client.experiment("nobody")
+
+    asyncio.run(follow())
+
+
+SWEEP = {
+    "experiment": {
+        "name": "searched",
+        "dataset": "motion_shapes",
+        "splits": [1],
+        "streams": ["rgb"],
+        "backbone": {"name": "tiny", "finetune": None},
+    },
+    "space": {"model.segments": {"choices": [1, 3]}},
+    "sampler": {"kind": "grid"},
+}
+
+
+def test_a_sweep_is_foreseen_begun_awaited_and_has_its_trials(api):
+    with Client.connect(api) as client:
+        foreseen = client.sweep(SWEEP, dry_run=True)
+        assert (foreseen["trials"], foreseen["points"], len(foreseen["trial"]["stages"])) == (2, 2, 3)
+        assert client.get("/sweeps")["total"] == 0
+        made = client.sweep(SWEEP, idempotency_key="once")
+        assert client.sweep(SWEEP, idempotency_key="once")["id"] == made["id"]
+        with pytest.raises(CommandError, match=f"{made['id']}: not ended after 0 s; hint: it goes on"):
+            client.wait_for_sweep(made["id"], timeout=0)
+        client.post(f"/sweeps/{made['id']}/cancel")
+        seen = []
+        ended = client.wait_for_sweep(made["id"][:16], lambda found: seen.append(found["state"]), timeout=120)
+        assert (ended["state"], seen[-1], ended["best"]) == ("cancelled", "cancelled", None)
+        found = client.trials(made["id"])
+        assert [each["number"] for each in found] == [each["number"] for each in ended["results"]]
+        with pytest.raises(CommandError, match="no sweep has an id that begins with 'swp_ffff'"):
+            client.trials("swp_ffff")
+
+    async def follow():
+        async with AsyncClient.connect(api) as client:
+            assert (await client.sweep(SWEEP, dry_run=True))["total"] == foreseen["total"]
+            assert (await client.wait_for_sweep(made["id"], timeout=60))["state"] == "cancelled"
+            assert await client.trials(made["id"]) == found
+
+    asyncio.run(follow())
+
+
+def test_the_asynchronous_client_has_every_method_with_the_same_parameters():
+    methods = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE.read_text(), re.MULTILINE)))
+    assert {"submit", "sweep", "delete"} <= set(methods)
+    for name in methods:
+        ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
+        assert [*ours] == [*theirs], name
+        assert inspect.iscoroutinefunction(getattr(AsyncClient, name)), name
+
+
+def test_answers_are_typed_as_the_api_says(api):
+    with Client.connect(api) as client:
+        shapes = client.get("/openapi.json")["components"]["schemas"]
+    theirs = {"Board": "Leaderboard", "Estimate": "StageEstimate"}
+    for name in (
+        "Finding",
+        "Experiment",
+        "ExperimentDetail",
+        "Stage",
+        "StageProgress",
+        "Value",
+        "Result",
+        "Entry",
+        "Board",
+        "Estimate",
+        "PlannedStage",
+        "DryRun",
+        "SweepTrial",
+        "Sweep",
+        "SweepDetail",
+        "BestExperiment",
+        "SweepDryRun",
+    ):
+        typed = getattr(answers, name).__annotations__
+        known = shapes[theirs.get(name, name)]["properties"]
+        assert typed.keys() - known.keys() == set(), name
+        for field, type_ in typed.items():
+            null = "null" in str(known[field])
+            assert ("None" in str(type_)) == null, f"{name}.{field}"

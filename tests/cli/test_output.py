@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.output import interval, measured
+from cli import columns as on_screen
+from cli.output import interval, measured, print_table
 from services.metrics import METRICS, Metric
 
 
@@ -18,3 +19,36 @@ def test_a_value_is_shown_in_the_unit_of_its_metric(monkeypatch: pytest.MonkeyPa
 
 def test_a_metric_of_a_newer_api_is_shown_as_it_is() -> None:
     assert measured("of_later", 0.25) == "0.25"
+
+
+ID = "exp_0193a1b2c3d4e5f60718"
+KEY = "4f6c81d09ab2e357" * 4
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 160])
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        (("id", "name", "state", "tags"), [(ID, "a name of many words " * 5, "running", ["one", "two", "three"] * 5)]),
+        (("name", "id", "clips#"), [("word" * 40, KEY, 12), ("other", None, 3)]),
+        (("what", "experiments"), [("x" * 60, [ID, ID, ID]), ("y", None)]),
+        (("stage", "message"), [("train", f"needed by small ({ID}), and by other things with long words {'w' * 90}")]),
+    ],
+)
+def test_ids_stay_in_one_piece_however_narrow_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, columns: list[str], rows: object
+) -> None:
+    monkeypatch.setattr(on_screen, "width", lambda: width)
+    print_table("t", columns, rows)  # type: ignore[arg-type]
+    out = capsys.readouterr().out
+    assert out.count(ID) + out.count(KEY) == str(rows).count(ID) + str(rows).count(KEY)
+    for word in ("many", "needed", "other", "three"):
+        assert (word in str(rows)) <= (word in out)
+
+
+def test_a_wide_terminal_has_each_row_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(on_screen, "width", lambda: 80)
+    print_table("t", ("id", "name"), [(ID, "small")])
+    assert capsys.readouterr().out == f"t\nid                        name\n{ID}  small\n"

@@ -63,19 +63,26 @@ def calls(experiment: str, spec: Path) -> dict[str, tuple[str, ...]]:
     for kind in ("train", "test"):
         (spec.parent / "lists" / f"{kind}list01.txt").write_text(f"Walk/v_Walk_g0{len(kind)}_c01.avi 1\n")
     folders = ("--root", str(spec.parent), "--splits", str(spec.parent / "lists"))
+    sweep, swept = spec.parent / "sweep.yaml", ("swp_0",)
+    sweep.write_text("experiment: {recipe: demo_ts_lstm}\nspace: {nothing: {values: [1]}}\n")
     one, scores = (experiment,), spec.parent / "scores.csv"
     scores.write_text("clip,Walk\n")
     return {
         "submit": (str(spec),), "cancel": one, "watch": one, "retry": one, "show": one, "results": one, "logs": one,
         "list": ("--limit", "1"), "leaderboard": ("--split", "1", "--stream", "rgb"),
         "dataset add": ("new", *folders, "--replace"), "dataset list": (),
-        "cache list": (), "cache gc": ("--max-size", "1TB", "--dry-run"), "queue": (), "workers": (),
+        "cache list": (), "cache gc": ("--max-size", "1TB", "--dry-run"), "queue": (), "workers": (), "usage": (),
         "key issue": ("eve",), "key list": (), "key rotate": ("eve",), "key revoke": ("eve",),
         "scores add": (str(scores), "--dataset", "mine", "--split", "1", "--stream", "rgb"), "scores list": (),
         "fusion sweep": one, "report": one, "figure": one, "export": one, "compare": (experiment, experiment),
         "clone": (experiment, "--set", "priority=51", "--dry-run"),
         "papers list": (), "papers show": ("matdl", "1"),
+        "papers draw": ("video_lstm", "4a", "-o", str(spec.parent / "drawn.svg")), "register": one,
+        "ensemble suggest": ("mine",), "sweep submit": (str(sweep),), "sweep list": (), "sweep show": swept,
+        "sweep watch": swept, "sweep cancel": swept,
         "papers launch": ("matdl", "1", "--dry-run"), "papers fill": ("matdl", "1", "--dry-run"),
+        "tag": (experiment, "one"), "note": one, "rename": (experiment, HOSTILE.replace("\n", " ")[:40]),
+        "archive": one, "withdraw": (experiment, "wrong"), "delete": (experiment, "--yes"),
     }  # fmt: skip
 
 

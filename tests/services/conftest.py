@@ -19,12 +19,13 @@ from services.specs import BackboneSpec, ExperimentSpec
 from services.stores.artifacts import ArtifactStore
 from services.stores.files import finished_files
 from services.stores.objects import ObjectStore
+from tests.databases import opened
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """An open database with the generated dataset registered."""
-    database = Database(database_url)
+    database = opened(database_url)
     with database.transaction() as session:
         registry.add_generated(session)
     yield database

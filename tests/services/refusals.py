@@ -248,13 +248,19 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         {"backbone": {"weights": {"split": 1}}},
         "backbone.weights.experiment",
         None,
-        "the id of an experiment, or recipe in place of it",
+        "the id of an experiment, or recipe in place of it, or stream or part of this very experiment",
+    ),
+    (
+        {"backbone": {"weights": {"experiment": "exp_1", "recipe": "lstm_ucf101"}}},
+        "backbone.weights.experiment",
+        "exp_1",
+        "null with recipe: one of the two",
     ),
     (
         {"backbone": {"weights": {"experiment": "exp_1", "dataset": "ucf101"}}},
         "backbone.weights.dataset",
         "ucf101",
-        "null with experiment, which has its own",
+        "null without recipe: an experiment has its own",
     ),
     (
         {"model": FINETUNED, "evaluation": {"snippet": 30}},
@@ -314,6 +320,24 @@ CASES: list[tuple[dict[str, Any], str, object, str]] = [
         "conv_lstm",
         "alstm, conv_alstm, motion_alstm or video_lstm with evaluation.localization",
     ),
+    (
+        {"evaluation": {"spacing": "whole_step", "snippet": 30}},
+        "evaluation.spacing",
+        "whole_step",
+        "even with evaluation.snippet",
+    ),
+    (
+        {**END_TO_END, "evaluation": {"spacing": "whole_step", "positions": 3}},
+        "evaluation.spacing",
+        "whole_step",
+        "even with evaluation.positions above 1",
+    ),
+    (
+        {"training": {"selection": "test", "validate": True}},
+        "training.validate",
+        True,
+        "false with selection test, which tries the test list",
+    ),
 ]
 
 MEMBER = {"recipe": "demo_ts_lstm", "stream": "rgb"}
@@ -333,6 +357,12 @@ ENSEMBLES: list[tuple[dict[str, Any], str, object, str]] = [
     ),
     ({"members": [MEMBER]}, "members", 1, "2 to 16, or one that is score files"),
     ({"members": [MEMBER, MEMBER], "seeds": [1, 1]}, "seeds", [1, 1], "each value once"),
+    (
+        {"members": [{"scores": ["0" * 64]}, {"scores": ["1" * 64]}], "seeds": [0, 1]},
+        "seeds",
+        [0, 1],
+        "one seed, since score files alone are the same with every seed",
+    ),
     (
         {"members": [MEMBER | {"weight": 0}, MEMBER | {"weight": 0}]},
         "members.0.weight",

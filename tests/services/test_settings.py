@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import pwd
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from cli import target
 from services.errors import InvalidSettings
 from services.settings import Settings, is_loopback, load
 
@@ -28,6 +33,55 @@ def test_a_lease_outlasts_its_heartbeats() -> None:
         ("DATABASE_URL", "sqlite:///x", "TWOSTREAM_DATABASE_URL: got 'sqlite:///x', allowed: postgresql+psycopg://"),
         ("DATABASE_URL", "mysql://me:pw@db/x", "TWOSTREAM_DATABASE_URL: got 'mysql://***@db/x', allowed: "),
         ("REDIS_URL", ":pw@host:1", "TWOSTREAM_REDIS_URL: got '***@host:1', allowed: redis://host:port/0"),
+        ("QUOTAS", "ana: 2", "TWOSTREAM_QUOTAS: got 'ana: 2', allowed: JSON such as "),
+        ("QUOTAS", "[]", "TWOSTREAM_QUOTAS: got '[]', allowed: JSON such as "),
+        ("QUOTAS", '{"a b": {}}', "TWOSTREAM_QUOTAS: got "),
+        ("QUOTAS", '{"ana": 2}', "TWOSTREAM_QUOTAS: got "),
+        (
+            "QUOTAS",
+            '{"ana": {"stages": -1}}',
+            "TWOSTREAM_QUOTAS.ana.stages: got -1, allowed: greater than or equal to 0",
+        ),
+        ("QUOTAS", '{"ana": {"gpus": "2"}}', "TWOSTREAM_QUOTAS.ana.gpus: got '2', allowed: integer"),
+        (
+            "QUOTAS",
+            '{"ana": {"share": 0}}',
+            "TWOSTREAM_QUOTAS.ana.share: got 0, allowed: greater than or equal to 0.001",
+        ),
+        ("QUOTAS", '{"ana": {"share": 1e-310}}', "ana.share: got 1e-310, allowed: greater than or equal to 0.001"),
+        ("QUOTAS", '{"ana": {"cpus": 1}}', "TWOSTREAM_QUOTAS.ana.cpus: got 1, allowed: "),
+        ("WEBHOOK_URL", "ftp://me:pw@host/", "TWOSTREAM_WEBHOOK_URL: got '***', allowed: http://host/path or "),
+        ("WEBHOOK_URL", "http://me:pw@host/", "TWOSTREAM_WEBHOOK_URL: got '***', allowed: http://host/path or "),
+        ("WEBHOOK_URL", "http://host/pw", "TWOSTREAM_WEBHOOK_SECRET: not set, allowed: a secret, needed because "),
+        ("WEBHOOK_SECRET", "pw", "TWOSTREAM_WEBHOOK_SECRET: got '***', allowed: 16 characters at the least"),
+        (
+            "WEBHOOK_NETWORKS",
+            "10.1.0.0/33",
+            "TWOSTREAM_WEBHOOK_NETWORKS: got '10.1.0.0/33', allowed: networks such as ",
+        ),
+        (
+            "WEBHOOK_NETWORKS",
+            "10.1.2.3/16",
+            "TWOSTREAM_WEBHOOK_NETWORKS: got '10.1.2.3/16', allowed: networks such as ",
+        ),
+        ("WEBHOOK_NETWORKS", "hooks.example", "TWOSTREAM_WEBHOOK_NETWORKS: got 'hooks.example', allowed: networks "),
+        (
+            "WEBHOOK_NETWORKS",
+            "10.1.0.0/16,0.0.0.0/0",
+            "TWOSTREAM_WEBHOOK_NETWORKS: got '0.0.0.0/0', allowed: networks ",
+        ),
+        (
+            "WEBHOOK_NETWORKS",
+            "10.0.0.0/7",
+            "TWOSTREAM_WEBHOOK_NETWORKS: got '10.0.0.0/7', allowed: networks within 10.",
+        ),
+        ("WEBHOOK_NETWORKS", "169.254.0.0/16", "TWOSTREAM_WEBHOOK_NETWORKS: got '169.254.0.0/16', allowed: "),
+        ("WEBHOOK_NETWORKS", "fe80::/64", "TWOSTREAM_WEBHOOK_NETWORKS: got 'fe80::/64', allowed: networks within "),
+        ("WEBHOOK_NETWORKS", "::ffff:10.0.0.0/104", "TWOSTREAM_WEBHOOK_NETWORKS: got '::ffff:10.0.0.0/104', allowed: "),
+        ("NOTIFY_COMMAND", "notify-send x", "TWOSTREAM_NOTIFY_COMMAND: got 'notify-send x', allowed: a JSON list of "),
+        ("NOTIFY_COMMAND", "[]", "TWOSTREAM_NOTIFY_COMMAND: got '[]', allowed: a JSON list of "),
+        ("NOTIFY_COMMAND", '["a", 1]', "TWOSTREAM_NOTIFY_COMMAND: got "),
+        ("NOTIFY_ON", "end,never", "TWOSTREAM_NOTIFY_ON: got 'never', allowed: end, failure, best"),
         ("MLFLOW_URL", "127.0.0.1:5000", "TWOSTREAM_MLFLOW_URL: got '127.0.0.1:5000', allowed: http://host:port"),
     ],
 )
@@ -39,6 +93,11 @@ def test_a_wrong_variable_is_named_with_its_value_and_what_is_allowed(
         load()
     assert words in str(refused.value)
     assert "pw" not in str(refused.value)
+
+
+def test_networks_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOSTREAM_WEBHOOK_NETWORKS", "10.1.0.0/16, fd00:1::/64,192.168.1.7")
+    assert [str(network) for network in load().webhook_networks] == ["10.1.0.0/16", "fd00:1::/64", "192.168.1.7/32"]
 
 
 def test_an_empty_variable_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +116,12 @@ def test_folders_follow_home_unless_given(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.artifacts == "s3://bucket/x"
     assert str(settings.work) == "/somewhere/work"
     assert settings.api_address == "http://127.0.0.1:8080"
+
+
+def test_no_test_reaches_the_home_of_who_runs_it() -> None:
+    own = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    found = (Settings().home, target.home().path, Path("~/.twostream").expanduser())
+    assert not [path for path in found if path.is_relative_to(own)]
 
 
 @pytest.mark.parametrize(
@@ -91,3 +156,16 @@ def test_readers_are_asked_for_a_token_only_where_there_is_one(monkeypatch):
         load()
     monkeypatch.setenv("TWOSTREAM_API_TOKEN", "t")
     assert load().read_requires_token
+
+
+def test_quotas_command_and_notices_are_read(monkeypatch):
+    monkeypatch.setenv("TWOSTREAM_QUOTAS", '{"*": {"gpus": 4}, "ana": {"stages": 0, "share": 2}}')
+    monkeypatch.setenv("TWOSTREAM_NOTIFY_COMMAND", '["notify-send", "two words"]')
+    monkeypatch.setenv("TWOSTREAM_NOTIFY_ON", "failure, best")
+    settings = load()
+    assert {owner: quota.model_dump(exclude_none=True) for owner, quota in settings.quotas.items()} == {
+        "*": {"gpus": 4},
+        "ana": {"stages": 0, "share": 2.0},
+    }
+    assert settings.notify_command == ("notify-send", "two words")
+    assert settings.notify_on == ("failure", "best")

@@ -13,21 +13,24 @@ from pydantic import ValidationError
 
 from services.errors import REFUSED, refused, sentence
 from services.specs import EnsembleSpec, ExperimentSpec
+from services.specs.sweep import SweepSpec
 from tests.services.refusals import CASES, ENSEMBLES
+from tests.services.sweep_refusals import ONE, SWEEPS
 
+ALL = [*CASES, *ENSEMBLES, *((ONE | changes, *rest) for changes, *rest in SWEEPS)]
 ROOT = Path(__file__).parents[2]
 
 
 def refusal(changes: dict[str, Any]) -> Any:
     """The one error of a spec, as pydantic lists it."""
-    kind = EnsembleSpec if "members" in changes else ExperimentSpec
+    kind = SweepSpec if "experiment" in changes else EnsembleSpec if "members" in changes else ExperimentSpec
     with pytest.raises(ValidationError) as caught:
-        kind.model_validate({"dataset": "ucf101"} | changes)
+        kind.model_validate(changes if kind is SweepSpec else {"dataset": "ucf101"} | changes)
     [error] = caught.value.errors()
     return error
 
 
-@pytest.mark.parametrize(("changes", "field", "value", "allowed"), [*CASES, *ENSEMBLES])
+@pytest.mark.parametrize(("changes", "field", "value", "allowed"), ALL)
 def test_an_error_carries_field_value_and_what_is_allowed(
     changes: dict[str, Any], field: str, value: object, allowed: str
 ) -> None:
@@ -48,7 +51,7 @@ def test_every_refusal_of_the_specs_has_a_case() -> None:
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        for changes, *_ in [*CASES, *ENSEMBLES]:
+        for changes, *_ in ALL:
             refusal(changes)
     finally:
         sys.setprofile(before)

@@ -29,6 +29,9 @@ END_TO_END: dict[str, Any] = {"model": {"kind": "tsn"}, "backbone": {"end_to_end
         ({"flow": {"algorithm": "flownet"}}, "flow.algorithm"),
         ({"flow": {"jpeg_quality": 0}}, "flow.jpeg_quality"),
         ({"flow": {"resize": 31}}, "flow.resize"),
+        ({"training": {"validate": True, "selection": "test"}}, "false with selection test"),
+        ({"training": {"validate": True, "patience": 3}}, "patience"),
+        ({"evaluation": {"pictures": 201}}, "evaluation.pictures"),
     ],
 )
 def test_what_no_schema_allows_is_refused(changes: dict[str, Any], field: str) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from services.cache.collection import Collector
 from services.cache.inventory import Category, Inventory
-from services.queue import experiments
+from services.queue import experiments, hours, use, workers
 from tests.system.conftest import Service, rank_process, spec, stopped, training
 
 pytestmark = [pytest.mark.xdist_group("cache"), pytest.mark.timeout(600)]
@@ -41,6 +41,21 @@ def states(service: Service, experiment_id: str) -> dict[str, str]:
         return {view.row.kind: view.row.state for view in experiments.stages(session, experiment_id)}
 
 
+def assert_measured(service: Service, experiment_id: str) -> None:
+    """What each attempt used is there, and what the worker does."""
+    with service.database.transaction() as session:
+        found = use.of_experiment(session, experiment_id)
+        [worker] = workers.listing(session)
+        assert hours.hours(session, experiment=experiment_id).total.unmeasured == 0
+    assert all(each.cpu_seconds and each.gpus == 0 for each in found)
+    [tuned] = [each for each in found if each.label.startswith("finetune")]
+    assert 0 < (tuned.curves.mean("cpu") or 0) < 64
+    assert (tuned.curves.most("memory_bytes") or 0) > 10**7
+    assert worker.use is not None
+    assert worker.use["gpus"] == []
+
+
+@pytest.mark.long
 def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(service: Service) -> None:
     worker = service.start_worker()
     flow = {"streams": ["flow"], "flow": {"algorithm": "farneback", "shards": 1, "stack": 3}}
@@ -56,6 +71,7 @@ def test_a_running_stage_keeps_its_inputs_and_evicted_ones_are_made_again(servic
         assert "needed by " in str(entry.held)
     service.finish(first)
     assert service.attempts("finetune") == [("succeeded", None)]
+    assert_measured(service, first)
     features, model = (contents(service.output(first, kind)) for kind in ("extract", "train"))
 
     shared = [file for file in (service.settings.data / "flow").rglob("*.npy") if file.stat().st_nlink == 2]

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from sqlalchemy import select
 
 from services.api_keys import LOCAL
 from services.db.tables import StageRow
+from services.planning import submission
 from services.queue import experiments
-from tests.system.conftest import Service, rank_process, spec
+from tests.ports import reserved
+from tests.system.conftest import Service, rank_process, spec, training
 
 pytestmark = [pytest.mark.xdist_group("failures"), pytest.mark.timeout(600)]
+SHORT = {"backbone": {"name": "tiny", "finetune": None}, "training": training(1)}
+"""What differs of an experiment that only has to end."""
+
+
+@pytest.fixture(scope="module")
+def service(migrated_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One for all, with a worker: whatever fails, it goes on."""
+    folder = tmp_path_factory.mktemp("failures")
+    with reserved() as port:
+        service = Service(folder, migrated_database(), folder / "data", port)
+        try:
+            service.start_worker()
+            yield service
+        finally:
+            service.close()
 
 
 def test_a_cancelled_experiment_leaves_no_process(service: Service) -> None:
-    worker = service.start_worker()
+    [worker] = service.workers
     experiment_id = service.submit(spec())
     service.wait_for_event("checkpoint", "finetune")
     rank = rank_process(worker)
@@ -31,7 +48,6 @@ def test_a_cancelled_experiment_leaves_no_process(service: Service) -> None:
 
 
 def test_a_bad_dataset_fails_by_name_and_others_go_on(service: Service, tmp_path: Path) -> None:
-    service.start_worker()
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "classInd.txt").write_text("1 Punch\n2 YoYo\n")
@@ -40,9 +56,8 @@ def test_a_bad_dataset_fails_by_name_and_others_go_on(service: Service, tmp_path
     (tmp_path / "clips" / "Punch").mkdir(parents=True)
     service.add_dataset("broken", root=str(tmp_path / "clips"), annotations=str(lists))
     service.add_dataset("absent", root=str(tmp_path / "nowhere"), annotations=str(lists))
-    short = {"backbone": {"name": "tiny", "finetune": None}}
-    broken, absent = service.submit(spec(dataset="broken", **short)), service.submit(spec(dataset="absent", **short))
-    good = service.submit(spec(**short))
+    broken, absent = service.submit(spec(dataset="broken", **SHORT)), service.submit(spec(dataset="absent", **SHORT))
+    good = service.submit(spec(**SHORT))
     service.finish(broken, "failed")
     service.finish(absent, "failed")
     service.finish(good)
@@ -56,13 +71,13 @@ def test_a_bad_dataset_fails_by_name_and_others_go_on(service: Service, tmp_path
 
 def test_a_stage_that_another_version_planned_fails_by_name_and_others_go_on(service: Service) -> None:
     """Such as one that waited while twostream was replaced, where no migration knows its parameters."""
-    short = {"backbone": {"name": "tiny", "finetune": None}}
-    foreign, good = service.submit(spec(**short)), service.submit(spec(model={"kind": "mean_pooling"}, **short))
     with service.database.transaction() as session:
-        query = select(StageRow).where(StageRow.kind == "train", StageRow.label.contains("ts_lstm"))
-        row = session.scalars(query).one()
+        made = submission.submit(session, spec(seeds=[1], **SHORT), owner="local", body_digest="0" * 64)
+        foreign = made.row.id
+        [row] = [view.row for view in experiments.stages(session, foreign) if view.row.kind == "train"]
         row.params = {**row.params, "input": {"kind": "video"}}
-    service.start_worker()
+    service.broker.ring(made.queues)
+    good = service.submit(spec(model={"kind": "mean_pooling"}, **SHORT))
     service.finish(foreign, "failed")
     service.finish(good)
     with service.database.transaction() as session:
@@ -74,7 +89,6 @@ def test_a_stage_that_another_version_planned_fails_by_name_and_others_go_on(ser
 
 
 def test_weights_of_another_network_are_refused_by_key(service: Service, tmp_path: Path) -> None:
-    service.start_worker()
     torch.save({"other.weight": torch.zeros(3)}, tmp_path / "weights.pt")
     backbone = {"name": "tiny", "weights": str(tmp_path / "weights.pt"), "finetune": None}
     experiment_id = service.submit(spec(backbone=backbone))

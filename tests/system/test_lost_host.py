@@ -21,7 +21,7 @@ from services.settings import Settings
 from services.stages import FlowParams
 from services.stores.artifacts import ArtifactStore, open_store
 from services.stores.folder import FolderStore
-from tests.system.conftest import PATIENCE_SECONDS, Service, kill, rank_process, spec, training
+from tests.system.conftest import LEASE_SECONDS, PATIENCE_SECONDS, Service, kill, rank_process, spec, training
 from worker.contract import Reporter, StageInput, Task
 from worker.stages import flow
 from worker.video.generated.motion_shapes import write_avi
@@ -116,9 +116,11 @@ def inodes(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_ino for path in folder.rglob("*.npy")}
 
 
-def start(service: Service, host: Path, checkpoint_seconds: float, artifacts: str | None = None) -> Process:
+def start(
+    service: Service, host: Path, checkpoint_seconds: float, artifacts: str | None = None, **more: str
+) -> Process:
     """Start a worker that shares nothing with others but the artifact store, and computes one clip at a time."""
-    environment = {
+    environment = more | {
         "TWOSTREAM_WORK_ROOT": str(host / "work"),
         "TWOSTREAM_DATA_ROOT": str(host / "data"),
         "TWOSTREAM_CHECKPOINT_SECONDS": str(checkpoint_seconds),
@@ -167,15 +169,17 @@ def test_a_host_that_is_lost_costs_no_clip_that_was_published(
     assert store.published(key, "state") == {}
 
 
+@pytest.mark.long  # what `tests/worker/host/` says of a stage that is preempted, with a real worker
 def test_a_worker_that_shuts_down_leaves_every_finished_clip(service: Service, dataset: str, tmp_path: Path) -> None:
-    worker = start(service, tmp_path / "host", 3600)
+    # As long as housekeeping leaves a lease: a worker that stands still until it has lost it would kill the stage.
+    worker = start(service, tmp_path / "host", 3600, TWOSTREAM_LEASE_SECONDS=str(2 * LEASE_SECONDS - 1))
     key = flow_row(service, service.submit(wanted(dataset))).key
     wait_for_clips(service, tmp_path / "host", key)
     rank = rank_process(worker)
     rank.suspend()  # else it could be done before it is asked to stop
     assert service.store.published(key, "state") == {}
     worker.child.send_signal(signal.SIGTERM)
-    service.wait_for(lambda: has_pending(rank, signal.SIGTERM), "the signal to the stage")
+    service.wait_for(lambda: has_pending(rank, signal.SIGTERM), "the signal to the stage that is held")
     rank.resume()
     worker.child.wait(PATIENCE_SECONDS)
     assert service.attempts("flow") == [("failed", "preempted")]
@@ -185,7 +189,10 @@ def test_a_worker_that_shuts_down_leaves_every_finished_clip(service: Service, d
 
 
 def has_pending(process: psutil.Process, number: signal.Signals) -> bool:
-    """Tell whether a process that is held still has a signal to answer."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    """Tell whether a process that is held still has a signal to answer; one that is gone never will."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     (pending,) = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
     return bool(int(pending, 16) >> (number - 1) & 1)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from services.db.migrate import upgrade
+from cli.spec_file import read_spec
 from services.db.tables import FINISHED, AttemptRow, ExperimentRow, StageRow
 from services.recipes import RECIPES
 from services.scores.files import ScoreFile, read_scores
@@ -25,6 +26,9 @@ from tests.system.reduced import DATASETS, in_order, make_clips, reduced, whole,
 
 pytestmark = [pytest.mark.xdist_group("recipes"), pytest.mark.timeout(900)]
 
+LEFT = {"tsne", "pca", "memory", "attention", "tubes", "flow"}
+"""Figures from what stages leave."""
+ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 800
 """Far longer than all take together: 70 s on two cores that nothing else keeps busy."""
 
@@ -60,9 +64,8 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(empty_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    url, folder = empty_database(), tmp_path_factory.mktemp("recipes")
-    upgrade(url)
+def fleet(migrated_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    url, folder = migrated_database(), tmp_path_factory.mktemp("recipes")
     with reserved() as port:
         service = Service(folder, url, folder / "data", port)
         try:
@@ -84,8 +87,9 @@ def test_every_recipe_runs_to_its_end(fleet: Fleet, record_property: Callable[[s
     assert set(ids) == set(RECIPES)
     fleet.finish(ids.values())
     faults: list[str] = []
+    drawn: set[str] = set()
     for name, experiment in ids.items():
-        found = _faults(fleet, name, experiment)
+        found = _faults(fleet, name, experiment) or _pictures(fleet, name, experiment, drawn)
         stages = fleet.get(f"/experiments/{experiment}")["progress"]["total"]
         record_property("recipes", f"{name:36} {stages:2} stages  {'failed' if found else 'passed'}")
         faults += [f"{name}: {fault}" for fault in found]
@@ -93,6 +97,20 @@ def test_every_recipe_runs_to_its_end(fleet: Fleet, record_property: Callable[[s
     with fleet.service.database.transaction() as session:
         blind = select(func.count()).select_from(AttemptRow).where(AttemptRow.environment.is_(None))
         assert session.scalar(blind) == 0
+
+
+SMALL = ("demo", "baseline", "own_clips")
+"""Files of `experiments/` that train in minutes; `tests/api/test_experiment_files.py` tries the others."""
+
+
+@pytest.mark.long  # every recipe runs above, and `tests/api/test_experiment_files.py` plans these
+def test_small_files_of_experiments_run(fleet: Fleet) -> None:
+    few = {"dataset": DATASETS[0], "splits": [1], "seeds": [0]}
+    bodies = [read_spec(ROOT / "experiments" / f"{name}.yaml") for name in SMALL]
+    ids = [fleet.post("/experiments", {**body, **few})["id"] for body in bodies]
+    fleet.finish(ids)
+    ends = [fleet.get(f"/experiments/{experiment}") for experiment in ids]
+    assert [(end["state"], end["message"]) for end in ends] == [("succeeded", None)] * len(SMALL)
 
 
 def _faults(fleet: Fleet, name: str, experiment: str) -> list[str]:
@@ -109,6 +127,26 @@ def _faults(fleet: Fleet, name: str, experiment: str) -> list[str]:
     faults += [f"results of {measured}, none of {streams - measured}"] if not streams <= measured else []
     report = fleet.get(f"/experiments/{experiment}/report")
     faults += [] if report["deviations"] == dict(RECIPES[name].deviations) else ["a report of other deviations"]
+    return faults
+
+
+def _pictures(fleet: Fleet, name: str, experiment: str, drawn: set[str]) -> list[str]:
+    """Return what is wrong with the pictures of a recipe; one of each kind that was not yet drawn is."""
+    spec = RECIPES[name].spec
+    networks = [part.model for part in spec.networks]
+    listed = fleet.get(f"/experiments/{experiment}/figures")
+    there = {figure["name"] for figure in listed if figure["available"]} & LEFT
+    expected = {"tsne", "pca"}
+    expected |= {"memory"} if any(model.remembers for model in networks) else set()
+    expected |= {"attention"} if any(model.attends for model in networks) else set()
+    expected |= {"tubes"} if spec.evaluation.localization is not None else set()
+    expected |= {"flow"} if "flow" in spec.streams and spec.flow.storage == "stored" else set()
+    faults = [] if there == expected else [f"pictures {there}, expected {expected}"]
+    for figure in listed:
+        if figure["name"] in there - drawn:
+            drawn.add(figure["name"])
+            answer = fleet.client.get(figure["webp"] or figure["png"], timeout=PATIENCE_SECONDS)
+            faults += [] if answer.is_success else [f"{figure['name']}: {answer.text}"]
     return faults
 
 

@@ -13,11 +13,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import models
 from models import backbones
+from services.bundles.torch_file import TorchFile
 from services.errors import Cause, UserError
 from services.params import BackboneParams, FlowMethodParams
 from services.specs import MAX_WEIGHTS_BYTES
 from worker.stages.backbone import build_backbone
+from worker.stages.released import named_as_ours
+from worker.stages.start import load_network
 from worker.video.flow import batched
 from worker.weights import library_weights, read_state_dict
 
@@ -53,6 +57,12 @@ def symlink(path: Path) -> None:
 
 def tiny() -> dict[str, torch.Tensor]:
     return backbones.build("tiny").network.state_dict()
+
+
+def in_itself() -> dict[str, object]:
+    content: dict[str, object] = {}
+    content["state_dict"] = content
+    return content
 
 
 BAD: dict[str, Callable[[Path], object]] = {
@@ -96,9 +106,15 @@ BAD: dict[str, Callable[[Path], object]] = {
     "quantized.pt": lambda path: torch.save(
         {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8)}, path
     ),
+    "nan.pt": lambda path: torch.save(tiny() | {"0.weight": torch.full((16, 3, 3, 3), torch.nan)}, path),
+    "infinite.safetensors": lambda path: save_file({"weight": torch.tensor([1.0, torch.inf])}, path),
+    "in itself.pt": lambda path: torch.save(in_itself(), path),
     "huge.pt": lambda path: os.truncate(path, 2**40) if path.touch() is None else None,
     "huge.safetensors": lambda path: os.truncate(path, 2**40) if path.touch() is None else None,
 }
+
+
+FLOATS = {name: value for name, value in tiny().items() if value.is_floating_point()}
 
 
 def refused(run: Callable[[], object], path: Path, field: str) -> str:
@@ -188,7 +204,40 @@ def test_weights_of_another_network_say_what_was_expected(tmp_path: Path, change
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("save", ["torch", "old torch", "safetensors", "wrapped", "half"])
+WRAPPED: dict[str, Callable[[dict[str, torch.Tensor]], dict[str, object]]] = {
+    "wrapped": lambda state: {"epoch": 3, "state_dict": state},
+    "of a tutorial": lambda state: {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"lr": 0.1}},
+    "wrapped twice": lambda state: {"model": {"epoch": 3, "state_dict": state}},
+    "in parallel": lambda state: prefixed("module.", state),
+    "compiled in parallel": lambda state: prefixed("_orig_mod.module.", state),
+    "of lightning": lambda state: {"state_dict": prefixed("model.", state), "global_step": 3, "loops": {}},
+    "averaged": lambda state: {"n_averaged": torch.tensor(4), **prefixed("module.", state)},
+    "of our own backbone": lambda state: prefixed("network.", state),
+}
+"""What other programs make of a state dict, as they file it."""
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("program", WRAPPED)
+def test_what_other_programs_put_around_a_state_dict_is_taken_away(program: str, tmp_path: Path) -> None:
+    """Of backbones and of networks; and a bundle reads of the file what training did."""
+    path, state = tmp_path / "x.pt", {name: torch.randn_like(value) for name, value in FLOATS.items()}
+    torch.save(WRAPPED[program](tiny() | state), path)
+    built = build_backbone(BackboneParams(name="tiny", weights=str(path)), "rgb", 1)
+    assert all(torch.equal(built.network.state_dict()[name], value) for name, value in state.items())
+    with TorchFile(path) as file:
+        assert file.tensors.keys() == read_state_dict(path, "backbone.weights").keys()
+    network = models.build("ts_lstm", num_classes=3, feature_shape=(4,), hidden=(5,))
+    other = models.build("ts_lstm", num_classes=3, feature_shape=(4,), hidden=(5,)).state_dict()
+    torch.save(WRAPPED[program](other), path)
+    assert load_network(network, named_as_ours(network, read_state_dict(path, "model.weights")).state) == ()
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in other.items())
+
+
+@pytest.mark.parametrize("save", ["torch", "old torch", "safetensors", "half"])
 def test_a_good_file_is_read(tmp_path: Path, save: str) -> None:
     state = tiny()
     path = tmp_path / ("x.safetensors" if save == "safetensors" else "x.pt")
@@ -196,7 +245,6 @@ def test_a_good_file_is_read(tmp_path: Path, save: str) -> None:
         "torch": lambda: torch.save(state, path),
         "old torch": lambda: torch.save(state, path, _use_new_zipfile_serialization=False),
         "safetensors": lambda: save_file(state, path),
-        "wrapped": lambda: torch.save({"epoch": 3, "state_dict": state}, path),
         "half": lambda: torch.save({n: v.half() if v.is_floating_point() else v for n, v in state.items()}, path),
     }[save]()
     built = build_backbone(BackboneParams(name="tiny", weights=str(path)), "rgb", 1)

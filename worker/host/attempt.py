@@ -27,6 +27,7 @@ from worker.host.devices import Grant
 from worker.host.endings import Ending, blame_full_disk
 from worker.host.forkserver import ForkServers, StartFailed
 from worker.host.heartbeat import Heartbeat
+from worker.host.meter import Meter
 from worker.host.state import State
 from worker.host.supervise import Limits, supervise
 
@@ -74,6 +75,7 @@ class Attempt:
         self._log = self._folder / "log.txt"
         self._state = State(worker.store, claim, work)
         self._told = ""
+        self._meter: Meter | None = None
         self.ending: Ending | None = None
 
     def run(self) -> dict[str, int]:
@@ -94,9 +96,10 @@ class Attempt:
 
     def heartbeat(self) -> attempts.Renewal:
         """Renew the lease; see ``worker.host.heartbeat.Lease``."""
-        claim, lease, log_tail = self._claim, self._worker.settings.lease_seconds, self._log_tail()
+        claim, lease = self._claim, self._worker.settings.lease_seconds
+        log_tail, usage = self._log_tail(), self._usage
         return self._worker.database.run(
-            lambda session: attempts.heartbeat(session, claim.key, claim.attempt, lease, log_tail)
+            lambda session: attempts.heartbeat(session, claim.key, claim.attempt, lease, log_tail, usage)
         )
 
     def record(self, events: Sequence[Event]) -> None:
@@ -123,11 +126,18 @@ class Attempt:
             cause = Cause.DISK_FULL if tells_of_full_disk(error) else Cause.INTERNAL
             return Ending("failed", cause, f"could not start: {error}")
         log.info("%s: attempt %d is process %d on %s", claim.label, claim.attempt, child.pid, self._grant.name)
+        self._meter = Meter(child.pid, self._grant.gpus)
         try:
-            return supervise(child, task, self, heart, self._limits, worker.stopping)
+            with self._meter:
+                return supervise(child, task, self, heart, self._limits, worker.stopping)
         except Exception as error:  # a fault of ours ends the attempt, and is told to whoever needs the stage
             log.exception("the supervision of %s failed", claim.label)
             return Ending("failed", Cause.INTERNAL, f"supervision: {type(error).__name__}: {error}")
+
+    @property
+    def _usage(self) -> attempts.Usage:
+        """What the stage used so far."""
+        return attempts.Usage() if self._meter is None else self._meter.usage()
 
     @property
     def _limits(self) -> Limits:
@@ -242,7 +252,7 @@ class Attempt:
             raise LeaseLost(ending.message)
         if ending.status == "succeeded":
             disk_bytes = sum((self._output / name).stat().st_size for name in finished_files(self._output))
-            usage = attempts.Usage(ending.memory_bytes, ending.gpu_memory_bytes, disk_bytes)
+            usage = self._usage_of(ending, disk_bytes)
             place = self._state.publish_output(self._output)
             files = [name for name in KINDS[claim.kind].published if (self._output / name).is_file()]
             log_tail = self._log_tail() or ""
@@ -264,7 +274,7 @@ class Attempt:
         last_word = next(iter(ending.last_words.splitlines()[-1:]), "")
         if ending.cause is Cause.INTERNAL and last_word not in message:
             message = f"{message}; last words: {last_word}"
-        last_log = self._log_tail()
+        last_log, usage = self._log_tail(), self._usage
         return database.run(
             lambda session: attempts.fail(
                 session,
@@ -274,7 +284,15 @@ class Attempt:
                 message=message,
                 log=last_log,
                 exit_code=ending.exit_code if ending.signal is None else -ending.signal,
+                usage=usage,
             )
+        )
+
+    def _usage_of(self, ending: Ending, disk_bytes: int) -> attempts.Usage:
+        """Return what a stage used that has succeeded: the meter has not seen its last moment."""
+        seconds = [each for each in (self._usage.cpu_seconds, ending.cpu_seconds) if each is not None]
+        return attempts.Usage(
+            ending.memory_bytes, ending.gpu_memory_bytes, disk_bytes, max(seconds, default=None), self._usage.curves
         )
 
     def _give_back(self, ending: Ending) -> dict[str, int]:

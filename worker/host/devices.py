@@ -24,8 +24,13 @@ class Grant:
     @property
     def environment(self) -> dict[str, str]:
         """Variables that hide every other GPU; indices go through a mask that is already set."""
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The names of its GPUs, as `CUDA_VISIBLE_DEVICES` has them."""
         visible = visible_gpus()
-        return {"CUDA_VISIBLE_DEVICES": ",".join(visible[index] for index in self.indices)}
+        return tuple(visible[index] for index in self.indices)
 
     @property
     def name(self) -> str:
@@ -52,6 +57,7 @@ class Devices:
         self._free = list(_choose(choice))
         self.names = [f"cuda:{index}" for index in self._free] or ["cpu"]
         self._has_gpus = bool(self._free)
+        self.gpus = Grant("cuda:0", tuple(self._free)).gpus
         self._queues = tuple(queues)
         reserved = len(self._free) if "gpu" in self._queues else 0
         self._cpu_slots = max(1, concurrency - reserved)

@@ -38,6 +38,7 @@ class Ending:
         last_words: last lines of its log.
         memory_bytes: the most that it had in memory, as far as it said so.
         gpu_memory_bytes: the most that its tensors took on its GPU, likewise.
+        cpu_seconds: that processors computed for it, likewise.
     """
 
     status: Status
@@ -49,6 +50,7 @@ class Ending:
     last_words: str = ""
     memory_bytes: int | None = None
     gpu_memory_bytes: int | None = None
+    cpu_seconds: float | None = None
 
 
 def read_outcome(path: Path) -> Outcome | None:
@@ -86,6 +88,7 @@ def judge(ended: Exit, outcome: Outcome | None, asked: Ending | None, words: str
             summary=outcome.summary,
             memory_bytes=outcome.memory_bytes,
             gpu_memory_bytes=outcome.gpu_memory_bytes,
+            cpu_seconds=outcome.cpu_seconds,
         )
     elif asked is not None:
         ending = asked

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from worker.contract import DUMP_SIGNAL
@@ -16,6 +17,8 @@ LOOK_SECONDS = 2.0
 """Between two looks at the processes."""
 BUSY_SHARE = 0.02
 """Of one core: a process that takes less since it was last seen to move only wakes up now and then."""
+TELLS_CHILDREN = (PROC / "self" / "task" / str(os.getpid()) / "children").exists()
+"""Whether the kernel lists the children of a process; else all processes are looked through."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -60,16 +63,32 @@ class Stillness:
 
 def family(pid: int) -> list[int]:
     """Return a process and all its descendants."""
+    children_of = _children if TELLS_CHILDREN else _all_children().__getitem__
+    found = [pid]
+    for member in found:
+        found += children_of(member)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process, as its threads have them; none if it is gone."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in (PROC / str(pid) / "task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _all_children() -> Mapping[int, list[int]]:
+    """Return the children of every process, by a look at all of them."""
     children: dict[int, list[int]] = defaultdict(list)
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
             facts = _facts(int(entry.name))
             if facts:
                 children[int(facts[1])].append(int(entry.name))
-    found = [pid]
-    for member in found:
-        found += children[member]
-    return found
+    return children
 
 
 def processor_seconds(pid: int) -> float:

@@ -30,12 +30,15 @@ from worker.host.devices import Devices
 from worker.host.drain import Drain, probe_host
 from worker.host.environment import environment
 from worker.host.forkserver import ForkServers
+from worker.host.machine import Machine
 
 MAX_CONCURRENCY = 8
 """Stages that a worker runs at once on a big host, unless it is told otherwise."""
 
 DRAIN_SECONDS = 10.0
 """Between two probes of a host that seemed broken."""
+MACHINE_SECONDS = 5.0
+"""Between two looks at what the machine does."""
 FAREWELL_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -73,10 +76,12 @@ class Station:
             threads=max(1, (os.cpu_count() or 1) // concurrency),
             stopping=threading.Event(),
         )
+        self.machine = Machine(self.devices.gpus)
         self._report()
         self._loops = (
             Loop("pulse", self._report, settings.heartbeat_seconds),
             Loop("drain", self.drain.look_again, DRAIN_SECONDS),
+            Loop("machine", self.machine.look, MACHINE_SECONDS, MACHINE_SECONDS),
         )
 
     def open(self) -> None:
@@ -162,6 +167,7 @@ class Station:
                 devices=self.devices.names,
                 concurrency=self.concurrency,
                 draining=self.drain.reason,
+                use=self.machine.use,
             )
         )
 

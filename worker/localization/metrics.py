@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.datasets.tubes import Coordinates, Tube
-
-IOUS = (0.05, 0.1, 0.125, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75)
-"""Thresholds: those of VideoLSTM's sec. 5.4 that are named, and those at which others report."""
+from services.metrics import IOUS
 
 Truths = Mapping[str, Sequence[Tube]]
 """True tubes by clip."""

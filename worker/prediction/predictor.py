@@ -20,16 +20,19 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors import SafetensorError, safe_open
 
-from services.bundles.contents import MODEL_FILE, WEIGHT_KINDS, Bundle, BundledStage
+from services.bundles import wiring
+from services.bundles.contents import FORMAT, MODEL_FILE, WEIGHT_KINDS, Bundle, BundledStage, member_of
 from services.bundles.files import BundleFile
+from services.errors import DataError, TwostreamError, UserError
 from services.scores.files import ScoreFile, ScoreKind, Scores
 from services.scores.fusion import log_softmax
-from services.stages import ExtractParams, FlowParams, FuseParams, ScoreParams
+from services.stages import KINDS, ExtractParams, FlowParams, FuseParams, ScoreParams
 from worker.contract import Reporter, StageInput, Task
 from worker.prediction.clips import SPLIT, manifest_of
-from worker.prediction.exported import SUFFIX, Feature, Logits, write_program
+from worker.prediction.exported import Feature, Form, Logits, Programs, ProgramWriter
+from worker.prediction.sample import sample_clip
 from worker.stages import extract, flow, gpu_flow
 from worker.stages.backbone import trained_backbone
 from worker.stages.fuse import fuse
@@ -38,6 +41,7 @@ from worker.training.loop import seed_everything
 from worker.video.survey.manifest import MANIFEST_FILE, Manifest
 
 Device = Literal["auto", "cpu", "cuda"]
+WHY_SHOWN = 300
 FLOW_RUNS = MappingProxyType({"flow": flow.run, "gpu_flow": gpu_flow.run})
 log = logging.getLogger(__name__)
 
@@ -48,12 +52,14 @@ class Prediction:
 
     Attributes:
         clip: the file.
+        frames: how many it has.
         scores: ``(K,)``, as the score file of the experiment has them: probabilities, or logits.
         probabilities: ``(K,)``, the softmax of logits.
         classes: K names.
     """
 
     clip: Path
+    frames: int
     scores: Scores
     probabilities: Scores
     classes: tuple[str, ...]
@@ -82,12 +88,14 @@ class Predictor:
     """A trained system; see `load`.
 
     Attributes:
+        path: of the bundle.
         contents: what the bundle says of itself.
         device: ``cpu`` or ``cuda:0``.
     """
 
     def __init__(self, path: Path, *, device: Device = "auto", threads: int | None = None) -> None:
         self.device = "cuda:0" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+        self.path = path
         self._threads = threads or len(os.sched_getaffinity(0))
         self._folder = Path(tempfile.mkdtemp(prefix="twostream-"))
         self._cleanup = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -96,6 +104,9 @@ class Predictor:
                 self.contents: Bundle = file.contents
                 for name in file.contents.weights:
                     file.unpack(name, self._weights(name) / MODEL_FILE)
+                    _require_tensors(path, name, self._weights(name) / MODEL_FILE)
+                for stage in file.contents.stages:
+                    _look_at(path, stage)
         except BaseException:
             self.close()
             raise
@@ -126,31 +137,40 @@ class Predictor:
         if not files:
             return []
         with tempfile.TemporaryDirectory(prefix="pass-", dir=self._folder) as folder, _undisturbed():
-            found = _Pass(self, Path(folder), files).run()
+            system = _Pass(self, Path(folder), files)
+            found = system.run()
+        if not np.isfinite(found.values).all():
+            raise DataError(f"{self.path}: its scores are no finite numbers: its weights were not trained so")
         logits = found.kind == "logits"
         probabilities = np.exp(log_softmax(found.values)) if logits else found.values
-        rows = zip(files, found.values, probabilities, strict=True)
-        return [Prediction(clip, scores, shares, self.classes) for clip, scores, shares in rows]
+        rows = zip(files, system.frames, found.values, probabilities, strict=True)
+        return [Prediction(*row, self.classes) for row in rows]
 
-    def export(self, folder: str | os.PathLike[str], clip: str | os.PathLike[str]) -> list[Path]:
-        """Write each backbone and network as a program of ``torch.export``, for batches of the shape of a clip's.
+    def export(
+        self, folder: str | os.PathLike[str], clip: str | os.PathLike[str] | None = None, form: Form = "torch"
+    ) -> Programs:
+        """Write each backbone and network as a program, for batches of the shape of a clip's.
 
         What stands between them, which is reading a clip, flow, views and fusion, is no part of a program.
 
         Args:
-            folder: takes ``NAME.pt2`` for each; made where it is missing.
-            clip: whose frames say the shapes.
+            folder: takes ``NAME.pt2`` or ``NAME.onnx`` for each; made where it is missing.
+            clip: whose frames say the shapes; a generated one if not given.
+            form: ``torch`` for ``torch.export``, or ``onnx``.
+
+        Returns:
+            The files, and what has none, with the reason.
 
         Raises:
             DataError: the clip is missing or does not decode.
+            UserError: what writes the form is not installed.
             ValueError: a program gives other numbers than its network.
         """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        writer = ProgramWriter(Path(folder), form)
         with tempfile.TemporaryDirectory(prefix="pass-", dir=self._folder) as place, _undisturbed():
-            found = _Pass(self, Path(place), [Path(clip)], programs=target)
-            found.run()
-        return found.written
+            shown = sample_clip(Path(place)) if clip is None else Path(clip)
+            _Pass(self, Path(place), [shown], writer).run()
+        return writer.programs
 
     def _weights(self, name: str) -> Path:
         folder = self._folder / "weights" / name
@@ -181,11 +201,14 @@ class Predictor:
 class _Pass:
     """One pass of some clips through a system, in a folder that holds what stages make of them."""
 
-    def __init__(self, system: Predictor, folder: Path, clips: Sequence[Path], programs: Path | None = None) -> None:
+    def __init__(
+        self, system: Predictor, folder: Path, clips: Sequence[Path], programs: ProgramWriter | None = None
+    ) -> None:
         self._system, self._folder = system, folder
         self._programs = programs
-        self.written: list[Path] = []
         self._manifest = manifest_of(clips, system.classes, folder / "survey", system._threads)
+        self.frames = [clip.frames for clip in self._manifest.clips]
+        self._files = tuple(str(self._manifest.root / clip.path) for clip in self._manifest.clips)
         index = folder / "index"
         index.mkdir()
         (index / MANIFEST_FILE).write_text(self._manifest.model_dump_json())
@@ -199,7 +222,8 @@ class _Pass:
         report = Reporter(self._folder / "events")
         try:
             for stage in self._system.contents.stages:
-                self._run(stage, report)
+                with _answered_for(self._system.path, stage, self._files):
+                    self._run(stage, report)
         finally:
             report.close()
             for warning in _warnings(self._folder / "events"):
@@ -240,23 +264,59 @@ class _Pass:
             backbone = trained_backbone(task, params).to(task.device).eval()
             size = backbone.format.size
             frames = torch.zeros(1, backbone.format.channels, size, size, device=task.device)
-            self._write(task.key, Feature(backbone, params.feature), frames)
+            self._programs.write(task.key, Feature(backbone, params.feature), frames)
 
     def _write_network(self, task: Task, params: ScoreParams, report: Reporter) -> None:
         if self._programs is not None:
             network, seen = network_of(task, _of_one_split(params), self._manifest, self._manifest.clips, report)
             views = next(iter(seen.views()))
-            self._write(task.key, Logits(network), next(iter(views.parts)))
-
-    def _write(self, name: str, network: nn.Module, inputs: Any) -> None:
-        assert self._programs is not None
-        path = self._programs / f"{name}{SUFFIX}"
-        write_program(path, network, inputs)
-        self.written.append(path)
+            self._programs.write(task.key, Logits(network), next(iter(views.parts)))
 
     def _scored(self, task: Task, params: ScoreParams, report: Reporter) -> ScoreFile:
         values, _ = scores_of(task, _of_one_split(params), self._manifest, self._manifest.clips, report)
         return _score_file(self._manifest, params, values, params.average)
+
+
+def _require_tensors(path: Path, name: str, file: Path) -> None:
+    """Refuse what has the checksum that the bundle says, and is no file of safetensors."""
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged: {member_of(name)} is no file of safetensors: {error}") from error
+
+
+def _look_at(path: Path, stage: BundledStage) -> None:
+    """Refuse a stage that lacks an input; say so where one meant another thing when it scored the experiment."""
+    if stage.kind in WEIGHT_KINDS:
+        return
+    lacking = wiring.missing(stage.checked, stage.inputs)
+    if lacking is not None:
+        raise DataError(f"{path} is no whole {FORMAT}: {stage.name}: its input {lacking} is not there")
+    newest = KINDS[stage.kind].version
+    if stage.version < newest:
+        words = f"{stage.name}: of version {stage.version}, run as version {newest}: scores may differ"
+        log.warning("%s; hint: export the experiment again", words)
+
+
+@contextmanager
+def _answered_for(path: Path, stage: BundledStage, clips: tuple[str, ...]) -> Iterator[None]:
+    """Name the file in what is raised by a stage that nobody planned, unless it is about a clip and begins with that.
+
+    Raises:
+        DataError: in place of what says nothing of its cause, too; then it names the stage.
+    """
+    try:
+        yield
+    except (DataError, UserError) as error:
+        if type(error) not in {DataError, UserError} or str(error).startswith(clips):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    except (TwostreamError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a network made of numbers that nobody checked raises; the cause stays chained
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:WHY_SHOWN]
+        raise DataError(f"{path}: {stage.name} cannot be run as the file says: {words}") from error
 
 
 def _of_one_split(params: ScoreParams) -> ScoreParams:

@@ -64,9 +64,13 @@ def _rank() -> int:
 def _outcome(task: Task) -> Outcome:
     try:
         summary = _run_stage(task)
-        memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return Outcome(
-            status="succeeded", summary=summary, memory_bytes=memory_bytes, gpu_memory_bytes=_gpu_memory_bytes()
+            status="succeeded",
+            summary=summary,
+            memory_bytes=used[0].ru_maxrss * 1024,
+            gpu_memory_bytes=_gpu_memory_bytes(),
+            cpu_seconds=sum(each.ru_utime + each.ru_stime for each in used),
         )
     except Interrupted as error:
         return Outcome(status="interrupted", cause=Cause.PREEMPTED, message=str(error))

@@ -60,6 +60,7 @@ def run(task: Task, params: ExtractParams, report: Reporter) -> dict[str, Any]:
         frames=params.frames,
         stack=max(1, params.flow_stack),
         first_seconds=params.first_seconds,
+        spacing=params.spacing,
     )
     paths = _parts(task, params, backbone, dataset, report)
     write_features(task.output, manifest.clips, dataset.lengths, (np.load(path, mmap_mode="r") for path in paths))

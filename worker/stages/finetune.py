@@ -13,10 +13,10 @@ from models.backbones import Backbone
 from services.stages import FinetuneParams
 from worker.contract import Reporter, Task
 from worker.stages.backbone import build_backbone, frame_source
-from worker.stages.held_out import Count, held_out_of
+from worker.stages.held_out import Trial, held_out_of
 from worker.stages.loaders import loader_workers
 from worker.stages.outputs import summary, write_model
-from worker.stages.seen import training_of
+from worker.stages.seen import doubt_of, seen_now
 from worker.stages.splits import Division, divide
 from worker.stages.start import seen_by_file, start_convnet
 from worker.training.batches import DatasetSource
@@ -24,6 +24,8 @@ from worker.training.distributed import World, joined
 from worker.training.interrupt import interrupt
 from worker.training.loader import Loader
 from worker.training.loop import Loop, seed_everything
+from worker.training.loss import cross_entropy
+from worker.training.selection import Tried
 from worker.video.input.dataset import CACHE_BYTES, ClipDataset, FrameDataset
 from worker.video.input.transforms import TestTransform, TrainTransform, Transform
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
@@ -45,7 +47,7 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
     """
     seed_everything(params.seed)
     manifest = read_manifest(task.input("index").path)
-    division = divide(manifest, params.split, params.training, params.seed)
+    division = divide(manifest, params.split, params.training, params.seed, params.held_out_by)
     device = torch.device(task.device)
     backbone = build_backbone(params.backbone, params.stream, params.flow_stack)
     if params.fc6_dropout is not None:
@@ -63,20 +65,19 @@ def run(task: Task, params: FinetuneParams, report: Reporter) -> dict[str, Any]:
             report=report,
             should_stop=lambda: interrupt.requested,
             world=world,
-            held_out=held_out_of(
-                division, params.training.selection, world, count_of(task, params, manifest, backbone, report)
-            ),
+            held_out=held_out_of(division, params.training, world, trial_of(task, params, manifest, backbone, report)),
         ).run()
+        before = seen_by_file(params.backbone).then(start.seen)
         if world.leads:
-            before = seen_by_file(params.backbone).then(start.seen)
-            write_model(task, model, history, before.then(training_of(manifest, params.split, division.train)))
-    return summary(model, history, division, params.training, start.dropped)
+            write_model(task, model, history, before.then(seen_now(manifest, params)))
+    doubt = doubt_of(manifest, params, division.held_out, before)
+    return summary(model, history, division, params.training, start.dropped) | doubt
 
 
-def count_of(
+def trial_of(
     task: Task, params: FinetuneParams, manifest: Manifest, backbone: Backbone, report: Reporter
-) -> Callable[[list[Clip]], Count]:
-    """Return what makes a counter of hits on clips, each of which is seen once: the centre of its middle frame.
+) -> Callable[[list[Clip]], Trial]:
+    """Return what makes a trial on clips, each of which is seen once: the centre of its middle frame.
 
     Args:
         task: says where frames come from.
@@ -86,7 +87,7 @@ def count_of(
         report: takes warnings.
     """
 
-    def of_share(clips: list[Clip]) -> Count:
+    def of_share(clips: list[Clip]) -> Trial:
         dataset = ClipDataset(
             clips,
             frame_source(task, manifest, params, report, cache_bytes=0),
@@ -101,13 +102,14 @@ def count_of(
         )
         labels = torch.tensor([clip.label for clip in clips])
 
-        def count(model: nn.Module) -> tuple[int, int]:
+        def trial(model: nn.Module) -> Tried:
             with torch.inference_mode():
                 frames = (dataset.finish(found.flatten(0, 1).to(task.device)) for found in loader)
-                answers = torch.cat([model(inputs).logits.argmax(1).cpu() for inputs in frames])
-            return int((answers == labels).sum()), len(clips)
+                logits = torch.cat([model(inputs).logits.float().cpu() for inputs in frames])
+            hits = int((logits.argmax(1) == labels).sum())
+            return Tried(float(cross_entropy(logits, labels)), hits, len(clips))
 
-        return count
+        return trial
 
     return of_share
 

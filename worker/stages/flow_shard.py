@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.errors import DataError
+from services.pictures import spaced, spread, write_flow
 from services.stages import FlowParams
 from services.stores.files import link_file, write_atomically
 from services.stores.names import key_path
 from services.words import counted
 from worker.contract import Reporter, Task
+from worker.stages.strips import FLOW_CLIPS, FrameStrips, flow_strip
 from worker.video.decoding.container import DecodeFailed
+from worker.video.decoding.decode import FrameReader
 from worker.video.decoding.limits import Limits
 from worker.video.decoding.pixels import shrunk
 from worker.video.flow.saturation import Saturation, sampled, saturated
@@ -29,6 +32,8 @@ from worker.video.survey.manifest import Clip, read_manifest
 FRAME_COUNTS_FILE = "clips.json"
 """The frames of each clip of a shard, by its id."""
 STORE_FOLDER = "flow"
+FLOW_FRAMES = 6
+"""Fields of a clip whose flow is left for pictures."""
 
 
 class Shard:
@@ -47,7 +52,7 @@ class Shard:
     def __init__(self, task: Task, params: FlowParams) -> None:
         self.task, self.params = task, params
         manifest = read_manifest(task.input("index").path)
-        self.root, self.limits = manifest.root, Limits.of(task)
+        self._manifest, self.root, self.limits = manifest, manifest.root, Limits.of(task)
         self.clips = manifest.clips[params.shard :: params.shards]
         self._method = {"kind": task.kind, **params.model_dump(mode="json", exclude={"shard", "shards", "resize"})}
 
@@ -59,8 +64,8 @@ class Shard:
             report: told how many clips are finished, and of checkpoints, but of none at the end: the output follows.
 
         Returns:
-            How many clips were computed now, found finished, how many fields the shard has, and the share of saturated
-            pixels, None where the flow has no bound.
+            How many clips were computed now, found finished, how many fields the shard has, the ids of clips whose flow
+            is kept for pictures, and the share of saturated pixels, None where the flow has no bound.
         """
         missing = [clip for clip in self.clips if not self._find(clip, report)]
         finished, total = len(self.clips) - len(missing), len(self.clips)
@@ -75,11 +80,28 @@ class Shard:
             link_file(self._state(clip), self.task.output / self._name(clip))
         frames = {clip.id: clip.frames for clip in self.clips}
         write_atomically(self.task.output / FRAME_COUNTS_FILE, json.dumps(frames, sort_keys=True, indent=1).encode())
+        pictured = self._write_pictures(report)
         saturation = self._write_manifest()
         if saturation.warning:
             report.warning(saturation.warning)
-        found = {"clips": len(frames), "computed": len(missing), "found_finished": finished}
+        found = {"clips": len(frames), "computed": len(missing), "found_finished": finished, "pictured": pictured}
         return {**found, "fields": sum(frames.values()) - len(frames), "saturated": saturation.share}
+
+    def _write_pictures(self, report: Reporter) -> list[str]:
+        """Leave flow of a few clips, for pictures, and return their ids."""
+        strips, found = FrameStrips(self._manifest, FrameReader(1, self.task.threads, self.limits), report), []
+        for place in spread([clip.label for clip in self.clips], -(-FLOW_CLIPS // self.params.shards)):
+            clip = self.clips[place]
+            fields = open_flow(self._state(clip))
+            numbers = spaced(len(fields), FLOW_FRAMES)
+            images = strips.images(clip, numbers.tolist())
+            if images is not None:
+                shown = fields[numbers]
+                found.append(
+                    flow_strip(clip, numbers.tolist(), images, shown, self.params.bound, self.params.quantization)
+                )
+        write_flow(self.task.output, found)
+        return [strip.clip for strip in found]
 
     def _write_manifest(self) -> Saturation:
         """Write how the flow was made, its size, and the share of saturated pixels of each clip and of all."""

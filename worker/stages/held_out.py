@@ -1,47 +1,52 @@
-"""The clips on which a training chooses its epoch: a part of the train list, drawn by groups, or the test list."""
+"""The clips that a training tries after every epoch: a part of the train list, drawn by groups, or the test list."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import nn
 
 from services.params import Frames, FrameViews, SnippetViews, SpacedFeatures, TrainInput
 from services.params import Snippets as SnippetSamples
+from services.specs import TrainingSpec
 from services.stages import TrainParams
 from worker.contract import Reporter, Task
-from worker.stages.class_scores import class_scores
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.splits import Division
 from worker.training.distributed import World
-from worker.training.selection import HeldOut
+from worker.training.loss import clip_probabilities, cross_entropy
+from worker.training.selection import HeldOut, Tried
 from worker.video.survey.manifest import Clip, Manifest
 
-Count = Callable[[nn.Module], tuple[int, int]]
+Trial = Callable[[nn.Module], Tried]
 
 
 def held_out_of(
-    division: Division, selection: str, world: World, of_share: Callable[[list[Clip]], Count]
+    division: Division, training: TrainingSpec, world: World, of_share: Callable[[list[Clip]], Trial]
 ) -> HeldOut | None:
-    """Return what a training tries after every epoch, or None where it keeps the last.
+    """Return what a training tries after every epoch, or None where it tries nothing.
 
     Args:
         division: of the clips.
-        selection: of the spec.
+        training: says what is held out, and whether it chooses.
         world: this process, which tries its share of the clips.
-        of_share: returns what counts the hits on some clips.
+        of_share: returns what tries a network on some clips.
     """
-    if selection == "last":
+    if training.held_out is None:
         return None
     own = list(division.held_out[world.rank :: world.size])
-    return HeldOut("test" if selection == "test" else "validation", of_share(own) if own else lambda _: (0, 0))
+    trial = of_share(own) if own else lambda _: Tried(0.0, 0, 0)
+    return HeldOut(training.held_out, trial, chooses=training.selection != "last")
 
 
-def count_of(
+def trial_of(
     task: Task, params: TrainParams, manifest: Manifest, seen: NetworkInput, report: Reporter
-) -> Callable[[list[Clip]], Count]:
-    """Return what makes a counter of hits on clips, each of which is seen once: in its middle snippet, or centre crops.
+) -> Callable[[list[Clip]], Trial]:
+    """Return what makes a trial on clips, each of which is seen once: in its middle snippet, or centre crops.
+
+    The loss is that of training: a clip's, or the sum over its steps where each of them is classified.
 
     Args:
         task: says where features, frames and weights come from.
@@ -51,16 +56,22 @@ def count_of(
         report: takes warnings.
     """
 
-    def of_share(clips: list[Clip]) -> Count:
+    def of_share(clips: list[Clip]) -> Trial:
         own = params.model_copy(update={"input": _as_test(params.input)})
         tried = open_input(task, own, manifest, clips, report, backbone=seen.backbone)
-        labels = np.array([clip.label for clip in clips])
+        labels = torch.tensor([clip.label for clip in clips])
 
-        def count(model: nn.Module) -> tuple[int, int]:
-            scores = class_scores(model, tried.views(), "probabilities")
-            return sum(int((found.values.argmax(1) == labels[found.clips]).sum()) for found in scores), len(clips)
+        def trial(model: nn.Module) -> Tried:
+            loss, hits = 0.0, 0
+            for numbers, parts in tried.views():
+                with torch.inference_mode():
+                    logits = torch.cat([model(part).logits.float() for part in parts])
+                    own = labels[torch.from_numpy(np.asarray(numbers))].to(logits.device)
+                    loss += float(cross_entropy(logits, own))
+                    hits += int((clip_probabilities(logits).argmax(1) == own).sum())
+            return Tried(loss, hits, len(clips))
 
-        return count
+        return trial
 
     return of_share
 

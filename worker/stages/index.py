@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from services.datasets.annotations import Annotations, ListedClip
 from services.datasets.layouts import digest_of_lists, read_annotations, require_splits
 from services.datasets.official import shared_groups
+from services.datasets.sources import group_in_class
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
 from services.planning.linter import of_lists
@@ -29,6 +30,7 @@ from worker.video.survey.manifest import MANIFEST_FILE, Clip, Manifest, SplitIds
 from worker.video.survey.survey import Failure, SurveyLog, survey
 
 NAMED = 5  # clips and classes that a warning names
+COMMON = 8  # sizes of pictures, and rates, that the summary has
 
 
 def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
@@ -39,9 +41,13 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     All that the lists say is checked, and every clip looked for, before the first clip is decoded.
 
     Returns:
-        How many clips, classes and frames there are, how many surplus clips no list names, and how many listed ones
-        are left out (``excluded``); ``lists``, the hash of the lists, and ``digest``, that of lists and clips;
-        ``shared``, the places of clips that several splits test on; ``findings`` of the linter that are flagged.
+        How many clips, classes and frames there are, the ``names`` of the classes by label, how many surplus clips no
+        list names, and how many listed ones are left out (``excluded``); ``lists``, the hash of the lists, and
+        ``digest``, that of lists and clips; ``shared``, the places of clips that several splits test on; ``findings``
+        of the linter that are flagged. For people: clips to train and to test by split, ``groups`` of clips that share
+        a scene and what of their names tells it (``grouped_by``: ``numbers``, ``films``, or None), clips by class
+        (``class_clips``), bytes of all clips, and how many clips have which size (pixels) and rate (frames a second),
+        the most common first.
 
     Raises:
         DataError: a folder, list, split or clip is missing or wrong, a clip does not decode, or a group of clips is on
@@ -78,14 +84,44 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     return {
         "clips": len(clips),
         "classes": len(annotations.classes),
+        "names": list(annotations.classes),
         "frames": sum(clip.frames for clip in clips),
         "surplus": len(surplus),
         "excluded": len(params.exclude),
         "lists": digest,
         "digest": digest_of_data(manifest),
+        **_for_people(manifest),
         "findings": [{**asdict(finding), "split": split} for split, finding in findings],
         "shared": [{str(split): place for split, place in found.items()} for found in annotations.shared_test_clips()],
     }
+
+
+def _for_people(manifest: Manifest) -> dict[str, Any]:
+    counts = Counter(clip.label for clip in manifest.clips)
+    return {
+        "splits": {
+            str(number): {"train": len(split.train), "test": len(split.test)}
+            for number, split in sorted(manifest.splits.items())
+        },
+        **_groups(manifest.clips),
+        "class_clips": [(name, counts[label]) for label, name in enumerate(manifest.classes)],
+        "bytes": sum(clip.size for clip in manifest.clips),
+        "sizes": _most(f"{clip.width} x {clip.height}" for clip in manifest.clips),
+        "rates": _most(f"{clip.fps:g}" for clip in manifest.clips),
+    }
+
+
+def _groups(clips: Sequence[Clip]) -> dict[str, Any]:
+    """Say how many groups the clips have, and by what in their names; None where a clip has none."""
+    names = [(clip.label, group_in_class(clip.path)) for clip in clips]
+    kinds = {type(name) for _, name in names}
+    by = "numbers" if kinds == {int} else "films" if kinds == {str} else None
+    return {"groups": None if by is None else len(set(names)), "grouped_by": by}
+
+
+def _most(values: Iterable[str]) -> list[tuple[str, int]]:
+    """Return the values that most clips have, each with how many."""
+    return Counter(values).most_common(COMMON)
 
 
 def digest_of_data(manifest: Manifest) -> str:
@@ -133,7 +169,7 @@ def _doubts_about_lists(annotations: Annotations) -> Iterator[str]:
             if lacking:
                 names = _some([annotations.classes[label] for label in lacking])
                 yield f"split {number}: {counted(len(lacking), 'class', 'has', 'have')} no clip to {part}: {names}"
-    leaks = shared_groups(annotations, {clip.path: group_of(clip.path) for clip in annotations.clips()})
+    leaks = shared_groups(annotations, {clip.path: group_in_class(clip.path) for clip in annotations.clips()})
     if leaks:
         yield f"scenes on both sides of a split: {_some(leaks)}"
 

@@ -238,6 +238,7 @@ class FrameInput(NetworkInput):
             positions=look.positions,
             stack=self._stack,
             first_seconds=look.first_seconds,
+            spacing=look.spacing,
         )
         loader = Loader[Tensor](
             dataset,

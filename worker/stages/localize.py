@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from models import backbones
 from services.datasets.boxes import read_boxes, require_known
 from services.datasets.tubes import Boxes, Coordinates, Tube
 from services.errors import DataError
+from services.metrics import IOUS, MEAN_IOU, MEAN_IOUS
 from services.params import SnippetViews
 from services.scores.files import Scores, read_scores
 from services.scores.fusion import log_softmax
@@ -42,7 +44,7 @@ from worker.video.input.transforms import Region, center_region
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
 
 TUBES_FILE, SUMMARY_FILE = "tubes.npz", "localization.json"
-"""The boxes of all clips one after another, with ids, lengths and scores; and how good they are."""
+"""The boxes of all clips one after another, with ids, lengths and scores, and the true ones; and how good they are."""
 MAX_FRAMES = 64  # whose saliency is held at once: 20 MB at 320x240
 NAMED = 5  # clips that a warning names
 
@@ -51,8 +53,9 @@ def run(task: Task, params: LocalizeParams, report: Reporter) -> dict[str, Any]:
     """Write ``tubes.npz`` and ``localization.json``.
 
     Returns:
-        ``clips``; where true boxes are known also ``boxed`` (clips that have some) and ``tubes`` (of those), and by IoU
-        ``map``, ``recall``, and ``centre_map`` and ``centre_recall`` of the middle of the frame, with the same scores.
+        ``clips``; where true boxes are known also ``boxed`` (clips that have some) and ``tubes`` (of those), ``boxes``,
+        by which hash they are known, and by IoU ``map``, with its mean over ``0.5:0.95``, ``recall``, and
+        ``centre_map`` and ``centre_recall`` of the middle of the frame, with the same scores.
 
     Raises:
         UserError: the dataset has no such split.
@@ -67,11 +70,11 @@ def run(task: Task, params: LocalizeParams, report: Reporter) -> dict[str, Any]:
     model = trained_network(task, seen.build(params.model, len(manifest.classes)))
     tubes = list(_tubes(model, seen, params, clips, report))
     scores = _scores(task, clips)
-    _write_tubes(task.output / TUBES_FILE, clips, tubes, scores)
+    _write_tubes(task.output / TUBES_FILE, clips, tubes, scores, truths)
     summary: dict[str, Any] = {"clips": len(clips)}
     if boxes is not None:
         labels = [manifest.classes.index(name) for name in boxes.classes]
-        summary |= _measured(clips, tubes, scores, truths, labels)
+        summary |= {"boxes": boxes.digest, **_measured(clips, tubes, scores, truths, labels)}
         middles = [centre_box(clip.height, clip.width, len(tube)) for clip, tube in zip(clips, tubes, strict=True)]
         floor = _measured(clips, middles, scores, truths, labels)
         summary |= {f"centre_{name}": floor[name] for name in ("map", "recall")}
@@ -140,7 +143,7 @@ def _tubes(
 def _tube(clip: Clip, maps: Tensor, params: LocalizeParams, size: int) -> Coordinates:
     """Return the boxes of a clip ``(frames, 4)`` from the maps ``(V, T, h, w)`` of its V views."""
     sampled, look = params.sampled, params.input
-    frames = chosen_frames(clip, sampled.frames, sampled.flow_stack, sampled.first_seconds)
+    frames = chosen_frames(clip, sampled.frames, sampled.flow_stack, sampled.first_seconds, sampled.spacing)
     if isinstance(look, SnippetViews):
         frames = frames[snippets(len(frames), look.count, look.length)]
     numbers, means = _by_frame(frames.reshape(-1), maps.flatten(0, 1))
@@ -192,10 +195,14 @@ def _measured(
         for label in labels
     ]
     ones = [entry for entry in found if entry.tube.label == labels[0]]  # a clip's tube is the same for every class
+    means = video_map(found, truths, labels, sorted({*IOUS, *MEAN_IOUS}))
     return {
         "boxed": len(truths),
         "tubes": sum(map(len, truths.values())),
-        "map": _by_text(video_map(found, truths, labels)),
+        "map": {
+            **_by_text({iou: means[iou] for iou in IOUS}),
+            MEAN_IOU: fmean(means[iou] for iou in MEAN_IOUS),
+        },
         "recall": _by_text(recall(ones, truths)),
     }
 
@@ -204,13 +211,20 @@ def _by_text(values: Mapping[float, float]) -> dict[str, float]:
     return {f"{iou:g}": value for iou, value in values.items()}
 
 
-def _write_tubes(path: Path, clips: Sequence[Clip], tubes: Sequence[Coordinates], scores: Scores) -> None:
+def _write_tubes(
+    path: Path, clips: Sequence[Clip], tubes: Sequence[Coordinates], scores: Scores, truths: Truths
+) -> None:
     content = io.BytesIO()
+    true = [(name, tube) for name, own in sorted(truths.items()) for tube in own]
     np.savez_compressed(
         content,
         clips=np.array([clip.id for clip in clips]),
         lengths=np.array([len(boxes) for boxes in tubes]),
         boxes=np.concatenate(tubes).astype(np.float32),
         scores=scores.astype(np.float32),
+        true_clips=np.array([name for name, _ in true], dtype=np.str_),
+        true_firsts=np.array([tube.first for _, tube in true], dtype=np.int64),
+        true_lengths=np.array([len(tube.boxes) for _, tube in true], dtype=np.int64),
+        true_boxes=np.concatenate([np.zeros((0, 4), np.float32), *(tube.boxes for _, tube in true)]).astype(np.float32),
     )
     write_atomically(path, content.getvalue())

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from services.metrics import METRICS, Metric
+from services.metrics import Metric, of_scores
 from services.scores.files import Labels, Scores
 
 
@@ -62,7 +62,7 @@ def mean_class(scored: Scored) -> float:
 
 
 MEASURES: Mapping[str, Callable[[Scored], float]] = {"mean_class": mean_class}
-"""How each metric is computed that is no share of clips by the rank of their label."""
+"""How each metric of class scores is computed that is no share of clips by the rank of their label."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Metrics:
     """How good scores are.
 
     Attributes:
-        values: of all metrics, by name.
+        values: of all metrics of class scores, by name.
         correct: clips whose label has the highest score.
         clips: number of clips.
         per_class: top-1 accuracy by label, of the classes that have clips.
@@ -100,7 +100,7 @@ def measure(scores: Scores, labels: Labels, categories: Sequence[str] | None = N
     """
     scored = Scored(scores, labels)
     return Metrics(
-        values={name: scored.of(metric) for name, metric in METRICS.items()},
+        values={name: scored.of(metric) for name, metric in of_scores().items()},
         correct=int((scored.ranks == 0).sum()),
         clips=len(labels),
         per_class=scored.by_class(),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import models
 from models.backbones import Backbone
-from models.backbones.weights import cross_modality
+from models.backbones.weights import cross_modality, differences, first_of
 from models.relational_lstm import RelationalLSTMNetwork
-from services.errors import UserError
+from services.errors import DataError, UserError
 from services.params import Frames
 from services.specs import ModelSpec
 from worker.contract import Task
@@ -59,9 +59,17 @@ def _build(spec: ModelSpec, num_classes: int, **features: Any) -> nn.Module:
 
 
 def trained_network(task: Task, network: nn.Module) -> nn.Module:
-    """Return a network for the test with the weights of its `train` stage, or of `finetune` where it is that one."""
+    """Return a network for the test with the weights of its `train` stage, or of `finetune` where it is that one.
+
+    Raises:
+        DataError: they are another network's; the message has the first differences.
+    """
     (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
-    network.load_state_dict(read_model(trained.path))
+    state = read_model(trained.path)
+    differing = differences(network.state_dict(), state)
+    if differing:
+        raise DataError(f"stage {trained.key[:12]}: weights of another network: {first_of(differing)}")
+    network.load_state_dict(state)
     return network.to(task.device).eval()
 
 

@@ -47,15 +47,14 @@ def summary(
 
     ``dropped`` names the first weights that were left out, such as a classifier of other classes.
     """
-    chosen, metric = len(history), f"{training.selection}_accuracy"
+    chosen, name = len(history), training.held_out
     tried: dict[str, Any] = {}
-    if training.selection != "last":
-        chosen = best_epoch(history, metric)
-        tried = {
-            metric: history[chosen - 1][metric],
-            f"last_{metric}": history[-1][metric],
-            f"{training.selection}_clips": len(division.held_out),
-        }
+    if name is not None:
+        loss, metric = f"{name}_loss", f"{name}_accuracy"
+        chosen = len(history) if training.selection == "last" else best_epoch(history, metric)
+        kept = history[chosen - 1]
+        tried = {number: kept[number] for number in (loss, metric) if number in kept}  # a checkpoint of before: no loss
+        tried |= {f"last_{metric}": history[-1][metric], f"{name}_clips": len(division.held_out)}
         tried |= {} if division.unit is None else {"validation_by": division.unit}
     return {
         "epochs": len(history),

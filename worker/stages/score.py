@@ -11,17 +11,19 @@ from torch import nn
 
 from services.errors import UserError
 from services.params import SpacedFeatures
-from services.planning.linter import SeenClips, SeenSplit, seen_clips
+from services.pictures import write_test
+from services.planning.linter import seen_clips
 from services.scores.files import Labels, ScoreFile, Scores, write_scores
 from services.stages import ScoreParams
 from worker.contract import Reporter, Task
-from worker.stages.class_scores import class_scores
+from worker.stages.class_scores import Watch, class_scores
 from worker.stages.inputs import NetworkInput, open_input
 from worker.stages.metrics import measure
 from worker.stages.networks import trained_network
 from worker.stages.outputs import MODEL_FILE
-from worker.stages.seen import read_seen
+from worker.stages.seen import among, read_seen
 from worker.stages.splits import clips_of
+from worker.stages.watched import Watched
 from worker.training.loop import seed_everything
 from worker.video.survey.manifest import Clip, Manifest, read_manifest
 
@@ -29,10 +31,13 @@ from worker.video.survey.manifest import Clip, Manifest, read_manifest
 def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     """Write ``scores.npz``: one forward pass for each test clip (TS-LSTM, sec. 3.4.1), or the mean over its views.
 
+    ``pictures.npz`` beside it has what the network did with the clips, for pictures.
+
     Returns:
         ``clips``, the metrics of the test clips, ``weights_known``, whether the weights say all that they have seen,
-        none of which is tested on, and where a clip is seen once ``train_top1``, the accuracy over the
-        training clips.
+        none of which is tested on, ``chosen_on_test``, whether they say that test clips chose an epoch, ``pictured``,
+        the ids of clips whose frames are kept, ``embedded``, whether embeddings are, and where a clip is seen once
+        ``train_top1``, the accuracy over the training clips.
 
     Raises:
         UserError: the dataset has no such split, or the weights have seen clips that it tests on.
@@ -44,12 +49,17 @@ def run(task: Task, params: ScoreParams, report: Reporter) -> dict[str, Any]:
     # Many views of the training clips would cost more than the test itself.
     seen_once = isinstance(params.input, SpacedFeatures)
     train_clips = clips_of(manifest, params.split, "train") if seen_once else ()
-    known = _require_unseen(task, params.split, manifest)
-    scores, views = scores_of(task, params, manifest, [*test_clips, *train_clips], report)
+    known, chosen = _require_unseen(task, params.split, manifest)
+    model, seen = network_of(task, params, manifest, [*test_clips, *train_clips], report)
+    watched = Watched(model, params, test_clips)
+    scores, views = _scores_by(model, seen, params, len(test_clips) + len(train_clips), report, watched)
     test, train = scores[: len(test_clips)], scores[len(test_clips) :]
     found = _score_file(params, manifest, test_clips, test)
     write_scores(task.output, replace(found, protocol=protocol_of(params), stage=task.key, views=views))
-    numbers = {**measure(test, _labels(test_clips)).numbers(), "weights_known": known}
+    pictures = watched.pictures(task, manifest, seen.backbone, report)
+    write_test(task.output, pictures)
+    left = {"pictured": [strip.clip for strip in pictures.strips], "embedded": pictures.embeddings is not None}
+    numbers = {**measure(test, _labels(test_clips)).numbers(), "weights_known": known, "chosen_on_test": chosen, **left}
     return {**numbers, "train_top1": measure(train, _labels(train_clips)).values["top1"]} if train_clips else numbers
 
 
@@ -63,11 +73,23 @@ def scores_of(
         DataError: features of a clip, or the clip itself, are missing.
     """
     model, seen = network_of(task, params, manifest, clips, report)
-    scores, views = np.empty((len(clips), len(manifest.classes))), 1
-    for found in class_scores(model, seen.views(), params.average):
-        scores[found.clips], views = found.values, found.views
-        report.progress(int(found.clips[-1]) + 1, len(scores), "clips")
-    return scores, views
+    return _scores_by(model, seen, params, len(clips), report)
+
+
+def _scores_by(
+    model: nn.Module,
+    seen: NetworkInput,
+    params: ScoreParams,
+    clips: int,
+    report: Reporter,
+    watch: Watch | None = None,
+) -> tuple[Scores, int]:
+    parts, views = [], 1
+    for found in class_scores(model, seen.views(), params.average, watch):
+        parts.append(found.values)  # in the order of the clips
+        views = found.views
+        report.progress(int(found.clips[-1]) + 1, clips, "clips")
+    return np.concatenate(parts), views
 
 
 def network_of(
@@ -83,22 +105,21 @@ def protocol_of(params: ScoreParams) -> dict[str, Any]:
     return {"average": params.average, "input": params.input.model_dump(mode="json")}
 
 
-def _require_unseen(task: Task, split: int, manifest: Manifest) -> bool:
+def _require_unseen(task: Task, split: int, manifest: Manifest) -> tuple[bool, bool]:
     """Refuse weights that say of themselves that they were trained on test clips, by way of the first ones too.
 
     Returns:
-        Whether they say all that they have seen.
+        Whether they say all that they have seen, and whether they say that test clips chose an epoch.
     """
     (trained,) = task.inputs_of("train") or task.inputs_of("finetune")
-    seen = read_seen(trained.path / MODEL_FILE)
-    said = SeenClips(tuple(SeenSplit(entry.dataset, entry.split) for entry in seen.splits), complete=seen.complete)
+    said, chosen = among(manifest, read_seen(trained.path / MODEL_FILE))
     tested = set(manifest.splits[split].test)
     shared = {number: len(tested & set(other.train)) for number, other in manifest.splits.items()}
     found = [*seen_clips("backbone.weights", said, manifest.dataset, split, shared)]
     wrong = [finding.sentence for finding in found if finding.severity == "refused"]
     if wrong:
         raise UserError("; ".join(wrong))
-    return not found
+    return not found, chosen
 
 
 def _labels(clips: Sequence[Clip]) -> Labels:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from models import ConvNet
-from models.backbones.weights import load_weights
+from models.backbones.weights import load_weights, misfits
 from services.errors import UserError
 from services.params import BackboneParams
 from services.stages import TrainParams
@@ -74,8 +74,9 @@ def start_network(task: Task, params: TrainParams, model: nn.Module) -> Start:
     if params.model.weights != "none":
         assert isinstance(params.model.weights, str)
         path = Path(params.model.weights)
-        state = read_state_dict(path, "model.weights")
-        dropped |= dict.fromkeys(load_network(model, named_as_ours(model, state), source=str(path)))
+        renamed = named_as_ours(model, read_state_dict(path, "model.weights"))
+        dropped |= dict.fromkeys(load_network(model, renamed.state, source=str(path)))
+        dropped |= dict.fromkeys(renamed.left_out)
         seen = seen.then(read_seen(path))
     for source in task.inputs:
         if source.name.startswith("model/"):
@@ -103,8 +104,8 @@ def load_network(model: nn.Module, state: Mapping[str, Tensor], into: str = "all
     dropped = tuple(name for name, value in given.items() if name in own and _of_other_classes(name, value, own[name]))
     loaded = {name: value for name, value in given.items() if name not in dropped}
     wrong = [f"{name} is unknown" for name in loaded if name not in own]
-    wrong += [f"{name} has shape {list(value.shape)}, expected {list(own[name].shape)}"
-              for name, value in loaded.items() if name in own and value.shape != own[name].shape]  # fmt: skip
+    wrong += [f"{name} has {what} {found}, expected {expected}" for name, value in loaded.items() if name in own
+              for what, found, expected in misfits(value, own[name])]  # fmt: skip
     if into == "all":
         wrong += [f"{name} is missing" for name in own if name not in given and not name.endswith(COUNTER)]
     if wrong or not loaded:

@@ -10,11 +10,11 @@ from services.params import Frames
 from services.stages import TrainParams
 from worker.contract import Reporter, Task
 from worker.stages.backbone import TRAINED
-from worker.stages.held_out import count_of, held_out_of
+from worker.stages.held_out import held_out_of, trial_of
 from worker.stages.inputs import open_input
 from worker.stages.networks import load_from_rgb
 from worker.stages.outputs import MODEL_FILE, summary, write_model
-from worker.stages.seen import Seen, read_seen, seen_beside, training_of
+from worker.stages.seen import Seen, doubt_of, read_seen, seen_beside, seen_now
 from worker.stages.splits import divide
 from worker.stages.start import seen_by_file, start_network
 from worker.training import checkpoint
@@ -37,7 +37,7 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
     """
     seed_everything(params.seed)
     manifest = read_manifest(task.input("index").path)
-    division = divide(manifest, params.split, params.training, params.seed)
+    division = divide(manifest, params.split, params.training, params.seed, params.held_out_by)
     device = torch.device(task.device)
     with joined(device) as world:
         seen = open_input(task, params, manifest, division.train, report)
@@ -56,14 +56,13 @@ def run(task: Task, params: TrainParams, report: Reporter) -> dict[str, Any]:
             report=report,
             should_stop=lambda: interrupt.requested,
             world=world,
-            held_out=held_out_of(
-                division, params.training.selection, world, count_of(task, params, manifest, seen, report)
-            ),
+            held_out=held_out_of(division, params.training, world, trial_of(task, params, manifest, seen, report)),
         ).run()
+        before = _seen_by_parts(task, params).then(start.seen)
         if world.leads:
-            before = _seen_by_parts(task, params).then(start.seen)
-            write_model(task, model, history, before.then(training_of(manifest, params.split, division.train)))
-    return summary(model, history, division, params.training, start.dropped)
+            write_model(task, model, history, before.then(seen_now(manifest, params)))
+    doubt = doubt_of(manifest, params, division.held_out, before)
+    return summary(model, history, division, params.training, start.dropped) | doubt
 
 
 def _seen_by_parts(task: Task, params: TrainParams) -> Seen:

@@ -54,7 +54,7 @@ class Loop:
         report: takes progress, metrics and checkpoints of the leading process.
         should_stop: read at every step; True has the loop write a checkpoint and raise ``Interrupted``.
         world: this process among all that train the model.
-        held_out: clips that are tried after every epoch, the best of which is kept; None keeps the last.
+        held_out: clips that are tried after every epoch; they may choose the epoch that is kept. None keeps the last.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Loop:
         Returns:
             For each epoch ``epoch``, ``train_loss`` (mean over samples), ``train_accuracy`` (0 to 1, while training),
             ``learning_rate`` (of its last step), ``epoch_seconds`` and ``data_wait_ratio`` (0 to 1, time spent waiting
-            for batches), and with clips held out ``validation_accuracy`` or ``test_accuracy``.
+            for batches), and with clips held out ``validation_loss`` and ``validation_accuracy``, or those of ``test``.
 
         Raises:
             Interrupted: ``should_stop`` said so; a checkpoint lies in the state folder.
@@ -114,8 +114,13 @@ class Loop:
         """Whether nothing is left to do, or there was no gain for too long."""
         if self._step > 0:
             return False  # its epoch is not finished
-        over = self._held_out is not None and is_over(self._history, self._held_out.metric, self._spec.patience)
+        over = self._choosing is not None and is_over(self._history, self._choosing.metric, self._spec.patience)
         return over or not self._left
+
+    @property
+    def _choosing(self) -> HeldOut | None:
+        """The clips that choose an epoch, where some do."""
+        return self._held_out if self._held_out is not None and self._held_out.chooses else None
 
     @property
     def _total(self) -> int:
@@ -224,19 +229,19 @@ class Loop:
             raise Interrupted(f"stopped after epoch {self._epoch - 1}")
 
     def _tried(self) -> dict[str, float]:
-        """Return the accuracy on the clips that are held out."""
+        """Return the mean loss and the accuracy on the clips that are held out."""
         if self._held_out is None:
             return {}
         self._world.give(list(self._module.buffers()))
-        hits, clips = self._held_out.hits(self._module.eval())
+        own = self._held_out.trial(self._module.eval())
         self._module.train()
-        total = self._world.sum(torch.tensor([hits, clips], dtype=torch.float64, device=self._device)).tolist()
-        return {self._held_out.metric: total[0] / total[1]}
+        loss, hits, clips = self._world.sum(torch.tensor(own, dtype=torch.float64, device=self._device)).tolist()
+        return {f"{self._held_out.name}_loss": loss / clips, self._held_out.metric: hits / clips}
 
     def _keep_the_best(self) -> None:
-        if self._held_out is None or not self._world.leads:
+        if self._choosing is None or not self._world.leads:
             return
-        if best_epoch(self._history, self._held_out.metric) == self._epoch:
+        if best_epoch(self._history, self._choosing.metric) == self._epoch:
             self._best = {name: value.to("cpu", copy=True) for name, value in self._module.state_dict().items()}
 
     def _report_epoch(self, row: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Which epoch's weights a training keeps: the last, or the best on clips that are tried after every epoch."""
+"""Clips that are tried after every epoch, and which epoch's weights a training keeps: the last, or the best on them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 
+class Tried(NamedTuple):
+    """What a network reached on some clips: the sum of their losses, the hits, and how many clips those are."""
+
+    loss: float
+    hits: int
+    clips: int
+
+
 class HeldOut(NamedTuple):
     """Clips that a network is not trained on, and is tried on after every epoch.
 
     Attributes:
-        name: whose they are; their accuracy is ``<name>_accuracy``.
-        hits: returns the hits of a network in evaluation mode on this process's share of the clips, and its size.
+        name: whose they are; their loss is ``<name>_loss``, the mean over clips, their accuracy ``<name>_accuracy``.
+        trial: tries a network in evaluation mode on this process's share of the clips.
+        chooses: whether the epoch that is best on them is kept, and no gain may end the training.
     """
 
     name: Literal["validation", "test"]
-    hits: Callable[[nn.Module], tuple[int, int]]
+    trial: Callable[[nn.Module], Tried]
+    chooses: bool = True
 
     @property
     def metric(self) -> str:

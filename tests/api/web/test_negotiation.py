@@ -16,6 +16,7 @@ PAGES = (
     "/recipes/tsn_ucf101",
     "/models",
     "/papers",
+    "/papers/ts_lstm",
     "/papers/ts_lstm/tables/2",
     "/datasets",
     "/datasets/motion_shapes",
@@ -31,6 +32,8 @@ PAGES = (
         ("", False),
         ("application/json", False),
         ("text/html, application/json", False),
+        ("text/html, */*", True),
+        ("text/html, application/*", True),
         ("text/html;q=0.5, application/json;q=0.9", False),
         ("text/html;q=0.9, */*;q=1", False),
         ("text/html;q=0", False),
@@ -56,7 +59,15 @@ def test_both_are_at_one_address(shared, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/experiments/exp_1", "/datasets/none", "/recipes/none", "/papers/ts_lstm/tables/no", "/nothing/here"]
+    "path",
+    [
+        "/experiments/exp_1",
+        "/datasets/none",
+        "/recipes/none",
+        "/papers/none",
+        "/papers/ts_lstm/tables/no",
+        "/nothing/here",
+    ],
 )
 def test_what_is_not_there_is_a_page_with_404(shared, path):
     page, data = shared.get(path, headers=HTML), shared.get(path)

@@ -16,15 +16,34 @@ def read(client, path):
 
 
 def row_of(text, words):
-    [found] = [row for row in re.findall(r"<tr>(.*?)</tr>", text, flags=re.DOTALL) if words in row]
+    [found] = [row for row in re.findall(r"<tr[^>]*>(.*?)</tr>", text, flags=re.DOTALL) if words in row]
     return " ".join(re.sub(r"<[^>]*>", " ", found).split())
 
 
 def test_every_table_is_linked_and_is_a_page(shared):
-    links = re.findall(r'href="(/papers/[^"]*)"', read(shared, "/papers"))
+    links = re.findall(r'href="(/papers/[^"]*/tables/[^"]*)"', read(shared, "/papers"))
     assert len(links) == sum(len(paper["tables"]) for paper in shared.get("/papers").json()["items"])
     for link in links:
         assert "Printed and measured" in read(shared, link)
+
+
+def test_a_paper_says_how_far_each_table_is(client, worker):
+    for each in client.get("/papers").json()["items"]:
+        text = read(client, f"/papers/{each['name']}")
+        assert f"twostream papers fill {each['name']}\n" in text
+        for table in each["tables"]:
+            assert f'href="/papers/{each["name"]}/tables/{table["name"]}"' in text
+        cells = row_of(text, '<th scope="row">All</th>').split()
+        assert cells[1:3] == [str(each["printed"]), str(each["own"])]
+        assert cells[4:] == ["0", "0"]
+        assert int(cells[3]) <= int(cells[2])
+    body = {"rows": [ROW], "dataset": "motion_shapes", "backbone": "tiny", "epochs": 1}
+    client.post(f"{TABLE}/launch", json=body)
+    worker(top1=0.75).finish_all()
+    text = read(client, "/papers/ts_lstm")
+    assert row_of(text, f'href="{TABLE}"').split()[5:7] == ["1", "0"]
+    assert "misprint" not in text.lower() or "<s>" in text
+    assert 'href="/papers/ts_lstm"' in read(client, "/papers")
 
 
 def test_a_misprint_is_struck_through_and_what_is_quoted_says_from_where(shared):

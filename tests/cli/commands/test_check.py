@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli.client import Client
 from cli.main import main
 from worker.video.generated.motion_shapes import write_avi
 
@@ -41,6 +42,10 @@ def test_a_sound_dataset(dataset, monkeypatch, capsys, tmp_path) -> None:
     out = capsys.readouterr().out
     assert "48x32: 2" in out
     assert "not an official dataset" in out
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert "none: 2" in rows["audio"]
+    for name in ("interlaced", "turned", "mirrored", "others", "differing"):
+        assert name in rows
 
 
 def test_a_missing_clip_is_named_and_ends_with_1(dataset, monkeypatch, capsys, tmp_path) -> None:
@@ -99,24 +104,13 @@ def test_a_doctor_that_dies_is_no_wrong_usage(dataset, monkeypatch, capsys, tmp_
     assert "the doctor ended without a report, with status -6" in capsys.readouterr().err
 
 
-def test_an_odd_name_stays_on_its_line(dataset, monkeypatch, capsys, tmp_path) -> None:
-    Path(dataset[3], "A/[b]a\n\x1b[2Jb.avi").touch()
-    assert run(dataset, monkeypatch, tmp_path / "home") == 0
-    assert "surplus:\n  A/[b]a \ufffd[2Jb.avi\n" in capsys.readouterr().out
-
-
-def test_brackets_in_a_path_are_no_markup(dataset, monkeypatch, capsys, tmp_path) -> None:
+def test_odd_names_stay_on_their_lines_and_are_no_markup(dataset, monkeypatch, capsys, tmp_path) -> None:
     root = Path(dataset[3]).rename(tmp_path / "clips [old]")
+    (root / "A/[b]a\n\x1b[2Jb.avi").touch()
     assert run([*dataset[:3], str(root), *dataset[4:]], monkeypatch, tmp_path / "home") == 0
-    assert str(root) in capsys.readouterr().out
-
-
-def test_what_clips_hold_beside_their_frames_is_printed(dataset, monkeypatch, capsys, tmp_path) -> None:
-    assert run(dataset, monkeypatch, tmp_path / "home") == 0
-    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert "none: 2" in rows["audio"]
-    for name in ("interlaced", "turned", "mirrored", "others", "differing"):
-        assert name in rows
+    out = capsys.readouterr().out
+    assert "surplus:\n  A/[b]a \ufffd[2Jb.avi\n" in out
+    assert str(root) in out
 
 
 def test_the_workers_limit_of_a_frame_is_the_doctors(dataset, monkeypatch, capsys, tmp_path) -> None:
@@ -129,3 +123,21 @@ def test_the_workers_limit_of_a_frame_is_the_doctors(dataset, monkeypatch, capsy
         assert run(dataset, monkeypatch, tmp_path / "home") == 2
         words = f"TWOSTREAM_MAX_FRAME_MEGAPIXELS: got '{wrong}', allowed: a number above 0"
         assert words in capsys.readouterr().err
+
+
+def test_the_api_keeps_what_was_found_in_a_registered_dataset(dataset, twostream, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TWOSTREAM_HOME", str(tmp_path / "home"))
+    add = ("dataset", "add", "looked-at", "--root", dataset[3], "--splits", dataset[5])
+    assert twostream(*add)[0] == 0
+    root, odd = Path(dataset[3]), "A/v_A_g02_\x1b[31mc02.avi"
+    (root / "A/v_A_g02_c01.avi").unlink()
+    (root / odd).write_bytes(b"broken")
+    code, out, err = twostream("dataset", "check", "looked-at", "--json", "--jobs", "1")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["missing"] == ["A/v_A_g02_c01.avi"]
+    with Client.connect() as client:
+        kept = client.get("/datasets/looked-at")["check"]
+    assert (kept["revision"], kept["healthy"], kept["present"], kept["counts"]["sizes"]) == (1, False, 1, {"48x32": 1})
+    assert kept["findings"]["missing"] == {"count": 1, "first": ["A/v_A_g02_c01.avi"]}
+    assert kept["findings"]["surplus"]["first"] == ["A/v_A_g02_\N{REPLACEMENT CHARACTER}[31mc02.avi"]
+    assert kept["findings"]["deviations"] is None

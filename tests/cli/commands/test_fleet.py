@@ -28,3 +28,12 @@ def test_a_worker_that_cannot_start_says_why(twostream, monkeypatch, arguments, 
     monkeypatch.delenv("TWOSTREAM_DATABASE_URL", raising=False)
     code, _, err = twostream("worker", *arguments)
     assert (code, words in err) == (2, True)
+
+
+def test_hours_are_listed_by_owner_and_experiment(twostream, submitted):
+    code, out, _ = twostream("usage", "--owner", "nobody")
+    assert (code, "by owner: none" in out, "0.00 GPU hours and 0.00 CPU hours" in out) == (0, True, True)
+    found = json.loads(twostream("usage", "--experiment", submitted, "--json")[1])
+    assert found["total"]["attempts"] == 0
+    assert twostream("usage", "--experiment", "exp_none")[0] == 3
+    assert twostream("usage", "--days", "0")[0] == 2

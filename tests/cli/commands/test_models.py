@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cli.commands import models
 from services.bundles.files import BundleFile
 from tests.api.conftest import SPEC, Worker
 from tests.api.finished import Publisher
@@ -56,3 +57,30 @@ def test_predict_says_which_options_go_together(twostream):
         )
     code, _, err = twostream("predict", "clip.avi", "--model", "x.zip", "--split", "1")
     assert (code, err.startswith("twostream: --split and --seed: allowed with --experiment")) == (2, True)
+
+
+def test_registering_says_that_there_is_no_mlflow(twostream, finished):
+    code, _, err = twostream("register", finished)
+    assert (code, "TWOSTREAM_MLFLOW_URL: not set" in err) == (1, True)
+    assert twostream("register", "exp_0123456789")[0] == 3
+
+
+def test_export_says_which_options_go_together(twostream, tmp_path):
+    for options, words in (
+        ((), "ID or --model: allowed: one of the two"),
+        (("exp_1", "--model", "x.zip"), "ID or --model: allowed: one of the two"),
+        (("--model", "x.zip"), "--model: allowed with --format torch, onnx or mlflow"),
+        (("--model", "x.zip", "--format", "onnx", "--seed", "1"), "without --split and --seed"),
+        (("exp_1", "--format", "tensorflow"), "--format: got 'tensorflow', allowed: bundle, mlflow, torch, onnx"),
+        (("exp_1", "--clip", "x.avi"), "--clip: allowed with --format torch or onnx"),
+        (("--model", "x.zip", "--format", "torch", "-o", str(tmp_path)), "allowed: a folder that is not there yet"),
+    ):
+        code, _, err = twostream("export", *options)
+        assert (code, words in err) == (2, True), err
+
+
+def test_a_missing_extra_is_told_in_one_line(twostream, monkeypatch):
+    known = models.find_spec
+    monkeypatch.setattr(models, "find_spec", lambda name: None if name.startswith("onnx") else known(name))
+    expected = "twostream: export --format onnx needs onnx, onnxscript; hint: pip install 'twostream[worker,onnx]'\n"
+    assert twostream("export", "--model", "x.zip", "--format", "onnx") == (1, "", expected)

@@ -11,7 +11,10 @@ from cli.stack import ports
 from cli.stack.mlflow import Mlflow
 from tests.parts import running
 
-pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
+pytestmark = [
+    pytest.mark.long,  # `tests/cli/test_demo.py` tries one name and one page of another origin
+    pytest.mark.timeout(600),  # the server loads for long where others compute: it lets them go first
+]
 CREATE = "/api/2.0/mlflow/experiments/create"
 
 

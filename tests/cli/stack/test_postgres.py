@@ -1,9 +1,12 @@
 import dataclasses
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import psutil
 import psycopg
@@ -15,9 +18,27 @@ from cli.stack.process import Process, StackError
 from tests.cli.stacks import PATIENCE_SECONDS, all_gone, until
 
 
+@pytest.fixture(scope="module")
+def made():
+    """The data of a new server, as the tests of this file begin with a copy of them."""
+    folder = Path(tempfile.mkdtemp(prefix="twostream-cluster-"))
+    server = Postgres(folder / "postgres", 0, "secret", folder / "postgres.log", durable=False)
+    server.prepare()
+    yield server.data
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
-def server(home, port):
+def empty(home, port):
+    """A server that has no data yet."""
     return Postgres(home.path / "postgres", port, "secret", home.path / "postgres.log", durable=False)
+
+
+@pytest.fixture
+def server(empty, made):
+    empty.folder.mkdir()
+    subprocess.run(["cp", "-a", made, empty.data], check=True)  # with their owner
+    return empty
 
 
 def query(url: str, statement: bytes) -> object:
@@ -48,17 +69,16 @@ def test_a_server_keeps_its_data_and_wants_its_password(server):
     process.stop()
 
 
-def test_the_data_and_the_role_of_the_process_are_not_roots(server):
-    server.prepare()
-    assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
-    assert server.data.stat().st_uid != 0
-    assert (server.data.stat().st_uid == os.geteuid()) == (os.geteuid() != 0)
+def test_the_data_and_the_role_of_the_process_are_not_roots(made):
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    assert made.stat().st_uid != 0
+    assert (made.stat().st_uid == os.geteuid()) == (os.geteuid() != 0)
 
 
-def test_an_interrupted_initdb_is_begun_anew(server):
-    (server.folder / ".data.tmp" / "base").mkdir(parents=True)
-    process = started(server)
-    assert query(server.url("postgres"), b"SELECT 1") == 1
+def test_an_interrupted_initdb_is_begun_anew(empty):
+    (empty.folder / ".data.tmp" / "base").mkdir(parents=True)
+    process = started(empty)
+    assert query(empty.url("postgres"), b"SELECT 1") == 1
     process.stop()
 
 

@@ -46,9 +46,9 @@ class Impatient(protocol.PatientProtocol):
     head_seconds = body_seconds = answered_seconds = unread_seconds = SHORT
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server in a thread."""
+    """A server in a thread, for all tests: its end takes a while."""
     config = uvicorn.Config(
         application, http=Impatient, lifespan="off", log_config=None, ws="none", timeout_keep_alive=1
     )
@@ -79,23 +79,25 @@ def rest_of(client: socket.socket) -> bytes:
     return b""
 
 
-@pytest.mark.parametrize(
-    ("sent", "answer"),
-    [
-        (b"", b""),
-        (b"G", b"HTTP/1.1 408 "),
-        (HEAD, b"HTTP/1.1 408 "),
-        (HEAD + b"content-length: 9\r\n\r\n1234", b""),
-        (HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\n1234\r\n", b""),
-        (b"POST /early HTTP/1.1\r\nHost: x\r\ncontent-length: 9\r\n\r\n1", b"HTTP/1.1 200 "),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", b"HTTP/1.1 200 "),
-    ],
+SAYS_NO_MORE = (
+    (b"", b""),
+    (b"G", b"HTTP/1.1 408 "),
+    (HEAD, b"HTTP/1.1 408 "),
+    (HEAD + b"content-length: 9\r\n\r\n1234", b""),
+    (HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\n1234\r\n", b""),
+    (b"POST /early HTTP/1.1\r\nHost: x\r\ncontent-length: 9\r\n\r\n1", b"HTTP/1.1 200 "),
+    (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", b"HTTP/1.1 200 "),
 )
-def test_a_connection_that_says_no_more_is_ended(connect, server, sent, answer):
-    client = connect()
-    client.sendall(sent)
-    assert rest_of(client).startswith(answer)
-    until(lambda: not server.server_state.connections and not server.server_state.tasks, "nothing is left of it")
+"""What is sent on a connection, and how the answer to it begins."""
+
+
+def test_a_connection_that_says_no_more_is_ended(connect, server):
+    clients = [(connect(), *case) for case in SAYS_NO_MORE]
+    for client, sent, _ in clients:
+        client.sendall(sent)
+    for client, sent, answer in clients:
+        assert rest_of(client).startswith(answer), sent
+    until(lambda: not server.server_state.connections and not server.server_state.tasks, "nothing is left of them")
 
 
 @pytest.mark.parametrize("sent", [HEAD, b"POST /early HTTP/1.1\r\nHost: x\r\ncontent-length: 99999\r\n\r\n"])
@@ -105,6 +107,34 @@ def test_dripping_bytes_buy_no_time(connect, sent):
     with contextlib.suppress(OSError):  # until it is ended
         for number in range(1_000):  # noqa: B007 - asked below
             client.sendall(b"x: 1\r\n" if sent == HEAD else b"x")
+            time.sleep(SHORT / 10)
+    assert number < 999
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nfield: " + b"x" * 70_000,
+        b"GET /" + b"x" * 70_000,
+        HEAD + b"content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"content-length: 1\r\ncontent-length: 2\r\n\r\n1",
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_has_no_end_is_refused(connect, sent):
+    client = connect()
+    client.sendall(sent)
+    assert rest_of(client).startswith(b"HTTP/1.1 400 ")
+
+
+def test_blank_lines_between_requests_buy_no_time(connect, server):
+    client = connect()
+    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    with contextlib.suppress(OSError):
+        for number in range(1_000):  # noqa: B007 - asked below
+            client.sendall(b"\r\n")
             time.sleep(SHORT / 10)
     assert number < 999
 

@@ -1,5 +1,6 @@
 """uvicorn on a socket that is handed to it: a small application in real processes."""
 
+import http.client
 import os
 import socket
 import sys
@@ -80,10 +81,11 @@ def test_a_client_waits_from_one_server_to_the_next_and_nobody_takes_the_port(se
     with pytest.raises(OSError, match="in use"):
         ports.listen(*listener.getsockname())
     with socket.create_connection(listener.getsockname(), timeout=PATIENCE_SECONDS) as client:
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         second = serve()
-        received = b"".join(iter(lambda: client.recv(4096), b""))
-    assert received.endswith(f"\r\n\r\n{second.pid}".encode())
+        with http.client.HTTPResponse(client) as received:
+            received.begin()
+            assert int(received.read()) == second.pid
 
 
 def test_the_port_is_the_servers_alone_once_its_parent_lets_go(serve, listener):

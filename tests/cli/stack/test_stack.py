@@ -1,22 +1,25 @@
 import contextlib
 import http.client
+import os
 import signal
 import socket
-import subprocess
-import sys
+from collections.abc import Mapping
+from unittest import mock
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import psycopg
 import pytest
 
 from cli.stack import ports
+from cli.stack.__main__ import main
+from cli.stack.postgres import create_database
 from cli.stack.process import Command, Process
-from cli.stack.signals import Signals
+from cli.stack.signals import Signals, StopRequested
 from cli.stack.stack import Stack
 from cli.stack.supervisor import Limits
 from cli.stack.worker import WorkerOptions
-from services.db import migrate
 from services.settings import Settings
 from tests.cli.stacks import PATIENCE_SECONDS, Up, all_gone, listening, until
 from tests.conftest import execute
@@ -27,8 +30,7 @@ AWAY = "http://127.0.0.1:9"
 
 
 def status(url: str) -> int:
-    script = f"import sys, httpx; sys.exit(httpx.get({url!r}).status_code // 100)"
-    return subprocess.run([sys.executable, "-c", script], check=False).returncode * 100
+    return httpx.get(url, trust_env=False, timeout=PATIENCE_SECONDS).status_code
 
 
 @pytest.fixture
@@ -42,57 +44,74 @@ def default_ports():
         yield defaults
 
 
-def test_everything_comes_up_and_goes_down_in_order(home, start, default_ports):
+USED = {"postgres": "database", "redis": "redis", "mlflow": "mlflow", "api": "api"}
+"""By parts, what their addresses are of."""
+
+
+def assert_told_of_ports(up: Up, default_ports: Mapping[str, int], *parts: str) -> None:
+    for part in parts:
+        chosen = urlsplit(up.state.addresses[USED[part]]).port
+        assert (
+            chosen == default_ports[part] or f"{part}: port {default_ports[part]} is taken, using {chosen}" in up.text
+        )
+
+
+def assert_goes_down(up: Up, number: signal.Signals, *order: str) -> None:
+    """Stop a stack that prints JSON: its parts end in this order, and nothing is left of it."""
+    up.output.write_text("")
+    family = up.family()
+    assert len(family) >= len(order)
+    assert up.stop(number) == 0
+    stopped = [line["message"].removeprefix("stopping ") for line in up.lines() if "stopping" in line["message"]]
+    assert stopped == [*order]
+    assert all_gone(family)
+    assert up.home.read_state() is None
+    assert not up.home.is_up()
+
+
+@pytest.mark.long  # the demo's test has such a stack, and the next one much of this
+def test_everything_comes_up_and_goes_down_in_order(start, default_ports):
     up = start("--json")
     up.wait_ready("postgres", "redis", "api", "worker", "mlflow")
+    assert_told_of_ports(up, default_ports, *USED)
     addresses = up.state.addresses
-    used = {"postgres": "database", "redis": "redis", "mlflow": "mlflow", "api": "api"}
-    for name, port in default_ports.items():
-        chosen = urlsplit(addresses[used[name]]).port
-        assert chosen == port or f"{name}: port {port} is taken, using {chosen}" in up.text
     assert status(f"{addresses['api']}/health/ready") == 200
     assert status(f"{addresses['mlflow']}/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default") == 200
     with psycopg.connect(addresses["database"].replace("+psycopg", "")) as connection:
         assert connection.execute("SELECT count(*) FROM worker WHERE state = 'alive'").fetchone() == (1,)
 
+    worker = child(up, "worker")
+    worker.kill()
+    until(lambda: "worker was ended by SIGKILL; starting it again" in up.text, "the worker's death is told")
+    until(lambda: worker.pid not in {child.pid for child in up.state.children}, "another worker")
+    up.wait_ready("postgres", "redis", "api", "worker", "mlflow")
+    assert_goes_down(up, signal.SIGTERM, "worker", "api", "mlflow", "redis", "postgres")
+
+
+def test_a_home_has_one_stack_and_the_next_recovers_from_a_killed_one(home, start, default_ports):
+    up = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
+    up.wait_ready("postgres", "redis")
+    until(lambda: len(up.state.children) == 3, "the API is started")
+    assert_told_of_ports(up, default_ports, "postgres", "redis", "api")
     second = start()
     assert second.process.wait(PATIENCE_SECONDS) == 1
     assert f"a stack is already up in {home.path} (process {up.process.pid}); hint: " in up.text
     assert home.password() not in up.text
-    up.output.write_text("")
 
-    worker = next(child.pid for child in up.state.children if child.name == "worker")
-    psutil.Process(worker).kill()
-    until(lambda: "worker was ended by SIGKILL; starting it again" in up.text, "the worker's death is told")
-    until(lambda: worker not in {child.pid for child in up.state.children}, "another worker")
-    up.wait_ready("postgres", "redis", "api", "worker", "mlflow")
-
-    family = up.family()
-    assert len(family) >= 5
-    assert up.stop() == 0
-    stopped = [line["message"].removeprefix("stopping ") for line in up.lines() if "stopping" in line["message"]]
-    assert stopped == ["worker", "api", "mlflow", "redis", "postgres"]
-    assert all_gone(family)
-    assert home.read_state() is None
-    assert not home.is_up()
-
-
-def test_the_next_start_recovers_from_a_killed_parent(start):
-    up = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
-    up.wait_ready("api")
     database = up.state.addresses["database"].replace("+psycopg", "")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
     family = up.family()
     assert up.stop(signal.SIGKILL) == -signal.SIGKILL
     until(lambda: all_gone(family), "the kernel has ended the parts")
-    again = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
+    again = start("--json", "--no-worker", TWOSTREAM_MLFLOW_URL=AWAY)
     again.wait_ready("api")
     with psycopg.connect(again.state.addresses["database"].replace("+psycopg", "")) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
-    assert again.stop(signal.SIGINT) == 0
+    assert_goes_down(again, signal.SIGINT, "api", "redis", "postgres")
 
 
+@pytest.mark.long  # the next one has a database that was given
 def test_given_servers_are_used_and_not_started(start, database_url, redis_url):
     up = start(
         "--no-worker", TWOSTREAM_MLFLOW_URL=AWAY, TWOSTREAM_DATABASE_URL=database_url, TWOSTREAM_REDIS_URL=redis_url
@@ -103,9 +122,12 @@ def test_given_servers_are_used_and_not_started(start, database_url, redis_url):
     assert up.stop() == 0
 
 
+@pytest.mark.long  # `test_supervisor.py` starts parts again
 def test_requests_wait_for_an_api_that_is_started_again_and_are_refused_once_it_is_stopped(start, database_url):
     up = start("--no-worker", TWOSTREAM_MLFLOW_URL=AWAY, TWOSTREAM_DATABASE_URL=database_url)
     up.wait_ready("api")
+    assert {child.name for child in up.state.children} == {"redis", "api"}
+    assert up.state.addresses["database"] == database_url
     parent, killed = psutil.Process(up.process.pid), child(up, "api")
     address = ("127.0.0.1", int(urlsplit(up.state.addresses["api"]).port or 0))
     until(lambda: listening(parent, address[1]) == {parent.pid, killed.pid}, "no other process listens")
@@ -144,61 +166,60 @@ def test_a_stop_during_the_start_is_obeyed(home, start):
     assert all_gone(family)
 
 
-@pytest.mark.parametrize(
-    ("variable", "url", "message"),
-    [
-        ("TWOSTREAM_DATABASE_URL", "postgresql+psycopg://me:secret@127.0.0.1:9/db", "PostgreSQL does not answer at "),
-        ("TWOSTREAM_REDIS_URL", "redis://:secret@127.0.0.1:9/0", "Redis does not answer at "),
-    ],
-)
-def test_a_given_server_that_is_away_is_named(start, variable, url, message):
-    up = start("--no-worker", **{variable: url})
-    assert up.process.wait(PATIENCE_SECONDS) == 1
-    assert f"twostream: {message}" in up.text
-    assert variable in up.text
-    assert "secret" not in up.text
-    assert "Traceback" not in up.text
-
-
-def test_a_given_database_that_does_not_exist_is_named(start, postgres, redis_url):
-    missing = f"{postgres.rpartition('/')[0]}/missing"
-    up = start("--no-worker", TWOSTREAM_DATABASE_URL=missing, TWOSTREAM_REDIS_URL=redis_url, TWOSTREAM_MLFLOW_URL=AWAY)
-    assert up.process.wait(PATIENCE_SECONDS) == 1
-    assert 'database "missing" does not exist' in up.text
-    assert "Traceback" not in up.text
-
-
 def test_a_setting_that_is_wrong_is_named(start):
     up = start(TWOSTREAM_LEASE_SECONDS="-1")
     assert up.process.wait(PATIENCE_SECONDS) == 2
     assert "twostream: TWOSTREAM_LEASE_SECONDS: got '-1', allowed: greater than 0" in up.text
 
 
-def test_a_host_that_is_not_ours_is_named(start, database_url, redis_url):
-    up = start(
-        "--no-worker",
-        TWOSTREAM_MLFLOW_URL=AWAY,
-        TWOSTREAM_DATABASE_URL=database_url,
-        TWOSTREAM_REDIS_URL=redis_url,
-        TWOSTREAM_API_HOST="192.0.2.1",  # of a range for examples alone (RFC 5737)
-        TWOSTREAM_API_TOKEN="token",
-    )
-    assert up.process.wait(PATIENCE_SECONDS) == 1
-    assert "api: '192.0.2.1': Cannot assign requested address; hint: it is set by TWOSTREAM_API_HOST" in up.text
-    assert "Traceback" not in up.text
+@pytest.fixture
+def refused(home, monkeypatch, capsys):
+    """A function that runs a stack that does not come up, in this process, and returns what it says."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TWOSTREAM_")}
+    monkeypatch.setattr(Signals, "install", lambda _signals: None)
+    monkeypatch.setattr("sys.argv", ["stack", "--no-worker"])
+
+    def run(**settings: str) -> str:
+        given = {f"TWOSTREAM_{name}": value for name, value in settings.items()}
+        with mock.patch.dict(os.environ, clean | given | {"TWOSTREAM_HOME": str(home.path)}, clear=True):
+            assert main() == 1
+        return capsys.readouterr().err
+
+    return run
 
 
-def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(start, database_url, redis_url):
+@pytest.mark.parametrize(
+    ("variable", "url", "message"),
+    [
+        ("DATABASE_URL", "postgresql+psycopg://me:secret@127.0.0.1:9/db", "PostgreSQL does not answer at "),
+        ("REDIS_URL", "redis://:secret@127.0.0.1:9/0", "Redis does not answer at "),
+    ],
+)
+def test_a_given_server_that_is_away_is_named(refused, variable, url, message):
+    said = refused(**{variable: url})
+    assert f"twostream: {message}" in said
+    assert f"TWOSTREAM_{variable}" in said
+    assert "secret" not in said
+
+
+def test_a_given_database_that_does_not_exist_is_named(refused, postgres, redis_url):
+    missing = f"{postgres.rpartition('/')[0]}/missing"
+    said = refused(DATABASE_URL=missing, REDIS_URL=redis_url, MLFLOW_URL=AWAY)
+    assert 'database "missing" does not exist' in said
+
+
+def test_a_host_that_is_not_ours_is_named(refused, database_url, redis_url):
+    example = "192.0.2.1"  # of a range for examples alone (RFC 5737)
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "MLFLOW_URL": AWAY, "API_TOKEN": "token"}
+    said = refused(API_HOST=example, **given)
+    assert f"api: '{example}': Cannot assign requested address; hint: it is set by TWOSTREAM_API_HOST" in said
+
+
+def test_a_port_that_was_asked_for_and_is_taken_ends_the_start(refused, database_url, redis_url):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        up = start(
-            "--no-worker",
-            TWOSTREAM_MLFLOW_URL=AWAY,
-            TWOSTREAM_DATABASE_URL=database_url,
-            TWOSTREAM_REDIS_URL=redis_url,
-            TWOSTREAM_API_PORT=str(server.getsockname()[1]),
-        )
-        assert up.process.wait(PATIENCE_SECONDS) == 1
-    assert "is taken; hint: it is set by TWOSTREAM_API_PORT" in up.text
+        port = str(server.getsockname()[1])
+        said = refused(DATABASE_URL=database_url, REDIS_URL=redis_url, MLFLOW_URL=AWAY, API_PORT=port)
+    assert f"port {port} is taken; hint: it is set by TWOSTREAM_API_PORT" in said
 
 
 @pytest.fixture
@@ -217,6 +238,7 @@ def killer(monkeypatch):
     return left.update
 
 
+@pytest.mark.long
 def test_every_part_may_be_killed_while_it_is_started(home, killer):
     parts = ("postgres", "redis", "api", "worker", "mlflow")
     killer(dict.fromkeys(parts, 1))
@@ -234,6 +256,7 @@ def test_every_part_may_be_killed_while_it_is_started(home, killer):
     assert sorted(told) == sorted(parts)
 
 
+@pytest.mark.long
 def test_the_stack_goes_on_without_an_mlflow_that_never_lives_and_has_it_once_it_does(home, killer):
     killer({"mlflow": 9})
     said: list[str] = []
@@ -248,6 +271,7 @@ def test_the_stack_goes_on_without_an_mlflow_that_never_lives_and_has_it_once_it
     assert len([line for line in said if "going on without MLflow" in line]) == 1
 
 
+@pytest.mark.long
 def test_the_stack_goes_on_without_an_mlflow_that_cannot_be_made_ready(home, database_url, redis_url):
     (home.path / "mlflow").touch()  # where its folder is to be
     said: list[str] = []
@@ -268,22 +292,24 @@ def test_a_database_that_ends_between_its_answer_and_our_question_is_asked_again
     killed: list[int] = []
 
     def upgrade(url: str) -> None:
+        process = stack._supervisor.parts["postgres"].process
         if not killed:
-            process = stack._supervisor.parts["postgres"].process
             process.child.kill()
             process.child.wait()
             killed.append(process.pid)
-        migrate.upgrade(url)
+        create_database(url, "asked")
+        raise StopRequested
 
     monkeypatch.setattr("cli.stack.stack.upgrade", upgrade)
     try:
-        stack.up()
-        assert status(f"{stack.addresses['api']}/health/ready") == 200
+        with pytest.raises(StopRequested):
+            stack.up()
+        assert stack._supervisor.parts["postgres"].process.pid not in killed
     finally:
         stack.down()
 
 
-@pytest.mark.parametrize("robberies", [1, 2])
+@pytest.mark.parametrize("robberies", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_port_that_somebody_takes_in_the_last_moment_is_left_to_them(home, database_url, monkeypatch, robberies):
     said: list[str] = []
     begin = Process.start
@@ -297,13 +323,19 @@ def test_a_port_that_somebody_takes_in_the_last_moment_is_left_to_them(home, dat
                 thieves.enter_context(ports.listen("127.0.0.1", taken[-1]))
             return begin(command)
 
+        def stop(_url: str) -> None:
+            raise StopRequested
+
         taken: list[int] = []
         monkeypatch.setattr(Process, "start", robbed)
+        monkeypatch.setattr("cli.stack.stack.upgrade", stop)  # what comes after the servers
         stack = Stack(Settings(database_url=database_url, mlflow_url=AWAY), home, None, said.append, Signals())
         try:
-            stack.up()
-            assert status(f"{stack.addresses['api']}/health/ready") == 200
-            assert urlsplit(stack.addresses["redis"]).port not in taken
+            with pytest.raises(StopRequested):
+                stack.up()
+            redis = stack._supervisor.parts["redis"]
+            assert redis.ready
+            assert urlsplit(redis.url).port not in taken
         finally:
             stack.down()
     told = [line for line in said if "another program took" in line]

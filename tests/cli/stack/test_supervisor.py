@@ -17,8 +17,8 @@ from tests.cli.stacks import PATIENCE_SECONDS, gone, until
 SERVE = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
 """Answers, by a file, and goes on."""
 HANG = "import time; time.sleep(600)"
-COMPUTE = "import pathlib, sys, time; end = time.monotonic() + 2\nwhile time.monotonic() < end: pass\n" + SERVE
-"""Answers after two seconds of work."""
+COMPUTE = "import pathlib, sys, time; end = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass\n" + SERVE
+"""Answers after more work than a part may do nothing for."""
 END = "raise SystemExit('no disk')"
 
 
@@ -42,7 +42,7 @@ class Toy:
     def command(self) -> Command:
         program = self.programs[min(self.starts, len(self.programs) - 1)]
         self.starts += 1
-        return Command("toy", (sys.executable, "-c", program, str(self.answer)), self.log)
+        return Command("toy", (sys.executable, "-IS", "-c", program, str(self.answer)), self.log)
 
     @property
     def answer(self) -> Path:
@@ -112,7 +112,7 @@ def test_a_part_that_is_killed_is_started_again_before_its_first_answer_and_afte
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_needed_part_that_keeps_ending_is_given_up_with_its_last_words(fleet, said, tmp_path, answers):
-    ends = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(0.5); sys.exit('no disk')"
+    ends = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(0.2); sys.exit('no disk')"
     fleet.start(Running("toy", Toy(tmp_path, [ends if answers else END]), ""))
     with pytest.raises(
         StackError, match=r"toy exited with code 1.* for the 6th time within 15 min\n.*\n( .*\n)*  no disk"

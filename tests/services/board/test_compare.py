@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from services.board import compare
+from services.board import answers, compare
 from services.board.compare import NO_PAIRS, Comparison
 from services.datasets.official import CATEGORIES, CATEGORY_OF
 from services.db.engine import Database
@@ -35,6 +35,20 @@ def of(ranks: list[int], **more: Any) -> Any:
 def compared(database: Database, left: str, right: str, **options: Any) -> Comparison:
     with database.transaction() as session:
         return compare.compare(session, left, right, **({"split": 1, "stream": "rgb"} | options))
+
+
+def test_names_of_clips_are_read_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(answers, "source_of", lambda clip, own=answers.source_of: asked.append(clip) or own(clip))
+    clips = [f"{name}_more" for name in IDS]  # no other test has read them
+    one, other = (
+        said.run(database, lambda s, d, r=ranks: said.summary(CLASSES, LABELS, r, ids=clips, split=s, seed=d), **how)
+        for ranks, how in ((LEFT, ONE), (RIGHT, OTHER))
+    )
+    first = compared(database, one, other)
+    assert asked == clips
+    again = compared(database, one, other)
+    assert (asked, again.interval, again.num_units) == (clips, first.interval, first.num_units)
 
 
 def test_two_systems_by_hand(database: Database) -> None:
@@ -179,6 +193,8 @@ def test_other_clips_are_refused_by_what_differs(database: Database) -> None:
 
 def test_other_datasets_revisions_streams_and_splits_are_refused(database: Database) -> None:
     left, right = said.run(database, of(LEFT), **ONE), said.run(database, of(RIGHT), **OTHER)
+    with database.transaction() as session:
+        session.add(DatasetRow(name="ucf101"))
     with pytest.raises(InvalidRequest, match=r"left: got .* an experiment on dataset ucf101; it is on motion_shapes"):
         compared(database, left, right, dataset="ucf101")
     with pytest.raises(InvalidRequest, match="stream: got 'flow', allowed: a stream that left has: rgb"):
@@ -203,3 +219,21 @@ def test_what_was_not_kept_is_named(database: Database) -> None:
         Conflict, match="right: what was said of each clip was not kept of rgb, split 1, seed 0 of exp_"
     ):
         compared(database, kept, older)
+
+
+def test_seeds_that_were_launched_apart_are_taken_together_where_that_is_asked_for(database: Database) -> None:
+    ranks = {0: [0] * 9 + [1], 1: [0] * 8 + [1] * 2, 2: [0] * 7 + [1] * 3}
+    first, later = (
+        said.run(database, lambda split, seed: of(ranks[seed])(split, seed), seeds=seeds, **ONE)
+        for seeds in ((0,), (1, 2))
+    )
+    other = said.run(database, of([1] * 10), **OTHER)
+    assert compared(database, first, other).left.values == pytest.approx({0: 0.9})
+    found = compared(database, first, other, pool=True)
+    assert found.left.values == pytest.approx({0: 0.9, 1: 0.8, 2: 0.7})
+    assert (found.left.value, found.left.spread) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert [each.row.experiment_id for each in found.left.system.pooled] == [later]
+    assert found.right.system.pooled == ()
+    assert found.notes == (f"{first} with the seeds of {later}, which differ from it in seeds alone",)
+    with pytest.raises(InvalidRequest, match=f"pool: got True, allowed: false: {first} and {later} differ in seeds"):
+        compared(database, first, later, pool=True)

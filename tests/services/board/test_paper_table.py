@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import delete, event, text
 
 from services import registry
 from services.board import paper_table, predictions, results
@@ -15,14 +15,16 @@ from services.board.means import Row, Value
 from services.datasets.official import CATEGORY_OF
 from services.db.engine import Database
 from services.db.tables import (
-    ExperimentRow,
     ExperimentStageRow,
     ExperimentStreamRow,
     PaperRow,
     ProtocolRow,
     StageRow,
 )
-from services.papers import figures_of
+from services.errors import InvalidRequest, NotFound
+from services.figures import paper_curves, render
+from services.metrics import MEAN_IOU
+from services.papers import PAPERS, figures_of, named_table
 from services.revisions import Revision
 from services.statistics.intervals import wilson
 from tests import published
@@ -84,20 +86,28 @@ def test_a_table_is_read_by_indexes_alone(filled: Database) -> None:
 
 
 def answered(
-    database: Database, right: dict[str, tuple[bool, ...]], seeds: tuple[int, ...], stream: str = "two-stream"
-) -> None:
-    """Write an experiment behind two rows, which answers the clips of some classes rightly or not, with each seed."""
+    database: Database,
+    right: dict[str, tuple[bool, ...]],
+    seeds: tuple[int, ...],
+    stream: str = "two-stream",
+    system: str = "",
+) -> str:
+    """Write an experiment behind two rows, which answers the clips of some classes rightly or not, with each seed.
+
+    Every seed but 0 is right on all clips.
+    """
     classes = [*sorted(CATEGORY_OF), "HighJump", *(f"Sport{number}" for number in range(49))]
     labels = [classes.index(name) for name, hits in right.items() for _ in hits]
     ranks = [0 if hit else 7 for hits in right.values() for hit in hits]
     with database.transaction() as session:
-        registry.add(session, name="ucf101", root="/ucf101", annotations="/lists")
+        if registry.find(session, "ucf101") is None:
+            registry.add(session, name="ucf101", root="/ucf101", annotations="/lists")
         made = published.experiment(session, "ucf101")
         made.spec = {"splits": [1], "seeds": list(seeds)}
         truth = {"classes": classes, "labels": packed(labels), "clips": "c"}
         rows = [Row(split=1, seeds=len(seeds), values={"top1": Value(0.5)}), Row(split=None, missing_splits=[2, 3])]
         for seed in seeds:
-            shown = [rank if seed == 0 else 0 for rank in ranks]  # every other seed is right on all clips
+            shown = [rank if seed == 0 else 0 for rank in ranks]
             pairs = [number for pair in zip(labels, shown, strict=True) for number in pair]
             kept = predictions.keep(session, {"truth": truth, "results": [{"predictions": packed(pairs)}]})
             digest = kept["results"][0]["predictions"]
@@ -110,7 +120,8 @@ def answered(
         results.write(session, made, measurement, Revision(1, (1, 2, 3), 0, ()), rows)
         for paper, table, row in (("matdl", "1", "Ours(VGG)"), ("ts_lstm", "text", "TS-LSTM by class")):
             place = {"paper": paper, "table_name": table, "row": row, "dataset": "ucf101", "part": 0}
-            session.add(PaperRow(experiment_id=made.id, system="", **place))
+            session.add(PaperRow(experiment_id=made.id, system=system, **place))
+        return made.id
 
 
 def packed(numbers: list[int]) -> str:
@@ -152,22 +163,71 @@ def test_a_class_has_a_deviation_over_seeds_and_a_difference_to_the_corrected_pr
     assert line.difference.value == pytest.approx(100 * 2.5 / 3 - 54.5)  # printed 54.6, corrected 54.5
 
 
-def test_a_curve_is_read_off_the_stage_that_localizes(database: Database) -> None:
-    answered(database, {"YoYo": (True,)}, seeds=(0,), stream="rgb")
-    row = "VideoLSTM and ALSTM, with and without smoothing"
+CURVES = ("VideoLSTM with smoothing", "VideoLSTM", "ALSTM with smoothing", "ALSTM")
+DRAWN = "VideoLSTM and ALSTM, with and without smoothing"
+
+
+def drawn(database: Database, part: int, found: dict[int, float]) -> None:
+    """Write an experiment behind a part of Figure 4a, which found a share of tubes with each seed."""
+    made = answered(database, {"YoYo": (True,)}, seeds=tuple(found), stream="rgb")
     with database.transaction() as session:
-        made = session.scalars(select(ExperimentRow)).one()
-        params: dict[str, Any] = {"split": 1}
-        session.add(
-            StageRow(
-                key="k", kind="localize", params=params, label="l", queue="gpu", owner="o", timeout_seconds=1,
-                summary={"recall": {"0.2": 0.5}, "map": {"0.2": 0.25}},
-            )
-        )  # fmt: skip
-        session.flush()
-        session.add(ExperimentStageRow(experiment_id=made.id, stage_key="k", position=0))
-        place = {"paper": "video_lstm", "table_name": "figure-4a", "row": row, "dataset": "ucf101", "part": 0}
-        session.add(PaperRow(experiment_id=made.id, system="", **place))
-    [line] = values(database, "video_lstm", "figure-4a", row).values()
+        session.execute(delete(PaperRow).where(PaperRow.experiment_id == made))
+        for position, (seed, share) in enumerate(found.items()):
+            params: dict[str, Any] = {"split": 1, "seed": seed, "streams": ["rgb"], "model": {"kind": "alstm"}}
+            summary = {"recall": {"0.2": share}, "map": {"0.2": 0.25, MEAN_IOU: 0.1}}
+            key = f"{made}{seed}"
+            row = {"key": key, "kind": "localize", "params": params, "label": "l", "queue": "gpu", "owner": "o"}
+            session.add(StageRow(**row, timeout_seconds=1, summary=summary))
+            session.flush()
+            session.add(ExperimentStageRow(experiment_id=made, stage_key=key, position=position))
+        place = {"paper": "video_lstm", "table_name": "figure-4a", "row": DRAWN, "dataset": "ucf101", "part": part}
+        session.add(PaperRow(experiment_id=made, system="", **place))
+
+
+def test_curves_are_read_off_the_stages_that_localize(database: Database) -> None:
+    drawn(database, 0, {0: 0.5, 1: 0.7})
+    [line] = values(database, "video_lstm", "figure-4a", DRAWN).values()
     assert line.measured is not None
-    assert (line.measured.curve, line.measured.value, line.difference) == ({"0.2": 0.5}, None, None)
+    assert (line.measured.curve, line.measured.value) == ({"0.2": pytest.approx(0.6)}, None)
+    assert line.difference is None
+    assert [curve.name for curve in line.curves] == list(CURVES)
+    assert [curve.measured is not None for curve in line.curves] == [True, False, False, False]
+    assert line.missing == "without the curves of VideoLSTM, ALSTM with smoothing, ALSTM"
+    for part in (1, 2, 3):
+        drawn(database, part, {0: part / 10})
+    [line] = values(database, "video_lstm", "figure-4a", DRAWN).values()
+    assert [curve.measured and curve.measured.curve["0.2"] for curve in line.curves] == [
+        pytest.approx(0.6), 0.1, 0.2, 0.3,
+    ]  # fmt: skip
+    assert line.missing is None
+    with database.transaction() as session:
+        paper, table = PAPERS["video_lstm"], named_table(PAPERS["video_lstm"], "figure-4a")
+        whole = paper_curves.prepared(session, paper, table, None)
+        some = paper_curves.prepared(session, paper, table, ["ALSTM"])
+        with pytest.raises(InvalidRequest, match="curves: got 'LSTM', allowed: VideoLSTM with smoothing, VideoLSTM"):
+            paper_curves.prepared(session, paper, table, ["LSTM"])
+        with pytest.raises(NotFound, match="its figures are numbers"):
+            paper_curves.prepared(session, paper, named_table(paper, "1"), None)
+    [(title, curves)] = whole.panels
+    assert (title, [curve.name for curve in curves]) == ("Recall", list(CURVES))
+    assert [curve.name for curve in some.panels[0][1]] == ["ALSTM"]
+    assert render(whole, "svg").startswith(b"<?xml")
+    assert render(whole, "svg") != render(some, "svg")
+
+
+@pytest.mark.parametrize(("system", "seeds"), [("s", (3, 4)), ("other", (3, 4)), ("s", (0, 3))])
+def test_seeds_that_were_launched_apart_are_seeds_of_one_system(
+    database: Database, system: str, seeds: tuple[int, ...]
+) -> None:
+    hits = {"HighJump": (True, True, False, False), "PizzaTossing": (True, False)}
+    made = {answered(database, hits, seeds=(0,), system="s"), answered(database, hits, seeds=seeds, system=system)}
+    found = values(database, "ts_lstm", "text", "TS-LSTM by class")["HighJump"].measured
+    assert found is not None
+    assert found.value is not None
+    if (system, seeds) == ("s", (3, 4)):
+        assert (set(found.pooled), found.seeds) == (made, 3)
+        assert found.value.value == pytest.approx((0.5 + 1 + 1) / 3)
+        assert found.value.spread == pytest.approx((1 / 12) ** 0.5)
+    else:
+        assert found.pooled == ()
+        assert found.seeds in (1, 2)

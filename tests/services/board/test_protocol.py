@@ -28,6 +28,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "frames": {"evaluation": EvaluationSpec(frames=10)},
     "snippets": {"evaluation": EvaluationSpec(snippet=30)},
     "longer snippets": {"evaluation": EvaluationSpec(snippet=31)},
+    "whole steps": {"evaluation": EvaluationSpec(spacing="whole_step")},
     "the beginning": {"evaluation": EvaluationSpec(first_seconds=10)},
     "a little more of it": {"evaluation": EvaluationSpec(first_seconds=10.0000001)},
     "the frame": {"evaluation": EvaluationSpec(crops="stretch")},

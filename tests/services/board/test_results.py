@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from services.board import results
+from services.board import leaderboard, results
 from services.board.means import Value
 from services.board.protocol import Protocol
 from services.board.results import Result
@@ -263,3 +263,40 @@ def test_flags_of_the_index_stage_are_added_and_those_of_weights_that_say_what_t
         assert tags == [", ".join(sorted(flag["code"] for flag in expected))]
         results.collect(session, session.get_one(ExperimentRow, made.id))
         assert session.get_one(ExperimentRow, made.id).flags == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"weights_known": False}, "weights_unknown"),
+        ({"chosen_on_test": True}, "selected_on_test"),
+        ({"validation_seen": "motion_shapes"}, "validation_seen"),
+    ],
+)
+def test_what_weights_say_against_themselves_stands_on_results(
+    database: Database, said: dict[str, object], code: str
+) -> None:
+    made, other = (submit(database, small_spec(name=name, seeds=(seed,))).row for seed, name in enumerate("ab"))
+    worker = Decreed(database)
+
+    def end(claim: Claim) -> None:
+        mine = claim.kind in {"train", "score"} and claim.params["seed"] == 0
+        worker.succeed(claim, **(said if mine else {}))
+
+    worker.run_all(end)
+    with database.transaction() as session:
+        rows = {row.id: results.listing(session, row.id) for row in (made, other)}
+        assert {flag["code"] for row in rows[made.id] for flag in row.flags} == {code}
+        assert all(row.selected_on_test == (code == "selected_on_test") for row in rows[made.id])
+        assert not any(row.flags or row.selected_on_test for row in rows[other.id])
+        plain = {row.protocol for row in rows[other.id]}
+        assert ({row.protocol for row in rows[made.id]} == plain) == (code != "selected_on_test")
+        ranked = leaderboard.rank(session, dataset="motion_shapes", split=1, stream="rgb").rows
+        assert made.id in {row.experiment_id for row in ranked} or code == "selected_on_test"
+        assert len(ranked) == (1 if code == "selected_on_test" else 2)
+        results.collect(session, session.get_one(ExperimentRow, made.id))
+        again = results.listing(session, made.id)
+        told = select(OutboxRow.data).where(OutboxRow.experiment_id == made.id, OutboxRow.kind == "status")
+        tags = [data["tags"]["protocol"] for data in session.scalars(told) if "protocol" in data.get("tags", {})]
+        assert tags == ([again[0].protocol] if code == "selected_on_test" else [])
+        assert [(row.flags, row.protocol) for row in again] == [(row.flags, row.protocol) for row in rows[made.id]]

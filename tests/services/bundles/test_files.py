@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -95,6 +96,7 @@ def test_a_whole_one_is_read(tmp_path: Path, content: bytes) -> None:
     assert (tmp_path / "weights").read_bytes() == members(content)[WEIGHTS]
     with zipfile.ZipFile(path) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}, "equal bytes at any time"
 
 
 def test_one_that_is_cut_off_anywhere_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -168,6 +170,34 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes, words
     [
         (lambda about: about.update(version=2), "of version 2, allowed: up to 1; hint: a newer twostream wrote it"),
         (lambda about: about.update(version=None), "of version null, allowed: up to 1"),
+        *[
+            (
+                lambda about, given=given: about.update(version=given),
+                f"of version {json.dumps(given)}, allowed: up to 1",
+            )
+            for given in (True, 0, -1, 1.0, "1")
+        ],
+        (lambda about: about["stages"][1].update(version=0), "stages.1.version: Input should be greater"),
+        (lambda about: about["stages"].insert(1, about["stages"][0]), f"{TRAIN}: its name is there twice"),
+        (lambda about: about["classes"].append("Dark"), "classes: a name is there twice"),
+        (
+            lambda about: about["stages"][1]["inputs"].update(more=TRAIN),
+            f"{SCORE}: its input more is none that it takes",
+        ),
+        (
+            lambda about: about["stages"][2]["inputs"].update(rgb=TRAIN),
+            f"{FUSE}: its input rgb is {TRAIN}, allowed: sc",
+        ),
+        (lambda about: about["stages"][1]["inputs"].update(finetune=TRAIN), "train and finetune, allowed: one of them"),
+        (
+            lambda about: about["stages"][1]["params"]["model"].update(weights="/etc/passwd"),
+            "no path in a bundle is op",
+        ),
+        (lambda about: about["stages"][2]["params"]["weights"].update(rgb=-1), "weights.rgb: Input should be greater"),
+        (
+            lambda about: about["stages"][2]["params"]["weights"].update(rgb=float("nan")),
+            "weights.rgb: Input should be a",
+        ),
         (lambda about: about["stages"][1].update(version=99), "score-0123456789ab: of version 99, allowed: up to"),
         (lambda about: about.update(classes=[]), "bundle.json: classes"),
         (lambda about: about.pop("stages"), "bundle.json: stages: Field required"),
@@ -188,7 +218,35 @@ def test_what_could_grow_is_not_unpacked(tmp_path: Path, content: bytes) -> None
     assert "has a compressed " in refusal(tmp_path, zipped(members(content), zipfile.ZIP_DEFLATED))
 
 
+@pytest.mark.parametrize("bit", [0, 5, 6])
+def test_members_that_say_they_are_encrypted_are_refused(tmp_path: Path, content: bytes, bit: int) -> None:
+    """Bits of a member's flags: encrypted, patched, strongly encrypted (APPNOTE.TXT, sec. 4.4.4)."""
+    for name in members(content):
+        entry = content.rindex(b"PK\x01\x02", 0, content.rindex(name.encode()))  # in the central directory
+        changed = bytearray(content)
+        changed[entry + 8] |= 1 << bit
+        assert f"is damaged: {name} is cut off, or not as it was written" in refusal(tmp_path, bytes(changed))
+
+
+def test_a_member_that_is_there_twice_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "twice.zip"
+    path.write_bytes(content)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("bundle.json", members(content)["bundle.json"])
+    assert refusal(tmp_path, path.read_bytes()) == "is damaged: bundle.json is there twice"
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "none.zip", "is missing"), (tmp_path, "is a folder")):
         with pytest.raises(DataError, match=f"{path} {words}"):
             BundleFile(path)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.zip"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(DataError, match=f"{path} is no regular file"):
+            BundleFile(path)
+    with pytest.raises(DataError, match="cannot be read: it is no file name"):
+        BundleFile(tmp_path / "a\0b")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from models.backbones import weights
+from services.bundles import torch_file
 from services.bundles.safetensors_file import packed
 from services.bundles.torch_file import TorchFile
 from services.errors import DataError
@@ -25,6 +28,9 @@ TENSORS: dict[str, torch.Tensor] = {
     "nothing": torch.zeros(0, 3),
     "part of a storage": SHARED[4:10],
     "turned": SHARED.reshape(4, 6).t(),
+    "every second one": SHARED.reshape(4, 6)[:, ::2],
+    "one again and again": SHARED[3:4].expand(5),
+    "a row": SHARED.as_strided((1, 4), (1, 1), 2),
     "channels last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
     "long": torch.randn(2**19 + 3),
     **{
@@ -48,7 +54,38 @@ def as_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], TorchFile]:
     return load(content), file
 
 
-@pytest.mark.parametrize("wrapped", [None, "state_dict", "model"])
+def test_each_tensor_begins_at_a_multiple_of_its_width(tmp_path: Path) -> None:
+    with TorchFile(saved(tmp_path / "model.pt", TENSORS)) as file:
+        content = b"".join(packed(file)[1]())
+        widths = {name: tensor.width for name, tensor in file.tensors.items()}
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert length % 8 == 0
+    assert {name: about["data_offsets"][0] % widths[name] for name, about in header.items()} == dict.fromkeys(
+        TENSORS, 0
+    )
+
+
+def test_what_a_script_files_beside_its_weights_is_left_out(tmp_path: Path) -> None:
+    """What torch itself takes for plain values: the state of an optimiser, sizes, types, devices, counts."""
+    beside = {
+        "step": torch.tensor(3.0),
+        "size": torch.Size([2, 3]),
+        "type": torch.float32,
+        "device": torch.device("cpu"),
+        "counts": Counter("epoch"),
+        "groups": [{"lr": 0.1, "params": {0, 1}}],
+    }
+    path = saved(tmp_path / "model.pt", {"state_dict": TENSORS, "optimizer": beside, "epoch": 3})
+    assert torch.load(path, weights_only=True)["optimizer"].keys() == beside.keys()
+    assert as_safetensors(path)[0].keys() == TENSORS.keys()
+
+
+def test_wrappers_are_those_of_training() -> None:
+    assert (torch_file.WRAPPERS, torch_file.DEEPEST) == (weights.WRAPPERS, weights.DEEPEST)
+
+
+@pytest.mark.parametrize("wrapped", [None, *torch_file.WRAPPERS])
 def test_tensors_are_those_that_torch_reads(tmp_path: Path, wrapped: str | None) -> None:
     state = OrderedDict(TENSORS)
     found, _ = as_safetensors(saved(tmp_path / "model.pt", state if wrapped is None else {"epoch": 3, wrapped: state}))
@@ -62,7 +99,7 @@ def test_what_weights_have_seen_is_read(tmp_path: Path) -> None:
     seen = Seen((SeenSplit("ucf101", 1, "0" * 64),), complete=False)
     network = torch.nn.Linear(2, 3)
     _, file = as_safetensors(saved(tmp_path / "model.pt", marked(network.state_dict(), seen)))
-    expected = {"splits": [{"dataset": "ucf101", "split": 1, "digest": "0" * 64}], "complete": False}
+    expected = {"splits": [{"dataset": "ucf101", "split": 1, "digest": "0" * 64}], "complete": False, "chosen": []}
     assert file.seen == expected
 
 
@@ -106,6 +143,17 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, words: str) -> 
 def test_other_contents_are_refused(tmp_path: Path, content: Any) -> None:
     with pytest.raises(DataError, match=r"model\.pt: holds"):
         TorchFile(saved(tmp_path / "model.pt", content))
+
+
+def test_numbers_with_the_higher_byte_first_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", {"weight": SHARED})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, b"big" if name.endswith("/byteorder") else content)
+    with pytest.raises(DataError, match="the higher byte first, allowed: the lower one"):
+        TorchFile(path)
 
 
 def test_a_storage_that_is_too_short_is_refused(tmp_path: Path) -> None:

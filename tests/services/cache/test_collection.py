@@ -248,7 +248,8 @@ def test_what_mlflow_waits_for_stays_while_there_is_an_mlflow(house: House) -> N
     house.collector = house.collector_with(tracked=False)
     assert len(house.gc(0, ("models",)).taken) == 1
     with house.database.transaction() as session:
-        assert session.scalars(select(OutboxRow).where(OutboxRow.kind == "artifact")).one().delivered_at is not None
+        query = select(OutboxRow).where(OutboxRow.stage_key == train.key, OutboxRow.kind == "artifact")
+        assert session.scalars(query).one().delivered_at is not None
 
 
 KILLED = """

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from services.db import engine
 from services.db.engine import Database
 from services.errors import Contended, Unavailable
 
@@ -37,10 +38,27 @@ def hung(database: Database) -> Iterator[Database]:
     os.kill(pid, signal.SIGCONT)
 
 
-def test_a_server_that_hangs_is_given_up_and_the_next_connection_serves(hung: Database) -> None:
+def test_a_server_that_hangs_is_given_up_and_the_next_connection_serves(
+    hung: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TRUSTED_SECONDS", 0.0)  # it has been idle for long
     began = time.monotonic()
     hung.ping()  # the pooled connection does not answer, a new one does
     assert PATIENCE_SECONDS <= time.monotonic() - began < LATEST_SECONDS
+
+
+def test_a_connection_that_the_server_has_ended_is_replaced_without_a_word(
+    database: Database, database_url: str
+) -> None:
+    with database.transaction() as session:
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+    with closing(Database(database_url)) as other, other.transaction() as rival:
+        rival.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    database.ping()
+    database.ping()
+    assert asked == ["SELECT 1", "SELECT 1"]
 
 
 def test_a_server_that_hangs_in_mid_transaction_is_unavailable(database: Database) -> None:

@@ -70,8 +70,12 @@ def test_a_new_experiment_says_what_it_waits_for(database: Database) -> None:
         prepared(database, row.id, "confusion")
 
 
-def test_a_finished_one_has_all(database: Database) -> None:
-    assert reasons(database, finished(database)) == dict.fromkeys(figures.FIGURES)
+def test_a_finished_one_has_all_that_postgres_knows(database: Database) -> None:
+    """`test_left.py` has those of what stages leave."""
+    found = reasons(database, finished(database))
+    assert {name for name, reason in found.items() if reason is None} == {
+        *("learning", "confusion", "classes", "gain", "confusion-difference")
+    }
 
 
 def test_curves_come_from_postgres_and_epochs_told_twice_count_once(database: Database) -> None:
@@ -118,7 +122,28 @@ def test_gain_is_ranked_over_a_baseline(database: Database) -> None:
     assert (drawing.classes, drawing.values) == (("Run $1$", "Jump", "Walk"), (100, 0, 0))
 
 
+def test_confusions_are_taken_off_in_points(database: Database) -> None:
+    first = finished(database)
+    better = finished(database, said=(0, 1, 2, 1), training={"epochs": 7})
+    drawing = prepared(database, better, "confusion-difference", Choice(baseline=first))
+    assert isinstance(drawing, Confusion)
+    place = {name: at for at, name in enumerate(drawing.classes)}
+    shares = {(true, said): drawing.shares[place[true]][place[said]] for true in CLASSES for said in CLASSES}
+    assert {pair: share for pair, share in shares.items() if share} == {
+        ("Run $1$", "Run $1$"): 100, ("Run $1$", "Walk"): -100,
+    }  # fmt: skip
+    assert drawing.signed
+    back = prepared(database, first, "confusion-difference", Choice(baseline=better))
+    assert isinstance(back, Confusion)
+    assert back.classes == drawing.classes
+    assert [[-share for share in row] for row in back.shares] == [list(row) for row in drawing.shares]
+    none = prepared(database, first, "confusion-difference", Choice(baseline=first))
+    for picture in (drawing, none):
+        assert figures.render(picture, "svg").startswith(b"<?xml")
+
+
 REFUSED = [
+    ("confusion-difference", Choice(), "baseline", "the id of the experiment"),
     ("confusion", Choice(stream="flow"), "stream", "rgb"),
     ("confusion", Choice(split=3), "split", "1"),
     ("classes", Choice(seed=5), "seed", "0"),
@@ -138,8 +163,8 @@ def test_a_part_that_is_not_there_is_refused(database: Database) -> None:
 
 
 def test_an_unknown_figure_names_those_that_there_are(database: Database) -> None:
-    with pytest.raises(NotFound, match="one of learning, confusion, classes, gain"):
-        prepared(database, finished(database), "tsne")
+    with pytest.raises(NotFound, match="one of learning, confusion, classes, gain, confusion-difference"):
+        prepared(database, finished(database), "umap")
 
 
 def test_the_same_data_draw_the_same_bytes(database: Database) -> None:
@@ -164,3 +189,9 @@ def test_many_classes_are_drawn_within_bounds() -> None:
     bars = Bars("Gain", "%", names[:MOST_SHOWN], tuple(range(MOST_SHOWN, 0, -1)), omitted=41)
     assert bars.size[1] < 12
     assert Learning("none", ()).size[1] == 4
+
+
+def test_dollars_in_a_name_are_dollars() -> None:
+    bars = Bars(r"what $\frac{1$ costs", "$", ("$x^2$", "$"), (1.0, 2.0))
+    assert "$x^2$" in figures.render(bars, "svg").decode()
+    assert figures.render(bars, "png").startswith(b"\x89PNG")

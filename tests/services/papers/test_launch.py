@@ -31,6 +31,8 @@ def test_scores_that_were_brought_are_a_system_and_a_member(brought: Database) -
         ["110".ljust(64, "0")],
         ["010".ljust(64, "0"), "020".ljust(64, "0"), "030".ljust(64, "0")],
     ]
+    again = launch(brought, figures("video_lstm", "4", "iDT(FV)"), Order(seeds=(0, 1, 2)))
+    assert [each.created for each in again.launched] == [False, False], "score files are the same with every seed"
     made = launch(brought, figures("video_lstm", "4", "iDT(FV)+Objects+VideoLSTM", "ucf101"), Order())
     member, ensemble = (each.experiment for each in made.launched)
     assert member.recipe == "video_lstm_ucf101"

@@ -23,7 +23,7 @@ CORRECTED_APART = 1
 DEVIATIONS = {
     "matdl": {"sizes", "memory", "crops", "flow", "iterations", "stream"},
     "ts_lstm": {
-        "frame_rule", "crop", "flow_bytes", "convnet_epoch", "saturation", "average", "rates", "peepholes", "state",
+        "crop", "flow_bytes", "convnet_epoch", "saturation", "average", "rates", "peepholes", "state",
         "last_pool", "dropout",
     },
     "video_lstm": {

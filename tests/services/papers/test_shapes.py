@@ -56,11 +56,11 @@ def test_a_wrong_file_is_refused_by_name(changes: dict[str, Any], table: dict[st
 
 
 def test_unknown_names_come_with_the_nearest() -> None:
-    with pytest.raises(NotFound, match="one of video_lstm"):
+    with pytest.raises(NotFound, match="one of matdl, ts_lstm, video_lstm"):
         named_paper("videolstm")
     with pytest.raises(NotFound, match="one of figure-4b, figure-4a"):
         named_table(PAPERS["video_lstm"], "figure-4")
-    with pytest.raises(InvalidRequest, match=r"rows.1: got 'T=9', allowed: one of T=8, T=6"):
+    with pytest.raises(InvalidRequest, match=r"rows.1: got 'T=9', allowed: one of T=6, T=8"):
         own_figures(PAPERS["relational_lstm"], ["2"], ["T=6", "T=9"])
 
 
@@ -99,3 +99,12 @@ def test_every_recipe_can_be_reduced(name: str) -> None:
         for backbone in network.backbones.values():
             assert (backbone.name, backbone.weights) == ("tiny", "none")
             assert backbone.finetune is None or backbone.finetune.epochs == 2
+
+
+def test_fields_that_came_later_make_no_other_system_of_what_was_measured() -> None:
+    wanted, _ = runs(
+        own_figures(PAPERS["matdl"], [table.name for table in PAPERS["matdl"].tables]),
+        Order(),
+        {"ucf101": (1, 2, 3), "hmdb51": (1, 2, 3)},
+    )
+    assert "5c0e56b4584dd51126fbe11da5d668fe0cb3e5332ab80bbe146a1e2271d65bbe" in {run.digest for run in wanted}

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.board.protocol import Protocol, measurements
-from services.errors import InvalidRequest
 from services.params import BackboneParams, BoxFile, FrameSamples, FrameViews, Snippets, SnippetViews, SpacedFeatures
 from services.planning.plan import Plan, plan
 from services.planning.planned import PlannedStage
@@ -34,6 +32,7 @@ from services.specs import (
     VideoLSTM,
 )
 from services.stages import (
+    KINDS,
     ExtractParams,
     FinetuneParams,
     FuseParams,
@@ -270,6 +269,8 @@ def test_inputs_come_before_what_needs_them_and_keys_are_unique() -> None:
         ({"training": TrainingSpec(schedule=PlateauSchedule())}, ("finetune", "extract"), ("train",)),
         ({"training": TrainingSpec(optimizer=OptimizerSpec(decay=0.9, epsilon=None))}, ("finetune", "train"), ()),
         ({"evaluation": EvaluationSpec(average="logits")}, ("extract", "train"), ("score", "fuse")),
+        ({"evaluation": EvaluationSpec(pictures=9)}, ("extract", "train"), ("score", "fuse")),
+        ({"training": TrainingSpec(validate=True)}, ("finetune", "extract"), ("train",)),
         ({"flow": FlowSpec(bound=15)}, ("index",), ("flow",)),
         (
             {"training": TrainingSpec(checkpoint_epochs=7)},
@@ -287,12 +288,59 @@ def test_what_a_change_shares_and_what_it_makes_anew(
     assert all(keys(before, kind).isdisjoint(keys(after, kind)) for kind in other)
 
 
+def test_to_validate_beside_a_selection_that_does_so_anyway_is_the_same_work() -> None:
+    own = {"selection": "validation"}
+    trainings = (TrainingSpec(**own), TrainingSpec(**own, validate=True), TrainingSpec(validate=True))
+    first, same, other = (keys(plan(spec(training=training), INDEX), "train") for training in trainings)
+    assert first == same
+    assert first.isdisjoint(other)
+
+
+def test_a_convnet_is_kept_from_the_clips_that_choose_the_epoch_of_its_network() -> None:
+    """Or they would be no test of it; one that is told what to hold out does that, and shares the work."""
+    chosen = {"selection": "validation", "validation_share": 0.2}
+    plain, kept = plan(spec(), INDEX), plan(spec(training=TrainingSpec(**chosen)), INDEX)
+    told = {"name": "tiny", "finetune": {"validate": True, "validation_share": 0.2}}
+    same = plan(spec(backbone=told, training=TrainingSpec(**chosen)), INDEX)
+    trainings = [stage.spec.params.training for stage in kept if isinstance(stage.spec.params, FinetuneParams)]
+    assert {(own.selection, own.held_out, own.validation_share) for own in trainings} == {("last", "validation", 0.2)}
+    assert keys(kept, "finetune") == keys(same, "finetune")
+    assert keys(kept, "finetune", "extract").isdisjoint(keys(plain, "finetune", "extract"))
+    frames = {"model": ConvNet(classifier="finetuned"), "fusion": FusionSpec(method="probabilities")}
+    alone = plan(spec(**frames), INDEX)
+    assert keys(plan(spec(**frames, training=TrainingSpec(**chosen)), INDEX), "finetune") == keys(alone, "finetune")
+
+
+def test_films_are_held_out_of_hmdb51_and_no_other_key_knows_it() -> None:
+    films = INDEX.model_copy(update={"layout": "hmdb51"})
+    for training, by in ((TrainingSpec(), "group"), (TrainingSpec(validate=True), "film")):
+        made = plan(spec(training=training), films)
+        [found] = {stage.spec.params.held_out_by for stage in made if isinstance(stage.spec.params, TrainParams)}
+        assert found == by
+        assert all("held_out_by" not in stage.spec.params.key_content() for stage in plan(spec(), films))
+
+
 def test_fine_tuning_draws_from_the_seconds_that_are_looked_at() -> None:
     """TS-LSTM, sec. 4.4; without a limit the key is what it was before there was one."""
     tuned = plan(spec(evaluation=EvaluationSpec(first_seconds=10)), INDEX)
     params = [stage.spec.params for stage in tuned if stage.spec.kind == "finetune"]
     assert {own.first_seconds for own in params if isinstance(own, FinetuneParams)} == {10}
     assert keys(tuned, "finetune").isdisjoint(keys(plan(spec(), INDEX), "finetune"))
+
+
+def test_frames_a_whole_step_apart_are_other_features_and_another_test() -> None:
+    """TS-LSTM's code; by the usual rule every key is what it was before there was a choice."""
+    steps = EvaluationSpec(spacing="whole_step")
+    frames = {"model": ConvNet(classifier="finetuned"), "fusion": FusionSpec(method="probabilities")}
+    for changes, kinds in (({}, ("extract", "score")), (frames, ("score",))):
+        usual, other = (plan(spec(**changes, evaluation=look), INDEX) for look in (EvaluationSpec(), steps))
+        for kind in kinds:
+            assert keys(usual, kind).isdisjoint(keys(other, kind))
+        assert keys(usual, "index", "flow", "finetune") == keys(other, "index", "flow", "finetune")
+        assert '"spacing"' not in json.dumps([stage.spec.params.key_content() for stage in usual])
+        assert '"spacing": "whole_step"' in json.dumps([stage.spec.params.key_content() for stage in other])
+        for stage in other:
+            assert KINDS[stage.spec.kind].params.model_validate(stage.spec.params.model_dump()) == stage.spec.params
 
 
 def test_another_test_of_the_same_training_shares_it() -> None:
@@ -338,43 +386,3 @@ def test_the_protocol_says_how_a_number_was_measured() -> None:
     expected = "8 frames at 4 positions, 5 crops, logits, last epoch; frames of stack 10"
     assert Protocol.of(spec(model=TSN(), backbone=backbone, evaluation=look), "rgb").line == expected
     assert Protocol.of(spec(), "two-stream").line.endswith("; flow tvl1 +-20, stack 10")
-
-
-WEIGHTS = [
-    ("backbone.weights", {"backbone": {"name": "tiny", "weights": "{path}"}}),
-    ("flow_stream.backbone.weights", {"flow_stream": {"backbone": {"name": "tiny", "weights": "{path}"}}}),
-    ("flow.weights", {"flow": {"algorithm": "raft", "weights": "{path}"}}),
-]
-
-
-def with_weights(changes: dict[str, object], path: object) -> ExperimentSpec:
-    written = json.dumps({"fusion": {"method": "probabilities"}} | changes).replace('"{path}"', json.dumps(str(path)))
-    return spec(**json.loads(written))
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize(("field", "changes"), WEIGHTS)
-def test_a_file_of_weights_that_cannot_be_one_is_missed_at_submission(
-    field: str, changes: dict[str, object], tmp_path: Path
-) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "empty").touch()
-    (tmp_path / "nowhere").symlink_to(tmp_path / "nothing")
-    with (tmp_path / "huge").open("wb") as file:
-        file.truncate(2**40)
-    wrong = [tmp_path / name for name in ("missing.pt", "pipe", "empty", "nowhere", "huge")]
-    for path in (*wrong, tmp_path, "/dev/zero", "weights.pt", "imagnet", "/a\0b"):
-        with pytest.raises(InvalidRequest, match=rf"^{field}: got .*, allowed: ") as caught:
-            plan(with_weights(changes, path), INDEX)
-        assert caught.value.field == field
-
-
-@pytest.mark.parametrize(("field", "changes"), WEIGHTS)
-def test_a_folder_that_only_the_workers_have_is_left_to_them(
-    field: str, changes: dict[str, object], tmp_path: Path
-) -> None:
-    away = plan(with_weights(changes, tmp_path / "away" / "weights.pt"), INDEX)
-    (tmp_path / "weights.pt").write_bytes(b"here")
-    here = plan(with_weights(changes, tmp_path / "weights.pt"), INDEX)
-    assert [stage.label for stage in away] == [stage.label for stage in here]
-    assert hashlib.sha256(b"here").hexdigest() in str([stage.spec for stage in here])

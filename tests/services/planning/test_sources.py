@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import select, update
 
 from services import registry
@@ -186,8 +187,8 @@ def test_more_segments_are_a_change_of_a_few_fields() -> None:
     ("changes", "field", "allowed"),
     [
         ({"recipe": "demo"}, "backbone.weights.recipe", "ts_lstm_ucf101, "),
-        ({"recipe": "demo_ts_lstm", "dataset": "nothing"}, "backbone.weights.dataset", "motion_shapes, other"),
-        ({"recipe": "ts_lstm_ucf101"}, "backbone.weights.dataset", "motion_shapes, other"),
+        ({"recipe": "demo_ts_lstm", "dataset": "nothing"}, "backbone.weights.dataset", "one of motion_shapes, other"),
+        ({"recipe": "ts_lstm_ucf101"}, "backbone.weights.dataset", "one of motion_shapes, other"),
         (
             {"recipe": "memory_ucf101", "dataset": "motion_shapes"},
             "backbone.weights.part",
@@ -209,3 +210,76 @@ def test_what_is_not_there_is_named_with_what_is(
         submit(other, starting(weights, splits=(1,)))
     assert caught.value.field == field
     assert caught.value.allowed.startswith(allowed)
+
+
+def of_own(weights: dict[str, Any], **changes: Any) -> ExperimentSpec:
+    """An experiment whose flow ConvNet starts from a stage of the same experiment."""
+    backbone = {"name": "tiny", "weights": weights, "finetune": {"epochs": 1}}
+    rgb = BackboneSpec(name="tiny", finetune=FinetuneSpec(epochs=1))
+    own = {"streams": ("rgb", "flow"), "backbone": rgb, "flow_stream": {"backbone": backbone}, "seeds": (0, 5)}
+    return small_spec(**own | {"fusion": {"method": "probabilities"}} | changes)
+
+
+def test_a_stage_of_the_same_experiment_is_planned_into_its_graph(database: Database) -> None:
+    found = stages(database, submit(database, of_own({"stream": "rgb"})))
+    for seed in (0, 5):
+        row = found[f"finetune tiny flow, split 1, seed {seed}"]
+        assert edges(database, row)["weights"] == found[f"finetune tiny rgb, split 1, seed {seed}"].key
+    assert len([label for label in found if label.startswith("finetune")]) == 4
+    fixed = stages(database, submit(database, of_own({"stream": "rgb", "part": "backbone", "seed": 5}, seeds=(5, 6))))
+    ends = {edges(database, fixed[f"finetune tiny flow, split 1, seed {seed}"])["weights"] for seed in (5, 6)}
+    assert ends == {fixed["finetune tiny rgb, split 1, seed 5"].key}
+
+
+def test_a_network_starts_from_that_of_the_other_stream(database: Database) -> None:
+    model = {"kind": "lstm", "hidden": 8, "fc_dim": 8}
+    own = {"flow_stream": {"model": {**model, "weights": {"stream": "rgb"}}}, "model": model}
+    spec = small_spec(streams=("rgb", "flow"), fusion={"method": "probabilities"}, **own)
+    found = stages(database, submit(database, spec))
+    flow, rgb = (found[f"train lstm {stream}, split 1, seed 0"] for stream in ("flow", "rgb"))
+    assert edges(database, flow)["model/0/all"] == rgb.key
+
+
+BACKBONE = {"name": "tiny", "finetune": {"epochs": 1}}
+ITSELF = "backbone of rgb, split 1, seed 0 from backbone of rgb, split 1, seed 0"
+ROUND = "backbone of flow, split 1, seed 0 from backbone of rgb, split 1, seed 0 from backbone of flow, split 1, seed 0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "allowed"),
+    [
+        ({"backbone": {**BACKBONE, "weights": {"stream": "rgb"}}, "flow_stream": None}, "backbone.weights", ITSELF),
+        (
+            {
+                "backbone": {**BACKBONE, "weights": {"stream": "flow"}},
+                "flow_stream": {"backbone": {**BACKBONE, "weights": {"stream": "rgb"}}},
+            },
+            "backbone.weights",
+            ROUND,
+        ),
+        ({"seeds": (0,), "flow_stream": {"backbone": {**BACKBONE, "weights": {"stream": "rgb", "seed": 3}}}},
+         "flow_stream.backbone.weights.seed", "0"),
+        ({"flow_stream": {"backbone": {**BACKBONE, "weights": {"stream": "rgb", "split": 2}}}},
+         "flow_stream.backbone.weights.split", "1"),
+        ({"backbone": {"name": "tiny", "finetune": None},
+          "flow_stream": {"backbone": {**BACKBONE, "weights": {"stream": "rgb"}}}},
+         "flow_stream.backbone.weights.part", "model, since this experiment has no backbone.finetune"),
+        ({"streams": ("flow",), "flow_stream": {"backbone": {**BACKBONE, "weights": {"stream": "rgb"}}}},
+         "flow_stream.backbone.weights.stream", "flow"),
+    ],
+)  # fmt: skip
+def test_what_would_start_from_itself_or_from_nothing_is_refused_by_name(
+    database: Database, changes: dict[str, Any], field: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        submit(database, of_own({"stream": "rgb"}, **changes))
+    assert (caught.value.field, caught.value.allowed.removeprefix("weights that do not start from themselves: ")) == (
+        field,
+        allowed,
+    )
+
+
+@pytest.mark.parametrize("weights", [{}, {"split": 1}, {"seed": 0}, {"stream": "rgb", "dataset": "ucf101"}])
+def test_weights_of_nobody_are_refused(weights: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"this very experiment|null without recipe"):
+        BackboneSpec.model_validate({"name": "tiny", "weights": weights})

@@ -52,7 +52,7 @@ def test_what_is_there_already_succeeds_at_once(database: Database) -> None:
 
 def test_plans_that_overlap_are_stored_at_once_without_waiting_in_circles(database: Database) -> None:
     specs = [
-        small_spec(name=str(n), splits=(1 + n % 3, 1 + (n + 1) % 3), seeds=(n // 3, n % 5 + 10)) for n in range(24)
+        small_spec(name=str(n), splits=(1 + n % 3, 1 + (n + 1) % 3), seeds=(n // 3, n % 5 + 10)) for n in range(12)
     ]
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda wanted: submit(database, wanted), specs))

@@ -215,6 +215,9 @@ def test_pages_go_on_where_the_one_before_ended(database: Database) -> None:
         if cursor is None:
             break
     assert seen == ids[::-1]
+    for count_to, total in ((None, 5), (0, 0), (3, 3), (9, 5)):
+        with database.transaction() as session:
+            assert experiments.page(session, limit=2, count_to=count_to).total == total
     for cursor in ("nonsense", "e30=", "WzEsMl0="):
         with database.transaction() as session, pytest.raises(InvalidRequest, match="cursor"):
             experiments.page(session, cursor=cursor)

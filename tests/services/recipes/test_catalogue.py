@@ -56,9 +56,35 @@ def test_another_kind_of_model_replaces_the_recipe_model() -> None:
     assert spec.model == TSLSTM(segments=5, initial_weights="code")
 
 
+@pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("tsn_bn_inception")])
+def test_under_another_name_falls_away_what_the_recipes_alone_reads(name: str) -> None:
+    """No recipe refuses another optimizer or ConvNet for a field that nobody named."""
+    spec = RECIPES[name].spec
+    own = {"training": {"optimizer": {"name": "adam"}}, "backbone": {"name": "resnet18"}}
+    streams = {field: value for field, value in own.items() if getattr(spec.flow_stream, field, None) is not None}
+    given = {"recipe": name, **own, **({"flow_stream": streams} if streams else {})}
+    for network in resolve(given)[0].networks:
+        optimizer = network.training.optimizer
+        assert (optimizer.name, optimizer.epsilon, optimizer.epsilon_inside_root) == ("adam", None, False)
+        for backbone in network.backbones.values():
+            assert backbone.name == "resnet18"
+            assert backbone.finetune is None or backbone.finetune.fc6_dropout is None
+    same = resolve({"recipe": name, "backbone": {"name": spec.backbone.name}})[0]
+    assert same == spec
+
+
+def test_what_is_named_beside_another_name_is_taken_or_refused() -> None:
+    training = {"optimizer": {"name": "rmsprop", "epsilon": 1e-5}}
+    assert resolve({"recipe": "ts_lstm_ucf101", "training": training})[0].training.optimizer.epsilon == 1e-5
+    with pytest.raises(ValidationError, match="rmsprop alone reads it"):
+        resolve({"recipe": "lstm_ucf101", "training": {"optimizer": {"name": "adam", "epsilon": 1e-5}}})
+    with pytest.raises(ValidationError, match="resnet18 has no fc6"):
+        resolve({"recipe": "lstm_ucf101", "backbone": {"name": "resnet18", "finetune": {"fc6_dropout": 0.5}}})
+
+
 @pytest.mark.parametrize("name", ["none", 3, None, ["ts_lstm_ucf101"]])
 def test_an_unknown_recipe_is_named_with_those_that_exist(name: object) -> None:
-    with pytest.raises(InvalidRequest, match=r"recipe: (got .*|nothing), allowed: ts_lstm_ucf101, "):
+    with pytest.raises(InvalidRequest, match=r"recipe: (got .*|nothing), allowed: one of ts_lstm_ucf101, "):
         resolve({"recipe": name})
 
 

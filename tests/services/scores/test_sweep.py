@@ -51,7 +51,9 @@ def test_the_others_keep_their_ratio() -> None:
     assert [point.top1 for point in found.curve] == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("names", [("a/film_a_u_1", "b/film_b_u_2"), ("a/v_a_g07_c01", "b/v_b_g07_c02")])
+@pytest.mark.parametrize(
+    "names", [("a/film_a_u_nm_np1_ba_goo_1", "b/film_b_u_nm_np1_ba_goo_2"), ("a/v_a_g07_c01", "b/v_b_g07_c02")]
+)
 def test_clips_of_one_film_or_group_are_held_out_together(names: tuple[str, ...]) -> None:
     systems = [replace(file, clips=(*names, "c/other_c_u_1")) for file in files([[1, 1, 1], [1, 1, 1]], [1, 2, 3])]
     assert sweep(systems, "product", (1, 1), 0).groups == 2

@@ -22,7 +22,8 @@ from tests.services.tracking.conftest import (
     tags_of,
 )
 
-pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
+# The server loads for long where others compute: it lets them go first.
+pytestmark = [pytest.mark.xdist_group("mlflow"), pytest.mark.timeout(600)]
 
 
 def test_a_file_that_is_gone_holds_up_no_other_run(database: Database, tracker: Tracker, client: MlflowClient) -> None:

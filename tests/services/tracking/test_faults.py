@@ -11,11 +11,10 @@ from mlflow import MlflowClient
 
 from services.db.engine import Database
 from services.db.tables import OutboxRow
-from services.journal import outbox
+from services.journal import outbox, tracker_state
 from services.queue import experiments
 from services.stores.artifacts import ArtifactStore
-from services.tracking import tracker_state
-from services.tracking.mlflow_server import EXPERIMENT_NAME
+from services.tracking.mlflow_server import folder_name
 from services.tracking.sender import Tracker
 from tests.services.conftest import small_spec, submit
 from tests.services.tracking.conftest import (
@@ -29,7 +28,8 @@ from tests.services.tracking.conftest import (
     told,
 )
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.xdist_group("mlflow"), pytest.mark.timeout(600)]
+FOLDER = folder_name("motion_shapes")
 TABLES = ("tags", "params", "metrics", "latest_metrics", "runs", "experiment_tags")
 
 
@@ -56,9 +56,12 @@ BROKEN = {
     ),
 }
 """Statements that break a store for everybody, and those that mend it."""
+QUICK = ("read-only", "no run can be closed")
+"""Faults of which every run of the tests tries one: at the first row that is sent, and at a later one."""
+LONG = pytest.mark.long
 
 
-@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize("fault", [each if each in QUICK else pytest.param(each, marks=LONG) for each in BROKEN])
 def test_a_store_that_is_broken_for_all_holds_everything_and_loses_nothing(
     database: Database,
     tracker: Tracker,
@@ -83,9 +86,7 @@ def test_a_folder_of_artifacts_that_takes_nothing_holds_everything(
     database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
 ) -> None:
     experiment_id = run_with_curves(database, store, tmp_path)
-    folder = client.get_experiment_by_name(EXPERIMENT_NAME) or client.get_experiment(
-        client.create_experiment(EXPERIMENT_NAME)
-    )
+    folder = client.get_experiment_by_name(FOLDER) or client.get_experiment(client.create_experiment(FOLDER))
     place = server.folder / folder.artifact_location.removeprefix("mlflow-artifacts:/")
     moved = place.with_name("moved")
     if place.exists():
@@ -100,6 +101,7 @@ def test_a_folder_of_artifacts_that_takes_nothing_holds_everything(
     require_resumed(database, client, tracker, experiment_id)
 
 
+@LONG
 def test_a_disk_that_has_no_room_for_a_file_counts_against_no_row(
     database: Database, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
 ) -> None:
@@ -119,7 +121,7 @@ def test_a_disk_that_has_no_room_for_a_file_counts_against_no_row(
     require_all(database, client, experiment_id)
 
 
-@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("renamed", [pytest.param(False, marks=LONG), True])
 def test_an_experiment_that_somebody_deletes_is_restored_and_told_once(
     database: Database, tracker: Tracker, client: MlflowClient, store: ArtifactStore, tmp_path: Path, renamed: bool
 ) -> None:
@@ -127,7 +129,7 @@ def test_an_experiment_that_somebody_deletes_is_restored_and_told_once(
     (tmp_path / "second").mkdir()
     first = run_with_curves(database, store, tmp_path / "first")
     tracker.drain()
-    folder = client.get_experiment_by_name(EXPERIMENT_NAME)
+    folder = client.get_experiment_by_name(FOLDER)
     if renamed:
         client.rename_experiment(folder.experiment_id, "renamed")
     client.delete_experiment(folder.experiment_id)
@@ -144,15 +146,16 @@ def test_an_experiment_that_somebody_deletes_is_restored_and_told_once(
         assert counted(database) == []
     finally:
         if renamed:
-            client.rename_experiment(folder.experiment_id, EXPERIMENT_NAME)
+            client.rename_experiment(folder.experiment_id, FOLDER)
 
 
+@pytest.mark.long  # a run that is gone is made anew below
 def test_an_experiment_that_is_gone_for_good_is_made_anew_with_all_that_it_had(
     database: Database, tracker: Tracker, client: MlflowClient, server: Server, store: ArtifactStore, tmp_path: Path
 ) -> None:
     experiment_id = run_with_curves(database, store, tmp_path)
     tracker.drain()
-    gone = client.get_experiment_by_name(EXPERIMENT_NAME).experiment_id
+    gone = client.get_experiment_by_name(FOLDER).experiment_id
     client.create_experiment("the next to get its number")
     with_runs = f"run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = {gone})"
     server.sql(

@@ -19,12 +19,14 @@ from cli.stack import ports
 from services.db.engine import Database
 from services.queue import experiments
 from services.stores.artifacts import ArtifactStore
-from services.tracking.mlflow_server import EXPERIMENT_NAME
+from services.tracking.mlflow_server import folder_name
 from services.tracking.sender import Tracker
 from tests.services.conftest import small_spec, submit
-from tests.services.tracking.conftest import Server, new_tracker, require_held, run_with_curves
+from tests.services.tracking.conftest import Server, new_tracker, require_held
 
-pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
+# The server loads for long where others compute: it lets them go first.
+pytestmark = [pytest.mark.xdist_group("mlflow"), pytest.mark.timeout(600)]
+FOLDER = folder_name("motion_shapes")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="policies of Linux")
@@ -79,9 +81,9 @@ def answering(status: int, body: bytes, kind: str = "text/html") -> Iterator[str
     ],
 )
 def test_what_is_no_mlflow_or_lets_nobody_in_holds_everything(
-    database: Database, store: ArtifactStore, tmp_path: Path, status: int, body: bytes, kind: str
+    database: Database, store: ArtifactStore, status: int, body: bytes, kind: str
 ) -> None:
-    run_with_curves(database, store, tmp_path)
+    submit(database, small_spec())
     with answering(status, body, kind) as url:
         require_held(database, new_tracker(url, database, store))
 
@@ -91,7 +93,7 @@ def test_a_renamed_experiment_is_known_by_its_id(
 ) -> None:
     submit(database, small_spec())
     tracker.drain()
-    folder = client.get_experiment_by_name(EXPERIMENT_NAME)
+    folder = client.get_experiment_by_name(FOLDER)
     client.rename_experiment(folder.experiment_id, "mine")
     try:
         row = submit(database, small_spec(name="second")).row
@@ -99,6 +101,6 @@ def test_a_renamed_experiment_is_known_by_its_id(
         with database.transaction() as session:
             run = client.get_run(experiments.get(session, row.id).mlflow_run_id)
         assert run.info.experiment_id == folder.experiment_id
-        assert client.get_experiment_by_name(EXPERIMENT_NAME) is None
+        assert client.get_experiment_by_name(FOLDER) is None
     finally:
-        client.rename_experiment(folder.experiment_id, EXPERIMENT_NAME)
+        client.rename_experiment(folder.experiment_id, FOLDER)

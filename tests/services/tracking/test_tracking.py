@@ -9,9 +9,10 @@ from sqlalchemy import select, update
 
 from services.api_keys import LOCAL
 from services.db.engine import Database
-from services.db.tables import OutboxRow
+from services.db.tables import ExperimentRow, OutboxRow, SweepRow
 from services.errors import Cause, Unavailable
 from services.journal import outbox
+from services.planning.submission import OfSweep
 from services.queue import experiments
 from services.stores.artifacts import ArtifactStore
 from services.tracking import sender
@@ -19,7 +20,8 @@ from services.tracking.sender import Tracker
 from tests.services.conftest import Decreed, decreed_summary, result, small_spec, submit
 from tests.services.tracking.conftest import Server, failing, new_tracker, run_with_curves, tags_of
 
-pytestmark = pytest.mark.timeout(600)  # the server loads for long where others compute: it lets them go first
+# The server loads for long where others compute: it lets them go first.
+pytestmark = [pytest.mark.xdist_group("mlflow"), pytest.mark.timeout(600)]
 
 
 def test_parent_and_children_with_curves_results_and_artifacts(
@@ -35,7 +37,7 @@ def test_parent_and_children_with_curves_results_and_artifacts(
     assert parent.info.status == "FINISHED"
     assert parent.data.params["model.kind"] == "ts_lstm"
     assert parent.data.metrics["rgb.top1.split_1"] == 0.5
-    folder = client.get_experiment_by_name("twostream").experiment_id
+    folder = client.get_experiment_by_name("twostream motion_shapes").experiment_id
     children = client.search_runs([folder], f"tags.mlflow.parentRunId = '{row.mlflow_run_id}'")
     assert {run.info.run_id for run in children} == {view.row.mlflow_run_id for view in stages}
     train = next(view.row for view in stages if view.row.kind == "train")
@@ -65,7 +67,7 @@ def test_a_server_that_was_away_hears_everything_once(
     tracker.drain()
     with database.transaction() as session:
         stages = experiments.stages(session, experiment_id)
-    folder = client.get_experiment_by_name("twostream").experiment_id
+    folder = client.get_experiment_by_name("twostream motion_shapes").experiment_id
     for view in stages:
         found = client.search_runs([folder], f"tags.`twostream.id` = '{experiment_id}/{view.row.key}'")
         assert [run.info.run_id for run in found] == [view.row.mlflow_run_id]
@@ -182,3 +184,26 @@ def test_children_wait_for_a_parent_that_is_held(
         parent = experiments.get(session, row.id).mlflow_run_id
     assert client.get_run(index).data.tags["mlflow.parentRunId"] == parent
     assert client.get_run(index).info.status == "FINISHED"
+
+
+@pytest.mark.long  # `tests/system/` has a sweep with its runs as well
+def test_trials_hang_below_one_run_of_their_sweep_that_ends_with_it(
+    database: Database, tracker: Tracker, client: MlflowClient
+) -> None:
+    sweep = {"id": f"swp_{'0' * 20}", "name": "search"}
+    with database.transaction() as session:
+        session.add(SweepRow(**sweep, owner="local", dataset="motion_shapes", spec={}, base={}, body_digest="0" * 64))
+    for trial in (0, 1, None):
+        submit(database, small_spec(seeds=(trial or 7,)), sweep=OfSweep(sweep["id"], sweep["name"], trial))
+    tracker.drain()
+    with database.transaction() as session:
+        found = session.scalars(select(ExperimentRow).where(ExperimentRow.sweep_id == sweep["id"]))
+        rows = {row.trial: row for row in found}
+        outbox.finish_sweep(session, rows[None].id, sweep, "succeeded", trials="2")
+    tracker.drain()
+    [parent] = {client.get_run(row.mlflow_run_id).data.tags["mlflow.parentRunId"] for row in rows.values()}
+    run = client.get_run(parent)
+    assert (run.info.run_name, run.info.status, run.data.tags["twostream.trials"]) == ("search", "FINISHED", "2")
+    tags = {trial: client.get_run(row.mlflow_run_id).data.tags for trial, row in rows.items()}
+    assert {trial: found["twostream.trial"] for trial, found in tags.items()} == {0: "0", 1: "1", None: "best"}
+    assert {found["twostream.sweep"] for found in tags.values()} == {sweep["id"]}

@@ -222,6 +222,7 @@ def test_several_ranks_are_started_by_torchrun_and_the_one_that_fails_says_why(
     assert outcome_of(file).message == "MemoryError: rank 1 has no memory left"
 
 
+@pytest.mark.long  # ranks are started by torchrun above, and signals sent to single ones
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_ranks_under_torchrun_follow_a_signal_to_it(
     light: ForkServer,

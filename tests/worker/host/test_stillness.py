@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.conftest import Until
+from worker.host import stillness
 from worker.host.stillness import LOOK_SECONDS, Stillness, family, processor_seconds
 
 SLEEP = "import time; print(flush=True); time.sleep(300)"
@@ -52,7 +53,13 @@ def test_a_process_that_computes_is_not_still(events: Path, until: Until) -> Non
         assert watched.seconds() < LOOK_SECONDS
 
 
-def test_descendants_belong_to_a_stage(gone: Callable[[int], bool], until: Until) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told by the kernel", "found among all"])
+def test_descendants_belong_to_a_stage(
+    gone: Callable[[int], bool], until: Until, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if told and not stillness.TELLS_CHILDREN:
+        pytest.skip("this kernel does not list children")
+    monkeypatch.setattr(stillness, "TELLS_CHILDREN", told)
     with running(PARENT) as pid:
         found = family(pid)
         assert found[0] == pid

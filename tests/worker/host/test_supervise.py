@@ -120,7 +120,8 @@ def test_success_loses_nothing(watch: Callable[..., Watch]) -> None:
     attempt = watch("metrics")
     ending = attempt.end()
     assert ending.memory_bytes
-    assert replace(ending, memory_bytes=None) == Ending(
+    assert ending.cpu_seconds
+    assert replace(ending, memory_bytes=None, cpu_seconds=None) == Ending(
         "succeeded", summary={}, exit_code=0, last_words="said on standard output"
     )
     assert attempt.recorder.types == ["progress", *["metrics"] * 5, "progress"]
@@ -352,6 +353,7 @@ def test_a_stage_that_hangs_is_ended_with_the_stacks_of_its_threads(watch: Calla
     assert "in sleep" in ending.last_words
 
 
+@pytest.mark.long  # `test_stillness.py` has a process that computes
 @pytest.mark.parametrize("script", ["compute", "talk"])
 def test_a_stage_that_computes_or_reports_does_not_hang(watch: Callable[..., Watch], script: str) -> None:
     attempt = watch(script, stall_seconds=6)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.datasets.tubes import Tube
-from worker.localization.metrics import IOUS, Detection, average_precisions, recall, tube_iou, video_map
+from services.metrics import IOUS
+from worker.localization.metrics import Detection, average_precisions, recall, tube_iou, video_map
 
 
 def tube(first: int, frames: int, box: tuple[float, ...] = (0, 0, 10, 10), label: int = 0) -> Tube:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 
 from services.errors import DataError, UserError
 from services.scores.files import read_scores
+from services.specs import TrainingSpec
 from tests.worker.stages.conftest import SPACED, TRAINING, frames
 from worker.contract import StageInput
-from worker.stages.seen import UNKNOWN, Seen, SeenSplit, marked, read_seen
+from worker.stages.seen import UNKNOWN, Seen, SeenSplit, marked, read_seen, training_of
 from worker.training import checkpoint
 
 CONVNET = {"kind": "convnet", "classifier": "finetuned"}
@@ -72,6 +74,67 @@ def test_weights_that_saw_the_test_clips_are_refused(dataset: Any, score: Any, t
     words = f"weights trained on split 2 of {manifest.dataset} have seen {count} clips that split 1 tests on"
     with pytest.raises(UserError, match=f"^{words}$"):
         score()
+
+
+def test_lists_are_known_by_what_they_hold(dataset: Any, score: Any, tuned: Any) -> None:
+    path, manifest = tuned.output / "model.pt", dataset[0]
+    state, own = checkpoint.load(path), read_seen(path)
+    [trained] = own.splits
+    assert (score().summary["weights_known"], score().summary["chosen_on_test"]) == (True, False)
+    for seen, known in (
+        (replace(trained, dataset="the same under another name"), True),
+        (SeenSplit("another", 2, "0" * 64), True),
+        (replace(trained, digest="0" * 64), False),  # its list of before
+    ):
+        checkpoint.save(path, marked(state, Seen((seen,))))
+        assert score().summary["weights_known"] is known
+    second = training_of(manifest, 2, TrainingSpec()).splits[0]
+    checkpoint.save(path, marked(state, Seen((replace(second, dataset="the same under another name"),))))
+    with pytest.raises(UserError, match="weights trained on split 2 of shades have seen"):
+        score()
+
+
+def test_weights_say_whose_test_clips_chose_them(dataset: Any, score: Any, tuned: Any) -> None:
+    path, manifest = tuned.output / "model.pt", dataset[0]
+    state = checkpoint.load(path)
+    seen = training_of(manifest, 1, TrainingSpec(selection="test"))
+    for chosen, said in (
+        (seen.chosen, True),
+        (tuple(replace(entry, dataset="the same under another name") for entry in seen.chosen), True),
+        ((SeenSplit("another", 1, "0" * 64),), False),
+    ):
+        checkpoint.save(path, marked(state, replace(seen, chosen=chosen)))
+        assert (score().summary["chosen_on_test"], read_seen(path).chosen) == (said, chosen)
+    assert training_of(manifest, 1, TrainingSpec(selection="validation")).chosen == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "doubt"),
+    [
+        ({}, True),
+        ({"validate": True, "validation_share": 0.5}, False),
+        ({"validate": True, "validation_share": 0.2}, True),
+        (None, False),  # weights that say nothing are said to be unknown
+    ],
+)
+def test_held_out_clips_that_earlier_weights_learned_are_told(
+    stages: Any, dataset: Any, before: dict[str, Any] | None, doubt: bool
+) -> None:
+    """Of a file, which nobody else can look into, as of stages."""
+    params = {
+        "split": 1, "stream": "rgb", "seed": 1, "backbone": {"name": "tiny"}, "flow_stack": 0, "samples_per_clip": 1,
+        "dropout": 0.5, "augmentation": None,
+    }  # fmt: skip
+    first = stages.run("finetune", {**params, "training": {**TRAINING, **(before or {})}}, (dataset[1],))
+    path = first.output / "model.pt"
+    if before is None:
+        checkpoint.save(path, marked(checkpoint.load(path), UNKNOWN))
+    chosen = {**TRAINING, "selection": "validation", "validation_share": 0.3}
+    file = {**params, "backbone": {"name": "tiny", "weights": str(path)}}
+    second = stages.run("finetune", {**file, "training": chosen}, (dataset[1],))
+    assert second.summary.get("validation_seen") == (dataset[0].dataset if doubt else None)
+    third = stages.run("finetune", {**file, "training": {**chosen, "selection": "last"}}, (dataset[1],))
+    assert "validation_seen" not in third.summary
 
 
 def test_features_tell_what_their_weights_have_seen(stages: Any, dataset: Any, tuned: Any) -> None:

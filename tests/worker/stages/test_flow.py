@@ -94,6 +94,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_fields_are_quantised_and_show_the_motion(task: Task, report: Reporter) -> None:
     summary = flow.run(task, PARAMS, report)
+    assert summary.pop("pictured") == ["A/a", "A/b", "B/c"]
     assert summary == {"clips": 3, "computed": 3, "found_finished": 0, "fields": 12, "saturated": 0.0}
     assert json.loads((task.output / "clips.json").read_text()) == FRAMES
     for clip_id, frames in FRAMES.items():
@@ -115,9 +116,10 @@ def test_shards_have_each_clip_once(task: Task, report: Reporter, tmp_path: Path
         files = contents(part.output)
         assert list(json.loads(files.pop("clips.json"))) == (["A/a", "B/c"], ["A/b"])[shard]
         assert list(json.loads(files.pop("flow.json"))["clips"]) == (["A/a", "B/c"], ["A/b"])[shard]
+        del files["pictures.npz"]
         assert not files.keys() & found.keys()
         found |= files
-    del whole["clips.json"], whole["flow.json"]
+    del whole["clips.json"], whole["flow.json"], whole["pictures.npz"]
     assert found == whole
 
 
@@ -128,8 +130,12 @@ def test_finished_clips_are_not_computed_again(task: Task, report: Reporter, tmp
     (task.state / "A/b.npy").unlink()
     (tmp_path / "clips/A/a.avi").unlink()  # would fail if it were read
     summary = flow.run(task, PARAMS, report)
+    assert summary.pop("pictured") == ["A/b", "B/c"]
+    assert "no pictures of A/a" in str(events(task, "warning")[-1]["message"])
     assert summary == {"clips": 3, "computed": 1, "found_finished": 2, "fields": 12, "saturated": 0.0}
-    assert contents(task.output) == first
+    found = contents(task.output)
+    assert found.pop("pictures.npz") != first.pop("pictures.npz")
+    assert found == first
 
 
 def test_what_was_finished_before_a_failure_is_kept(task: Task, report: Reporter, tmp_path: Path) -> None:
@@ -336,7 +342,8 @@ def test_output_on_another_disk_is_copied(task: Task, report: Reporter, monkeypa
 
     monkeypatch.setattr("os.link", refuse)
     flow.run(task, PARAMS, report)
-    assert contents(task.output).keys() == {"clips.json", "flow.json", "A/a.npy", "A/b.npy", "B/c.npy"}
+    files = {"clips.json", "flow.json", "pictures.npz", "A/a.npy", "A/b.npy", "B/c.npy"}
+    assert contents(task.output).keys() == files
 
 
 def test_a_clip_that_vanishes_from_the_store_is_computed_again(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from services.datasets.sources import film_of
 from services.errors import UserError
 from services.specs import TrainingSpec
 from tests.worker.stages.conftest import manifest_of
 from worker.stages.splits import Division, divide
 from worker.video.survey.manifest import Manifest, SplitIds
+
+VALIDATION = partial(TrainingSpec, selection="validation")
 
 
 def manifest(groups: int, clips: int, *, grouped: bool = True) -> Manifest:
@@ -53,12 +57,38 @@ def test_clips_are_drawn_where_groups_are_not_known() -> None:
     assert (division.unit, len(division.held_out), len(division.train)) == ("clips", 8, 32)
 
 
+def test_films_of_hmdb51_are_held_out_as_a_whole() -> None:
+    """Also where the manifest is older than the rule; a larger share holds the same out, and more."""
+    plain = manifest(10, 3, grouped=False)
+    clips = [
+        clip.model_copy(
+            update={"path": f"{name}/Film_{place // 3}_{name}_f_nm_np1_fr_goo_{place % 3}.avi"}
+        )
+        for name in ("Dark", "Light")
+        for place, clip in enumerate(clip for clip in plain.clips if plain.classes[clip.label] == name)
+    ]  # fmt: skip
+    films = plain.model_copy(update={"clips": tuple(clips)})
+    some, more = (divide(films, 1, VALIDATION(validation_share=share), 0, "film") for share in (0.2, 0.4))
+    assert (some.unit, len(some.held_out), len(more.held_out)) == ("groups", 12, 24)
+    held, trained = ({(c.label, film_of(c.path)) for c in part} for part in (some.held_out, some.train))
+    assert held.isdisjoint(trained)
+    assert {clip.id for clip in some.held_out} < {clip.id for clip in more.held_out}
+    assert divide(plain, 1, VALIDATION(), 0, "film").unit == "clips"
+
+
 def test_a_class_of_one_group_holds_none_out() -> None:
     with pytest.raises(
         UserError, match=r"selection: got 'validation', allowed: 'last', since no class of train list 1"
     ):
         divided(manifest(1, 5))
     assert len(divided(manifest(2, 5)).held_out) == 10
+
+
+def test_to_validate_holds_out_what_a_selection_would() -> None:
+    found = manifest(10, 3)
+    assert divided(found, selection="last", validate=True) == divided(found)
+    with pytest.raises(UserError, match="validate: got true, allowed: false, since no class of train list 1"):
+        divided(manifest(1, 5), selection="last", validate=True)
 
 
 def test_the_test_list_is_held_out_only_by_name() -> None:

@@ -110,8 +110,17 @@ def tubes_of(finished: Any) -> dict[str, np.ndarray[Any, Any]]:
     return dict(zip(found["clips"].tolist(), np.split(found["boxes"], starts), strict=True))
 
 
-@pytest.mark.parametrize(("look", "frames"), [(SPACED, 5), (SPACED, FRAMES), (SNIPPETS, None)])
-@pytest.mark.parametrize("kind", SHAPES)
+LOOKS = [(SPACED, 5), (SPACED, FRAMES), (SNIPPETS, None)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "look", "frames"),
+    [  # each network and each way to look once; the others are left to `make long`
+        pytest.param(kind, *look, marks=() if number % len(LOOKS) == place else pytest.mark.long)
+        for number, kind in enumerate(SHAPES)
+        for place, look in enumerate(LOOKS)
+    ],
+)
 def test_the_box_is_where_the_network_looks(tmp_path: Path, stages: Any, kind: str, look: Any, frames: Any) -> None:
     scene = Scene(tmp_path, stages, kind)
     finished = scene.localize(look, frames, boxes=scene.boxes())

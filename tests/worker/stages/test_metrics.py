@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.metrics import METRICS
+from services.metrics import of_scores
 from worker.stages.metrics import MEASURES, measure
 
 
@@ -17,7 +17,7 @@ def test_small_case() -> None:
 
 
 def test_every_metric_has_a_function_or_is_a_share_of_clips() -> None:
-    assert {name for name, metric in METRICS.items() if metric.within is None} == set(MEASURES)
+    assert {name for name, metric in of_scores().items() if metric.within is None} == set(MEASURES)
 
 
 def test_answers_are_the_predicted_label_and_the_rank_of_the_right_one() -> None:

@@ -33,7 +33,7 @@ def test_tsn_starts_from_its_released_names(classifier: str) -> None:
     trained, network = tsn(), tsn()
     for value in trained.state_dict().values():
         value.copy_(torch.randn(value.shape).abs() if value.is_floating_point() else value)
-    state = named_as_ours(network, as_tsn_names_it(trained, classifier))
+    state = named_as_ours(network, as_tsn_names_it(trained, classifier)).state
     assert load_network(network, state, source="tsn.pth") == ()
     for name, value in trained.state_dict().items():
         assert torch.equal(network.state_dict()[name], value), name
@@ -41,7 +41,7 @@ def test_tsn_starts_from_its_released_names(classifier: str) -> None:
 
 def test_a_classifier_of_other_classes_is_left_out() -> None:
     network = tsn(num_classes=5)
-    dropped = load_network(network, named_as_ours(network, as_tsn_names_it(tsn(), "new_fc.")), source="tsn.pth")
+    dropped = load_network(network, named_as_ours(network, as_tsn_names_it(tsn(), "new_fc.")).state, source="tsn.pth")
     assert sorted(dropped) == ["convnet.classifier.bias", "convnet.classifier.weight"]
 
 
@@ -51,9 +51,9 @@ def test_what_does_not_fit_is_named_as_we_name_it() -> None:
     state[first] = torch.zeros(2)
     ours = first.replace("module.base_model.", "convnet.backbone.network.")
     with pytest.raises(UserError, match=rf"tsn\.pth: weights of another network: {ours} has shape \[2\]"):
-        load_network(network, named_as_ours(network, state), source="tsn.pth")
+        load_network(network, named_as_ours(network, state).state, source="tsn.pth")
 
 
 def test_our_own_names_stay() -> None:
     network = models.build("ts_lstm", num_classes=3, feature_shape=(4,))
-    assert named_as_ours(network, network.state_dict()).keys() == network.state_dict().keys()
+    assert named_as_ours(network, network.state_dict()).state.keys() == network.state_dict().keys()

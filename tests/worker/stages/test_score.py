@@ -35,7 +35,8 @@ def test_every_test_clip_has_probabilities(score: Any, features: Any) -> None:
     assert scores.kind == "probabilities"
     np.testing.assert_allclose(scores.values.sum(axis=1), 1)
     assert set(finished.summary) == {
-        "top1", "top5", "mean_class", "correct", "clips", "train_top1", "weights_known",
+        "top1", "top5", "mean_class", "correct", "clips", "train_top1", "weights_known", "chosen_on_test",
+        "pictured", "embedded",
     }  # fmt: skip
     assert finished.summary["weights_known"] is False  # features of before
     assert finished.summary["clips"] == 4

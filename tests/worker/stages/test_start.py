@@ -180,6 +180,9 @@ def test_weights_of_another_network_are_refused() -> None:
         load_network(network, other.state_dict(), source="stage x")
     with pytest.raises(UserError, match="nothing of it fits"):
         load_network(network, {"other.weight": torch.zeros(1)}, "motion")
+    whole = {name: value.to(torch.int64) for name, value in network.state_dict().items()}
+    with pytest.raises(UserError, match=r"has type torch\.int64, expected torch\.float32"):
+        load_network(network, whole)
     wide = models.build("conv_lstm", num_classes=3, feature_shape=(9, 4, 3), **SIZES)
     with pytest.raises(UserError, match=r"motion_gates\.input_weight has shape"):
         load_network(network, wide.state_dict(), "motion")

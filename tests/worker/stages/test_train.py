@@ -1,6 +1,7 @@
 """Temporal networks learn from features; a run that is really killed ends like one that is not."""
 
 import json
+import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,18 @@ def test_the_best_epoch_on_clips_that_are_held_out_is_kept_and_scored(
         assert scored.summary["top1"] == max(curve)
 
 
+def test_validation_is_reported_and_the_last_epoch_kept(stages: Any, features: Any) -> None:
+    training = {"epochs": 9, "batch_size": 8, "optimizer": {"learning_rate": 0.01}, "validate": True}
+    inputs = tuple(features[1].values())
+    finished = stages.run("train", params(training=training), inputs)
+    told = [event["values"] for event in finished.events("metrics")]
+    assert all(math.isfinite(row["validation_loss"]) and 0 <= row["validation_accuracy"] <= 1 for row in told)
+    summary = finished.summary
+    assert (summary["selected_epoch"], summary["train_clips"], summary["validation_clips"]) == (9, 32, 4)
+    assert summary["validation_loss"] == told[-1]["validation_loss"]
+    assert told[0]["validation_loss"] > told[-1]["validation_loss"]
+
+
 @pytest.mark.parametrize(
     ("model", "seen"),
     [
@@ -95,6 +108,7 @@ def test_snippets_and_frames_are_tried_too(
     finished = stages.run("train", params(streams=["rgb"], model=model, input=seen, training=training), inputs)
     history = json.loads((finished.output / "history.json").read_text())
     assert {4 * row["test_accuracy"] for row in history} <= {0, 1, 2, 3, 4}
+    assert all(0 < row["test_loss"] < 100 for row in history)
 
 
 def test_more_segments_than_frames_are_refused(train: Any) -> None:
@@ -141,6 +155,7 @@ def outcome(task: Task) -> Outcome:
     return Outcome.model_validate_json(task.result.read_bytes())
 
 
+@pytest.mark.long  # `tests/worker/training/` ends a loop at each of its steps
 def test_sigkill_and_sigterm_in_mid_training_change_no_bit(
     server: ForkServer, stages: Any, features: Any, until: Until
 ) -> None:

@@ -80,7 +80,10 @@ def test_stopped_at_any_step(make_loop: MakeLoop, optimizer: str) -> None:
         assert_same(finish(make_loop(name=f"{asked}", **changes)), undisturbed)
 
 
-@pytest.mark.parametrize(("checkpoint_epochs", "checkpoint_steps"), [(1, None), (2, None), (1, 1), (5, 3)])
+KILLED = [(2, None), (5, 3), *(pytest.param(1, steps, marks=pytest.mark.long) for steps in (None, 1))]
+
+
+@pytest.mark.parametrize(("checkpoint_epochs", "checkpoint_steps"), KILLED)
 def test_killed_at_any_step(make_loop: MakeLoop, checkpoint_epochs: int, checkpoint_steps: int | None) -> None:
     undisturbed = finish(make_loop(name="undisturbed"))
     changes = {"checkpoint_epochs": checkpoint_epochs, "checkpoint_steps": checkpoint_steps}

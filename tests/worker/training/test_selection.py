@@ -15,21 +15,23 @@ from tests.worker.training.conftest import network, samples
 from tests.worker.training.test_loop import EPOCHS, STEPS, Dying, Killed, assert_same, events, finish
 from worker.training.interrupt import Interrupted
 from worker.training.loop import Loop
-from worker.training.selection import HeldOut, best_epoch, is_over
+from worker.training.loss import cross_entropy
+from worker.training.selection import HeldOut, Tried, best_epoch, is_over
 
 MakeLoop = Callable[..., Loop]
 
 
-def hits(model: nn.Module) -> tuple[int, int]:
+def tried(model: nn.Module) -> Tried:
     """Of clips of other numbers than those of training."""
     assert not model.training
     features, labels = samples(60)
     with torch.inference_mode():
-        answers = model(features[20:]).logits.argmax(1)
-    return int((answers == labels[20:]).sum()), 40
+        logits = model(features[20:]).logits
+    loss = float(cross_entropy(logits, labels[20:]))
+    return Tried(loss, int((logits.argmax(1) == labels[20:]).sum()), 40)
 
 
-VALIDATION = HeldOut("validation", hits)
+VALIDATION = HeldOut("validation", tried)
 
 
 def test_the_best_epoch_is_the_first_of_equal_ones() -> None:
@@ -52,7 +54,20 @@ def test_the_weights_are_those_of_the_best_epoch(make_loop: MakeLoop) -> None:
     assert_same((history[:0], weights), (shorter[0][:0], shorter[1]))
     model = network()
     model.load_state_dict(weights)
-    assert hits(model.eval())[0] / 40 == history[best - 1]["validation_accuracy"]
+    found = tried(model.eval())
+    assert found.hits / 40 == history[best - 1]["validation_accuracy"]
+    assert found.loss / 40 == history[best - 1]["validation_loss"]
+
+
+def test_clips_that_do_not_choose_are_tried_and_the_last_epoch_is_kept(make_loop: MakeLoop) -> None:
+    """A rate so high that an epoch before the last is better."""
+    optimizer = make_loop()._spec.optimizer.model_copy(update={"learning_rate": 0.3})
+    changes: dict[str, Any] = {"epochs": 12, "optimizer": optimizer}
+    history, weights = finish(make_loop(name="tried", held_out=VALIDATION._replace(chooses=False), **changes))
+    assert best_epoch(history, "validation_accuracy") < 12
+    assert all(row["validation_loss"] > 0 for row in history)
+    plain, last = finish(make_loop(name="plain", **changes))
+    assert_same((history[:0], weights), (plain[:0], last))
 
 
 def test_trying_clips_changes_nothing_of_the_training(make_loop: MakeLoop) -> None:
@@ -61,8 +76,15 @@ def test_trying_clips_changes_nothing_of_the_training(make_loop: MakeLoop) -> No
     assert [row["train_loss"] for row in plain] == [row["train_loss"] for row in tried]
 
 
-@pytest.mark.parametrize("ending", ["stopped", "killed"])
-@pytest.mark.parametrize("checkpoint_epochs", [1, 2])
+@pytest.mark.parametrize(
+    ("checkpoint_epochs", "ending"),
+    [
+        (1, "killed"),
+        (2, "stopped"),
+        pytest.param(1, "stopped", marks=pytest.mark.long),
+        pytest.param(2, "killed", marks=pytest.mark.long),
+    ],
+)
 def test_it_ends_the_same_after_a_stop_or_a_kill(make_loop: MakeLoop, ending: str, checkpoint_epochs: int) -> None:
     changes = {"checkpoint_epochs": checkpoint_epochs, "held_out": VALIDATION}
     undisturbed = finish(make_loop(name="undisturbed", **changes))
@@ -76,7 +98,7 @@ def test_it_ends_the_same_after_a_stop_or_a_kill(make_loop: MakeLoop, ending: st
 
 
 def test_training_ends_where_nothing_is_gained_and_stays_ended(make_loop: MakeLoop, tmp_path: Path) -> None:
-    constant = HeldOut("test", lambda _: (1, 2))
+    constant = HeldOut("test", lambda _: Tried(1.0, 1, 2))
     changes = {"held_out": constant, "epochs": 50, "selection": "test", "patience": 3}
     history = make_loop(**changes).run()
     assert [row["test_accuracy"] for row in history] == [0.5] * 4
@@ -88,4 +110,4 @@ def test_training_ends_where_nothing_is_gained_and_stays_ended(make_loop: MakeLo
 
 def test_the_length_in_iterations_may_end_inside_an_epoch(make_loop: MakeLoop) -> None:
     history = make_loop(held_out=VALIDATION, iterations=STEPS + 1).run()
-    assert [len(row) for row in history] == [7, 7]
+    assert [len(row) for row in history] == [8, 8]

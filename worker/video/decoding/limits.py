@@ -7,13 +7,15 @@ than their header says.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 
 from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
-from worker.contract import Task
 from worker.video.decoding.decoder import DecodeFailed
+
+if TYPE_CHECKING:
+    from worker.contract import Task  # whose imports take longer than all else of a process that inspects clips
 
 
 class Limits(NamedTuple):

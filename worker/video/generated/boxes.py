@@ -31,7 +31,7 @@ def motion_shapes_boxes(params: MotionShapesParams, clips: Collection[str]) -> B
                 pair = pair_coverage(CLASSES[first], params, group, number)
                 for label, name, covered in zip((first, first + 1), ids, pair, strict=True):
                     found[name] = BoxedClip(len(covered), (Tube(label, 0, _boxes(covered)),))
-    return Boxes(CLASSES, {name: clip for name, clip in found.items() if name in clips})
+    return Boxes(CLASSES, {name: clip for name, clip in found.items() if name in clips}, params.digest)
 
 
 def _boxes(covered: Field) -> Coordinates:

@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from services.errors import DataError
-from services.specs import FLOW_SHORT_SIDE
+from services.specs import FLOW_SHORT_SIDE, Spacing
 from services.words import counted
 from worker.video.decoding.decode import MAX_CLIPS, DecodeFailed, FrameReader, decode_clip
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.flow.storage import FLOW_FILE, SUFFIXES, FlowReader, open_flow
 from worker.video.input.frames import FrameStore
 from worker.video.input.protocols import first_seconds as seconds_of
-from worker.video.input.sampling import Indices, random_frame, spaced_frames, stack_fields
+from worker.video.input.sampling import Indices, random_frame, spaced, stack_fields
 from worker.video.input.transforms import Transform
 from worker.video.mapped import FEW, OpenReaders, Use, most_readers
 from worker.video.survey.manifest import Clip
@@ -270,6 +270,7 @@ class ClipDataset(Dataset[Tensor]):
         frames: T, frames of each clip; None for every frame, in blocks of `BLOCK_FRAMES`.
         stack: L of the flow stream, for both streams.
         first_seconds: looks at no more than the beginning of a clip.
+        spacing: of the T frames.
 
     Attributes:
         blocks: in the order of the clips.
@@ -286,11 +287,12 @@ class ClipDataset(Dataset[Tensor]):
         frames: int | None,
         stack: int,
         first_seconds: float | None = None,
+        spacing: Spacing = "even",
     ) -> None:
         self._clips, self._source, self._transform = tuple(clips), source, transform
         self.finish = transform.finish
         self._visible = [visible_frames(clip, first_seconds) for clip in clips]
-        chosen = [_chosen(visible, frames, stack) for visible in self._visible]
+        chosen = [_chosen(visible, frames, stack, spacing) for visible in self._visible]
         self.lengths = [len(numbers) for numbers in chosen]
         self.blocks = [
             Block(clip_index, numbers[first : first + BLOCK_FRAMES] if frames is None else numbers)
@@ -323,10 +325,12 @@ def visible_frames(clip: Clip, first_seconds: float | None) -> int:
     return seconds_of(clip.frames, clip.fps, first_seconds)
 
 
-def chosen_frames(clip: Clip, frames: int | None, stack: int, first_seconds: float | None) -> Indices:
+def chosen_frames(
+    clip: Clip, frames: int | None, stack: int, first_seconds: float | None, spacing: Spacing = "even"
+) -> Indices:
     """Return the frame numbers of a clip's features, as `ClipDataset` chooses them; errors as for `visible_frames`."""
-    return _chosen(visible_frames(clip, first_seconds), frames, stack)
+    return _chosen(visible_frames(clip, first_seconds), frames, stack, spacing)
 
 
-def _chosen(num_frames: int, frames: int | None, stack: int) -> Indices:
-    return np.arange(num_frames) if frames is None else spaced_frames(num_frames, frames, stack)
+def _chosen(num_frames: int, frames: int | None, stack: int, spacing: Spacing) -> Indices:
+    return np.arange(num_frames) if frames is None else spaced(num_frames, frames, stack, spacing)

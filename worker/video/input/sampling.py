@@ -9,7 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from services.specs import Spacing
+
 Indices = NDArray[np.int64]
+
+
+def spaced(num_frames: int, count: int, stack: int, spacing: Spacing = "even") -> Indices:
+    """Return equally spaced frames by one of the two rules below."""
+    rule = spaced_frames if spacing == "even" else spaced_frames_whole_step
+    return rule(num_frames, count, stack)
 
 
 def spaced_frames(num_frames: int, count: int, stack: int) -> Indices:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from services.specs import Spacing
 from worker.video.input.crops import VIEWS, TestCrops
 from worker.video.input.dataset import ClipSource, visible_frames
 from worker.video.input.protocols import segment_positions, segment_starts
-from worker.video.input.sampling import Indices, spaced_frames
+from worker.video.input.sampling import Indices, spaced
 from worker.video.input.transforms import Transform
 from worker.video.survey.manifest import Clip
 
@@ -83,6 +84,7 @@ class ViewDataset(Dataset[Tensor]):
         positions: groups of T frames, each at its own share of every part (Relational LSTM, sec. 5.2); V is a multiple.
         stack: L of the flow stream, for both streams.
         first_seconds: looks at no more than the beginning of a clip.
+        spacing: of the T frames, with one position.
 
     Attributes:
         finish: turns the bytes of an item into a ConvNet's input (`TestCrops.finish`).
@@ -98,10 +100,11 @@ class ViewDataset(Dataset[Tensor]):
         positions: int,
         stack: int,
         first_seconds: float | None = None,
+        spacing: Spacing = "even",
     ) -> None:
         self._clips, self._source, self._crops = tuple(clips), source, crops
         self._frames, self._positions, self._stack = frames, positions, stack
-        self._first_seconds = first_seconds
+        self._first_seconds, self._spacing = first_seconds, spacing
         self.finish = crops.finish
 
     @property
@@ -118,17 +121,17 @@ class ViewDataset(Dataset[Tensor]):
         """Return uint8 (V, T, C, size, size)."""
         clip = self._clips[index]
         length = visible_frames(clip, self._first_seconds)
-        groups = self._groups(length)
+        groups = view_frames(length, self._frames, self._positions, self._stack, self._spacing)
         frames = self._source.read(clip, groups.flatten().tolist(), length)
         views = self._crops(frames)  # (crops, positions T, C, size, size)
         return views.reshape(-1, self._frames, *views.shape[2:])
 
-    def _groups(self, num_frames: int) -> Indices:
-        """Return frame numbers (positions, T)."""
-        if self._positions == 1:
-            return spaced_frames(num_frames, self._frames, self._stack)[None]
-        starts = segment_positions(num_frames, self._frames, self._positions, self._stack)
-        return centres(starts, self._stack, num_frames)
+
+def view_frames(num_frames: int, frames: int, positions: int, stack: int, spacing: Spacing = "even") -> Indices:
+    """Return the frame numbers (positions, T) of the groups of a clip, as `ViewDataset` chooses them."""
+    if positions == 1:
+        return spaced(num_frames, frames, stack, spacing)[None]
+    return centres(segment_positions(num_frames, frames, positions, stack), stack, num_frames)
 
 
 def centres(starts: Indices, stack: int, num_frames: int) -> Indices:

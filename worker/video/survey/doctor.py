@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from services.datasets.annotations import Annotations, read_lines
 from services.datasets.layouts import LAYOUTS, Layout, read_annotations
 from services.datasets.official import OFFICIAL, deviations, shared_groups
-from services.datasets.ucf101 import group_of
+from services.datasets.sources import group_in_class
 from services.errors import DataError
 from worker.video.decoding.limits import LIMITS, Limits
 from worker.video.survey.files import clip_files, printable
@@ -153,7 +153,7 @@ def _report(
         present=len(found),
         frames=sum(clip.frames for clip in whole.values()),
         deviations=None if official is None else deviations(annotations, OFFICIAL[official]),
-        leaks=shared_groups(annotations, {path: group_of(path) for path in named}),
+        leaks=shared_groups(annotations, {path: group_in_class(path) for path in named}),
         missing=tuple(sorted(named - found.keys())),
         surplus=tuple(sorted(files - named)),
         duplicates=_duplicates(whole),

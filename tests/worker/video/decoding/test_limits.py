@@ -105,7 +105,7 @@ def test_what_is_remembered_of_a_clip_does_not_get_round_the_limit(tmp_path: Pat
         again(path, SMALLER)
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("mjpeg", "avi"), ("ffv1", "mkv")])
+@pytest.mark.parametrize(("codec", "suffix"), [("mjpeg", "avi"), pytest.param("ffv1", "mkv", marks=pytest.mark.long)])
 def test_the_usual_limit_refuses_what_has_more_pixels_than_8k_video(tmp_path: Path, codec: str, suffix: str) -> None:
     path = written(tmp_path / f"C/x.{suffix}", codec, (6400, 6400), frames=1)
     assert path.stat().st_size < 2_000_000

@@ -113,6 +113,7 @@ assert torch.equal(alone[0], ours[1])
 """
 
 
+@pytest.mark.long  # a GPU runs the kernels, a CPU plain PyTorch
 def test_the_kernels_compute_what_plain_torch_does() -> None:
     """Runs them in Triton's interpreter, which needs a process of its own."""
     pytest.importorskip("triton", reason="Triton is not on this platform")

@@ -125,6 +125,7 @@ print(*(hashlib.sha256(reader.read(clip, [1, 4]).numpy().tobytes()).hexdigest() 
 """
 
 
+@pytest.mark.long  # a folder is filled and read by one process above
 def test_processes_share_a_folder(root: Path, hashed: Clips, folder: Path, tmp_path: Path) -> None:
     job = tmp_path / "job"
     job.write_bytes(pickle.dumps((source(root, folder), hashed)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.backbones import InputFormat
 from worker.video.input.crops import MultiScale, Stretch, TestCrops
 from worker.video.input.dataset import FlowSource
-from worker.video.input.sampling import spaced_frames, stack_fields
+from worker.video.input.sampling import spaced_frames, spaced_frames_whole_step, stack_fields
 from worker.video.input.snippets import SnippetDataset, ViewDataset, centres
 from worker.video.survey.manifest import Clip
 
@@ -90,6 +90,12 @@ def test_each_crop_is_a_view_of_the_same_frames(crops: str, number: int) -> None
     found = views(crops)[0]
     assert (found.shape, found.dtype) == ((number, 5, 3, 8, 8), torch.uint8)
     assert seen(found) == [spaced_frames(40, 5, 1).tolist()] * number
+
+
+def test_frames_may_lie_a_whole_step_apart() -> None:
+    found = seen(views("center", spacing="whole_step")[0])
+    assert found == [spaced_frames_whole_step(40, 5, 1).tolist()]
+    assert found != seen(views("center")[0])
 
 
 def test_each_position_is_a_group_of_frames() -> None:

@@ -15,6 +15,7 @@ import os, sys, time
 sys.path.insert(0, {repository!r})
 from worker.video.survey.inspection import inspect_clip
 from worker.video.survey.isolation import serve
+assert "services.specs" not in sys.modules, "each child would pay for the imports"
 
 def inspect(path, count, count_bytes):
     if "good" in path.name:
@@ -75,6 +76,7 @@ def test_a_decoder_that_hangs_is_ended(good: Path, command: tuple[str, ...]) -> 
         assert inspector.inspect(good).frames == 5
 
 
+@pytest.mark.long
 def test_a_clip_that_takes_long_to_hash_is_not_taken_for_a_decoder_that_hangs(
     good: Path, command: tuple[str, ...]
 ) -> None:

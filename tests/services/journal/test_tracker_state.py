@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.db.engine import Database
-from services.tracking import tracker_state
+from services.journal import tracker_state
 from tests.services.conftest import small_spec, submit
 from tests.services.tracking.conftest import told
 
@@ -34,9 +34,13 @@ def test_a_hold_and_its_end_are_told_once_each(database: Database) -> None:
     assert [len(told(database, f"mlflow.{name}")) for name in ("held", "resumed")] == [1, 1]
 
 
-def test_the_folder_of_runs_is_remembered(database: Database) -> None:
+def test_the_folders_of_runs_are_remembered_by_dataset(database: Database) -> None:
     with database.transaction() as session:
-        assert tracker_state.folder(session) is None
-        tracker_state.remember_folder(session, "7")
+        assert tracker_state.folders(session) == {}
+        tracker_state.remember_folder(session, "ucf101", "7")
+        tracker_state.remember_folder(session, "hmdb51", "8")
     with database.transaction() as session:
-        assert tracker_state.folder(session) == "7"
+        tracker_state.remember_folder(session, "ucf101", "9")
+        tracker_state.remember_folder(session, "hmdb51", None)
+    with database.transaction() as session:
+        assert tracker_state.folders(session) == {"ucf101": "9"}

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from services.db.tables import OutboxRow, TrackerRow
+from services.db.tables import OutboxRow, TrackerFolderRow, TrackerRow
 from services.journal import events
 
 REFRESH_SECONDS = 5.0
@@ -70,14 +71,19 @@ def succeed(session: Session) -> None:
         row.last_success_at = now
 
 
-def folder(session: Session) -> str | None:
-    """Return the id of the MLflow experiment in which our runs lie, as far as we know."""
-    return session.scalar(select(TrackerRow.folder_id).where(TrackerRow.id == 1))
+def folders(session: Session) -> dict[str, str]:
+    """Return the id of each dataset's MLflow experiment, as far as we know; that of runs of before goes by ``""``."""
+    query = select(TrackerFolderRow.dataset, TrackerFolderRow.folder_id)
+    return {dataset: folder_id for dataset, folder_id in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
-def remember_folder(session: Session, folder_id: str) -> None:
-    """Write down the id of the MLflow experiment in which our runs lie."""
-    _row(session).folder_id = folder_id
+def remember_folder(session: Session, dataset: str, folder_id: str | None) -> None:
+    """Write down the id of the MLflow experiment in which a dataset's runs lie, or that there is none any more."""
+    if folder_id is None:
+        session.execute(delete(TrackerFolderRow).where(TrackerFolderRow.dataset == dataset))
+        return
+    query = insert(TrackerFolderRow).values(dataset=dataset, folder_id=folder_id)
+    session.execute(query.on_conflict_do_update(index_elements=["dataset"], set_={"folder_id": folder_id}))
 
 
 def _row(session: Session) -> TrackerRow:

@@ -1,0 +1,99 @@
+"""The forms in which spreadsheets, NumPy and Arrow leave scores."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from services.errors import InvalidRequest
+from services.scores.external import Bounds, Format, read_external
+
+CSV = "clip,A,B\na/x,0.5,0.5\nb/y,1e-3,9.99e-1\n"
+VALUES = np.array([[0.5, 0.5], [1e-3, 0.999]])
+CLIPS, CLASSES = ("a/x", "b/y"), ("A", "B")
+
+
+def npz(**changes: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **{"clips": CLIPS, "classes": CLASSES, "scores": VALUES, **changes})
+    return file.getvalue()
+
+
+def parquet(**changes: Any) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"clip": CLIPS, "A": VALUES[:, 0], "B": VALUES[:, 1], **changes}), file)
+    return file.getvalue()
+
+
+def read(tmp_path: Path, form: Format, content: bytes) -> Any:
+    path = tmp_path / "scores"
+    path.write_bytes(content)
+    return read_external(path, form, Bounds(4, 4))
+
+
+QUOTED = '"clip","A","B"\n"a/x","0.5","0.5"\n"b/y","1e-3","9.99e-1"\n'
+LABELS = {"label": pa.array(["B", "A"]).dictionary_encode()}
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        pytest.param("csv", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode(), id="a mark of UTF-8, and CRLF"),
+        pytest.param("csv", CSV.replace("\n", "\r").encode(), id="CR"),
+        pytest.param("csv", QUOTED.encode() + b"\n\n", id="quotes, and blank lines"),
+        pytest.param("npz", npz(scores=np.asfortranarray(VALUES.astype(">f8"))), id="another order of bytes and axes"),
+        pytest.param("npz", npz(clips=np.array(CLIPS, "S"), classes=np.array(CLASSES, "S")), id="bytes in npz"),
+        pytest.param("npz", npz(labels=np.array([b"B", b"A"])), id="labels as bytes in npz"),
+        pytest.param("parquet", parquet(clip=[b"a/x", b"b/y"]), id="bytes in Parquet"),
+        pytest.param("parquet", parquet(clip=pa.array(CLIPS, pa.large_string())), id="large strings"),
+        pytest.param(
+            "parquet",
+            parquet(clip=pa.array(CLIPS).dictionary_encode(), A=pa.array(VALUES[:, 0]).dictionary_encode(), **LABELS),
+            id="dictionaries",
+        ),
+    ],
+)
+def test_what_other_programs_write_is_read(tmp_path: Path, form: Format, content: bytes) -> None:
+    found = read(tmp_path, form, content)
+    assert (found.clips, found.classes) == (CLIPS, CLASSES)
+    assert found.labels in (None, ("B", "A"))
+    np.testing.assert_array_equal(found.scores, VALUES)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble, np.int8])
+def test_numbers_of_any_type_are_read(tmp_path: Path, dtype: Any) -> None:
+    found = read(tmp_path, "npz", npz(scores=np.ones((2, 2), dtype)))
+    assert found.scores.dtype in (np.float32, np.float64)
+    assert (found.scores == 1).all()
+
+
+def test_what_no_float64_holds_is_no_finite_number(tmp_path: Path) -> None:
+    huge = np.full((2, 2), np.longdouble("1e4000"))
+    assert np.isinf(read(tmp_path, "npz", npz(scores=huge)).scores).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "words"),
+    [
+        ("csv", CSV.replace(",", ";").replace(".", ",").encode(), "semicolons between columns', allowed: commas"),
+        ("csv", CSV.replace(",", "\t").encode(), "tabs between columns', allowed: commas"),
+        ("csv", CSV.encode("utf-16"), "allowed: CSV in UTF-8"),
+        ("csv", gzip.compress(CSV.encode()), "allowed: CSV in UTF-8"),
+        ("npz", npz(labels=np.array([b"\xff", b"A"])), "labels: .*allowed: text in UTF-8"),
+        ("npz", npz(scores=VALUES.astype(complex)), "type complex128', allowed: numbers"),
+        ("npz", b"", "allowed: an npz archive"),
+        ("parquet", parquet(A=[[1.0], [0.0]]), "allowed: a Parquet file of texts and numbers"),
+        ("parquet", parquet(clip=[b"\xff", b"b/y"]), "allowed: a Parquet file of texts and numbers"),
+        ("parquet", gzip.compress(parquet()), "allowed: a Parquet file of texts and numbers"),
+    ],
+)
+def test_what_is_no_such_file_is_refused_by_its_form(tmp_path: Path, form: Format, content: bytes, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        read(tmp_path, form, content)
