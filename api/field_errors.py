@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -112,6 +113,10 @@ class Place(NamedTuple):
     at: int = 0
 
 
+EMPTY = re.compile(r"''(, | or )")
+"""The empty value, by which a form leaves a choice open: nobody would write it."""
+
+
 def _within(place: Sequence[object], other: Sequence[object]) -> bool:
     """Say whether a location lies below another one."""
     return len(place) > len(other) and tuple(place[: len(other)]) == tuple(other)
@@ -152,7 +157,8 @@ def _translate(error: Mapping[str, Any], place: Place) -> FieldError:
             field = f"{field}.{str(context['discriminator']).strip(chr(39))}"
             value, allowed = context.get("tag"), _listed(node.get("discriminator", {}).get("mapping", ()))
         case "literal_error":
-            allowed = _described(node) or f"one of {context['expected'].replace(chr(39), '')}"
+            named = EMPTY.sub("", context["expected"])
+            allowed = _described(node) or f"one of {named.replace(chr(39), '')}"
         case "dict_type" | "model_type" | "model_attributes_type":
             allowed = _described(node) or AN_OBJECT
         case "json_invalid":
