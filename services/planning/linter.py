@@ -15,7 +15,8 @@ Pure functions: each rule takes what is known and yields findings. What is wrong
     selected_on_test        the tested state was chosen by its test accuracy
     boxes_differ            the true boxes changed while stages were measured against them (`services.board.results`)
 
-A sweep adds one to its best configuration (`services/sweeps/turn.py`): `best_of_trials`.
+A sweep adds one to its best configuration (`services/sweeps/turn.py`), which whoever repeats that takes over
+(`services/planning/tuned.py`): `best_of_trials`.
 """
 
 from __future__ import annotations
