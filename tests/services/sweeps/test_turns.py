@@ -109,7 +109,7 @@ def test_a_pruner_ends_what_is_worse_and_that_is_no_failure(
 
 
 def test_who_repeats_the_best_or_starts_from_it_says_so(database: Database, turn: Take) -> None:
-    """What a sweep has chosen stays chosen by it under whatever name, split and seed, and in whatever uses its weights."""
+    """What a sweep has chosen is so under whatever name, split and seed, and in whatever uses its weights."""
     asked = sweep_of(space={RATE: {"choices": [1e-3, 1e-2]}}, sampler={"kind": "grid"}, budget={"trials": 2})
     found = conduct(database, turn, begin(database, asked), Trainer(database))
     *_, best = rows(database, found.row.id)
