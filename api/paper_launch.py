@@ -133,8 +133,17 @@ class LaunchAnswer(BaseModel):
         seconds = sum(estimate.seconds or 0 for estimate in owed.values())
         planned, unique = stage_counts(found.planned)
         findings = [Finding.of(each) for plan in found.planned for each in plan.findings]
-        totals = {"planned": planned, "unique": unique, "seconds": seconds}
-        return cls._of(paper, figures, experiments, found.skipped, findings, dry_run=True, **totals)
+        return cls._of(
+            paper,
+            figures,
+            experiments,
+            found.skipped,
+            findings,
+            dry_run=True,
+            planned=planned,
+            unique=unique,
+            seconds=seconds,
+        )
 
     @classmethod
     def _of(

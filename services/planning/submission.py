@@ -30,7 +30,6 @@ from services.planning.plan import plan
 from services.planning.planned import PlannedStage
 from services.planning.provenance import measured
 from services.planning.sources import Sources
-from services.planning.tuned import tuned
 from services.queue import experiments, graph, history, needs
 from services.recipes import RECIPES
 from services.specs import EnsembleSpec, ExperimentSpec
@@ -232,7 +231,7 @@ def _planned(
         return *ensemble.build(), ensemble.doubts
     boxes, sources = registry.boxes_for(session, spec), Sources(session, spec.dataset)
     planned = plan(spec, index, boxes, sources, tested=tested)
-    return planned, measured(spec, planned), tuned(session, spec, recipe)
+    return planned, measured(spec, planned), known.of_sweeps(session, spec, recipe)
 
 
 def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> ExperimentRow | None:
