@@ -47,6 +47,7 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(HOME)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each file to one worker, which makes its servers once, and groups that are named, which take long, first:
     the last to end shall be a short one."""

@@ -212,6 +212,8 @@ def _print_launch(answer: Json) -> None:
     print_table("experiments", columns, rows, empty="nothing to launch")
     for each in answer["skipped"]:
         say(f"not launched: table {each['table']}, {each['row']}, {each['column']}: {each['reason']}")
+    for finding in answer["findings"]:
+        say(f"{finding['severity']}: {finding['field']}: {finding['sentence']}")
     words = "would be launched" if answer["dry_run"] else "launched"
     line = f"{counted(answer['created'], 'experiment')} {words}, {answer['reused']} are there"
     line += f"; {counted(answer['planned'], 'stage')}, {answer['unique']} different"

@@ -102,6 +102,9 @@ def test_a_dry_run_writes_nothing(client: Any) -> None:
     assert client.get("/experiments").json()["total"] == 0
     made = launch(client, **SMALL)
     assert (made["planned"], made["unique"]) == (found["planned"], found["unique"])
+    assert {finding["code"] for finding in found["findings"]} >= {"selected_on_test"}
+    again = client.post(f"{TABLE}/launch?dry_run=true", json=SMALL).json()
+    assert made["findings"] == found["findings"] == again["findings"]
 
 
 def test_ensembles_wait_for_scores_and_take_members_of_their_own(client: Any, worker: Any) -> None:

@@ -17,6 +17,13 @@ def test_a_clone_is_the_spec_with_changes(twostream, submitted):
     assert new == old
 
 
+def test_a_clone_registers_no_dataset_anew(twostream, submitted):
+    refreshed = twostream("clone", submitted, "--set", "refresh=true")[1].strip()
+    cloned = twostream("clone", refreshed)[1].strip()
+    specs = [json.loads(twostream("show", id_, "--json")[1])["spec"] for id_ in (refreshed, cloned)]
+    assert [spec["refresh"] for spec in specs] == [True, False]
+
+
 def test_a_clone_is_tried_without_being_queued(twostream, submitted):
     total = json.loads(twostream("list", "--json")[1])["total"]
     code, out, _ = twostream("clone", submitted, "--set", "seeds=[901, 902]", "--dry-run")
