@@ -80,11 +80,18 @@ def compare(
 
 
 def _chosen(session: Session, ids: Sequence[str], stream: str, split: str) -> tuple[Stream, Split]:
-    """Return the first stream and split that all have of those wanted; where there is none, what is wanted."""
-    common = set.intersection(*results.places(session, ids).values())
+    """Return the first stream and split that all have of those wanted.
+
+    Where there is none, it is the first that the first experiment has, so that what is refused names another that lacks
+    it; and the first that is wanted where that one has none either.
+    """
+    places = results.places(session, ids)
     wanted = [(each, number) for each in STREAMS if stream in ("", each) for number in SPLITS if split in ("", number)]
-    there = ((each, number) for each, number in wanted if (each, None if number == "mean" else int(number)) in common)
-    return next(there, wanted[0])
+    for there in (set.intersection(*places.values()), places[ids[0]]):
+        for each, number in wanted:
+            if (each, None if number == "mean" else int(number)) in there:
+                return each, number
+    return wanted[0]
 
 
 def _two(database: Database, ids: Sequence[str], stream: Stream, split: Split) -> dict[str, Any]:

@@ -81,6 +81,8 @@ def front(
     }
     with backend.database.snapshot() as session:  # what is kept under a version is what it was at that version
         names = [row.name for row in registry.listing(session)]
+        if dataset and dataset not in names:
+            registry.chosen(session, dataset)  # says which there are
         latest = experiments.page(session, limit=RECENT, count_to=0)
         counts = experiments.counts(session, [row.id for row in latest.items])
         query["dataset"] = dataset or _default_dataset(names, [row.dataset for row in latest.items])

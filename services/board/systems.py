@@ -77,6 +77,7 @@ def comparable(
     _require_dataset(session, named, experiments, dataset)
     found = of_streams(session, [(id_, stream) for _, id_ in named])
     listed = results.of_experiments(session, [id_ for _, id_ in named])
+    _require_results(named, experiments, listed)
     systems = [
         _system(field, experiment, listed[experiment.id], own, split, stream)
         for (field, _), experiment, own in zip(named, experiments, found, strict=True)
@@ -129,14 +130,20 @@ def _require_dataset(
             raise InvalidRequest(field, id_, f"an experiment on dataset {wanted}; it is on {row.dataset}")
 
 
+def _require_results(
+    named: Sequence[tuple[str, str]], experiments: Sequence[ExperimentRow], listed: Mapping[str, Sequence[Result]]
+) -> None:
+    for (field, id_), row in zip(named, experiments, strict=True):
+        if all(each.row.seed is not None for each in listed[id_]):
+            raise Conflict(f"{field}: experiment {id_} has no results yet; it is {row.state}")
+
+
 def _system(
     field: str, experiment: ExperimentRow, listed: Sequence[Result], found: Stream, split: int | None, stream: str
 ) -> System:
     """Return a system, or say what it lacks."""
     own = [each for each in listed if each.row.seed is None]
     streams = sorted({each.row.stream for each in own})
-    if not own:
-        raise Conflict(f"{field}: experiment {experiment.id} has no results yet; it is {experiment.state}")
     if stream not in streams:
         raise InvalidRequest("stream", stream, f"a stream that {field} has: {', '.join(streams)}")
     mine = {each.row.split: each for each in own if each.row.stream == stream}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import DataError
-from services.figures.canvas import INK, Theme
+from services.figures.canvas import INK, Theme, write_title
 from services.figures.images import Raster, enlarged, film, greyed
 from services.figures.outputs import Output, scored, strip_of
 from services.figures.strips import draw_strip, frame_by, strip_height
@@ -71,7 +71,7 @@ class Attention:
 
         titles = [f"frame {frame}" for frame in self.frames]
         draw_strip(canvas, grid[0], [greyed(image) for image in self.images], titles, self.frame, lay)
-        canvas.suptitle(self.title, fontsize=10)
+        write_title(canvas, self.title)
 
     def film(self) -> bytes:
         """Return an animated WebP, a frame for each step."""

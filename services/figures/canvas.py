@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import threading
 from functools import lru_cache
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from services.errors import InvalidRequest
@@ -33,6 +34,9 @@ HUES: dict[Theme, tuple[str, ...]] = {
     "dark": ("#83b8f2", "#f0a571", "#7fce97", "#cfa2ec", "#dcc25c", "#f2958f", "#6fd0d8", "#a3a8ae"),
 }
 DOTS_PER_INCH = 144
+TITLE_POINTS, LETTERS_PER_INCH = 10, 11
+"""Size of a title, and how many letters of that size find room in an inch. They are counted: Matplotlib's own wrapping
+takes dollars for mathematics."""
 KEPT = 32
 """Rendered figures that a process remembers."""
 
@@ -92,6 +96,12 @@ def render(drawing: Drawing, form: Format, theme: Theme = "light") -> bytes:
     return written.getvalue()
 
 
+def write_title(canvas: Canvas, words: str) -> None:
+    """Write a title over the whole canvas, in as many lines as it takes."""
+    width = int(LETTERS_PER_INCH * canvas.get_figwidth())
+    canvas.suptitle(fill(words, width, break_on_hyphens=False), fontsize=TITLE_POINTS)
+
+
 def _look(theme: Theme) -> Any:
     paper, ink, line = INK[theme]
     return {
@@ -103,7 +113,7 @@ def _look(theme: Theme) -> Any:
         "axes.edgecolor": line,
         "axes.labelcolor": ink,
         "axes.titlecolor": ink,
-        "axes.titlesize": 10,
+        "axes.titlesize": TITLE_POINTS,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "grid.color": line,

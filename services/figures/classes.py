@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow
 from services.errors import InvalidRequest
-from services.figures.canvas import HUES, Theme
+from services.figures.canvas import HUES, Theme, write_title
 from services.figures.choice import UNFUSED, Choice, Counted, counted, streams_of
 from services.queue import experiments
 
@@ -51,7 +51,8 @@ class Bars:
         axes.invert_yaxis()
         axes.margins(x=0.1, y=0.01)
         title = f"{self.title}; {self.omitted} classes between are left out" if self.omitted else self.title
-        axes.set(title=title, xlabel=self.unit)
+        write_title(canvas, title)
+        axes.set(xlabel=self.unit)
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
 

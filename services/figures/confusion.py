@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow
 from services.errors import InvalidRequest
-from services.figures.canvas import HUES, INK, Theme
+from services.figures.canvas import HUES, INK, Theme, write_title
 from services.figures.choice import UNFUSED, Choice, Counted, counted, streams_of
 from services.queue import experiments
 
@@ -76,7 +76,8 @@ class Confusion:
             axis.set_ticks(range(len(self.classes)), self.classes, fontsize=9 if self._few else 6)
             axis.set_tick_params(length=0)
         axes.tick_params(axis="x", labelrotation=90)
-        axes.set(title=self.title, xlabel="predicted class", ylabel="true class")
+        write_title(canvas, self.title)
+        axes.set(xlabel="predicted class", ylabel="true class")
         axes.spines[:].set_visible(False)
         canvas.colorbar(shown, cax=scale, label=f"{'points, of' if self.signed else '% of'} the true class's clips")
         if self._few:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow
 from services.errors import DataError
-from services.figures.canvas import HUES, INK, Theme
+from services.figures.canvas import HUES, INK, Theme, write_title
 from services.figures.choice import Choice
 from services.figures.images import Raster
 from services.figures.outputs import Output, Pending, chosen, scored
@@ -69,7 +69,8 @@ class Scatter:
             own = points[labels == label]
             if len(own):
                 axes.scatter(own[:, 0], own[:, 1], s=12, color=colors[label], linewidths=0, alpha=0.85, label=name)
-        axes.set(title=self.title, xticks=[], yticks=[])
+        write_title(canvas, self.title)
+        axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_visible(False)
         if len(self.classes) <= MOST_NAMED:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import DataError
-from services.figures.canvas import Theme
+from services.figures.canvas import Theme, write_title
 from services.figures.images import Raster, decoded
 from services.figures.outputs import Output, finished, one_clip, stages_of
 from services.pictures import PICTURES_FILE, read_flow
@@ -75,7 +75,7 @@ class Flow:
         key.imshow(legend())
         key.set_axis_off()
         key.set_title(f"rim: {self.fastest:.3g} {self.unit}", fontsize=6, pad=2)
-        canvas.suptitle(self.title, fontsize=10)
+        write_title(canvas, self.title)
 
 
 def wheel() -> NDArray[np.float64]:

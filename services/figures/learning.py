@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow, ExperimentStageRow, StageRow
 from services.errors import InvalidRequest, NotFound
-from services.figures.canvas import HUES, Theme
+from services.figures.canvas import HUES, Theme, write_title
 from services.figures.choice import Choice
 from services.journal import curves
 from services.journal.curves import Curve
@@ -59,7 +59,7 @@ class Learning:
             )
         _label(loss, "Loss", "mean over samples")
         _label(accuracy, "Accuracy", "%")
-        canvas.suptitle(self.title)
+        write_title(canvas, self.title)
         _name(canvas, {stage: hues[place % len(hues)] for place, stage in enumerate(stages[:MOST_NAMED])})
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import DataError
-from services.figures.canvas import HUES, Theme
+from services.figures.canvas import HUES, Theme, write_title
 from services.figures.images import decoded
 from services.figures.outputs import Output, one_clip, scored
 from services.figures.strips import draw_strip, frame_by, strip_height
@@ -71,7 +71,7 @@ class Memory:
         if self.images:
             draw_strip(canvas, grid[0], [decoded(image) for image in self.images], titles, self.frame, mark)
         self._curve(canvas.add_subplot(grid[1]), theme)
-        canvas.suptitle(self.title, fontsize=10)
+        write_title(canvas, self.title)
 
     def _curve(self, axes: Axes, theme: Theme) -> None:
         hues, places = HUES[theme], range(len(self.probability))

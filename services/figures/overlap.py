@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.board import network
 from services.db.tables import ExperimentRow, StageRow
 from services.errors import InvalidRequest, NotFound
-from services.figures.canvas import HUES, Theme
+from services.figures.canvas import HUES, Theme, write_title
 from services.figures.choice import Choice
 from services.figures.outputs import stages_of
 from services.metrics import MEAN_IOU
@@ -65,7 +65,7 @@ class Overlaps:
             _draw(axes, title, curves, {name: HUES[theme][at % len(HUES[theme])] for at, name in enumerate(names)})
         handles, labels = found[0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside lower center", ncols=2)
-        canvas.suptitle(self.title)
+        write_title(canvas, self.title)
 
 
 def _draw(axes: Axes, title: str, curves: Sequence[Overlap], hues: Mapping[str, str]) -> None:

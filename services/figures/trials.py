@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.figures.canvas import HUES, INK, Theme
+from services.figures.canvas import HUES, INK, Theme, write_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,8 @@ class Importance:
         names, shares = [name for name, _ in self.shares][::-1], [100 * share for _, share in self.shares][::-1]
         bars = axes.barh(names, shares, color=HUES[theme][0], height=0.6)
         axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=3)
-        axes.set(title=self.title, xlabel="importance, % of the variance that is explained", xlim=(0, 110))
+        write_title(canvas, self.title)
+        axes.set(xlabel="importance, % of the variance that is explained", xlim=(0, 110))
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
 
@@ -96,7 +97,7 @@ class Contour:
             axes.legend(loc="upper right")
         axes.margins(0.05)
         canvas.colorbar(shown, label="accuracy, %")
-        axes.set_title(self.title)
+        write_title(canvas, self.title)
         _label(axes, "x", self.x)
         _label(axes, "y", self.y)
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from services.db.tables import ExperimentRow, StageInputRow, StageRow
 from services.errors import DataError, NotFound
-from services.figures.canvas import HUES, Theme
+from services.figures.canvas import HUES, Theme, write_title
 from services.figures.choice import Choice
 from services.figures.images import decoded
 from services.figures.outputs import (
@@ -89,7 +89,7 @@ class Tubes:
 
         titles = [self._words(number) for number in range(len(self.frames))]
         draw_strip(canvas, grid[0], [decoded(image) for image in self.images], titles, self.frame, mark)
-        canvas.suptitle(self.title, fontsize=10)
+        write_title(canvas, self.title)
         lines = [Line2D([], [], color=hues[1], label="found")]
         if self.known:
             lines.append(Line2D([], [], color=hues[2], linestyle="--", label="true"))

@@ -126,7 +126,7 @@ def tab(shared: Tab) -> Tab:
 
 def _seen_as(page: Page, look: Look) -> None:
     page.set_viewport_size({"width": look.width, "height": 900})
-    page.emulate_media(color_scheme=look.scheme)
+    page.emulate_media(color_scheme=look.scheme, forced_colors="none")
 
 
 def cases() -> Iterator[object]:
@@ -158,6 +158,24 @@ def test_a_page_is_fit_to_read(site: Site, tab: Tab, name: str, look: Look) -> N
     assert [url for url in tab.asked if not url.startswith((site.url, "data:"))] == []
     assert tab.broken == []
     assert page.evaluate("window.ran") is None
+
+
+def test_a_long_name_of_a_clip_leaves_room_for_what_was_said_of_it(site: Site, tab: Tab) -> None:
+    page = tab.open(site.url + ADDRESSES["compare"].format(**site.ids))
+    table = page.locator("section:has(#left-only) .scroll")
+    table.locator("tbody th").first.evaluate("cell => { cell.firstChild.data = 'brush_hair/' + 'Brushing_'.repeat(9) }")
+    assert table.evaluate("part => part.scrollWidth - part.clientWidth") <= 0
+
+
+def test_a_readers_own_colours_leave_the_hues_of_a_legend(site: Site, tab: Tab) -> None:
+    page = tab.open(f"{site.url}/experiments/{site.ids['finished']}")
+    page.emulate_media(forced_colors="active")
+    hues = page.locator(".legend .swatch").evaluate_all(
+        "all => all.map(each => getComputedStyle(each).backgroundColor)"
+    )
+    assert len(set(hues)) == len(hues) > 1
+    dots = page.locator(".state.succeeded")
+    assert dots.first.evaluate("dot => getComputedStyle(dot, '::before').backgroundColor") != "rgba(0, 0, 0, 0)"
 
 
 def _take_picture(page: Page, name: str, look: Look) -> None:

@@ -126,3 +126,19 @@ def test_what_cannot_be_compared_is_a_page_that_says_why(shared, query, status, 
 
 def test_a_stream_that_one_lacks_is_refused(client, two):
     assert "a stream that left has: rgb" in read(client, "/compare", 422, left=two[0], right=two[1], stream="flow")
+
+
+def test_what_the_other_lacks_is_said_not_what_nobody_chose(client, database, submit, two):
+    """Nobody chose the mean over splits, which the first one lacks."""
+    head = {**said.heads(64)[0], "streams": ["flow"]}
+    flow = said.run(
+        database,
+        lambda split, seed: said.summary(CLASSES, LABELS, RANKS[0], ids=IDS, split=split, seed=seed, stream="flow"),
+        **head,
+    )
+    none = submit(name="no result", seeds=[9])["id"]
+    words = f"right: experiment {none} has no results yet; it is queued"
+    assert words in read(client, "/compare", 409, left=two[0], right=none)
+    assert f"left: experiment {none} has" in read(client, "/compare", 409, left=none, right=two[0])
+    words = "stream: got &#39;rgb&#39;, allowed: a stream that right has: flow"
+    assert words in read(client, "/compare", 422, left=two[0], right=flow)

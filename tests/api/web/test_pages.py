@@ -141,11 +141,21 @@ def test_entries_are_left_out_by_the_form_and_the_board_is_there_as_files(client
     "query",
     [
         *("split=4", "stream=x", "metric=x", "protocol=%00", "dataset=%00", "revision=x", "cursor=*"),
-        *("model=x", "source=x", "seeds=0", "seeds=1001", "selected_on_test=x"),
+        *("model=x", "source=x", "seeds=0", "seeds=1001", "selected_on_test=x", "dataset=x"),
     ],
 )
 def test_weird_choices_are_422(shared, query):
     assert shared.get(f"/?{query}").status_code == 422
+
+
+def test_a_refusal_names_values_that_somebody_would_write(shared):
+    for path in (
+        *("/?source=x", "/experiments?state=x", "/experiments?archived=x", "/experiments/exp_1?stages=x"),
+        *("/compare?split=x", "/compare?stream=x"),
+    ):
+        answer = shared.get(path, headers={"Accept": "text/html"})
+        assert answer.status_code == 422
+        assert re.search(r"allowed: one of \w", answer.text), answer.text
 
 
 def test_a_revision_that_is_not_there_is_404(shared):

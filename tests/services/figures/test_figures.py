@@ -7,14 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from services import figures
 from services.db.engine import Database
 from services.errors import InvalidRequest, NotFound
 from services.figures import Choice
+from services.figures.canvas import Drawing
 from services.figures.classes import MOST_SHOWN, Bars
 from services.figures.confusion import Confusion, by_confusion
 from services.figures.learning import Learning
+from services.figures.overlap import Overlap, Overlaps
+from services.figures.trials import Axis, Contour, Importance, Point
 from services.journal import curves
 from services.queue import attempts
 from services.queue.attempts import Fact
@@ -195,3 +199,31 @@ def test_dollars_in_a_name_are_dollars() -> None:
     bars = Bars(r"what $\frac{1$ costs", "$", ("$x^2$", "$"), (1.0, 2.0))
     assert "$x^2$" in figures.render(bars, "svg").decode()
     assert figures.render(bars, "png").startswith(b"\x89PNG")
+
+
+LONG = ("A name of an experiment in many words, " * 3)[:80] + ", two-stream, splits 1, 2, 3"
+NAMES = ("Class", "Class of people who do something rather long")
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        Bars(LONG, "%", NAMES, (1.0, 2.0), omitted=41),
+        Confusion(LONG, NAMES, ((100.0, 0.0), (0.0, 100.0))),
+        Learning(LONG, ()),
+        Overlaps(LONG, (("Recall", (Overlap("rgb", (0.1, 0.5), (1.0, 0.5)),)),)),
+        Importance(LONG, (("model.hidden", 0.5),)),
+        Contour(LONG, Axis("x"), Axis("y"), tuple(Point(n, n * n, 0.5, False) for n in range(3))),
+    ],
+    ids=lambda drawing: type(drawing).__name__,
+)
+def test_no_word_of_a_long_title_is_cut_off(drawing: Drawing) -> None:
+    canvas = Figure(figsize=drawing.size)
+    drawing.draw(canvas, "light")
+    canvas.draw_without_rendering()
+    words = [*canvas.texts, *(axes.title for axes in canvas.axes)]
+    [title] = [each for each in words if LONG in each.get_text().replace("\n", " ")]
+    place = title.get_window_extent()
+    assert canvas.bbox.x0 <= place.x0
+    assert place.x1 <= canvas.bbox.x1
+    assert place.y1 <= canvas.bbox.y1
