@@ -20,6 +20,7 @@ from services.board.leaderboard import Standing
 from services.db.engine import Database
 from services.settings import Settings
 from services.stores.broker import Broker
+from services.texts import PRINTABLE
 
 KEPT_RANKINGS = 64
 """Of some 150 kB each."""
@@ -102,8 +103,7 @@ JsonBody = Annotated[dict[str, Any], Depends(read_json_object)]
 NoBody = Annotated[None, Depends(require_no_fields)]
 """For routes that write and take no fields: what would be ignored is refused."""
 
-Printable = StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-"""No control characters: Postgres holds no NUL, and names are printed."""
+Printable = StringConstraints(min_length=1, max_length=200, pattern=PRINTABLE)
 
 Id = Annotated[str, Printable, Path()]
 Name = Annotated[str, Printable]

@@ -15,16 +15,13 @@ from api.shapes import Experiment
 from services.db.engine import Session
 from services.db.tables import ExperimentRow
 from services.queue import edits, experiments, removal
+from services.texts import LINES, ONE_LINE, Title
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
 TAG = r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,49}"
 Tag = Annotated[str, Field(pattern=f"^{TAG}$")]
 Tags = Annotated[list[Tag], Field(max_length=edits.MOST_TAGS)]
-ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
-"""Without control characters, and not of blanks alone."""
-LINES = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
-"""Without control characters but line ends and tabs."""
 
 
 class TagChanges(BaseModel):
@@ -47,7 +44,7 @@ class Changes(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=ONE_LINE)] | None = None
+    name: Title | None = None
     tags: TagChanges | None = None
     note: Annotated[str, Field(max_length=2000, pattern=LINES)] | None = None
     archived: bool | None = None

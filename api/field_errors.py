@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.shapes import FieldError
 from services.errors import REFUSED
+from services.texts import WORDS
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
@@ -141,7 +142,7 @@ def _translate(error: Mapping[str, Any], place: Place) -> FieldError:
     field, value, context = ".".join(names) or "body", error.get("input"), error.get("ctx", {})
     if error["type"] == REFUSED:
         return FieldError.of(".".join(filter(None, (*names, context["field"]))), context["value"], context["allowed"])
-    allowed = _described(node) or _plain(error["msg"])
+    allowed = _described(node) or _plain(error)
     match error["type"]:
         case "extra_forbidden":
             allowed = _listed(parent.get("properties", ())) or "no other fields"
@@ -282,10 +283,13 @@ def _described_list(node: Json) -> str:
 def _described_string(node: Json) -> str:
     least, most, pattern = node.get("minLength", 0), node.get("maxLength"), node.get("pattern")
     words = "a string" + (f" of {least} to {most} characters" if most else "")
-    return words + (f" that matches {pattern}" if pattern else "")
+    return words + (f" {WORDS.get(pattern, f'that matches {pattern}')}" if pattern else "")
 
 
-def _plain(message: str) -> str:
-    """Drop pydantic's opening words: "Input should be at most 3" becomes "at most 3"."""
-    subject, _, words = message.partition(" should ")
-    return words.removeprefix("be ") if subject in {"Input", "Value", "String"} else message
+def _plain(error: Mapping[str, Any]) -> str:
+    """Say a pattern in words where we have them; else drop pydantic's opening: "Input should be at most 3" becomes
+    "at most 3"."""
+    if (pattern := error.get("ctx", {}).get("pattern")) in WORDS:
+        return f"a string {WORDS[pattern]}"
+    subject, _, words = error["msg"].partition(" should ")
+    return words.removeprefix("be ") if subject in {"Input", "Value", "String"} else str(error["msg"])

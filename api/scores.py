@@ -20,6 +20,7 @@ from services.scores import uploads
 from services.scores.external import Format
 from services.scores.files import ScoreKind
 from services.stores.artifacts import open_store
+from services.texts import Title
 
 router = APIRouter(prefix="/scores", tags=["scores"])
 
@@ -70,7 +71,7 @@ async def add(
     dataset: Name,
     split: Annotated[int, Query(ge=1, le=3)],
     stream: Stream,
-    name: Name = "untitled",
+    name: Title = "untitled",
     kind: ScoreKind = "probabilities",
     file_type: Format = "csv",
 ) -> ScoreUpload:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,10 +14,9 @@ from services.board import paper_table, results
 from services.board.choice import chosen_on_test
 from services.board.results import Result
 from services.db.tables import AttemptRow, ExperimentRow, ExperimentStreamRow, ProtocolRow
-from services.errors import InvalidRequest
 from services.queue import experiments
 from services.queue.experiments import StageView
-from services.recipes import RECIPES, resolve
+from services.recipes import RECIPES, difference
 
 
 @dataclass(frozen=True)
@@ -106,35 +104,8 @@ def report(session: Session, experiment_id: str) -> Report:
         environments=environments,
         stages=stages,
         results=results.listing(session, experiment_id),
-        body=body_of(row.spec, row.recipe),
+        body=difference.body(row.spec, row.recipe),
     )
-
-
-def body_of(spec: Mapping[str, Any], recipe: str | None) -> Mapping[str, Any]:
-    """Return the shortest body whose submission makes a spec: the recipe with what differs, where that does."""
-    if recipe not in RECIPES:
-        return spec
-    base = RECIPES[recipe].spec.model_dump(mode="json")
-    for body in ({"recipe": recipe, **_changes(base, spec)}, {"recipe": recipe, **spec}):
-        try:
-            made, _ = resolve(body)
-        except (InvalidRequest, ValidationError):  # another version took it, or has made other recipes since
-            continue
-        if made.model_dump(mode="json") == spec:
-            return body
-    return spec
-
-
-def _changes(base: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of nested settings differs from a base."""
-    changes: dict[str, Any] = {}
-    for name, value in spec.items():
-        old = base.get(name)
-        if value == old:
-            continue
-        alike = isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("kind") == old.get("kind")
-        changes[name] = _changes(old, value) if alike and isinstance(old, Mapping) else value
-    return changes
 
 
 def _of_recipe(row: ExperimentRow, measures: Sequence[Measure]) -> Mapping[str, str]:

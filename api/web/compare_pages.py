@@ -24,6 +24,7 @@ from services.db.engine import Database, Session
 from services.errors import InvalidRequest
 from services.journal import overlay
 from services.metrics import METRICS, PRIMARY
+from services.texts import PLAIN
 
 STREAMS: tuple[Stream, ...] = ("two-stream", "rgb", "flow")
 """The first one that all have is compared."""
@@ -34,7 +35,7 @@ CLASSES = 20
 """Classes that are shown of those on which three or more differ."""
 LETTERS = "ABCDE"
 
-Ticked = Annotated[list[Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]], Query()]
+Ticked = Annotated[list[Annotated[str, StringConstraints(max_length=200, pattern=PLAIN)]], Query()]
 
 router = Pages()
 

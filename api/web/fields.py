@@ -10,8 +10,9 @@ from fastapi import Header, Query
 
 from api.shapes import ExperimentState
 from api.stream import MAX_POSITION
+from services.texts import PLAIN
 
-Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, Query(max_length=200, pattern=PLAIN)]
 Number = Annotated[str, Query(pattern=r"^\d{0,9}$")]
 State = Literal["", "queued", "running", "cancelling", "cancelled", "succeeded", "failed"]
 STATES: tuple[str, ...] = get_args(ExperimentState)

@@ -119,7 +119,7 @@ def _ranking(
     query = {name: value for name, value in query.items() if value}
     context = {
         "board": shaped,
-        "splits": sorted({name for entry in (*shaped.rows, *shaped.incomplete) for name in entry.splits}),
+        "splits": sorted({name for entry in shaped.rows for name in entry.splits}) if shaped.split == "mean" else [],
         "choices": _choices(shaped, names, query),
         "query": query,
         "files": {words: f"/leaderboard?{urlencode(query | file)}" for words, file in FILES.items()},

@@ -30,10 +30,11 @@ def clone(
 ) -> None:
     """Submit an experiment's spec anew, with changes.
 
-    Values are YAML; what is not changed is as it was, the name too.
+    Values are YAML; what is not changed is as it was, the name too. A dataset is not registered anew again, unless
+    refresh=true is set.
     """
     with Client.connect() as client:
-        spec = client.experiment(experiment)["spec"]
+        spec = {**client.experiment(experiment)["spec"], "refresh": False}
         send(client, changed(spec, changes or ()), watch=watch, dry_run=dry_run, json=json)
 
 

@@ -6,12 +6,15 @@ we open folders for passing through only (``o+x``), never for reading, and say s
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import pwd
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cli.errors import StackError
@@ -20,6 +23,9 @@ NAME = "pgserver"
 FALLBACK = "nobody"
 PASS = stat.S_IXOTH
 READ = stat.S_IROTH
+USERADD_SECONDS = 30.0
+LOCK = Path("/run/twostream-useradd.lock")
+"""Where root alone can make, open and hold it."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +48,30 @@ def _lookup(name: str) -> pwd.struct_passwd | None:
 
 
 def _create() -> pwd.struct_passwd | None:
+    """Make the user, unless another process does so first.
+
+    Of two ``useradd`` at once the later replaces the user of the earlier by one with another uid.
+    """
     useradd = shutil.which("useradd", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
     if useradd is None:
         logger.warning("useradd not found: PostgreSQL runs as user %s", FALLBACK)
         return None
-    done = subprocess.run([useradd, "--system", "--no-create-home", NAME], check=False, capture_output=True, text=True)
-    if done.returncode != 0 and _lookup(NAME) is None:  # another process may have been faster
-        logger.warning("useradd %s failed: %s", NAME, done.stderr.strip())
-    return _lookup(NAME)
+    with _alone():
+        if (entry := _lookup(NAME)) is not None:
+            return entry
+        command = [useradd, "--system", "--no-create-home", NAME]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=USERADD_SECONDS)
+        if done.returncode != 0:
+            logger.warning("useradd %s failed: %s", NAME, done.stderr.strip())
+        return _lookup(NAME)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the lock of all processes on this machine that may make the user; it ends with the process."""
+    with os.fdopen(os.open(LOCK, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_reachable(path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from services.texts import PLAIN
+
 FIRST = 20
 """What is named of a finding."""
 LONGEST_WORDS = 500
@@ -17,7 +19,6 @@ MOST_KINDS = 50
 """Of a count, such as of sizes."""
 
 Whole = Annotated[int, Field(ge=0, lt=2**53)]
-PLAIN = r"^[^\x00-\x1f\x7f]*$"
 Words = Annotated[str, Field(max_length=LONGEST_WORDS, pattern=PLAIN)]
 Count = Literal["fps", "sizes", "codecs", "timing", "pixel_aspects", "pixel_formats", "audio", "others"]
 Clips = Annotated[

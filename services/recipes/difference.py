@@ -33,12 +33,14 @@ def body(spec: Mapping[str, Any], recipe: str | None) -> dict[str, Any]:
     whole = {name: value for name, value in spec.items() if name not in NOT_OURS}
     if recipe not in RECIPES:
         return whole
-    short = {"recipe": recipe, **_changes(_of(recipe), whole)}
-    try:
-        same = resolve(short)[0].model_dump(mode="json") == {**spec, **dict.fromkeys(NOT_OURS, False)}
-    except (InvalidRequest, ValueError):  # a version of the recipe that is no longer
-        return whole
-    return short if same else whole
+    for found in ({"recipe": recipe, **_changes(_of(recipe), whole)}, {"recipe": recipe, **whole}):
+        try:
+            made, _ = resolve(found)
+        except (InvalidRequest, ValueError):  # another version took it, or has made other recipes since
+            continue
+        if made.model_dump(mode="json") == {**spec, **dict.fromkeys(NOT_OURS, False)}:
+            return found
+    return whole
 
 
 def _of(recipe: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from services.errors import refused
 from services.specs.base import Spec
 from services.specs.parts import ResourceSpec
+from services.texts import Title
 
 SystemStream = Literal["rgb", "flow", "two-stream"]
 Rule = Literal["probabilities", "logits", "product"]
@@ -45,7 +46,7 @@ class MemberSpec(Spec):
 class EnsembleSpec(Spec):
     """Systems whose scores are fused, for each split and seed."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "untitled"
+    name: Title = "untitled"
     dataset: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     splits: Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], Field(min_length=1, max_length=3)] = (1, 2, 3)
     members: Annotated[tuple[MemberSpec, ...], Field(min_length=1, max_length=16)]

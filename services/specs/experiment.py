@@ -29,12 +29,13 @@ from services.specs.flow import FlowSpec
 from services.specs.networks import TSLSTM, ModelSpec
 from services.specs.parts import EvaluationSpec, FlowStreamSpec, FusionSpec, NetworkPart, ResourceSpec
 from services.specs.training import TrainingSpec
+from services.texts import Title
 
 
 class ExperimentSpec(Spec):
     """One system, over splits, streams and seeds of one dataset."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] = "untitled"
+    name: Title = "untitled"
     dataset: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     splits: Annotated[tuple[Annotated[int, Field(ge=1, le=3)], ...], Field(min_length=1, max_length=3)] = (1, 2, 3)
     streams: Annotated[tuple[Stream, ...], Field(min_length=1, max_length=2)] = ("rgb", "flow")

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from services.errors import refused
 from services.specs.base import Spec
+from services.texts import ONE_LINE
 
 Objective = Literal["validation", "test"]
 SamplerKind = Literal["grid", "random", "tpe"]
@@ -111,7 +112,7 @@ class BudgetSpec(Spec):
 class SweepSpec(Spec):
     """Trials of one experiment with other values of some fields, and the best of them trained as a whole at the end."""
 
-    name: Annotated[str, Field(min_length=1, max_length=150)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=150, pattern=ONE_LINE)] | None = None
     """None for the experiment's."""
     experiment: dict[str, JsonValue]
     """As it would be submitted: a spec, or a recipe with what differs from it."""

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from api.origins import host_name
 from services.settings import Settings
 from tests.api.clients import ADDRESS, client_of
-from tests.api.routes import routes_of
+from tests.api.routes import ROUTES
 
 OWN = "127.0.0.1:8080"
 
@@ -88,7 +88,6 @@ FOREIGN_PAGES = [
     {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
 ]
-ROUTES = routes_of()
 WRITING = [(method, path) for method, path in ROUTES if method != "GET"]
 
 

@@ -51,7 +51,10 @@ def test_what_sets_two_apart_is_on_one_page(client, two):
     assert f'name="experiment" value="{left}"' in text
     assert "rgb, split 1" in text
     assert "Difference -16.7 , 95 % interval" in words_of(text, "accuracy")
-    assert "p = 1 . The left one alone gets 2 clips right, the right one alone 1, of 6" in words_of(text, "test")
+    assert (
+        "p = 1 : it does not tell them apart at 5 %. The left one alone gets 2 clips right, the right one alone 1, of 6"
+        in words_of(text, "test")
+    )
     assert "At least one right (oracle), % 100.0" in words_of(text, "test")
     assert "model.hidden [8] [16]" in words_of(text, "spec")
     assert "Hop 3 66.7 100.0 +33.3" in words_of(text, "gaining")

@@ -90,7 +90,7 @@ def test_an_older_revision_and_further_pages_are_linked(client, submit, worker, 
     assert "Lists and clips" not in text
     shown = []
     while True:
-        shown += re.findall("system [0-9](?=</a></th>\n        <td><code>)", text)
+        shown += re.findall('system [0-9](?=</a></th>\n        <td class="number value">)', text)
         found = re.search('rel="next" href="([^"]*)"', text)
         if found is None:
             break

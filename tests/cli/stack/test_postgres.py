@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -125,3 +126,22 @@ def test_folders_are_opened_for_passing_through_alone(tmp_path):
     private.chmod(0o700)
     system_user.make_reachable(private / "inner")
     assert stat.S_IMODE(private.stat().st_mode) == 0o701
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("useradd") is None, reason="only root makes the server's user")
+def test_processes_that_need_the_same_new_user_agree_on_its_uid():
+    name = f"ts-{os.getpid()}"
+    words = "import sys; from cli.stack import system_user as s; s.NAME = sys.argv[1]; sys.stdin.read(1)"
+    command = [sys.executable, "-c", f"{words}; print(s.server_user())", name]
+    together = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    try:
+        for process in together:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = {process.communicate(timeout=PATIENCE_SECONDS)[0].strip() for process in together}
+        entry = pwd.getpwnam(name)
+        assert said == {str((entry.pw_uid, entry.pw_gid))}
+    finally:
+        for process in together:
+            process.kill()
+        subprocess.run(["userdel", name], check=True)
