@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_page_is_printed_and_opened(twostream, submitted, api, monkeypatch, 
     opened = tmp_path / "opened"
     script = f"import pathlib, sys; pathlib.Path({str(opened)!r}).write_text(sys.argv[1])"
     (tmp_path / "browser.py").write_text(script)
-    monkeypatch.setenv("BROWSER", f"{sys.executable} {tmp_path / 'browser.py'} %s")
+    monkeypatch.setenv("BROWSER", f"{shlex.join([sys.executable, str(tmp_path / 'browser.py')])} %s")
     monkeypatch.setattr("webbrowser._tryorder", None)  # else those that an earlier test found
     address = f"{api}/experiments/{submitted}"
     assert twostream("open", submitted, "--print") == (0, f"{address}\n", "")
