@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.shapes import Finding
 from services.papers import Order, Reduction, Run, Skipped
 from services.planning.launch import Launch, LaunchPlan, stage_counts
 from services.specs import FlowAlgorithm
@@ -91,6 +92,8 @@ class LaunchAnswer(BaseModel):
         reused: how many were there, or under way.
         planned: stages of all experiments.
         unique: different ones among them; the others are shared.
+        findings: what the linter says of all experiments, each once; with `dry_run` one that is `refused` would refuse
+            the launch.
         seconds: of work that is left, as far as earlier attempts say; null for what was launched: `dry_run` says it.
     """
 
@@ -102,6 +105,7 @@ class LaunchAnswer(BaseModel):
     planned: int
     unique: int
     seconds: float | None
+    findings: list[Finding]
     experiments: list[LaunchedExperiment]
     skipped: list[SkippedFigure]
 
@@ -113,7 +117,10 @@ class LaunchAnswer(BaseModel):
             for each in found.launched
         ]
         planned = sum(each.experiment.total_stages for each in found.launched)
-        return cls._of(paper, figures, experiments, found.skipped, dry_run=False, planned=planned, unique=found.unique)
+        flags = [Finding(**flag) for each in found.launched for flag in each.experiment.flags]
+        return cls._of(
+            paper, figures, experiments, found.skipped, flags, dry_run=False, planned=planned, unique=found.unique
+        )
 
     @classmethod
     def foreseen(cls, paper: str, figures: int, found: LaunchPlan) -> Self:
@@ -125,8 +132,17 @@ class LaunchAnswer(BaseModel):
         owed = {each.stage.key: each.estimate for plan in found.planned for each in plan.stages if each.estimate}
         seconds = sum(estimate.seconds or 0 for estimate in owed.values())
         planned, unique = stage_counts(found.planned)
+        findings = [Finding.of(each) for plan in found.planned for each in plan.findings]
         return cls._of(
-            paper, figures, experiments, found.skipped, dry_run=True, planned=planned, unique=unique, seconds=seconds
+            paper,
+            figures,
+            experiments,
+            found.skipped,
+            findings,
+            dry_run=True,
+            planned=planned,
+            unique=unique,
+            seconds=seconds,
         )
 
     @classmethod
@@ -136,6 +152,7 @@ class LaunchAnswer(BaseModel):
         figures: int,
         experiments: list[LaunchedExperiment],
         skipped: tuple[Skipped, ...],
+        findings: list[Finding],
         *,
         dry_run: bool,
         planned: int,
@@ -152,6 +169,7 @@ class LaunchAnswer(BaseModel):
             planned=planned,
             unique=unique,
             seconds=seconds,
+            findings=[each for at, each in enumerate(findings) if each not in findings[:at]],
             experiments=experiments,
             skipped=[
                 SkippedFigure(

@@ -8,9 +8,13 @@ from pydantic import Field
 
 _CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 """Control characters, which a terminal obeys and Postgres partly refuses, and all ends of lines."""
+_TURNS = r"\u202a-\u202e\u2066-\u2069"
+"""Control characters of direction: what follows is shown in another order than it has."""
+_UNSEEN = r"\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
+"""Characters that join or part others, and show nothing by themselves."""
 PLAIN = rf"^[^{_CONTROLS}]*$"
 PRINTABLE = rf"^[^{_CONTROLS}]+$"
-ONE_LINE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
+ONE_LINE = rf"^[^{_CONTROLS}{_TURNS}]*[^\s{_CONTROLS}{_TURNS}{_UNSEEN}][^{_CONTROLS}{_TURNS}]*$"
 LINES = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
 WORDS = {
     PLAIN: "without control characters or line ends",

@@ -23,6 +23,7 @@ from cli.stack.ports import LOOPBACK
 from cli.stack.postgres import Postgres
 from cli.stack.redis import Redis
 from services.db.migrate import upgrade
+from services.proxies import spare_local
 from tests.databases import NAME, Reused
 from tests.parts import running
 from tests.ports import reserved
@@ -32,6 +33,23 @@ hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")  # the same examples each time, however busy the machine is
+FOREIGN = (
+    "TWOSTREAM_",
+    "PG",
+    "AWS_",
+    "MLFLOW_",
+    "GIT_",
+    "MAKE",
+    "MFLAGS",
+    "COLUMNS",
+    "LINES",
+    "FORCE_COLOR",
+    "NO_COLOR",
+)
+"""How those variables begin by which who runs the tests sets our programs, their servers, and what they print."""
+for variable in [name for name in os.environ if name.startswith(FOREIGN)]:
+    del os.environ[variable]
+spare_local()
 for variable, folder in (("XDG_CACHE_HOME", ".cache"), ("XDG_CONFIG_HOME", ".config")):
     os.environ.setdefault(variable, str(Path.home() / folder))  # where programs find what they keep, and mirrors
 HOME = tempfile.mkdtemp(prefix="twostream-user-")
@@ -47,6 +65,7 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(HOME)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each file to one worker, which makes its servers once, and groups that are named, which take long, first:
     the last to end shall be a short one."""

@@ -137,9 +137,17 @@ def _given(options: Json) -> Json:
 
 
 def _lacks(row: Json, body: Json) -> bool:
-    """Whether a figure is to be launched: one that is measured at all does where it is asked for in a reduced form."""
+    """Whether a figure is to be launched: one that is measured at all does where it is asked for in a reduced form, if
+    it has the seeds that are asked for."""
+    measured = row["measured"]
+    if row["origin"] != "own":
+        return False
+    if measured is None:
+        return True
+    behind = {measured["experiment_id"], *measured["pooled"]}
+    seeds = {seed for each in row["experiments"] if each["id"] in behind for seed in each["seeds"]}
     reduced = body.keys() - {"seeds"}
-    return row["origin"] == "own" and (row["measured"] is None or (not reduced and row["missing"] is not None))
+    return not seeds.issuperset(body.get("seeds", ())) or (not reduced and row["missing"] is not None)
 
 
 def _launched(client: Client, paper: str, table: str | None, body: Json, *, dry_run: bool) -> Json:
@@ -212,6 +220,8 @@ def _print_launch(answer: Json) -> None:
     print_table("experiments", columns, rows, empty="nothing to launch")
     for each in answer["skipped"]:
         say(f"not launched: table {each['table']}, {each['row']}, {each['column']}: {each['reason']}")
+    for finding in answer["findings"]:
+        say(f"{finding['severity']}: {finding['field']}: {finding['sentence']}")
     words = "would be launched" if answer["dry_run"] else "launched"
     line = f"{counted(answer['created'], 'experiment')} {words}, {answer['reused']} are there"
     line += f"; {counted(answer['planned'], 'stage')}, {answer['unique']} different"

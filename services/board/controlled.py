@@ -61,8 +61,10 @@ def controlled(
     """Compare heads with a baseline; see `comparable` for the other arguments and errors.
 
     Raises:
-        InvalidRequest: a head saw other features, or none that a stage of their own made.
+        InvalidRequest: a head is the baseline, saw other features, or none that a stage of their own made.
     """
+    if baseline in others:  # a test that can find nothing would raise the p values of all others
+        raise InvalidRequest("others", baseline, "ids of other experiments than the baseline")
     named = [("baseline", baseline), *(("others", id_) for id_ in others)]
     systems, tested = comparable(session, named, dataset=None, split=split, stream=stream)
     features = [_features(session, field, system, stream) for (field, _), system in zip(named, systems, strict=True)]

@@ -54,6 +54,10 @@ class Cursor:
             None if incomplete is None else int(incomplete),
         )
 
+    def goes_on(self, revision: int, protocol: str) -> bool:
+        """Say whether it is of a page of this revision and protocol, by the protocol's digest."""
+        return self.revision == revision and protocol.startswith(self.protocol or "")
+
     def write(self, board: str) -> str:
         """Return the text for a client."""
         assert self.protocol is not None

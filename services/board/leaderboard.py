@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from services import revisions
 from services.board import groups, network, withdrawal
 from services.board.choice import Count, Ranked, SelectedOnTest, choose, value_of
-from services.board.cursor import Cursor
+from services.board.cursor import ALLOWED, Cursor
 from services.board.entries import Entries, Filters
 from services.board.kept import Kept, Memory, Section
 from services.board.protocol import VARIABLE
 from services.board.withdrawal import Withdrawn
-from services.errors import InvalidRequest, NotFound
+from services.errors import AlteredCursor, InvalidRequest, NotFound
 from services.metrics import METRICS, PRIMARY
 
 STREAMS = ("rgb", "flow", "two-stream")
@@ -164,7 +164,11 @@ def rank(
     choice = _Choice(*asked, selected_on_test)
     with (memory or Memory()).of(session, f"{own} {json.dumps(asked)}", dataset, stream) as kept:
         board, ranked = kept.once("board", lambda: _headed(board, entries, choice, kept))
-        return board if ranked is None else _Page(entries, board, ranked, begin, limit, kept).filled(own)
+        if ranked is None:
+            return board
+        if cursor is not None and not begin.goes_on(ranked.own.revision, ranked.own.protocol):
+            raise AlteredCursor("cursor", cursor, ALLOWED)
+        return _Page(entries, board, ranked, begin, limit, kept).filled(own)
 
 
 class _Choice(NamedTuple):

@@ -26,21 +26,26 @@ from services.papers import PAPERS, PrintedFigure, figures_of
 from services.statistics.intervals import wilson
 
 NEWEST = 10
-"""Experiments behind a row on a dataset that are looked at."""
+"""Experiments of one system behind a row that are looked at, and of those that have succeeded."""
+PLACE = "paper = :paper AND table_name = :table AND paper_row.row = wanted.row AND paper_row.dataset = wanted.dataset"
+SAME = f"{PLACE} AND paper_row.system = made.system AND paper_row.part = made.part"
 # A lateral query with a limit or an offset is read by index for each row, however many there are in the end.
-LINKS = text("""
-SELECT wanted.row, wanted.dataset AS measures, link.experiment_id, link.part, link.reduced, link.system,
+LINKS = text(f"""
+SELECT wanted.row, wanted.dataset AS measures, link.experiment_id, made.part, made.reduced, made.system,
        experiment.state, withdrawn_at IS NOT NULL AS withdrawn,
        experiment.dataset, experiment.flags, experiment.spec -> 'splits' AS splits, experiment.spec -> 'seeds' AS seeds
 FROM jsonb_to_recordset(:wanted) AS wanted (row text, dataset text)
+CROSS JOIN LATERAL (SELECT DISTINCT system, part, reduced FROM paper_row WHERE {PLACE}) AS made
 CROSS JOIN LATERAL (
-    SELECT experiment_id, part, reduced, system FROM paper_row
-    WHERE paper = :paper AND table_name = :table AND paper_row.row = wanted.row AND paper_row.dataset = wanted.dataset
-    ORDER BY experiment_id DESC LIMIT :newest
+    (SELECT experiment_id FROM paper_row WHERE {SAME} ORDER BY experiment_id DESC LIMIT :newest)
+    UNION
+    (SELECT experiment_id FROM paper_row
+     CROSS JOIN LATERAL (SELECT state, withdrawn_at FROM experiment WHERE id = experiment_id LIMIT 1) AS its
+     WHERE {SAME} AND state = 'succeeded' AND withdrawn_at IS NULL ORDER BY experiment_id DESC LIMIT :newest)
 ) AS link
 CROSS JOIN LATERAL (SELECT * FROM experiment WHERE id = link.experiment_id LIMIT 1) AS experiment
-ORDER BY link.experiment_id DESC, link.part
-""").bindparams(bindparam("wanted", type_=JSONB))
+ORDER BY link.experiment_id DESC, made.part
+""").bindparams(bindparam("wanted", type_=JSONB))  # noqa: S608 - of fixed parts; values are bound
 RESULTS = text("""
 SELECT experiment_id, result.stream, coalesce(result.split, 0) AS split, result.seeds, clips, result.revision,
        missing_splits, protocol.line, boxes.line AS box_line, protocol.fields, value, spread, lower, upper
@@ -369,15 +374,24 @@ def _missing(
             return "measured in a reduced form"
         lacking = [curve.name for curve in curves if curve.measured is None]
         return f"without the curves of {', '.join(lacking)}" if lacking else None
-    newest = next((behind for behind in found if behind.part == 0), None)
-    return "not launched" if newest is None else _lacking(figure, newest, results)
+    mine = [behind for behind in found if behind.part == 0]
+    return _lacking(figure, mine, results) if mine else "not launched"
 
 
-def _lacking(figure: PrintedFigure, newest: Behind, results: Results) -> str:
-    """Say why an experiment has no value of a figure."""
-    row = results.get((newest.experiment_id, figure.reported_as, figure.split or 0))
+def _lacking(figure: PrintedFigure, mine: Sequence[Behind], results: Results) -> str:
+    """Say why experiments have no value of a figure: the newest, unless that has ended well with another column's."""
+    place = figure.reported_as, figure.split or 0
+    ended = [each.state == "succeeded" and (each.experiment_id, *place) not in results for each in mine]
+    newest = next((each for each, other in zip(mine, ended, strict=True) if not other or each.withdrawn), mine[0])
+    row = results.get((newest.experiment_id, *place))
+    if row is None and newest.withdrawn:
+        return f"experiment {newest.experiment_id} was withdrawn"
+    if row is None and newest.state == "succeeded":
+        return (
+            f"experiment {newest.experiment_id} has no results of {figure.reported_as}, split {figure.split or 'mean'}"
+        )
     if row is None:
-        return f"experiment {newest.experiment_id} {'was withdrawn' if newest.withdrawn else f'is {newest.state}'}"
+        return f"experiment {newest.experiment_id} is {newest.state}"
     if row.missing_splits:
         splits = ", ".join(map(str, row.missing_splits))
         return f"experiment {newest.experiment_id} has no splits {splits}"

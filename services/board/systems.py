@@ -96,7 +96,10 @@ def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, 
 
 
 def differing(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    """Return the fields that not all specs have alike, by dotted name, with each value; None where one lacks it."""
+    """Return the fields that not all specs have alike, by dotted name, with each value; None where one lacks it.
+
+    Members of an ensemble go by their places: ``members.0.weight``.
+    """
     fields = [dict(_fields({name: value for name, value in spec.items() if name not in UNSAID})) for spec in specs]
     names = dict.fromkeys(name for each in fields for name in each)
     found = {name: tuple(each.get(name) for each in fields) for name in names}
@@ -105,7 +108,9 @@ def differing(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 def _fields(spec: Mapping[str, Any], here: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in spec.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+            yield from _fields({str(place): each for place, each in enumerate(value)}, f"{here}{name}.")
+        elif isinstance(value, Mapping):
             yield from _fields(value, f"{here}{name}.")
         else:
             yield f"{here}{name}", value

@@ -166,7 +166,10 @@ class Database:
         self.engine.dispose()
 
     def _connect(self, _dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> psycopg.Connection[Any]:
-        """Open a connection with limits on both ends; those of the server are set there, so that any pooler passes."""
+        """Open a connection in UTC with limits on both ends.
+
+        Those of the server are set there, so that any pooler passes.
+        """
         milliseconds = int(self._patience_seconds * 1000)
         patience: dict[str, Any] = {
             "connect_timeout": max(2, round(min(self._patience_seconds, 5))),  # libpq takes no less than 2
@@ -177,7 +180,8 @@ class Database:
         }
         connection = PatientConnection.connect(*arguments, **(patience | options))
         connection.patience_seconds = self._patience_seconds * 1.5  # the server's own limits come first, and say more
-        limits = {
+        settings = {
+            "TimeZone": "UTC",  # else times come in the server's own zone, and answers print them as they came
             "statement_timeout": milliseconds,
             "lock_timeout": milliseconds // 2,
             "idle_in_transaction_session_timeout": milliseconds,
@@ -186,7 +190,7 @@ class Database:
         }
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in limits.items())
+                "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
             )
         connection.commit()
         return connection

@@ -91,6 +91,7 @@ def foresee(
         doubts = tuple(ensemble.doubts)
     else:
         planned = plan(spec, index, registry.boxes_for(session, spec), Sources(session, spec.dataset), tested=tested)
+        doubts = known.of_sweeps(session, spec, recipe)
     query = select(StageRow.key, StageRow.state).where(StageRow.key.in_([stage.key for stage in planned]))
     states = {key: state for key, state in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
     stages = _foreseen(session, spec.dataset, planned, states)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from services import registry, revisions
 from services.db.engine import Database
 from services.db.tables import ExperimentRow, ExperimentStageRow, PaperRow, ScoreUploadRow
+from services.errors import Finding
 from services.journal import outbox
 from services.papers import MEMBER, Order, PrintedFigure, Run, Skipped, runs
 from services.planning import review, submission
@@ -56,11 +57,15 @@ class Launch:
 
 @dataclass(frozen=True)
 class Planned:
-    """An experiment that a launch would submit, or find; ``experiment_id`` is None for a new one."""
+    """An experiment that a launch would submit, or find; ``experiment_id`` is None for a new one.
+
+    Of one that is there the findings are those that it has.
+    """
 
     run: Run
     experiment_id: str | None
     stages: tuple[Foreseen, ...]
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,11 @@ class Launcher:
                 spec = run.spec or _ensemble(session, run, {digest: _stand_in(digest) for digest in _parts(run)})
                 seen, facts = self._seen[run.dataset], self._facts[run.dataset]
                 trial = foresee(session, spec, run.recipe, seen, facts, coming)
-            planned.append(Planned(run, None if standing is None else standing.id, trial.stages))
+            if standing is None:
+                planned.append(Planned(run, None, trial.stages, trial.findings))
+            else:
+                flags = tuple(Finding(**flag) for flag in standing.flags)
+                planned.append(Planned(run, standing.id, trial.stages, flags))
         return LaunchPlan(tuple(planned), tuple(skipped))
 
     def _runs(self, figures: Iterable[PrintedFigure]) -> tuple[list[Run], list[Skipped]]:

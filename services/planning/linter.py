@@ -4,6 +4,7 @@ Pure functions: each rule takes what is known and yields findings. What is wrong
 `flagged`; a flag stands with the experiment and on its numbers.
 
     group_on_both_sides     clips of one group, which share a scene, are trained and tested on (UCF101)
+    copies_on_both_sides    test clips are, byte for byte, clips that are trained on under other names
     missing_clips           a listed clip is not there, or scores are of other clips
     frame_counts_differ     the streams of a clip have other lengths
     class_map               labels and classes are not those of the official lists, of a member, or of the weights
@@ -15,7 +16,8 @@ Pure functions: each rule takes what is known and yields findings. What is wrong
     selected_on_test        the tested state was chosen by its test accuracy
     boxes_differ            the true boxes changed while stages were measured against them (`services.board.results`)
 
-A sweep adds one to its best configuration (`services/sweeps/turn.py`): `best_of_trials`.
+A sweep adds one to its best configuration (`services/sweeps/turn.py`), which whoever repeats that takes over
+(`services/planning/known.py`): `best_of_trials`.
 """
 
 from __future__ import annotations
@@ -110,6 +112,23 @@ def of_lists(annotations: Annotations, splits: Collection[int]) -> Iterator[Find
         if names:
             sentence = f"split {number}: {_some(names, 'class', 'classes')}: tested on and not trained"
             yield Finding("class_map", "flagged", "splits", sentence)
+
+
+def copies(annotations: Annotations, number: int, hashes: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the test clips of a split that are trained on under other names.
+
+    Args:
+        annotations: the lists.
+        number: of the split.
+        hashes: of the content of each clip by its path.
+    """
+    split = annotations.splits[number]
+    trained = {hashes[clip.path] for clip in split.train}
+    leaked = [clip.path for clip in split.test if hashes[clip.path] in trained]
+    if leaked:
+        are = counted(len(leaked), "test clip", "is a copy of a training clip", "are copies of training clips")
+        sentence = f"split {number}: {are}: {', '.join(leaked[:NAMED])}{', ...' if len(leaked) > NAMED else ''}"
+        yield Finding("copies_on_both_sides", "flagged", "splits", sentence)
 
 
 def frame_counts(rgb: Mapping[str, int], flow: Mapping[str, int]) -> Iterator[Finding]:

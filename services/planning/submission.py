@@ -156,7 +156,7 @@ def submit(
     """
     needed = _hold_named(session, spec)
     dataset = registry.chosen(session, spec.dataset)  # a session reads again what nobody refers to
-    planned, streams, doubts = _planned(session, spec, tested=sweep is None or sweep.trial is None)
+    planned, streams, doubts = _planned(session, spec, recipe, tested=sweep is None or sweep.trial is None)
     if idempotency_key is not None:
         earlier = _claim_key(session, owner, idempotency_key, body_digest)
         if earlier is not None:
@@ -222,16 +222,16 @@ def _named(part: Any) -> Iterator[str]:
 
 
 def _planned(
-    session: Session, spec: ExperimentSpec | EnsembleSpec, *, tested: bool
+    session: Session, spec: ExperimentSpec | EnsembleSpec, recipe: str | None, *, tested: bool
 ) -> tuple[Sequence[PlannedStage], Sequence[Measurement], Sequence[Finding]]:
-    """Return the stages of an experiment, how its streams are measured, and what is doubtful of its members."""
+    """Return the stages of an experiment, how its streams are measured, and what is doubtful of where it is from."""
     index = registry.index_params_for(session, spec)
     if isinstance(spec, EnsembleSpec):
         ensemble = EnsemblePlan(session, spec, index)
         return *ensemble.build(), ensemble.doubts
     boxes, sources = registry.boxes_for(session, spec), Sources(session, spec.dataset)
     planned = plan(spec, index, boxes, sources, tested=tested)
-    return planned, measured(spec, planned), ()
+    return planned, measured(spec, planned), known.of_sweeps(session, spec, recipe)
 
 
 def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> ExperimentRow | None:

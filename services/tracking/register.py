@@ -121,7 +121,7 @@ def register(
         NotFound: nothing has this id.
         Forbidden: it belongs to another user.
         InvalidRequest: the experiment has no such split or seed.
-        Conflict: it has not succeeded, its run was deleted in MLflow, or there is no bundle of it.
+        Conflict: it has not succeeded, it was withdrawn, its run was deleted in MLflow, or there is no bundle of it.
         Unavailable: MLflow or the store does not answer, or MLflow has not heard of the experiment yet.
     """
     with database.transaction() as session:
@@ -165,6 +165,8 @@ def _run_of(session: Session, settings: Settings, caller: Caller, experiment_id:
     if row.state != "succeeded":
         hint = "; hint: wait for it" if row.state in ("queued", "running") else ""
         raise Conflict(f"experiment {row.id} cannot be registered: it is {row.state}, allowed: succeeded{hint}")
+    if row.withdrawn_at is not None:
+        raise Conflict(f"experiment {row.id} cannot be registered: it was withdrawn: {row.withdrawn_reason}")
     if settings.mlflow_url is None:
         raise Unavailable("TWOSTREAM_MLFLOW_URL: not set, so that there is no MLflow to register it in")
     if row.mlflow_run_id is None or row.mlflow_folder_id is None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import func, select
 
 from services.db.engine import Database
+from services.db.tables import ApiKeyRow, EventRow
 from services.errors import Cause
 from services.queue import attempts
 from services.queue.claim import Claim
@@ -67,15 +69,40 @@ def submit(client: TestClient) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def shared_settings(migrated_database: Callable[[], str], redis_server: str) -> Settings:
-    """Settings over a database that tests share, in which no experiment is ever finished."""
-    url = migrated_database()
-    return Settings(database_url=url, redis_url=redis_server, sweep_seconds=3600)
+    """Settings over a database that tests share, into which none of them writes."""
+    return Settings(database_url=migrated_database(), redis_url=redis_server, sweep_seconds=3600)
 
 
 @pytest.fixture(scope="session")
-def shared(shared_settings: Settings) -> Iterator[TestClient]:
-    """A client for requests that are refused or only read."""
+def _reader(shared_settings: Settings) -> Iterator[TestClient]:
     with client_of(shared_settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared(_reader: TestClient) -> Iterator[TestClient]:
+    """A client for requests that are refused or only read: what they wrote, the tests of another file might count."""
+    before = _rows(_reader)
+    yield _reader
+    assert _rows(_reader) == before, "tests of this file have written; hint: module_client"
+
+
+def _rows(client: TestClient) -> list[int]:
+    database: Database = client.app.state.backend.database  # type: ignore[attr-defined]
+    with database.transaction() as session:
+        return [session.scalar(select(func.count()).select_from(table)) or 0 for table in (EventRow, ApiKeyRow)]
+
+
+@pytest.fixture(scope="module")
+def module_settings(shared_settings: Settings, migrated_database: Callable[[], str]) -> Settings:
+    """Settings over a database that the tests of a file share, and write into."""
+    return shared_settings.model_copy(update={"database_url": migrated_database()})
+
+
+@pytest.fixture(scope="module")
+def module_client(module_settings: Settings) -> Iterator[TestClient]:
+    """A client for requests of which some are taken."""
+    with client_of(module_settings) as client:
         yield client
 
 

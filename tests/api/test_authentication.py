@@ -13,9 +13,9 @@ ADMINISTRATOR = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
-def guarded(shared_settings):
+def guarded(module_settings):
     """A client of an application with a token; the tests of this module share its database."""
-    with client_of(shared_settings.model_copy(update={"api_token": SecretStr(TOKEN)})) as client:
+    with client_of(module_settings.model_copy(update={"api_token": SecretStr(TOKEN)})) as client:
         yield client
 
 

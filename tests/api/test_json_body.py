@@ -67,9 +67,10 @@ def test_a_value_of_another_type_is_refused_not_converted(shared, base, change):
 
 
 @pytest.mark.parametrize(("written", "priority"), [("50.0", 50), ("5e1", 50), ("0.0", 0), ("-0.0", 0)])
-def test_a_whole_number_is_an_integer_however_it_is_written(shared, written, priority):
+def test_a_whole_number_is_an_integer_however_it_is_written(module_client, written, priority):
     json_type = {"Content-Type": "application/json"}
     body = f'{{"dataset": "motion_shapes", "splits": [1], "streams": ["rgb"], "priority": {written}}}'
-    answer = shared.post("/experiments", content=body, headers=json_type)
+    answer = module_client.post("/experiments", content=body, headers=json_type)
     assert (answer.status_code, answer.json().get("priority")) == (202, priority)
-    assert shared.post("/experiments", content=body.replace(written, "0.5"), headers=json_type).status_code == 422
+    refused = module_client.post("/experiments", content=body.replace(written, "0.5"), headers=json_type)
+    assert refused.status_code == 422

@@ -21,8 +21,8 @@ OWNERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def administrator(shared_settings: Settings) -> Iterator[TestClient]:
-    settings = shared_settings.model_copy(update={"api_token": SecretStr("t")})
+def administrator(module_settings: Settings) -> Iterator[TestClient]:
+    settings = module_settings.model_copy(update={"api_token": SecretStr("t")})
     with client_of(settings, headers={"Authorization": "Bearer t"}) as client:
         yield client
 
@@ -181,8 +181,8 @@ READ = (
 )
 
 
-def test_reading_asks_for_a_token_where_the_setting_wants_it(shared_settings, issue):
-    settings = shared_settings.model_copy(update={"api_token": SecretStr("t"), "read_requires_token": True})
+def test_reading_asks_for_a_token_where_the_setting_wants_it(module_settings, issue):
+    settings = module_settings.model_copy(update={"api_token": SecretStr("t"), "read_requires_token": True})
     reader, submitter = issue(scopes=["read"])["key"], issue(scopes=["submit"])["key"]
     with client_of(settings) as client:
         for path in OPEN:

@@ -54,6 +54,17 @@ def test_a_planted_leak_and_a_missing_clip_are_refused_with_all_findings(client,
     assert client.get("/experiments").json()["items"] == []
 
 
+def test_a_launch_that_would_be_refused_is_told_so_by_its_dry_run(client, register):
+    register(["Hop/v_Hop_g01_c02.avi", "Run/v_Run_g02_c01.avi"])
+    body = {"rows": ["TS3 BN Max+LSTM512 BN FC101"], "dataset": "mine", "backbone": "tiny"}
+    tried = client.post("/papers/ts_lstm/tables/3/launch?dry_run=true", json=body)
+    assert tried.status_code == 200, tried.text
+    answer = client.post("/papers/ts_lstm/tables/3/launch", json=body)
+    assert answer.status_code == 422
+    assert ("group_on_both_sides", "refused", "splits") in findings(answer)
+    assert findings(tried) == findings(answer)
+
+
 def test_a_flag_stands_on_the_experiment_its_results_and_the_board(client, worker):
     body = {"recipe": "demo_ts_lstm", "splits": [1], "streams": ["rgb"], "evaluation": {"frames": 10}}
     submitted = client.post("/experiments", json=body).json()

@@ -44,6 +44,7 @@ def test_papers_say_what_they_print(shared: Any) -> None:
             "reason": "the printed mean, 64.6, and the other splits, 66.4 and 64.8, leave 62.6",
         }
     ]
+    assert "Tables 3 and 7" in {found["where"] for found in paper["misprints"]}  # 92.5 and 92.6 for one network
 
 
 def test_a_misprint_is_shown_corrected_and_the_print_is_kept(shared: Any) -> None:
@@ -102,6 +103,9 @@ def test_a_dry_run_writes_nothing(client: Any) -> None:
     assert client.get("/experiments").json()["total"] == 0
     made = launch(client, **SMALL)
     assert (made["planned"], made["unique"]) == (found["planned"], found["unique"])
+    assert {finding["code"] for finding in found["findings"]} >= {"selected_on_test"}
+    again = client.post(f"{TABLE}/launch?dry_run=true", json=SMALL).json()
+    assert made["findings"] == found["findings"] == again["findings"]
 
 
 def test_ensembles_wait_for_scores_and_take_members_of_their_own(client: Any, worker: Any) -> None:

@@ -37,13 +37,13 @@ def paths(spec: Any, here: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 @FEW
 @given(st.sampled_from(paths(GOOD)), JSON, st.sampled_from(["", "unknown"]))
-def test_specs_with_one_field_replaced(shared, path, value, added):
+def test_specs_with_one_field_replaced(module_client, path, value, added):
     body = copy.deepcopy(GOOD)
     place = body
     for step in path[:-1]:
         place = place[step]
     place[added or path[-1]] = value
-    answer = shared.post("/experiments", content=json.dumps(body), headers={"content-type": "application/json"})
+    answer = module_client.post("/experiments", content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code in (202, 422), answer.text
     if answer.status_code == 422:
         assert answer.json()["errors"]

@@ -10,6 +10,14 @@ from fastapi.testclient import TestClient
 from tests.api.conftest import SPEC
 
 NOT_PRINTED = [" ", "\t", "\u3000", "two\nlines", "two\u2028lines", "red \x1b[31m", "red \x9b31m", "nul\0", ""]
+NOT_PRINTED += ["\u200b", "\u2060 \ufeff", "turned \u202egpj.exe", "turned \u2066too"]
+PRINTED = [
+    "\u05e9\u05dc\u05d5\u05dd",
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "a",
+]
+"""Hebrew, Persian with a joiner in the word, a family of joined pictures, one letter."""
 ALLOWED = ("on one line, without control characters, not of blanks alone", "text without NUL", "at least 1 character")
 MEMBERS = {"dataset": "motion_shapes", "members": [{"recipe": "demo_ts_lstm", "stream": "rgb"}]}
 UPLOAD = {"dataset": "motion_shapes", "split": "1", "stream": "rgb"}
@@ -39,3 +47,9 @@ def test_a_name_that_no_line_shows_is_refused(shared: TestClient, door: str, nam
     [error] = answer.json()["errors"]
     assert (error["field"], error["value"]) == (field, name)
     assert any(words in error["allowed"] for words in ALLOWED)
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_name_in_any_script_is_taken(shared: TestClient, name: str) -> None:
+    answer = shared.post("/experiments?dry_run=true", json=SPEC | {"name": name})
+    assert answer.status_code == 200, answer.text

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from cli.stack import ports
 from cli.stack.api import Api
@@ -23,7 +23,7 @@ from services.queue.attempts import Fact
 from services.queue.claim import Claim
 from services.queue.curve import Recorder, Sample
 from services.stores.folder import FolderStore
-from tests.parts import running
+from tests.parts import START_SECONDS, running
 from tests.services.conftest import Decreed
 from tests.services.packed import packed
 from tests.services.pictured import Leaver
@@ -61,6 +61,7 @@ SPEC: dict[str, Any] = {
 }
 
 
+expect.set_options(timeout=30_000)  # milliseconds, as the browser gives an action; 5,000 are few on a busy machine
 ATTENDS: dict[str, Any] = {
     "splits": [1],
     "model": {"kind": "conv_alstm"},
@@ -89,10 +90,21 @@ def chromium() -> Iterator[Browser]:
 class Site:
     """Where pages are, and ids of experiments by what became of them."""
 
-    url: str
+    client: httpx.Client
     database: Database
     ids: dict[str, str]
-    submit: Callable[..., str]
+
+    @property
+    def url(self) -> str:
+        """Its base URL, without a slash at the end."""
+        return str(self.client.base_url).rstrip("/")
+
+    def submit(self, **changes: Any) -> str:
+        """Submit the spec of the demo with changes, and return the experiment's id."""
+        answer = self.client.post("/experiments", json=SPEC | changes)
+        assert answer.status_code == 202, answer.text
+        found: str = answer.json()["id"]
+        return found
 
 
 @pytest.fixture(scope="session")
@@ -108,20 +120,15 @@ def site(servers, tmp_path_factory, migrated_database, redis_server) -> Iterator
         "TWOSTREAM_HOME": str(home),
         "TWOSTREAM_SWEEP_SECONDS": "3600",
     }
-    with ports.listen(ports.LOOPBACK, 0) as listener, running(Api(listener, clean | given, servers / "pages.log")):
-        url = ports.url_of(listener)
-        ids: dict[str, str] = {}
-        made = Site(url, database, ids, lambda **changes: _submit(url, **changes))
+    with (
+        ports.listen(ports.LOOPBACK, 0) as listener,
+        running(Api(listener, clean | given, servers / "pages.log")),
+        httpx.Client(base_url=ports.url_of(listener), timeout=START_SECONDS) as client,
+    ):
+        made = Site(client, database, {})
         _fill(made, home)
         yield made
     database.close()
-
-
-def _submit(url: str, **changes: Any) -> str:
-    answer = httpx.post(f"{url}/experiments", json=SPEC | changes)
-    assert answer.status_code == 202, answer.text
-    found: str = answer.json()["id"]
-    return found
 
 
 MACHINE = {
@@ -162,8 +169,8 @@ def _fill(site: Site, home: Path) -> None:
     worker = Decreed(site.database, "worker-1")
     with site.database.transaction() as session:
         workers.report(session, "worker-1", queues=["cpu", "gpu"], devices=["cpu"], concurrency=1, use=MACHINE)
-    httpx.post(f"{site.url}/datasets", json=REGISTERED).raise_for_status()
-    httpx.post(f"{site.url}/datasets/registered/check", json=CHECK).raise_for_status()
+    site.client.post("/datasets", json=REGISTERED).raise_for_status()
+    site.client.post("/datasets/registered/check", json=CHECK).raise_for_status()
     site.ids["finished"] = site.submit(name="TS-LSTM on shapes")
     worker.run_all(lambda claim: end(site.database, worker, claim))
     for number, name in enumerate(("other", "third"), 1):
@@ -172,7 +179,7 @@ def _fill(site: Site, home: Path) -> None:
     site.ids["failed"] = site.submit(name=f"breaks {SCRIPT}", seeds=[3], splits=[1], streams=["rgb"])
     _fail(site.database, worker)
     site.ids["cancelled"] = site.submit(name="given up", seeds=[4])
-    httpx.post(f"{site.url}/experiments/{site.ids['cancelled']}/cancel", json={})
+    site.client.post(f"/experiments/{site.ids['cancelled']}/cancel", json={})
     site.ids["pictured"] = site.submit(name="looks around", **ATTENDS)
     Leaver(site.database, FolderStore(home / "artifacts"), home / "left").run_all()
     site.ids["running"] = site.submit(name="under way", seeds=[5])

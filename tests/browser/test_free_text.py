@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -72,12 +71,12 @@ class Hostile:
 
     def _dataset(self) -> str:
         body = {"name": "typed", "root": f"/{LONG}", "annotations": f"/{LONG}", "boxes": f"/{LONG}"}
-        answer = httpx.post(f"{self.site.url}/datasets", json=body)
+        answer = self.site.client.post("/datasets", json=body)
         assert answer.status_code == 201, answer.text
-        assert httpx.post(f"{self.site.url}/datasets", json=body | {"name": SHORT}).status_code == 422
+        assert self.site.client.post("/datasets", json=body | {"name": SHORT}).status_code == 422
         backbone = {"name": "tiny", "finetune": None}
         spec = {"name": "reads it", "dataset": "typed", "splits": [1], "streams": ["rgb"], "backbone": backbone}
-        answer = httpx.post(f"{self.site.url}/experiments", json=spec)
+        answer = self.site.client.post("/experiments", json=spec)
         assert answer.status_code == 202, answer.text
         claim = self.worker.claim_any()
         assert claim is not None
@@ -98,7 +97,7 @@ class Hostile:
             "counts": {"sizes": {LONG: 2}},
             "findings": seen,
         }
-        answer = httpx.post(f"{self.site.url}/datasets/typed/check", json=check)
+        answer = self.site.client.post("/datasets/typed/check", json=check)
         assert answer.status_code == 200, answer.text
         return "typed"
 
@@ -134,7 +133,7 @@ class Hostile:
 
     def _said_afterwards(self) -> None:
         """Say what people say of an experiment when it is there."""
-        answer = httpx.post(f"{self.site.url}/experiments/{self.right}/withdraw", json={"reason": LONG})
+        answer = self.site.client.post(f"/experiments/{self.right}/withdraw", json={"reason": LONG})
         assert answer.status_code == 200, answer.text
         with self.site.database.transaction() as session:
             left, right = (session.get_one(ExperimentRow, each) for each in (self.left, self.right))
@@ -207,10 +206,10 @@ def hostile(site: Site) -> Iterator[Hostile]:
     found = Hostile(site)
     yield found
     found.worker.succeed(found.claim)
-    httpx.post(f"{site.url}/experiments/{found.running}/cancel", json={})
+    site.client.post(f"/experiments/{found.running}/cancel", json={})
     found.worker.run_all()
     for made in (found.left, found.right, found.failed, found.running):  # the lists of others have none of them
-        httpx.patch(f"{site.url}/experiments/{made}", json={"archived": True}).raise_for_status()
+        site.client.patch(f"/experiments/{made}", json={"archived": True}).raise_for_status()
     with site.database.transaction() as session:
         workers.leave(session, SHORT)
 
@@ -305,7 +304,7 @@ def test_pictures_and_raw_answers_run_nothing(site: Site, hostile: Hostile, page
     for address in (*raw, *(f"{site.url}/{path}" for path in ("scores", f"sweeps/{hostile.sweep}/trials", "cache"))):
         page.goto(address)
         assert not page.evaluate(RUNS), address
-    policy = httpx.get(f"{base}/figures/confusion.svg").headers["content-security-policy"]
+    policy = site.client.get(f"{base}/figures/confusion.svg").headers["content-security-policy"]
     assert "default-src 'none'" in policy
 
 
@@ -313,7 +312,7 @@ def test_what_the_script_writes_is_text(site: Site, hostile: Hostile, page: Page
     page.goto(f"{site.url}/experiments/{hostile.running}")
     expect(page.locator("[data-stage] small")).to_contain_text("begun")
     hostile.progress(hostile.claim, "told later")
-    expect(page.locator("[data-stage] small")).to_contain_text(f"1 of 2 {TINY}, {LONG} told later", timeout=15_000)
+    expect(page.locator("[data-stage] small")).to_contain_text(f"1 of 2 {TINY}, {LONG} told later")
     assert not page.evaluate(RUNS)
 
 
@@ -323,15 +322,15 @@ def test_no_cell_of_a_file_is_a_formula(site: Site, hostile: Hostile) -> None:
         made = site.submit(name=f"{sign}1+cmd|' /C calc'!A0", seeds=[92], splits=[1], streams=["rgb"])
         worker = Decreed(site.database)
         worker.run_all(lambda claim: end(site.database, worker, claim))  # noqa: B023 - it is over before the next
-        answer = httpx.get(f"{site.url}/leaderboard", params={**BOARD, "format": "csv"})
+        answer = site.client.get("/leaderboard", params={**BOARD, "format": "csv"})
         rows = list(csv.reader(io.StringIO(answer.text)))
         [mine] = [row for row in rows if made in row]
         assert [cell for cell in mine if cell.startswith(begin)] == []
         assert any(cell.startswith(f"'{sign}1+cmd") for cell in mine)
     for form in ("markdown", "latex"):
-        text = httpx.get(f"{site.url}/leaderboard", params={**BOARD, "format": form}).text
+        text = site.client.get("/leaderboard", params={**BOARD, "format": form}).text
         assert "<script>" not in text
-    report = httpx.get(f"{site.url}/experiments/{hostile.left}/report", params={"format": "markdown"}).text
+    report = site.client.get(f"/experiments/{hostile.left}/report", params={"format": "markdown"}).text
     assert "<script>" not in FENCED.sub("", report)
 
 

@@ -247,10 +247,10 @@ def test_a_run_is_watched_from_submission_to_result(site: Site, tab: Tab) -> Non
     expect(page.get_by_text("None until scores are fused")).to_be_visible()
     first = worker.claim_any()
     assert first is not None
-    expect(page.locator("#status")).to_contain_text("running", timeout=15_000)
+    expect(page.locator("#status")).to_contain_text("running")
     end(site.database, worker, first)
     worker.run_all(lambda claim: end(site.database, worker, claim))
-    expect(page.locator("#status")).to_contain_text("succeeded", timeout=15_000)
+    expect(page.locator("#status")).to_contain_text("succeeded")
     expect(page.get_by_role("row", name="two-stream").first).to_be_visible()
     expect(page.locator(".picture img").first).to_be_visible()
     assert page.locator(".chart polyline").count() > 4

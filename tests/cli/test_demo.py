@@ -63,7 +63,7 @@ def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, mon
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
     monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
     monkeypatch.setenv("TWOSTREAM_QUOTAS", '{"*": {"stages": 1, "share": 1}}')
-    monkeypatch.setenv("TWOSTREAM_NOTIFY_COMMAND", json.dumps(["sh", "-c", f"cat >> {notices}; echo >> {notices}"]))
+    monkeypatch.setenv("TWOSTREAM_NOTIFY_COMMAND", json.dumps(["sh", "-c", 'cat >> "$0"; echo >> "$0"', str(notices)]))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     patience = {"start_seconds": PATIENCE_SECONDS, "mlflow_seconds": PATIENCE_SECONDS}
     shown = Shown(json=False, submissions=[SMALL], **patience)

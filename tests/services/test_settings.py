@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from pydantic import ValidationError
 from cli import target
 from services.errors import InvalidSettings
 from services.settings import Settings, is_loopback, load
+from tests.conftest import HOME
 
 
 def test_an_api_beyond_loopback_needs_a_token() -> None:
@@ -119,9 +118,8 @@ def test_folders_follow_home_unless_given(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_no_test_reaches_the_home_of_who_runs_it() -> None:
-    own = Path(pwd.getpwuid(os.getuid()).pw_dir)
     found = (Settings().home, target.home().path, Path("~/.twostream").expanduser())
-    assert not [path for path in found if path.is_relative_to(own)]
+    assert [path for path in found if not path.is_relative_to(HOME)] == []
 
 
 @pytest.mark.parametrize(

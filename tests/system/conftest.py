@@ -125,7 +125,7 @@ class Service:
         """Run the API as a process of its own and lend a client of it."""
         with ports.listen(ports.LOOPBACK, 0) as listener:
             part = Api(listener, self._environment(), self.folder / "api.log")
-            with running(part), httpx.Client(base_url=part.url) as client:
+            with running(part), httpx.Client(base_url=part.url, timeout=PATIENCE_SECONDS) as client:
                 yield client
 
     def start_worker(self, environment: Mapping[str, str] | None = None, **options: Any) -> Process:

@@ -16,7 +16,7 @@ from services.datasets.official import shared_groups
 from services.datasets.sources import group_in_class
 from services.datasets.ucf101 import group_of
 from services.errors import DataError
-from services.planning.linter import of_lists
+from services.planning.linter import copies, of_lists
 from services.stages import IndexParams
 from services.stores.files import write_atomically
 from services.words import counted
@@ -70,7 +70,10 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
     _warn(report, doubts)
     listed = annotations.clips()
     clips = tuple(sorted(_read_clips(task, root, listed, report), key=lambda clip: clip.id))
-    later = [*_doubts_about_copies(annotations, {clip.path: clip.sha256 for clip in clips}), *_differences(clips)]
+    hashes = {clip.path: clip.sha256 for clip in clips}
+    copied = [(split, finding) for split in annotations.splits for finding in copies(annotations, split, hashes)]
+    later = [finding.sentence for _, finding in copied]
+    later += [*_doubts_about_repeats(annotations, hashes), *_differences(clips)]
     _warn(report, [*doubts, *later] if later else [])
     manifest = Manifest(
         dataset=params.dataset,
@@ -91,7 +94,7 @@ def run(task: Task, params: IndexParams, report: Reporter) -> dict[str, Any]:
         "lists": digest,
         "digest": digest_of_data(manifest),
         **_for_people(manifest),
-        "findings": [{**asdict(finding), "split": split} for split, finding in findings],
+        "findings": [{**asdict(finding), "split": split} for split, finding in (*findings, *copied)],
         "shared": [{str(split): place for split, place in found.items()} for found in annotations.shared_test_clips()],
     }
 
@@ -174,19 +177,12 @@ def _doubts_about_lists(annotations: Annotations) -> Iterator[str]:
         yield f"scenes on both sides of a split: {_some(leaks)}"
 
 
-def _doubts_about_copies(annotations: Annotations, hashes: Mapping[str, str]) -> Iterator[str]:
-    """Yield the test clips that are trained on under another name, or tested twice."""
+def _doubts_about_repeats(annotations: Annotations, hashes: Mapping[str, str]) -> Iterator[str]:
+    """Yield how many test clips of a split are tested under another name too."""
     for number, split in annotations.splits.items():
-        trained = {hashes[clip.path] for clip in split.train}
-        leaked = [clip.path for clip in split.test if hashes[clip.path] in trained]
-        if leaked:
-            trained_on = counted(
-                len(leaked), "test clip", "is a copy of a training clip", "are copies of training clips"
-            )
-            yield f"split {number}: {trained_on}: {_some(leaked)}"
-        copies = len(split.test) - len({hashes[clip.path] for clip in split.test})
-        if copies:
-            twice = counted(copies, "test clip", "is a copy of another, and counts", "are copies of others, and count")
+        repeats = len(split.test) - len({hashes[clip.path] for clip in split.test})
+        if repeats:
+            twice = counted(repeats, "test clip", "is a copy of another, and counts", "are copies of others, and count")
             yield f"split {number}: {twice} more than once"
 
 

@@ -10,6 +10,10 @@ import pytest
 
 from api.web.pages import page_size
 from services.db.tables import DatasetRow
+from tests.api.clients import client_of
+from tests.api.conftest import SPEC
+
+HTML = {"Accept": "text/html"}
 
 
 class Outline(HTMLParser):
@@ -101,6 +105,17 @@ def test_an_older_revision_and_further_pages_are_linked(client, submit, worker, 
     older = client.get("/", params=query | {"revision": "1"})
     assert "<strong>Superseded:</strong>" in older.text
     assert Outline(older.text).selected[-1] == "1"
+
+
+def test_times_are_in_utc_whatever_zone_the_database_has(settings):
+    there = {"database_url": f"{settings.database_url}?options=-c%20TimeZone%3DAsia/Kathmandu"}
+    with client_of(settings.model_copy(update=there)) as client:
+        assert client.post("/experiments", json=SPEC).status_code == 202
+        for path in ("/", "/experiments", "/datasets", "/datasets/motion_shapes"):
+            found = re.findall(r'<time datetime="([^"]*)">([^<]*)</time>', client.get(path, headers=HTML).text)
+            assert found != [], path
+            for moment, words in found:
+                assert (moment[-6:], words) == ("+00:00", moment[:16].replace("T", " ")), path
 
 
 def test_choice_is_kept(client, submit, worker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -15,6 +16,13 @@ def test_a_clone_is_the_spec_with_changes(twostream, submitted):
     assert (new["name"], new["training"]["epochs"]) == ("more epochs", 7)
     old["name"], old["training"]["epochs"] = new["name"], 7
     assert new == old
+
+
+def test_a_clone_registers_no_dataset_anew(twostream, submitted):
+    refreshed = twostream("clone", submitted, "--set", "refresh=true")[1].strip()
+    cloned = twostream("clone", refreshed)[1].strip()
+    specs = [json.loads(twostream("show", id_, "--json")[1])["spec"] for id_ in (refreshed, cloned)]
+    assert [spec["refresh"] for spec in specs] == [True, False]
 
 
 def test_a_clone_is_tried_without_being_queued(twostream, submitted):
@@ -49,7 +57,7 @@ def test_the_page_is_printed_and_opened(twostream, submitted, api, monkeypatch, 
     opened = tmp_path / "opened"
     script = f"import pathlib, sys; pathlib.Path({str(opened)!r}).write_text(sys.argv[1])"
     (tmp_path / "browser.py").write_text(script)
-    monkeypatch.setenv("BROWSER", f"{sys.executable} {tmp_path / 'browser.py'} %s")
+    monkeypatch.setenv("BROWSER", f"{shlex.join([sys.executable, str(tmp_path / 'browser.py')])} %s")
     monkeypatch.setattr("webbrowser._tryorder", None)  # else those that an earlier test found
     address = f"{api}/experiments/{submitted}"
     assert twostream("open", submitted, "--print") == (0, f"{address}\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -121,7 +122,8 @@ def test_dropped_connections_are_resumed(server, run, tmp_path, capsys) -> None:
     assert f"unpacking {tmp_path}/data/UCF101.rar into {tmp_path}/data/UCF-101\n" in err
     assert "4 of 4 listed clips" in out
     assert "lists differ from the official ones: classes: 2, official: 101" in out
-    assert f"--layout ucf101 --root {tmp_path}/data/UCF-101 --splits {tmp_path}/data/ucfTrainTestlist" in out
+    clips, lists = (shlex.quote(f"{tmp_path}/data/{name}") for name in ("UCF-101", "ucfTrainTestlist"))
+    assert f"--layout ucf101 --root {clips} --splits {lists}" in out
 
 
 def test_what_is_there_is_not_fetched_again(server, run, tmp_path, monkeypatch) -> None:
@@ -151,7 +153,7 @@ def test_a_part_of_an_earlier_run_is_continued(server, run, tmp_path) -> None:
 def test_hmdb51_is_laid_out_as_its_layout_wants(server, run, tmp_path, monkeypatch, capsys) -> None:
     unrar = tmp_path / "bin" / "unrar"  # the first that is asked
     unrar.parent.mkdir()
-    unrar.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$4"\n')
+    unrar.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$4"\n')
     unrar.chmod(0o755)
     monkeypatch.setenv("PATH", str(unrar.parent), os.pathsep)
     assert run("hmdb51", f"{server}/clips.rar", f"{server}/lists.rar") == 0

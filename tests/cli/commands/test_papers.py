@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tests.api.conftest import Worker
+
 SMALL = ("--dataset", "motion_shapes", "--backbone", "tiny", "--epochs", "1")
 ROW = "TS3 BN Max+LSTM512 BN FC101"
 
@@ -40,3 +42,12 @@ def test_rows_are_launched_once_and_a_table_is_filled(twostream):
     assert "0 of 9 own figures are measured" in filled
     code, _, error = twostream("papers", "launch", "ts_lstm", "3", "--row", "TS3 BN Max+LSTM512", *SMALL)
     assert (code, f"rows.0: got 'TS3 BN Max+LSTM512', allowed: one of {ROW}" in error) == (2, True)
+
+
+def test_a_table_lacks_the_seeds_that_are_asked_for(twostream, database):
+    small = ("relational_lstm", "text", *SMALL, "--batch-size", "4", "--flow", "dis")
+    twostream("papers", "launch", *small)
+    Worker(database, 0.5).finish_all()
+    assert "nothing is missing" in twostream("papers", "fill", *small, "--seed", "0")[1]
+    filled = twostream("papers", "fill", *small, "--seed", "0", "--seed", "1")[1]
+    assert "1 experiment launched, 0 are there" in filled

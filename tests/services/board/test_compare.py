@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from services.board import answers, compare
 from services.board.compare import NO_PAIRS, Comparison
+from services.board.systems import differences
 from services.datasets.official import CATEGORIES, CATEGORY_OF
 from services.db.engine import Database
 from services.db.tables import DatasetRow, ResultRow
@@ -76,6 +77,16 @@ def test_two_systems_by_hand(database: Database) -> None:
     cut = compared(database, left, right, clips=1).paired
     assert cut is not None
     assert ([each.clip for each in cut.left_only], cut.test.left_only) == ([IDS[6]], 2)
+
+
+def test_of_two_ensembles_differs_what_their_members_differ_in() -> None:
+    def ensemble(*weights: float) -> dict[str, Any]:
+        return {"method": "logits", "members": [{"recipe": "tsn", "weight": weight} for weight in weights]}
+
+    assert differences(ensemble(0.5, 0.5), ensemble(0.5, 0.25)) == {"members.1.weight": (0.5, 0.25)}
+    assert differences(ensemble(0.5), ensemble(0.5, 0.25)) == {
+        "members.1.recipe": (None, "tsn"), "members.1.weight": (None, 0.25),
+    }  # fmt: skip
 
 
 def test_a_system_beside_itself(database: Database) -> None:

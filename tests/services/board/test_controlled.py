@@ -65,3 +65,9 @@ def test_networks_that_see_frames_have_no_features(database: Database) -> None:
     made = said.run(database, right_of(20), **own)
     with pytest.raises(InvalidRequest, match=r"baseline: got .* its own see frames"):
         heads(database, made, said.run(database, right_of(30), **said.heads(8)[0]))
+
+
+def test_the_baseline_is_no_head_beside_itself(database: Database) -> None:
+    made = [said.run(database, right_of(n), **head) for n, head in zip((20, 30), said.heads(8, 16), strict=True)]
+    with pytest.raises(InvalidRequest, match=f"others: got '{made[0]}', allowed: ids of other experiments"):
+        heads(database, made[0], made[1], made[0])

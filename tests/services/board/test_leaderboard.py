@@ -221,6 +221,21 @@ def test_a_cursor_is_of_one_board_and_unchanged(database: Database) -> None:
             board(database, **({"cursor": cursor} | options))
 
 
+def test_a_cursor_goes_on_with_its_protocol_and_revision_alone(database: Database) -> None:
+    publish(database, [0.5, 0.25])
+    publish(database, [0.75, 0.125], protocol="q")
+    publish(database, [0.75, 0.125], revision=2)
+    with database.transaction() as session:
+        session.get_one(DatasetRow, "motion_shapes").revision = 2
+    asked: dict[str, Any] = {"protocol": "p", "revision": 1}
+    cursor = board(database, limit=1, **asked).next_cursor
+    for same in ({}, asked, {"protocol": "p"}, {"revision": 1}):
+        assert [row.value for row in board(database, cursor=cursor, **same).rows] == [0.25]
+    for other in (asked | {"protocol": "q"}, asked | {"revision": 2}, {"protocol": "q"}, {"revision": 2}):
+        with pytest.raises(AlteredCursor, match="for the same board"):
+            board(database, cursor=cursor, **other)
+
+
 def test_an_entry_that_arrives_between_pages_shows_none_twice_and_skips_none(database: Database) -> None:
     """Whatever its place; and though another protocol has the most entries by then."""
     publish(database, [0.9, 0.8, 0.7, 0.6, 0.5, None, None])

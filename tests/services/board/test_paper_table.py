@@ -231,3 +231,47 @@ def test_seeds_that_were_launched_apart_are_seeds_of_one_system(
     else:
         assert found.pooled == ()
         assert found.seeds in (1, 2)
+
+
+def test_whatever_was_launched_since_hides_no_number(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reduced form, a member of an ensemble, or the same system that failed."""
+    monkeypatch.setattr(paper_table, "NEWEST", 1)
+    made = answered(database, {"HighJump": (True, False)}, seeds=(0,), system="whole")
+    since = (("whole", 0, "cancelled"), ("whole", 0, "failed"), ("member", -1, "succeeded"), ("reduced", 0, "queued"))
+    with database.transaction() as session:
+        for number, (system, part, state) in enumerate(since):
+            newer = published.experiment(session, "ucf101")
+            newer.id, newer.state = f"exp_{'f' * 12}{number}", state
+            session.flush()
+            place = {"paper": "ts_lstm", "table_name": "text", "row": "TS-LSTM by class", "dataset": "ucf101"}
+            link = PaperRow(experiment_id=newer.id, system=system, part=part, reduced=system == "reduced", **place)
+            session.add(link)
+    line = values(database, "ts_lstm", "text", "TS-LSTM by class")["HighJump"]
+    assert line.measured is not None
+    assert (line.measured.behind.experiment_id, line.missing) == (made, None)
+    assert [(each.system, each.state) for each in line.experiments] == [
+        ("reduced", "queued"), ("member", "succeeded"), ("whole", "failed"), ("whole", "succeeded"),
+    ]  # fmt: skip
+
+
+def test_a_column_says_how_its_own_experiment_stands_and_not_that_of_another_column(database: Database) -> None:
+    row = "TSN + R-LSTM"
+    with database.transaction() as session:
+        registry.add(session, name="ucf101", root="/ucf101", annotations="/lists")
+        for number, state in enumerate(("failed", "succeeded")):
+            made = published.experiment(session, "ucf101")
+            made.id, made.state = f"exp_{number}", state
+            session.flush()
+            place = {"paper": "relational_lstm", "table_name": "1", "row": row, "dataset": "ucf101"}
+            session.add(PaperRow(experiment_id=made.id, system=state, part=0, **place))
+            if state == "succeeded":
+                published.publish(session, made, [Row(split=1, values={"top1": Value(0.5)})])
+    found = values(database, "relational_lstm", "1", row)
+    assert {name: line.missing for name, line in found.items()} == {
+        "rgb": None, "flow": "experiment exp_0 is failed", "two-stream": "experiment exp_0 is failed",
+    }  # fmt: skip
+    with database.transaction() as session:
+        session.execute(delete(PaperRow).where(PaperRow.experiment_id == "exp_0"))
+    assert values(database, "relational_lstm", "1", row)["flow"].missing == (
+        "experiment exp_1 has no results of flow, split 1"
+    )

@@ -169,11 +169,18 @@ def of_another_dataset(own: tuple[str, ...], other: tuple[str, ...]) -> tuple[Fi
 
 
 FRAMES = {"a": 30, "b": 40}
+DIGESTS = {clip.path: clip.id for clip in SOUND.clips()}
 CASES: list[tuple[str, Callable[[], Iterable[Finding]], set[tuple[str, str]]]] = [
     ("nothing is known of the data", lambda: linted(spec()), set()),
     ("sound lists", lambda: linted(spec(), Facts(SOUND)), set()),
     ("a planted leak", lambda: linted(spec(), Facts(LEAK)), {("group_on_both_sides", "refused")}),
     ("a leak of another split", lambda: linted(spec(splits=(3,)), Facts(LEAK)), set()),
+    ("clips of their own", lambda: linter.copies(SOUND, 1, DIGESTS), set()),
+    (
+        "a training clip under another name",
+        lambda: linter.copies(SOUND, 1, dict.fromkeys(DIGESTS, "0")),
+        {("copies_on_both_sides", "flagged")},
+    ),
     ("weights of the same split", lambda: started_from(1, Facts(SOUND)), set()),
     ("weights of another split", lambda: started_from(2, Facts(SOUND)), {("weights_saw_test_clips", "refused")}),
     ("weights of another split, no lists", lambda: started_from(2, Facts()), {("weights_unknown", "flagged")}),

@@ -1,6 +1,6 @@
 """Claim, heartbeat, expire, fail, succeed, cancel, retry and submit, interleaved in any way over several connections.
 
-Hypothesis draws what each connection does and which of them goes on by one statement. ``TWOSTREAM_MACHINE_CASES`` says
+Hypothesis draws what each connection does and which of them goes on by one statement. ``MACHINE_CASES`` says
 how many cases are tried; `make test` tries few.
 """
 
@@ -41,7 +41,7 @@ from tests.services.actors import Actor
 from tests.services.conftest import small_spec
 from tests.services.invariants import ALWAYS, AT_REST
 
-CASES = int(os.environ.get("TWOSTREAM_MACHINE_CASES", "6"))
+CASES = int(os.environ.get("MACHINE_CASES", "6"))
 STEPS = 60
 BETWEEN_RESTS = 10
 ACTORS = 3

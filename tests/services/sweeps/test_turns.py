@@ -14,8 +14,12 @@ from services.board import leaderboard
 from services.db.engine import Database
 from services.db.tables import ExperimentRow, OutboxRow, ResultRow, StageRow
 from services.errors import Cause, Conflict, Forbidden
+from services.planning import submission
+from services.planning.dry_run import foresee
 from services.queue import experiments
 from services.queue.claim import Claim
+from services.recipes import resolve
+from services.specs import ExperimentSpec
 from services.stores.broker import Broker
 from services.sweeps import sweeps
 from services.sweeps.study import Storage, Study
@@ -102,6 +106,40 @@ def test_a_pruner_ends_what_is_worse_and_that_is_no_failure(
     experiment = next(row for row in rows(database, sweep_id) if row.trial == 1)
     assert (experiment.state, experiment.cause) == ("cancelled", "pruned")
     assert experiment.message == f"10.0 % after 1 epoch: {pruner['kind']} ends it"
+
+
+def test_who_repeats_the_best_or_starts_from_it_says_so(database: Database, turn: Take) -> None:
+    """What a sweep has chosen is so under whatever name, split and seed, and in whatever uses its weights."""
+    asked = sweep_of(space={RATE: {"choices": [1e-3, 1e-2]}}, sampler={"kind": "grid"}, budget={"trials": 2})
+    found = conduct(database, turn, begin(database, asked), Trainer(database))
+    *_, best = rows(database, found.row.id)
+    own = {name: value for name, value in best.spec.items() if name not in ("name", "splits")}
+    weights = {"experiment": best.id}
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({**own, "splits": [1], "seeds": [7], "priority": 3}, ["training"]),
+        ({**own, "training": {**own["training"], "epochs": 9}}, []),
+        ({**SMALL, "model": {"kind": "ts_lstm", "weights": weights}}, ["model.weights"]),
+    ]
+    for body, fields in cases:
+        spec = ExperimentSpec.model_validate(body)
+        with database.transaction() as session:
+            tried = [each for each in foresee(session, spec).findings if each.code == "best_of_trials"]
+            made = submission.submit(session, spec, owner="bo", body_digest="0" * 64).row.flags
+        assert [each.field for each in tried] == fields
+        assert [flag["field"] for flag in made if flag["code"] == "best_of_trials"] == fields
+        assert all(found.row.id in each.sentence for each in tried)
+
+
+def test_a_recipe_as_it_stands_was_chosen_by_its_paper(database: Database, turn: Take) -> None:
+    spec, recipe = resolve({"recipe": "demo_ts_lstm"})
+    space = {RATE: {"choices": [spec.training.optimizer.learning_rate]}}
+    found = conduct(
+        database, turn, begin(database, sweep_of(experiment={"recipe": recipe}, space=space)), Trainer(database)
+    )
+    assert found.row.state == "succeeded"
+    with database.transaction() as session:
+        codes = [{each.code for each in foresee(session, spec, named).findings} for named in (None, recipe)]
+    assert ["best_of_trials" in each for each in codes] == [True, False]
 
 
 class Killed(BaseException):

@@ -22,6 +22,7 @@ from services.datasets.motion_shapes import CLASSES
 from services.db.engine import Database
 from services.db.tables import ExperimentRow
 from services.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
+from services.queue import edits
 from services.settings import Settings
 from services.tracking.register import Registered
 from services.tracking.register import register as in_a_process
@@ -154,6 +155,10 @@ def test_what_cannot_be_registered_says_why_and_leaves_nothing(
         run_id = session.get_one(ExperimentRow, told).mlflow_run_id
     client.delete_run(run_id)
     with pytest.raises(Conflict, match="was deleted in MLflow; hint: restore it there"):
+        register(settings, database, LOCAL, told)
+    with database.transaction() as session:
+        edits.withdraw(session, told, "wrong lists", LOCAL)
+    with pytest.raises(Conflict, match=f"experiment {told} cannot be registered: it was withdrawn: wrong lists"):
         register(settings, database, LOCAL, told)
     assert client.search_registered_models(f"name = '{model}'") == []
 

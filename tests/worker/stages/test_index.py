@@ -298,6 +298,21 @@ def test_what_makes_numbers_doubtful_is_told(task: Task, report: Reporter, datas
     assert "stand in no list" in message
 
 
+def test_a_training_clip_in_disguise_is_flagged_by_its_content(
+    task: Task, report: Reporter, dataset: IndexParams
+) -> None:
+    """As a copy, a link, in another class, and with another extension: names tell of none of them."""
+    root, lists = Path(dataset.root), Path(dataset.annotations)
+    shutil.copy(root / "Run/v_Run_g02_c01.avi", root / "Run/v_Run_g07_c01.MP4")
+    (root / "Hop/v_Hop_g08_c01.avi").symlink_to(root / "Run/v_Run_g02_c01.avi")
+    tested = ["Run/v_Run_g01_c01.avi", "Run/v_Run_g07_c01.MP4", "Hop/v_Hop_g08_c01.avi"]
+    lists.joinpath("testlist01.txt").write_text("\n".join(tested))
+    summary = index.run(task, dataset.model_copy(update={"splits": (1,)}), report)
+    [found] = summary["findings"]
+    assert (found["code"], found["severity"], found["split"]) == ("copies_on_both_sides", "flagged", 1)
+    assert found["sentence"] == f"split 1: 2 test clips are copies of training clips: {', '.join(tested[1:])}"
+
+
 def test_a_group_on_both_sides_of_a_split_of_the_dataset_is_refused(
     task: Task, report: Reporter, dataset: IndexParams
 ) -> None:
