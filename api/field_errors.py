@@ -231,8 +231,7 @@ def _child(node: Json, step: int | str) -> Json:
 
 
 def _listed(names: Any) -> str:
-    """Name values; the empty one, by which a form leaves a choice open, is none that somebody would write."""
-    found = [name if isinstance(name, str) else json.dumps(name) for name in names if name != ""]
+    found = [name if isinstance(name, str) else json.dumps(name) for name in names]
     return f"one of {', '.join(found)}" if found else ""
 
 
