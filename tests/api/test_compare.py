@@ -47,8 +47,12 @@ def test_heads_against_a_baseline(client, database):
     found = client.get("/compare/controlled", params=asked | ASKED).json()
     assert [gain["head"]["experiment_id"] for gain in found["gains"]] == others
     assert [gain["difference"] for gain in found["gains"]] == pytest.approx([1 / 3, -2 / 3])
-    twice = client.get("/compare/controlled", params=asked | {"others": f"{baseline},{others[0]},{others[0]}"} | ASKED)
-    assert [gain["difference"] for gain in twice.json()["gains"]] == pytest.approx([0, 1 / 3])
+    twice = client.get("/compare/controlled", params=asked | {"others": f"{others[0]},{others[0]}"} | ASKED)
+    assert [gain["difference"] for gain in twice.json()["gains"]] == pytest.approx([1 / 3])
+    itself = client.get("/compare/controlled", params=asked | {"others": f"{others[0]},{baseline}"} | ASKED)
+    assert (itself.status_code, itself.json()["errors"][0]["allowed"]) == (
+        422, "ids of other experiments than the baseline",
+    )  # fmt: skip
     assert (found["baseline"]["name"], found["features"], found["num_units"]) == ("width 8", 1, 6)
 
 
