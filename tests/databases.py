@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from copy import copy
 from functools import cache
 
 import psycopg
+from sqlalchemy import text
 
 from services.db.engine import Database
 from services.sweeps.study import SCHEMA
@@ -25,6 +28,8 @@ ALONE = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+PATIENCE_SECONDS = 120
 WITHOUT_STUDIES = f"""
 DO $$
 DECLARE
@@ -116,6 +121,24 @@ def opened(url: str, *options: float) -> Database:
     database.engine = kept.engine.execution_options()
     database._glancing = database.engine.execution_options(isolation_level="AUTOCOMMIT")
     return database
+
+
+def waiters(database: Database) -> int:
+    """Return how many transactions wait for a lock.
+
+    Each look is a transaction of its own: within one, PostgreSQL shows what others did at its first look.
+    """
+    with database.transaction() as session:
+        return session.scalar(WAITERS) or 0
+
+
+def wait_for_waiters(database: Database, count: int = 1, *, going: Callable[[], bool] = lambda: True) -> None:
+    """Wait until as many transactions wait for a lock, while those that shall are still `going`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while waiters(database) < count:
+        assert going(), "it ended, and never waited for a lock"
+        assert time.monotonic() < deadline, "nothing waits for a lock"
+        time.sleep(0.01)
 
 
 @cache

@@ -17,8 +17,7 @@ from services import chores
 from services.db.engine import Database
 from services.queue.housekeeping import SWEEP
 from services.stores.broker import Broker
-
-WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+from tests.databases import waiters
 
 
 def test_live_and_ready(shared):
@@ -101,12 +100,6 @@ def test_a_database_that_hangs_holds_up_neither_probes_nor_requests_without_it(c
             assert client.get(path).status_code == 200, path
             assert not all(answer.done() for answer in hanging), f"{path} was answered after the others"
     assert {answer.result().status_code for answer in hanging} <= {200, 503}
-
-
-def waiters(database):
-    """How many transactions wait for a lock."""
-    with database.transaction() as session:
-        return session.scalar(WAITERS)
 
 
 def test_a_probe_of_a_database_that_hangs_ends(client, database):

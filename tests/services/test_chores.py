@@ -19,8 +19,10 @@ def test_one_process_takes_a_turn_and_the_next_one_only_after_the_period(databas
 
 
 def test_a_process_that_began_and_never_ended_costs_a_single_turn(database: Database) -> None:
-    assert database.run(lambda session: chores.take(session, "sweep", 0.001))
-    assert database.run(lambda session: chores.take(session, "sweep", 0.001))
+    assert [database.run(lambda session: chores.take(session, "sweep", 3600)) for _ in range(2)] == [True, False]
+    with database.transaction() as session:
+        session.execute(text("UPDATE chore SET began_at = began_at - interval '1 hour'"))
+    assert database.run(lambda session: chores.take(session, "sweep", 3600))
 
 
 def test_a_clock_that_was_set_back_keeps_no_turn(database: Database) -> None:

@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import text
 
 from services.api_keys import ADMINISTRATOR, LOCAL, Caller
 from services.db.engine import Database
 from services.errors import Cause, Conflict, Forbidden, InvalidRequest, NotFound
 from services.queue import experiments, graph
+from tests.databases import wait_for_waiters
 from tests.services.conftest import Decreed, small_spec, stage_states, state_of, submit
 
 
@@ -130,9 +130,7 @@ def while_retried(database: Database, experiment: str, act: Callable[[], object]
     with database.transaction() as session:
         experiments.retry(session, experiment, LOCAL)
         thread.start()
-        with database.transaction() as other:
-            while not other.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-                assert thread.is_alive()
+        wait_for_waiters(database, going=thread.is_alive)
     thread.join()
 
 

@@ -16,6 +16,7 @@ from services.queue import quotas, workers
 from services.queue.claim import CLAIM, Claim
 from services.queue.claim import claim as take
 from services.settings import Quota
+from tests.databases import wait_for_waiters
 from tests.services.conftest import report
 
 
@@ -145,11 +146,7 @@ def test_of_two_claims_at_one_moment_the_second_starts_anew(database: Database) 
     with database.transaction() as session:
         assert take(session, ("gpu",), **values) is not None  # type: ignore[arg-type]
         thread.start()
-        waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'")
-        with database.transaction() as other:
-            while not other.scalar(waits):
-                thread.join(0.01)
-                assert thread.is_alive()
+        wait_for_waiters(database, going=thread.is_alive)
     thread.join()
     assert isinstance(found[0], Contended)
     assert claim(database) is None

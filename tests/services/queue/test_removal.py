@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from services.api_keys import ADMINISTRATOR, Caller
 from services.board.version import version
@@ -25,6 +25,7 @@ from services.planning import submission
 from services.queue import experiments, removal
 from services.specs import EnsembleSpec, MemberSpec
 from services.specs.weights import NetworkWeights
+from tests.databases import wait_for_waiters
 from tests.services.actors import Actor
 from tests.services.conftest import Decreed, small_spec, submit
 
@@ -157,13 +158,7 @@ def test_who_names_it_while_it_is_deleted_finds_it_gone(database: Database, made
 
     thread = threading.Thread(target=name)
     thread.start()
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    with database.transaction() as session:
-        while not session.scalar(waiting):
-            thread.join(0.01)
-            assert thread.is_alive()
+    wait_for_waiters(database, going=thread.is_alive)
     rival.set_free()
     rival.result()
     thread.join()

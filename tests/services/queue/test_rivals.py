@@ -19,6 +19,7 @@ from services.errors import Cause, Conflict, LeaseLost, TwostreamError, Unavaila
 from services.planning import submission
 from services.queue import attempts, experiments
 from services.queue.housekeeping import end_expired
+from tests.databases import wait_for_waiters
 from tests.services.conftest import Decreed, small_spec, submit
 
 PATIENCE_SECONDS = 120
@@ -30,20 +31,6 @@ def held(database: Database, statement: str) -> Iterator[Any]:
     with database.transaction() as session:
         session.execute(text(statement))
         yield session
-
-
-def wait_for_waiters(database: Database, count: int = 1) -> None:
-    """Wait until as many transactions wait for a lock."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    query = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    while True:
-        with database.transaction() as session:
-            if (session.scalar(query) or 0) >= count:
-                return
-        assert time.monotonic() < deadline, "nothing waits for a lock"
-        time.sleep(0.01)
 
 
 def states(database: Database) -> dict[str, str]:
