@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from torch.utils.data import DataLoader, Dataset, default_collate, default_convert
 
 from services.errors import StageError
+from worker.training import sockets
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -34,6 +35,8 @@ class Loader(Generic[Item_co]):
 
     def __init__(self, dataset: Items[Item_co], **options: Any) -> None:
         collate = _convert if options.get("batch_size", 1) is None else _collate
+        if options.get("num_workers"):
+            sockets.give_room()
         self._loader: DataLoader[Any] = DataLoader(_Guarded(dataset), collate_fn=collate, **options)
 
     def __iter__(self) -> Iterator[Item_co]:
