@@ -12,6 +12,7 @@ from cli.client import INVALID, Client, CommandError
 from cli.output import USED, CursorOption, JsonOption, LimitOption, about, ago, print_more, print_table, used
 from cli.target import home, stack_addresses
 from cli.terminal import print_json
+from services import foreign
 from services.cache.sizes import word_bytes
 from services.words import counted
 
@@ -106,6 +107,8 @@ def worker(
     options = WorkerOptions(names, device, concurrency)
     found = stack_addresses()
     joined = {variable: found[name] for name, variable in NEEDED.items() if name in found}
+    if "database" in found and NEEDED["database"] not in os.environ:
+        foreign.forget(foreign.POSTGRES)
     environment = {**joined, **os.environ, **options.env()}
     missing = [variable for variable in list(NEEDED.values())[:2] if not environment.get(variable)]
     if missing:

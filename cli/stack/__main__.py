@@ -13,6 +13,7 @@ from cli.stack.signals import Signals, StopRequested
 from cli.stack.stack import Stack
 from cli.stack.worker import WorkerOptions
 from cli.terminal import say, say_text
+from services import foreign
 from services.errors import InvalidSettings, TwostreamError
 from services.proxies import spare_local
 from services.settings import load
@@ -27,6 +28,8 @@ def main() -> int:
     signals.install()
     try:
         settings = load()
+        if settings.database_url is None:
+            foreign.forget(foreign.POSTGRES)
         home = Home(settings.home.expanduser().resolve())
         worker = None if options.no_worker else WorkerOptions(device=options.device, concurrency=options.concurrency)
         report = Report(options.json)

@@ -9,6 +9,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from services import foreign
 from services.errors import Unavailable
 
 QUEUES = ("cpu", "gpu")
@@ -27,6 +28,7 @@ def celery_app(redis_url: str) -> Celery:
 
     Messages are acknowledged when they arrive: a stage belongs to its Postgres lease, never to its message.
     """
+    foreign.forget(foreign.CELERY)
     timeouts = {"visibility_timeout": VISIBILITY_SECONDS}
     transport = {
         **timeouts,

@@ -11,6 +11,7 @@ import pytest
 from cli import demo
 from cli.stack.home import Home
 from cli.target import stack_addresses
+from services import foreign
 from services.datasets.motion_shapes import MotionShapesParams
 from tests.cli.pages import Shell, masked, renewed
 from tests.cli.stacks import PATIENCE_SECONDS
@@ -29,6 +30,29 @@ SMALL = {
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
 
 
+THEIRS = {
+    "PGSSLMODE": "require",
+    "PGSERVICE": "lab",
+    "PGOPTIONS": "-c statement_timeout=1",
+    "PGUSER": "lab",
+    **dict.fromkeys(("CELERY_BROKER_URL", "BROKER_URL", "CELERY_RESULT_BACKEND"), "redis://broker.example:1/0"),
+    **dict.fromkeys(("CELERY_LOADER", "LOADER", "CELERY_CONFIG_MODULE", "CONFIG_MODULE"), "nowhere.theirs"),
+    "CELERY_WORKER_POOL": "solo",
+    "CELERY_WORKER_QUEUES": "theirs",
+    "MLFLOW_TRACKING_URI": "http://mlflow.example",
+    "MLFLOW_TRACKING_AUTH": "theirs",
+    "MLFLOW_RUN_ID": "theirs",
+    "RANK": "1",
+    "WORLD_SIZE": "2",
+    "LOCAL_RANK": "1",
+    "MASTER_ADDR": "node.example",
+    "MASTER_PORT": "1",
+    "LC_ALL": "C",
+    "TZ": "Asia/Kolkata",
+    "WEB_CONCURRENCY": "4",
+    "GIT_DIR": "/theirs",
+}
+"""What else a user's shell, their job or their cluster may set: for other servers and programs than ours."""
 PAGE = Path(__file__).parents[2] / "docs" / "manners.md"
 FEW = MotionShapesParams(clips_per_group=1, size=32, min_frames=28, max_frames=30)
 """Clips that are made in no time; a page's mask takes their number for any other."""
@@ -44,12 +68,13 @@ class Shown(demo.Demo):
     def _train(self) -> int:
         state = self.home.read_state()
         assert state is not None
+        foreign.forget(foreign.POSTGRES)  # of this process, whose own look at the database is a test's
         with psycopg.connect(state.addresses["database"].replace("+psycopg", "", 1)) as connection:
             connection.execute("UPDATE dataset SET generator = %s", [FEW.model_dump_json()])
         code = super()._train()
-        for foreign in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        for header in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
             url = f"{state.addresses['mlflow']}/api/2.0/mlflow/experiments/create"
-            assert httpx.post(url, json={"name": "foreign"}, headers=foreign, trust_env=False).status_code == 403
+            assert httpx.post(url, json={"name": "foreign"}, headers=header, trust_env=False).status_code == 403
         words = {
             stack_addresses()["api"]: "http://127.0.0.1:8080",
             (host := socket.gethostname()): "host".ljust(len(host)),
@@ -60,6 +85,8 @@ class Shown(demo.Demo):
 
 def test_an_experiment_goes_from_post_to_the_leaderboard_and_to_mlflow(home, monkeypatch, capsys, tmp_path):
     notices = tmp_path / "notices"
+    for name, value in THEIRS.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("TWOSTREAM_API_URL", raising=False)
     monkeypatch.setenv("TWOSTREAM_HOME", str(home.path))
     monkeypatch.setenv("TWOSTREAM_QUOTAS", '{"*": {"stages": 1, "share": 1}}')

@@ -37,3 +37,20 @@ def test_hours_are_listed_by_owner_and_experiment(twostream, submitted):
     assert found["total"]["attempts"] == 0
     assert twostream("usage", "--experiment", "exp_none")[0] == 3
     assert twostream("usage", "--days", "0")[0] == 2
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_worker_asks_no_server_as_another_ones_is_to_be_asked(twostream, monkeypatch, given):
+    """What is set for a PostgreSQL elsewhere counts where its address is given too, not for the stack of this home."""
+    found = {"database": "postgresql+psycopg://stack", "redis": "redis://stack", "mlflow": "http://stack"}
+    monkeypatch.setattr("cli.commands.fleet.stack_addresses", lambda: found)
+    environments = []
+    monkeypatch.setattr("os.execve", lambda _program, _arguments, environment: environments.append(environment))
+    monkeypatch.setenv("PGSSLMODE", "require")
+    monkeypatch.delenv("TWOSTREAM_DATABASE_URL", raising=False)
+    if given:
+        monkeypatch.setenv("TWOSTREAM_DATABASE_URL", "postgresql+psycopg://elsewhere")
+    assert twostream("worker", "--device", "cpu")[0] == 0
+    [environment] = environments
+    assert environment["TWOSTREAM_DATABASE_URL"].endswith("elsewhere" if given else "stack")
+    assert ("PGSSLMODE" in environment) == given
