@@ -30,12 +30,13 @@ def clone(
 ) -> None:
     """Submit an experiment's spec anew, with changes.
 
-    Values are YAML; what is not changed is as it was, the name too. A dataset is not registered anew again, unless
-    refresh=true is set.
+    Values are YAML; what is not changed is as it was, the name and the recipe too. A dataset is not registered anew
+    again, unless refresh=true is set.
     """
     with Client.connect() as client:
-        spec = {**client.experiment(experiment)["spec"], "refresh": False}
-        send(client, changed(spec, changes or ()), watch=watch, dry_run=dry_run, json=json)
+        found = client.experiment(experiment)
+        spec = changed({**found["spec"], "refresh": False}, changes or ())
+        send(client, _of_recipe(spec, found["recipe"]), watch=watch, dry_run=dry_run, json=json)
 
 
 def open_page(
@@ -70,6 +71,20 @@ def changed(spec: Json, changes: Iterable[str]) -> Json:
             raise CommandError(f"--set: got {change!r}, allowed: FIELD=VALUE, such as training.epochs=20", INVALID)
         spec = _with(spec, field.split("."), read_mapping(f"value: {value}", f"--set {field}")["value"], field)
     return spec
+
+
+def _of_recipe(spec: Json, recipe: str | None) -> Json:
+    """Return a body that submits a spec as one of a recipe; the spec itself where there is none, or it is wrong."""
+    if recipe is None:
+        return spec
+    from services.recipes.catalogue import resolve
+    from services.recipes.difference import body
+
+    try:
+        whole = resolve(spec)[0].model_dump(mode="json")
+    except ValueError:  # which the API words
+        return spec
+    return {**body(whole, recipe), "refresh": whole["refresh"]}
 
 
 def _with(container: Any, steps: list[str], value: Any, field: str) -> Any:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from cli.commands.clone import changed
+
 
 def test_a_clone_is_the_spec_with_changes(twostream, submitted):
     code, out, _ = twostream("clone", submitted, "--set", "training.epochs=7", "--set", "name=more epochs")
@@ -16,6 +18,22 @@ def test_a_clone_is_the_spec_with_changes(twostream, submitted):
     assert (new["name"], new["training"]["epochs"]) == ("more epochs", 7)
     old["name"], old["training"]["epochs"] = new["name"], 7
     assert new == old
+
+
+@pytest.mark.parametrize("change", ["training.epochs=7", "model={kind: mean_pooling}", "streams=[rgb]", "splits=[3, 1]"])
+def test_a_clone_is_of_the_same_recipe(twostream, api, change, tmp_path):
+    """Its deviations from the paper, and what else is said of a recipe's experiment, stay with it."""
+    file = tmp_path / "of_recipe.yaml"
+    file.write_text("{recipe: demo_ts_lstm, seeds: [5]}")
+    made = twostream("submit", str(file))[1].strip()
+    old, new = (
+        json.loads(twostream("show", id_, "--json")[1])
+        for id_ in (made, twostream("clone", made, "--set", change, "--set", "seeds=[6]")[1].strip())
+    )
+    assert (old["recipe"], new["recipe"]) == ("demo_ts_lstm", "demo_ts_lstm")
+    kept = changed(old["spec"] | {"seeds": [6]}, [change])
+    assert new["spec"] | {"model": None} == kept | {"model": None}
+    assert new["spec"]["model"].items() >= kept["model"].items()
 
 
 def test_a_clone_registers_no_dataset_anew(twostream, submitted):
