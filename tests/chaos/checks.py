@@ -17,6 +17,7 @@ import torch
 
 from services.journal.outbox import STATUS
 from services.scores.files import packed, read_scores, score_file
+from services.tracking import use
 from tests.chaos.fleet import Fleet, Run, output_of
 
 TIMED = ("epoch_seconds", "data_wait_ratio")
@@ -115,6 +116,8 @@ def _heard(fleet: Fleet, names: dict[str, str]) -> Iterator[Item]:
         for file in (fleet.home / "mlflow" / str(run.experiment_id) / run_id / "artifacts").glob("*"):
             yield (names[run.name], "artifact", file.name, 0, None)
     for point in points:
+        if point.key.startswith(use.PREFIX):  # of machines: no two runs have them in common, and no row tells them
+            continue
         yield (names[runs[point.run_uuid].name], "metric", point.key, point.step, point.value)
 
 
