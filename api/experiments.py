@@ -16,6 +16,7 @@ from api.deps import BrokerDep, DatabaseDep, ForesightDep, Id, IdempotencyKey, J
 from api.dry_run import DryRun
 from api.edits import TAG
 from api.field_errors import checked, checked_as, inlined, schema_of
+from api.leaderboard import MODELS, require_model
 from api.shapes import WAITING, Experiment, ExperimentDetail, ExperimentPage, ExperimentState, Seconds, Stage
 from services import recipes, registry, revisions
 from services.board import results as measured
@@ -112,7 +113,7 @@ def listing(
     dataset: Name | None = None,
     name: Name | None = None,
     owner: Name | None = None,
-    model: Name | None = None,
+    model: Annotated[Name | None, Query(json_schema_extra={"enum": MODELS})] = None,
     search: Name | None = None,
     tag: Annotated[str | None, Query(pattern=f"^{TAG}(,{TAG}){{0,9}}$")] = None,
     archived: experiments.Archived = "no",
@@ -128,6 +129,7 @@ def listing(
     out unless `archived` is `only` or `any`.
     `sweep` leaves those that a sweep submitted: its trials, and the best of them trained as a whole.
     """
+    require_model(model)
     wanted = {"state": state, "dataset": dataset, "name": name, "owner": owner, "model": model, "id_": id}
     wanted["sweep"] = sweep
     with database.transaction() as session:

@@ -86,6 +86,12 @@ class KnownQuestion(APIRoute):
 router = APIRouter(tags=["leaderboard"], route_class=KnownQuestion)
 
 
+def require_model(kind: str | None) -> None:
+    """Refuse a kind of network that none is of: a list without entries would hide a slip."""
+    if kind is not None and kind not in MODELS:
+        raise InvalidRequest("model", kind, nearest(kind, MODELS))
+
+
 @router.get("/leaderboard", response_model=Leaderboard, responses=ANSWERS)
 def board(
     *,
@@ -126,8 +132,7 @@ def board(
     `format`, or the header `Accept`, asks for JSON, CSV, Markdown or LaTeX; in the last two the best value is bold.
     """
     form = format or _acceptable(accept)
-    if model is not None and model not in MODELS:
-        raise InvalidRequest("model", model, nearest(model, MODELS))
+    require_model(model)
     query: dict[str, Any] = {
         "dataset": dataset,
         "split": None if split == "mean" else int(split),

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from api.board import Result, Stream
 from api.deps import Backend, BackendDep, DatabaseDep, Id
 from api.foresight import Foresight
-from api.leaderboard import MODELS
+from api.leaderboard import MODELS, require_model
 from api.shapes import Experiment, Seconds, Stage
 from api.web import stage_graph
 from api.web.chart import charts
@@ -64,6 +64,7 @@ def listing(
     cursor: Annotated[str, Query(pattern=f"^({experiments.CURSOR})?$")] = "",
 ) -> HTMLResponse:
     """Render the list of experiments, newest first."""
+    require_model(model or None)
     query = {"name": name, "owner": owner, "model": model, "dataset": dataset, "state": state}
     wanted: dict[str, Any] = {field: value or None for field, value in query.items()}
     wanted |= {

@@ -146,6 +146,7 @@ def test_filters(client, submit):
         ("cursor=" + base64.urlsafe_b64encode(json.dumps(["2026-01-01", "\ud800"]).encode()).decode(), "cursor"),
         ("cursor=" + "A" * 501, "cursor"),
         ("dataset=%00", "dataset"),
+        ("model=ts-lstm", "model"),
     ],
 )
 def test_weird_queries_are_422(shared, query, field):
