@@ -20,7 +20,9 @@ def test_a_clone_is_the_spec_with_changes(twostream, submitted):
     assert new == old
 
 
-@pytest.mark.parametrize("change", ["training.epochs=7", "model={kind: mean_pooling}", "streams=[rgb]", "splits=[3, 1]"])
+@pytest.mark.parametrize(
+    "change", ["training.epochs=7", "model={kind: mean_pooling}", "streams=[rgb]", "splits=[3, 1]"]
+)
 def test_a_clone_is_of_the_same_recipe(twostream, api, change, tmp_path):
     """Its deviations from the paper, and what else is said of a recipe's experiment, stay with it."""
     file = tmp_path / "of_recipe.yaml"
