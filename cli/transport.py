@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from cli.errors import CONFLICT, FAILURE, INVALID, NOT_FOUND, CommandError
 from cli.target import Target
@@ -28,6 +28,21 @@ class Page(NamedTuple):
     items: list[Json]
     total: int
     next_cursor: str | None
+
+
+def step(name: str) -> str:
+    """Return a name that somebody typed as one step of a path, whatever letters it has.
+
+    Raises:
+        CommandError: it is empty, or holds bytes that are no text.
+    """
+    if not name:
+        raise CommandError("got '' for a name, allowed: at least one letter", INVALID)
+    try:
+        quoted = quote(name, safe="")
+    except UnicodeEncodeError as error:
+        raise CommandError(f"got {name!r} for a name, allowed: text in UTF-8", INVALID) from error
+    return quoted.replace(".", "%2E") if name in {".", ".."} else quoted  # else they lead up the path
 
 
 class Transport:

@@ -196,7 +196,12 @@ class BundleFile:
             self._refuse(f"has a compressed {member.filename}, allowed: members without compression")
 
     def _refuse(self, why: str) -> NoReturn:
-        raise DataError(f"{self.path} {why}") from None
+        raise DataError(f"{self.path} {legible(why)}") from None
+
+
+def legible(words: str) -> str:
+    """Return words about a file, which may quote it, as one line that steers no terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
 
 
 def _why_no_zip(path: Path) -> str:

@@ -40,6 +40,52 @@ def test_what_json_cannot_say_is_named_by_whatever_sends_it():
                 send("/experiments", {"note": datetime.date(2026, 1, 1)})
 
 
+NAMED = (
+    ("dataset", "check", "{}"),
+    ("papers", "show", "{}"),
+    ("papers", "show", "ts_lstm", "{}"),
+    ("papers", "draw", "ts_lstm", "{}", "-o", "x.png"),
+    ("papers", "launch", "{}", "--dry-run"),
+    ("figure", "{id}", "{}", "-o", "x.png"),
+)
+"""Commands whose path holds a name as it was typed."""
+
+
+@pytest.mark.parametrize("words", NAMED, ids=" ".join)
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../experiments", "a?split=1", "a#b", "a/b", "a%2Fb", "a\nb", "", "\udcff"]
+)
+def test_a_name_leads_to_no_other_address_than_its_own(twostream, submitted, words, name):
+    code, out, err = twostream(*(word.format(name, id=submitted) for word in words))
+    assert (code in {2, 3}, out) == (True, ""), err
+    assert "TWOSTREAM_API_URL" not in err
+    if "/" not in name and code == 3:
+        assert f"named {name!r}" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "{}"),
+        ("watch", "{}"),
+        ("list", "--tag", "{}"),
+        ("list", "--cursor", "{}"),
+        ("usage", "--owner", "{}"),
+        ("leaderboard", "--dataset", "{}"),
+        ("compare", "{id}", "{}"),
+        ("logs", "{id}", "--stage", "{}"),
+        ("figure", "{id}", "learning", "--stream", "{}"),
+        ("key", "revoke", "{}"),
+        ("note", "{id}", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_bytes_that_are_no_text_are_refused_in_words(twostream, submitted, words):
+    code, out, err = twostream(*(word.format("\udcff", id=submitted) for word in words))
+    assert (code, out) == (2, "")
+    assert "got '\\udcff'" in err
+
+
 @pytest.fixture
 def silent():
     """The address of an API that takes every connection and never answers."""
