@@ -160,7 +160,9 @@ class BundleFile:
         except (*UNREADABLE, OSError):
             self._refuse(f"is damaged: {CONTENTS_FILE} is cut off, or not as it was written")
         try:
-            content = json.loads(text)
+            content = json.loads(text, object_pairs_hook=_once)
+        except _Twice as error:
+            self._refuse(f"is damaged: {CONTENTS_FILE} has {_shown(error.args[0])} twice in one object")
         except (ValueError, RecursionError):
             self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
         if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -197,6 +199,17 @@ class BundleFile:
 
     def _refuse(self, why: str) -> NoReturn:
         raise DataError(f"{self.path} {legible(why)}") from None
+
+
+class _Twice(Exception):
+    """Of a field that stands twice in an object of JSON, so that readers differ in what it says."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise _Twice(twice[0])
+    return dict(pairs)
 
 
 def legible(words: str) -> str:
