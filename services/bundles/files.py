@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NoReturn, Self
 
 from pydantic import ValidationError
 
+from services import json_text
 from services.bundles.contents import CONTENTS_FILE, FORMAT, VERSION, Bundle, Weights, member_of
 from services.bundles.safetensors_file import SUFFIX, packed, stored
 from services.bundles.torch_file import CHUNK_BYTES, TorchFile
@@ -159,12 +160,7 @@ class BundleFile:
             text = self._archive.read(member)
         except (*UNREADABLE, OSError):
             self._refuse(f"is damaged: {CONTENTS_FILE} is cut off, or not as it was written")
-        try:
-            content = json.loads(text, object_pairs_hook=_once)
-        except _Twice as error:
-            self._refuse(f"is damaged: {CONTENTS_FILE} has {_shown(error.args[0])} twice in one object")
-        except (ValueError, RecursionError):
-            self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
+        content = self._parsed(text)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             self._refuse(f"is no {FORMAT}: {CONTENTS_FILE} says {_shown(content)}")
         version = content.get("version")
@@ -181,6 +177,14 @@ class BundleFile:
         if fault is not None:
             self._refuse(f"is no whole {FORMAT}: {CONTENTS_FILE}: {fault}")
         return found
+
+    def _parsed(self, text: bytes) -> Any:
+        try:
+            return json_text.parsed(text)
+        except json_text.Twice as error:
+            self._refuse(f"is damaged: {CONTENTS_FILE} has {_shown(error.field)} twice in one object")
+        except (ValueError, RecursionError):
+            self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
 
     def _require_members(self) -> None:
         for name, weights in self.contents.weights.items():
@@ -199,17 +203,6 @@ class BundleFile:
 
     def _refuse(self, why: str) -> NoReturn:
         raise DataError(f"{self.path} {legible(why)}") from None
-
-
-class _Twice(Exception):
-    """Of a field that stands twice in an object of JSON, so that readers differ in what it says."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    if twice:
-        raise _Twice(twice[0])
-    return dict(pairs)
 
 
 def legible(words: str) -> str:

@@ -222,7 +222,7 @@ def test_a_field_that_is_there_twice_is_refused(tmp_path: Path, content: bytes) 
     found = members(content)
     about = found["bundle.json"].decode()
     for field in ('"classes": [', '"kind": "score"', '"sha256": "'):
-        twice = about.replace(field, f'{field.partition(":")[0]}: null, {field}', 1)
+        twice = about.replace(field, f"{field.partition(':')[0]}: null, {field}", 1)
         words = refusal(tmp_path, zipped(found | {"bundle.json": twice.encode()}))
         assert words == f"is damaged: bundle.json has {field.partition(':')[0]} twice in one object"
 
