@@ -226,7 +226,8 @@ def _resolved(schema: Json, node: Json) -> Json:
 
 
 def _child(node: Json, step: int | str) -> Json:
-    found = node.get("items", {}) if isinstance(step, int) else node.get("properties", {}).get(step, {})
+    named = node.get("properties", {})
+    found = node.get("items", {}) if isinstance(step, int) else named.get(step, node.get("additionalProperties", {}))
     return found if isinstance(found, dict) else {}
 
 
@@ -249,7 +250,7 @@ def _described(node: Json) -> str:
         "number": _described_number,
         "array": _described_list,
         "string": _described_string,
-        "object": lambda _: "an object",
+        "object": _described_object,
         "boolean": lambda _: "true or false",
     }
     return words[node["type"]](node) if node.get("type") in words else ""
@@ -284,6 +285,13 @@ def _described_list(node: Json) -> str:
     length = f"{least} to {most} values" if most else f"{least} or more values"
     each = _described(node.get("items", {}))
     return f"a list of {length}, each {each}" if each else f"a list of {length}"
+
+
+def _described_object(node: Json) -> str:
+    least, most = node.get("minProperties", 0), node.get("maxProperties")
+    if most is None:
+        return "an object" if not least else f"an object of {least} or more fields"
+    return f"an object of {least} to {most} fields"
 
 
 def _described_string(node: Json) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from cli.errors import CONFLICT, FAILURE, INTERRUPTED, INVALID, NOT_FOUND, OK, CommandError, Unreachable
 from cli.names import id_of, sweep_id_of
-from cli.transport import Transport
+from cli.transport import Transport, step
 
 if TYPE_CHECKING:
     from cli.answers import (
@@ -127,7 +127,8 @@ class Client(Transport):
         """
         given = {"stream": stream, "split": split, "seed": seed, "clip": clip, "theme": theme}
         over = None if baseline is None else id_of(self, baseline)
-        return self.content(f"/experiments/{id_of(self, experiment)}/figures/{name}.{form}", **given, baseline=over)
+        path = f"/experiments/{id_of(self, experiment)}/figures/{step(name)}.{form}"
+        return self.content(path, **given, baseline=over)
 
     @overload
     def sweep(

@@ -46,26 +46,24 @@ def cut(text: str, size: int) -> str:
 def fitted(rows: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of each column, so that the terminal has room for all where that can be.
 
+    Texts are folded between words first; where that is not enough, words of the column with the longest are cut.
+
     Args:
         rows: texts of each row, the same number in each.
     """
     columns = list(zip(*rows, strict=True))
     widths = [max(map(cells, column)) for column in columns]
-    least = [
-        max(LEAST, *(cells(word) for text in column for word in text.split() if ID.search(word)), 0)
-        for column in columns
-    ]
+    words = [[word for text in column for word in text.split()] for column in columns]
+    least = [max(LEAST, *(cells(word) for word in column if ID.search(word)), 0) for column in words]
+    whole = [max(size, *map(cells, column), 0) for size, column in zip(least, words, strict=True)]
     room = width()
     while room is not None and sum(widths) + GAP * (len(widths) - 1) > room:
-        wide = [(size, place) for place, size in enumerate(widths) if size > least[place]]
-        if not wide:
+        between = [(size, place) for place, size in enumerate(widths) if size > whole[place]]
+        within = [(whole[place], place) for place, size in enumerate(widths) if size > least[place]]
+        if not within:
             break
-        widths[max(wide)[1]] -= 1
+        widths[max(between or within)[1]] -= 1
     return widths
-
-
-def _longest_id(text: str) -> int:
-    return max((cells(word) for word in text.split() if ID.search(word)), default=0)
 
 
 def folded(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterator[list[str]]:

@@ -47,6 +47,8 @@ def named_errors(url: str) -> Iterator[None]:
     """Turn what HTTPX raises on the way to an API into errors of the command."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise CommandError(f"got {error.object!r}, allowed: text in UTF-8", INVALID) from error
     except httpx.InvalidURL as error:
         raise CommandError(f"TWOSTREAM_API_URL: got {url!r}, allowed: a URL ({error})", INVALID) from error
     except httpx.UnsupportedProtocol as error:

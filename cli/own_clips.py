@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.client import INVALID, NOT_FOUND, Client, CommandError
+from cli.transport import step
 from services.stores.files import write_atomically
 from services.words import counted
 
@@ -116,7 +117,7 @@ def _clips(folder: Path) -> list[str]:
 
 def _registered(client: Client, name: str) -> Json | None:
     try:
-        found: Json = client.get(f"/datasets/{name}")
+        found: Json = client.get(f"/datasets/{step(name)}")
     except CommandError as error:
         if error.exit_code == NOT_FOUND:
             return None

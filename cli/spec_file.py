@@ -29,6 +29,8 @@ PLAIN: tuple[tuple[str, str, str], ...] = (
 )
 """What a value without quotes is beside a text (YAML 1.2, core schema): kind, pattern, first letters."""
 NUMBER = "a decimal number without leading zeros, or a text in quotes"
+UNREAD = yaml.reader.Reader.NON_PRINTABLE
+"""What YAML refuses to read anywhere: control characters, and bytes that are no text."""
 MEANT = {
     "null": "null, or a value",
     "bool": "true or false, or a text in quotes",
@@ -80,19 +82,46 @@ def read_mapping(text: str, name: str) -> dict[str, Any]:
     Raises:
         CommandError: as `read_spec`.
     """
+    content = _read(text, name)[0]
+    if not isinstance(content, dict):
+        raise CommandError(f"{name}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
+    return content
+
+
+def read_value(text: str, name: str) -> Any:
+    """Return the value in a text.
+
+    Args:
+        text: YAML or JSON, as it would stand behind a field's name.
+        name: of the field, for messages.
+
+    Raises:
+        CommandError: as `read_spec`, or a part of the text is no part of the value.
+    """
+    content, node = _read(f"value: {text}", name)
+    read = node.value[0][1].end_mark.index - len("value: ") if [*content] == ["value"] else 0
+    if text[read:].strip():  # a comment, or another field below
+        raise CommandError(f"{name}: got {text!r}, allowed: one value; put a text in quotes", INVALID)
+    return content["value"]
+
+
+def _read(text: str, name: str) -> tuple[Any, Any]:
+    """Return what is in a text, and the node of YAML that it was made of."""
+    unread = UNREAD.search(text)
+    if unread is not None:
+        line = text.count("\n", 0, unread.start()) + 1
+        allowed = "text in UTF-8 without control characters"
+        raise CommandError(f"{name}: line {line}: got {unread[0]!r}, allowed: {allowed}", INVALID)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
-        content = None if node is None else _Reader(name, loader).value(node, ())
+        return None if node is None else _Reader(name, loader).value(node, ()), node
     except yaml.YAMLError as error:
         raise CommandError(f"{name}: not YAML: {' '.join(str(error).split())}", INVALID) from error
     except RecursionError as error:
         raise CommandError(f"{name}: got more levels than can be read, allowed: {MAX_DEPTH}", INVALID) from error
     finally:
         loader.dispose()
-    if not isinstance(content, dict):
-        raise CommandError(f"{name}: got {type(content).__name__}, allowed: a mapping of fields", INVALID)
-    return content
 
 
 _KINDS: dict[type[yaml.Node], str] = {yaml.MappingNode: "mapping", yaml.SequenceNode: "sequence"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.errors import CommandError, Unreachable
 from cli.names import sweep_id_of
-from cli.transport import Transport
+from cli.transport import Transport, seconds
 
 if TYPE_CHECKING:
     from cli.answers import SweepDetail
@@ -29,7 +29,7 @@ class SweepWatch:
     """
 
     def __init__(self, client: Transport, sweep: str, timeout: float | None = None) -> None:
-        self._client, self._timeout, self._began_at = client, timeout, time.monotonic()
+        self._client, self._timeout, self._began_at = client, seconds(timeout), time.monotonic()
         self._id = sweep_id_of(client, sweep)
         self._answered_at = time.monotonic()
 

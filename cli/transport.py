@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from cli.errors import CONFLICT, FAILURE, INVALID, NOT_FOUND, CommandError
 from cli.target import Target
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXIT_CODES = {400: INVALID, 413: INVALID, 415: INVALID, 422: INVALID, 404: NOT_FOUND, 409: CONFLICT}
 TIMEOUT, SENDING, LISTENING = ((5.0, seconds, seconds, seconds) for seconds in (30.0, 600.0, 60.0))
 """Seconds to connect, to read, to write, and to wait for a connection."""
+LEAST_SECONDS, MOST_SECONDS = 0.001, 1e9
+"""That may be waited for: a request with none at all ends before it has begun, and a socket counts no farther."""
 Json = dict[str, Any]
 
 
@@ -28,6 +30,48 @@ class Page(NamedTuple):
     items: list[Json]
     total: int
     next_cursor: str | None
+
+
+def step(name: str) -> str:
+    """Return a name that somebody typed as one step of a path, whatever letters it has.
+
+    Raises:
+        CommandError: it is empty, or holds bytes that are no text.
+    """
+    if not name:
+        raise CommandError("got '' for a name, allowed: at least one letter", INVALID)
+    try:
+        quoted = quote(name, safe="")
+    except UnicodeEncodeError as error:
+        raise CommandError(f"got {name!r} for a name, allowed: text in UTF-8", INVALID) from error
+    return quoted.replace(".", "%2E") if name in {".", ".."} else quoted  # else they lead up the path
+
+
+def header(name: str, value: str, shown: str | None = None) -> str:
+    """Return a value that a header can carry.
+
+    Args:
+        name: of what somebody has set, for messages.
+        value: of it.
+        shown: stands for a secret value in messages.
+
+    Raises:
+        CommandError: it holds other letters than a header can.
+    """
+    if not value.isascii() or not value.isprintable():
+        raise CommandError(f"{name}: got {shown or repr(value)}, allowed: printable ASCII", INVALID)
+    return value
+
+
+def seconds(timeout: float | None, least: float = 0.0) -> float | None:
+    """Return seconds to wait for, or None for no end.
+
+    Raises:
+        CommandError: they are no number, fewer than ``least``, or more than a socket counts.
+    """
+    if timeout is None or (isinstance(timeout, (int, float)) and least <= timeout <= MOST_SECONDS):
+        return timeout
+    raise CommandError(f"timeout: got {timeout!r}, allowed: {least:g} to {MOST_SECONDS:g} seconds, or None", INVALID)
 
 
 class Transport:
@@ -41,7 +85,10 @@ class Transport:
     def __init__(self, target: Target, timeout: float | None = None) -> None:
         from cli.connection import http_client
 
-        headers = {} if target.token is None else {"Authorization": f"Bearer {target.token}"}
+        headers = {}
+        if target.token is not None:
+            headers["Authorization"] = f"Bearer {header('TWOSTREAM_API_TOKEN', target.token, '***')}"
+        timeout = seconds(timeout, LEAST_SECONDS)
         self.url, self._patience = target.url, SENDING if timeout is None else timeout
         self._http = http_client(target.url, headers=headers, timeout=TIMEOUT if timeout is None else timeout)
         with self._named_errors():
@@ -94,7 +141,7 @@ class Transport:
         """
         headers = {"Content-Type": "application/json"}
         if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
+            headers["Idempotency-Key"] = header("Idempotency-Key", idempotency_key)
         own = {"timeout": self._patience} if patient else {}
         return self._answer("POST", path, content=_body(body or {}), headers=headers, **own)
 

@@ -16,7 +16,7 @@ from cli.errors import CommandError, Unreachable
 from cli.feed import Event, Feed
 from cli.output import about, stages_done
 from cli.terminal import one_line
-from cli.transport import Transport
+from cli.transport import Transport, seconds
 from services.words import counted
 
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})
@@ -69,7 +69,7 @@ class Watch:
         timeout: float | None = None,
     ) -> None:
         self._client, self._ids = client, experiments
-        self._timeout, self._began_at = timeout, time.monotonic()
+        self._timeout, self._began_at = seconds(timeout), time.monotonic()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         stream = sys.stderr if quiet else sys.stdout
         if display is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services import json_text
 from services.errors import REFUSED, InvalidSettings, refused, sentence
 from services.limits import MAX_DECODE_GIGABYTES, MAX_FRAME_MEGAPIXELS
 
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         """Read JSON: a program and its arguments, which no shell takes apart."""
         found = _json(given, list, COMMAND) if isinstance(given, str) else given
         if isinstance(found, list) and not (
-            found and all(isinstance(word, str) and "\0" not in word for word in found)
+            found and found[0] and all(isinstance(word, str) and "\0" not in word for word in found)
         ):
             raise refused("", given, COMMAND)
         return tuple(found) if isinstance(found, list) else found
@@ -271,6 +271,8 @@ def _sentence(detail: ErrorDetails) -> str:
     name, *inside = map(str, detail["loc"] or ("",))
     value = detail["input"]
     allowed = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    if detail["type"] == "extra_forbidden":
+        allowed = f"one of {', '.join(Quota.model_fields)}"  # the one setting that has fields
     if detail["type"] == REFUSED:
         name, value, allowed = name or detail["ctx"]["field"], detail["ctx"]["value"], detail["ctx"]["allowed"]
     return sentence(".".join((variable(name), *inside)), value, allowed, nothing="not set")
@@ -283,7 +285,9 @@ def _shown(url: str) -> str:
 
 def _json(text: str, kind: type, allowed: str) -> Any:
     try:
-        found = json.loads(text)
+        found = json_text.parsed(text)
+    except json_text.Twice as error:
+        raise refused("", text, f"each field once; {error.field!r} stands twice") from error
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, kind):

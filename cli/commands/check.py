@@ -24,6 +24,7 @@ from cli.commands.datasets import read_excluded, read_lists, require_folders
 from cli.output import JsonOption, print_table, progress_bar
 from cli.target import home
 from cli.terminal import print_json, say, say_text
+from cli.transport import step
 from services.datasets.layouts import LAYOUTS
 from services.limits import MAX_FRAME_MEGAPIXELS
 
@@ -82,7 +83,7 @@ def _registered(name: str | None) -> dict[str, Any]:
     if name is None:
         raise CommandError("NAME: not given, allowed: a registered dataset, or --root and --splits", INVALID)
     with Client.connect() as client:
-        found: dict[str, Any] = client.get(f"/datasets/{name}")
+        found: dict[str, Any] = client.get(f"/datasets/{step(name)}")
     if not found["root"]:
         raise CommandError(f"NAME: got {name!r}, allowed: a dataset with folders; this one is generated", INVALID)
     return found
@@ -154,7 +155,7 @@ def _keep(dataset: dict[str, Any], report: dict[str, Any]) -> None:
     }
     try:
         with Client.connect() as client:
-            client.post(f"/datasets/{dataset['name']}/check", found)
+            client.post(f"/datasets/{step(dataset['name'])}/check", found)
     except CommandError as error:
         say(f"the dataset's page does not show this: {error}", error=True)
 

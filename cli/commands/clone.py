@@ -63,13 +63,13 @@ def changed(spec: Json, changes: Iterable[str]) -> Json:
     Raises:
         CommandError: one has not this form, or leads through what has no fields.
     """
-    from cli.spec_file import read_mapping
+    from cli.spec_file import read_value
 
     for change in changes:
         field, equals, value = change.partition("=")
         if not equals or not all(field.split(".")):
             raise CommandError(f"--set: got {change!r}, allowed: FIELD=VALUE, such as training.epochs=20", INVALID)
-        spec = _with(spec, field.split("."), read_mapping(f"value: {value}", f"--set {field}")["value"], field)
+        spec = _with(spec, field.split("."), read_value(value, f"--set {field}"), field)
     return spec
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import Client
 from cli.output import JsonOption, print_table
 from cli.terminal import print_json, say
+from cli.transport import step
 
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Issue keys, list, rotate and revoke them.")
 
@@ -43,14 +43,14 @@ def rotate(owner: Owner, json: JsonOption = False) -> None:
     The key before ends at once.
     """
     with Client.connect() as client:
-        _show(client.post(f"/keys/{quote(owner, safe='')}/rotate"), json=json)
+        _show(client.post(f"/keys/{step(owner)}/rotate"), json=json)
 
 
 @keys.command()
 def revoke(owner: Owner, json: JsonOption = False) -> None:
     """End an owner's key at once; experiments and datasets stay theirs."""
     with Client.connect() as client:
-        answer = client.post(f"/keys/{quote(owner, safe='')}/revoke")
+        answer = client.post(f"/keys/{step(owner)}/revoke")
     if json:
         print_json(answer)
     else:

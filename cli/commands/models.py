@@ -6,6 +6,7 @@ The command line has no networks, so that what needs them runs a process of the 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,8 @@ def predict(
         raise CommandError("--model or --experiment: allowed: one of the two", INVALID)
     if model is not None and (split is not None or seed is not None):
         raise CommandError("--split and --seed: allowed with --experiment; a file is of one split and seed", INVALID)
+    if pictures is not None and pictures.exists() and not pictures.is_dir():
+        raise CommandError(f"--pictures: got {str(pictures)!r}, allowed: a folder", INVALID)
     _require("predict", NEEDED["torch"], "worker")
     options = [] if pictures is None else ["--pictures", str(pictures)]
     with _system(experiment, model, split, seed, whole=True) as system:
@@ -217,14 +220,22 @@ def _write(system: _System, path: Path, form: Form, clip: Path | None) -> dict[s
     if path.exists():
         raise CommandError(f"--output: got {str(path)!r}, allowed: a folder that is not there yet", INVALID)
     assert system.file is not None
+    try:
+        return _write_folder(system.file, path, form, clip)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)  # it was not there before, and would be in the way of another try
+        raise
+
+
+def _write_folder(bundle: Path, path: Path, form: Form, clip: Path | None) -> dict[str, Any]:
     if form == "mlflow":
         from services.bundles import mlflow_model
 
-        _require_whole(system.file)
-        mlflow_model.write(path, system.file)
-        return {"bytes": system.file.stat().st_size}
+        _require_whole(bundle)
+        mlflow_model.write(path, bundle)
+        return {"bytes": bundle.stat().st_size}
     clips = [] if clip is None else ["--", str(clip)]
-    [made] = _run(["--model", str(system.file), "--programs", str(path), "--form", form, *clips])
+    [made] = _run(["--model", str(bundle), "--programs", str(path), "--form", form, *clips])
     return made
 
 

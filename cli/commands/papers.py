@@ -11,6 +11,7 @@ from cli.client import Client
 from cli.commands.figure import drawn_file, write_drawing
 from cli.output import JsonOption, duration, print_table
 from cli.terminal import print_json, say
+from cli.transport import step
 from services.words import counted
 
 papers = typer.Typer(
@@ -50,7 +51,7 @@ def listing(json: JsonOption = False) -> None:
 def show(paper: PaperArgument, table: TableArgument = None, json: JsonOption = False) -> None:
     """Show a table: printed, corrected, measured; or a paper's misprints and what it leaves open."""
     with Client.connect() as client:
-        found = client.get(f"/papers/{paper}" if table is None else f"/papers/{paper}/tables/{table}")
+        found = client.get(_place(paper, table))
     if json:
         print_json(found)
     elif table is None:
@@ -100,10 +101,10 @@ def fill(
     asked = {"seeds": seed, "dataset": dataset, "backbone": backbone, "epochs": epochs}
     body = _given(asked | {"batch_size": batch_size, "flow": flow})
     with Client.connect() as client:
-        before = client.get(f"/papers/{paper}/tables/{table}")
+        before = client.get(_place(paper, table))
         rows = list(dict.fromkeys(row["row"] for row in before["rows"] if _lacks(row, body)))
         answer = _launched(client, paper, table, body | {"rows": rows}, dry_run=dry_run) if rows else None
-        after = client.get(f"/papers/{paper}/tables/{table}")
+        after = client.get(_place(paper, table))
     if json:
         print_json({"launch": answer, "table": after})
         return
@@ -127,9 +128,14 @@ def draw(
     """Draw the curves of a figure as they were measured here."""
     file = drawn_file(output or Path(f"{table}.png"))
     with Client.connect() as client:
-        path = f"/papers/{paper}/tables/{table}/curves{file.suffix}"
+        path = f"{_place(paper, table)}/curves{file.suffix}"
         content = client.content(path, curves=",".join(curve) if curve else None, theme=theme)
     write_drawing(file, content, json=json)
+
+
+def _place(paper: str, table: str | None) -> str:
+    """Return the path of a paper, or of one of its tables."""
+    return f"/papers/{step(paper)}" if table is None else f"/papers/{step(paper)}/tables/{step(table)}"
 
 
 def _given(options: Json) -> Json:
@@ -151,8 +157,7 @@ def _lacks(row: Json, body: Json) -> bool:
 
 
 def _launched(client: Client, paper: str, table: str | None, body: Json, *, dry_run: bool) -> Json:
-    place = f"/papers/{paper}" if table is None else f"/papers/{paper}/tables/{table}"
-    found: Json = client.post(f"{place}/launch{'?dry_run=true' if dry_run else ''}", body, patient=True)
+    found: Json = client.post(f"{_place(paper, table)}/launch{'?dry_run=true' if dry_run else ''}", body, patient=True)
     return found
 
 

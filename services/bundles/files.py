@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NoReturn, Self
 
 from pydantic import ValidationError
 
+from services import json_text
 from services.bundles.contents import CONTENTS_FILE, FORMAT, VERSION, Bundle, Weights, member_of
 from services.bundles.safetensors_file import SUFFIX, packed, stored
 from services.bundles.torch_file import CHUNK_BYTES, TorchFile
@@ -159,10 +160,7 @@ class BundleFile:
             text = self._archive.read(member)
         except (*UNREADABLE, OSError):
             self._refuse(f"is damaged: {CONTENTS_FILE} is cut off, or not as it was written")
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError):
-            self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
+        content = self._parsed(text)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             self._refuse(f"is no {FORMAT}: {CONTENTS_FILE} says {_shown(content)}")
         version = content.get("version")
@@ -180,6 +178,14 @@ class BundleFile:
             self._refuse(f"is no whole {FORMAT}: {CONTENTS_FILE}: {fault}")
         return found
 
+    def _parsed(self, text: bytes) -> Any:
+        try:
+            return json_text.parsed(text)
+        except json_text.Twice as error:
+            self._refuse(f"is damaged: {CONTENTS_FILE} has {_shown(error.field)} twice in one object")
+        except (ValueError, RecursionError):
+            self._refuse(f"is damaged: {CONTENTS_FILE} is no JSON")
+
     def _require_members(self) -> None:
         for name, weights in self.contents.weights.items():
             try:
@@ -196,7 +202,12 @@ class BundleFile:
             self._refuse(f"has a compressed {member.filename}, allowed: members without compression")
 
     def _refuse(self, why: str) -> NoReturn:
-        raise DataError(f"{self.path} {why}") from None
+        raise DataError(f"{self.path} {legible(why)}") from None
+
+
+def legible(words: str) -> str:
+    """Return words about a file, which may quote it, as one line that steers no terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
 
 
 def _why_no_zip(path: Path) -> str:

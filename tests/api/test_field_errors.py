@@ -40,12 +40,19 @@ class Whole(BaseModel):
     norm: bool | Literal["before", "after"] = True
     widths: tuple[Annotated[int, Field(ge=1)], ...] | Literal["mean", "max"] = "mean"
     one: Left | str = "a"
+    shares: Annotated[dict[str, Left], Field(min_length=1, max_length=2)] = {"a": Left()}
+    weights: dict[str, Annotated[int | float, Field(ge=0)]] = {}
 
 
 @pytest.mark.parametrize(
     ("body", "field", "value", "allowed"),
     [
-        ({"other": 1}, "other", 1, "one of side, inner, rate, step, names, flag, code, size, norm, widths, one"),
+        (
+            {"other": 1},
+            "other",
+            1,
+            "one of side, inner, rate, step, names, flag, code, size, norm, widths, one, shares, weights",
+        ),
         ({"side": {"kind": "up"}}, "side.kind", "up", "one of left, right"),
         ({"side": {}}, "side.kind", None, "one of left, right"),
         ({"side": 3}, "side", 3, "an object whose kind is one of left, right"),
@@ -54,7 +61,23 @@ class Whole(BaseModel):
         ({"inner": {"depth": 0}}, "inner.depth", 0, "an integer from 1 to 9"),
         ({"inner": {"kind": "right"}}, "inner.kind", "right", "one of left"),
         ({"inner": 5}, "inner", 5, "an object"),
-        ({"body": 5}, "body", 5, "one of side, inner, rate, step, names, flag, code, size, norm, widths, one"),
+        ({"shares": {}}, "shares", {}, "an object of 1 to 2 fields"),
+        (
+            {"shares": {"a": {}, "b": {}, "c": {}}},
+            "shares",
+            {"a": {}, "b": {}, "c": {}},
+            "an object of 1 to 2 fields",
+        ),
+        ({"shares": {"x": {"depth": 10}}}, "shares.x.depth", 10, "an integer from 1 to 9"),
+        ({"shares": {"x": {"left": 1}}}, "shares.x.left", 1, "one of kind, depth"),
+        ({"shares": {"x": 1}}, "shares.x", 1, "an object"),
+        ({"weights": {"x": "a"}}, "weights.x", "a", "an integer, or a number"),
+        (
+            {"body": 5},
+            "body",
+            5,
+            "one of side, inner, rate, step, names, flag, code, size, norm, widths, one, shares, weights",
+        ),
         ({"rate": 0}, "rate", 0, "a number greater than 0"),
         ({"rate": "fast"}, "rate", "fast", "a number greater than 0"),
         ({"step": 33}, "step", 33, "an integer at least 32 and a multiple of 16"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import io
+import os
 import socket
 import time
 
@@ -38,6 +39,82 @@ def test_what_json_cannot_say_is_named_by_whatever_sends_it():
                     send("/experiments", body)
             with pytest.raises(Unreachable):
                 send("/experiments", {"note": datetime.date(2026, 1, 1)})
+
+
+NAMED = (
+    ("dataset", "check", "{}"),
+    ("papers", "show", "{}"),
+    ("papers", "show", "ts_lstm", "{}"),
+    ("papers", "draw", "ts_lstm", "{}", "-o", "x.png"),
+    ("papers", "launch", "{}", "--dry-run"),
+    ("figure", "{id}", "{}", "-o", "x.png"),
+)
+"""Commands whose path holds a name as it was typed."""
+
+
+@pytest.mark.parametrize("words", NAMED, ids=" ".join)
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../experiments", "a?split=1", "a#b", "a/b", "a%2Fb", "a\nb", "", "\udcff"]
+)
+def test_a_name_leads_to_no_other_address_than_its_own(twostream, submitted, words, name):
+    code, out, err = twostream(*(word.format(name, id=submitted) for word in words))
+    assert (code in {2, 3}, out) == (True, ""), err
+    assert "TWOSTREAM_API_URL" not in err
+    if "/" not in name and code == 3:
+        assert f"named {name!r}" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "{}"),
+        ("watch", "{}"),
+        ("list", "--tag", "{}"),
+        ("list", "--cursor", "{}"),
+        ("usage", "--owner", "{}"),
+        ("leaderboard", "--dataset", "{}"),
+        ("compare", "{id}", "{}"),
+        ("logs", "{id}", "--stage", "{}"),
+        ("figure", "{id}", "learning", "--stream", "{}"),
+        ("key", "revoke", "{}"),
+        ("note", "{id}", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_bytes_that_are_no_text_are_refused_in_words(twostream, submitted, words):
+    code, out, err = twostream(*(word.format("\udcff", id=submitted) for word in words))
+    assert (code, out) == (2, "")
+    assert "got '\\udcff'" in err
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "\u00e9", "\udcff", "a\x00"])
+def test_what_no_header_can_carry_is_named_and_a_secret_is_not_shown(monkeypatch, text):
+    secret = f"geheim{text}"
+    with pytest.raises(CommandError, match=r"^TWOSTREAM_API_TOKEN: got \*\*\*, allowed: printable ASCII$") as refused:
+        Client.connect("http://127.0.0.1:9", secret)
+    assert refused.value.exit_code == 2
+    monkeypatch.setenv("TWOSTREAM_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(os, "environ", {**os.environ, "TWOSTREAM_API_TOKEN": secret})
+    with pytest.raises(CommandError, match="TWOSTREAM_API_TOKEN: got"):
+        Client.connect()
+    with Client.connect("http://127.0.0.1:9") as client:
+        for send in (client.submit, client.sweep):
+            with pytest.raises(CommandError, match=r"^Idempotency-Key: got 'geheim.*, allowed: printable ASCII$"):
+                send({"recipe": "demo_ts_lstm"}, idempotency_key=secret)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e30, "5"])
+def test_a_time_that_is_none_is_refused_wherever_one_is_taken(twostream, submitted, api, timeout):
+    words = "^timeout: got .*, allowed: 0.* to 1e.09 seconds, or None$"
+    with pytest.raises(CommandError, match=words):
+        Client.connect(api, timeout=timeout)
+    with Client.connect(api) as client:
+        with pytest.raises(CommandError, match=words):
+            client.wait(submitted, timeout=timeout)
+        with pytest.raises(CommandError, match=words):
+            client.wait_for_sweep("swp_0", timeout=timeout)
+    with pytest.raises(CommandError, match=r"allowed: 0\.001 to"):
+        Client.connect(api, timeout=0)
 
 
 @pytest.fixture

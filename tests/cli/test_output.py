@@ -46,6 +46,33 @@ def test_ids_stay_in_one_piece_however_narrow_the_terminal(
         assert (word in str(rows)) <= (word in out)
 
 
+@pytest.mark.parametrize(
+    ("width", "rows", "cut"),
+    [
+        (80, [(ID, "trial 1", "motion_shapes", "succeeded", "15 min ago", ["one", "two", "three"] * 5)], set()),
+        (
+            80,
+            [(ID, "TS-LSTM,searched-trial", "motion_shapes", "succeeded", "1 min ago", [])],
+            {"TS-LSTM,searched-trial"},
+        ),
+    ],
+)
+def test_no_word_is_cut_where_there_are_blanks_to_fold_at(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    width: int,
+    rows: list[tuple[object, ...]],
+    cut: set[str],
+) -> None:
+    monkeypatch.setattr(on_screen, "width", lambda: width)
+    print_table("t", ("id", "name", "dataset", "state", "submitted", "tags"), rows)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    texts = (text for each in rows[0] for text in (each if isinstance(each, list) else [str(each)]))
+    words = {word for text in texts for word in text.split()}
+    assert {word for word in words if word not in out} == cut
+
+
 def test_a_wide_terminal_has_each_row_on_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

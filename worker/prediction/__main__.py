@@ -38,9 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for line in _predicted(predictor, given) if given.programs is None else _exported(predictor, given):
                 sys.stdout.write(json.dumps(line) + "\n")
     except (TwostreamError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{' '.join(_words(error).splitlines())}\n")  # the last line, whatever a file is called
         return 1
     return 0
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _predicted(predictor: Predictor, given: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from services.bundles import wiring
 from services.bundles.contents import FORMAT, MODEL_FILE, WEIGHT_KINDS, Bundle, BundledStage, member_of
-from services.bundles.files import BundleFile
+from services.bundles.files import BundleFile, legible
 from services.errors import DataError, TwostreamError, UserError
 from services.scores.files import ScoreFile, ScoreKind, Scores
 from services.scores.fusion import log_softmax
@@ -311,11 +311,11 @@ def _answered_for(path: Path, stage: BundledStage, clips: tuple[str, ...]) -> It
     except (DataError, UserError) as error:
         if type(error) not in {DataError, UserError} or str(error).startswith(clips):
             raise
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {legible(str(error))}") from error
     except (TwostreamError, OSError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a network made of numbers that nobody checked raises; the cause stays chained
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:WHY_SHOWN]
+        words = legible(" ".join(f"{type(error).__name__}: {error}".split()))[:WHY_SHOWN]
         raise DataError(f"{path}: {stage.name} cannot be run as the file says: {words}") from error
 
 

@@ -64,6 +64,10 @@ def test_a_clone_is_tried_without_being_queued(twostream, submitted):
         ("training..epochs=1", "allowed: FIELD=VALUE"),
         ("training.epochs=yes", "--set training.epochs: line 1: value: got yes, allowed: true or false"),
         ("name.first=1", "--set name.first: got 'first', allowed: no field below 'small'"),
+        ("name=run #3", "--set name: got 'run #3', allowed: one value; put a text in quotes"),
+        ("seeds=[0, 1] # two", "--set seeds: got '[0, 1] # two', allowed: one value"),
+        ("name=a\npriority: 3", "--set name: got 'a\\npriority: 3', allowed: one value"),
+        ("name=a\x07", "--set name: line 1: got '\\x07', allowed: text in UTF-8 without control characters"),
         ("splits.3=1", "--set splits.3: got '3', allowed: one of its 1 places, from 0"),
     ],
 )

@@ -59,6 +59,12 @@ def test_predict_says_which_options_go_together(twostream):
     assert (code, err.startswith("twostream: --split and --seed: allowed with --experiment")) == (2, True)
 
 
+def test_pictures_go_into_a_folder(twostream, tmp_path):
+    (tmp_path / "x").write_text("")
+    code, _, err = twostream("predict", "clip.avi", "--model", "x.zip", "--pictures", str(tmp_path / "x"))
+    assert (code, err) == (2, f"twostream: --pictures: got {str(tmp_path / 'x')!r}, allowed: a folder\n")
+
+
 def test_registering_says_that_there_is_no_mlflow(twostream, finished):
     code, _, err = twostream("register", finished)
     assert (code, "TWOSTREAM_MLFLOW_URL: not set" in err) == (1, True)

@@ -218,6 +218,15 @@ def test_what_could_grow_is_not_unpacked(tmp_path: Path, content: bytes) -> None
     assert "has a compressed " in refusal(tmp_path, zipped(members(content), zipfile.ZIP_DEFLATED))
 
 
+def test_a_field_that_is_there_twice_is_refused(tmp_path: Path, content: bytes) -> None:
+    found = members(content)
+    about = found["bundle.json"].decode()
+    for field in ('"classes": [', '"kind": "score"', '"sha256": "'):
+        twice = about.replace(field, f"{field.partition(':')[0]}: null, {field}", 1)
+        words = refusal(tmp_path, zipped(found | {"bundle.json": twice.encode()}))
+        assert words == f"is damaged: bundle.json has {field.partition(':')[0]} twice in one object"
+
+
 @pytest.mark.parametrize("bit", [0, 5, 6])
 def test_members_that_say_they_are_encrypted_are_refused(tmp_path: Path, content: bytes, bit: int) -> None:
     """Bits of a member's flags: encrypted, patched, strongly encrypted (APPNOTE.TXT, sec. 4.4.4)."""

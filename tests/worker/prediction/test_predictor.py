@@ -29,7 +29,7 @@ from packaging.utils import canonicalize_name
 import models
 from cli.main import main
 from services.bundles import mlflow_model
-from services.errors import DataError
+from services.errors import DataError, UserError
 from tests.worker.prediction.families import FAMILIES
 from worker.prediction.__main__ import main as program
 
@@ -279,6 +279,47 @@ def test_no_model_of_mlflow_is_made_of_a_damaged_file(form: str, tmp_path: Path,
     main_ends(1, "export", "--model", str(broken), "--format", "mlflow", "-o", str(folder))
     assert capsys.readouterr().err.startswith(f"twostream: {broken} is ")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("form", ["torch", "onnx", "mlflow"])
+def test_an_export_that_fails_leaves_nothing_in_the_way_of_the_next(form: str, tmp_path: Path, trained: Train) -> None:
+    system, folder = trained(FAMILIES["TS-LSTM"]), tmp_path / "made"
+    if form == "mlflow":
+        broken = tmp_path / "broken.zip"
+        broken.write_bytes(system.bundle.read_bytes()[:-100])
+        arguments = ["--model", str(broken)]
+    else:
+        arguments = ["--model", str(system.bundle), "--clip", str(tmp_path / "none.avi")]
+    main_ends(1, "export", *arguments, "--format", form, "-o", str(folder))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["broken\n.zip", "broken\u2028.zip"])
+def test_a_refusal_is_one_line_whatever_the_files_are_called(
+    name: str, tmp_path: Path, trained: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system, clip = trained(FAMILIES["TS-LSTM"]), tmp_path / "no\nclip.avi"
+    model = changed(system.bundle, tmp_path / name, lambda about: about.update(version=10**6))
+    main_ends(1, "predict", str(system.clips[0]), "--model", str(model))
+    assert f"{tmp_path}/broken" in capsys.readouterr().err
+    main_ends(1, "predict", str(clip), "--model", str(system.bundle))
+    assert capsys.readouterr().err == f"twostream: {tmp_path}/no clip.avi: no such clip\n"
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        lambda about: stage_of(about, "score")["params"]["model"].update(kind="a\n\x1b[31m"),
+        lambda about: stage_of(about, "extract")["params"].update(feature="a\n\x1b[31m"),
+        lambda about: about.update({"a\n\x1b[31m": 1}),
+    ],
+)
+def test_a_refusal_quotes_nothing_that_steers_a_terminal(about: Any, trained: Train, tmp_path: Path) -> None:
+    system = trained(FAMILIES["TS-LSTM"])
+    path = changed(system.bundle, tmp_path / "made.zip", about)
+    with pytest.raises((DataError, UserError)) as refused, load(path) as predictor:
+        predictor.predict(system.clips[0])
+    assert str(refused.value).isprintable()
 
 
 def main_ends(code: int, *arguments: str) -> None:
