@@ -24,7 +24,8 @@ class LaunchRequest(BaseModel):
     """In the table's words; all that the paper measured itself where none are named."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=20)] = [0]
     dataset: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """In place of the paper's, for all rows; networks that start from those of another dataset start from nothing."""
+    """In place of the paper's, for all rows that are of another; networks of those that start from a network trained on
+    some dataset start from nothing."""
     backbone: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """In place of every ConvNet."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
