@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import lzma
+import mmap
+import os
 import tokenize
 import zipfile
 import zlib
@@ -35,6 +37,11 @@ MAX_LINE = 1_000_000
 """Characters of a line of CSV: 10,000 classes with all their digits take a quarter."""
 MAX_MEMBER = 1 << 30
 """Bytes of an array in an archive, and of a Parquet file's columns, once they are unpacked."""
+MAX_MEMBERS = 64
+"""Of an archive, which has four with scores; the bytes with which one is listed may stand in data by chance."""
+LISTED = b"PK\x01\x02"
+MAX_FOOTER = 1 << 24
+"""Bytes in which a Parquet file says where its columns are: some 200 for each column of each group of rows."""
 MAX_TEXT = 1000
 """Characters of the name of a clip or class."""
 TEXTS = (
@@ -112,7 +119,12 @@ def _of_lines(file: TextIO, bounds: Bounds) -> ExternalScores:
     clips: list[str] = []
     labels: list[str] = []
     rows: list[NDArray[np.float64]] = []
-    for row in filter(None, reader):
+    for row in reader:
+        if reader.line_num > 2 * bounds.rows + 1:
+            allowed = f"{bounds.rows:,} rows, twice the test clips of the split, and as many empty lines"
+            raise _refused(f"more than {2 * bounds.rows + 1:,} lines", allowed)
+        if not row:
+            continue
         if len(row) != len(names):
             raise _refused(f"line {reader.line_num} with {len(row)} fields", f"{len(names)}, as the first line has")
         if len(rows) == bounds.rows:
@@ -129,6 +141,7 @@ def _of_lines(file: TextIO, bounds: Bounds) -> ExternalScores:
 
 def _read_parquet(path: Path, bounds: Bounds) -> ExternalScores:
     try:
+        _require_short_footer(path)
         with pyarrow.parquet.ParquetFile(path) as file:
             about, schema = file.metadata, file.schema_arrow
         classes = _classes_of(schema.names, bounds)
@@ -151,6 +164,15 @@ def _read_parquet(path: Path, bounds: Bounds) -> ExternalScores:
         raise _refused(f"{error}"[:MAX_TEXT], "a Parquet file of texts and numbers") from error
     scores = np.stack(columns, axis=1).astype(np.float64, copy=False)
     return ExternalScores(found[CLIP], classes, scores, found.get(LABEL))
+
+
+def _require_short_footer(path: Path) -> None:
+    """Refuse a file that says more of its columns than any with scores, before all of that is read into memory."""
+    with path.open("rb") as file:
+        file.seek(-min(8, path.stat().st_size), os.SEEK_END)
+        size, mark = int.from_bytes(file.read(4), "little"), file.read(4)
+    if mark == b"PAR1" and size > MAX_FOOTER:
+        raise _refused(f"a footer of {size:,} bytes", f"a Parquet file with one of at most {MAX_FOOTER:,}")
 
 
 def _require_types(schema: pyarrow.Schema) -> None:
@@ -202,6 +224,7 @@ def _classes_of(names: Sequence[str], bounds: Bounds) -> tuple[str, ...]:
 def _read_npz(path: Path, bounds: Bounds) -> ExternalScores:
     most = {"clips": (bounds.rows,), "classes": (bounds.columns,), "scores": (bounds.rows, bounds.columns)}
     try:
+        _require_few_members(path)
         with zipfile.ZipFile(path) as archive:
             names = {Path(name).stem for name in archive.namelist()}
             for name in sorted(most.keys() - names):
@@ -211,6 +234,17 @@ def _read_npz(path: Path, bounds: Bounds) -> ExternalScores:
     except UNREADABLE as error:
         raise _refused(f"{error}"[:MAX_TEXT], "an npz archive of plain arrays; pickles are not read") from error
     return _of_arrays(arrays, labels)
+
+
+def _require_few_members(path: Path) -> None:
+    """Refuse an archive of very many members, whose names alone would fill the memory."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = -1
+        for _ in range(MAX_MEMBERS + 1):
+            place = content.find(LISTED, place + 1)
+            if place < 0:
+                return
+    raise _refused(f"more than {MAX_MEMBERS} members", "an npz archive of clips, classes, scores, and labels")
 
 
 def _of_arrays(arrays: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None) -> ExternalScores:
