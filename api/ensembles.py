@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 
 from api.deps import BackendDep, Name
 from services.board.choice import SelectedOnTest
-from services.errors import Conflict, StageError
 from services.planning.suggestion import Suggested, suggest
 from services.stores.artifacts import open_store
 
@@ -136,18 +135,15 @@ def suggestion(
     chosen on the test list are candidates with `selected_on_test=flag` alone.
     """
     store = open_store(backend.settings)
-    try:
-        found = suggest(
-            backend.database,
-            store,
-            dataset,
-            split=split,
-            seed=seed,
-            method=method,
-            most=members,
-            seconds=MOST_SECONDS,
-            selected_on_test=selected_on_test,
-        )
-    except StageError as error:
-        raise Conflict(str(error)) from error
+    found = suggest(
+        backend.database,
+        store,
+        dataset,
+        split=split,
+        seed=seed,
+        method=method,
+        most=members,
+        seconds=MOST_SECONDS,
+        selected_on_test=selected_on_test,
+    )
     return EnsembleSuggestion.of(found)

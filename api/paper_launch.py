@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.shapes import Finding
+from api.shapes import FieldError, Finding
 from services.papers import Order, Reduction, Run, Skipped
 from services.planning.launch import Launch, LaunchPlan, stage_counts
 from services.specs import FlowAlgorithm
 
 Row = Annotated[str, Field(min_length=1, max_length=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+REDUCED = {
+    "dataset": "dataset",
+    "backbone.name": "backbone",
+    "epochs": "epochs",
+    "batch_size": "batch_size",
+    "flow.algorithm": "flow",
+}
+"""Fields of a request by those of a spec that they stand in."""
 
 
 class LaunchRequest(BaseModel):
@@ -24,7 +35,8 @@ class LaunchRequest(BaseModel):
     """In the table's words; all that the paper measured itself where none are named."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=20)] = [0]
     dataset: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """In place of the paper's, for all rows; networks that start from those of another dataset start from nothing."""
+    """In place of the paper's, for all rows that are of another; networks of those that start from a network trained on
+    some dataset start from nothing."""
     backbone: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """In place of every ConvNet."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -40,6 +52,17 @@ class LaunchRequest(BaseModel):
         """What the launcher takes."""
         by = Reduction(self.dataset, self.backbone, self.epochs, self.batch_size, self.flow)
         return Order(tuple(dict.fromkeys(self.seeds)), by, self.priority)
+
+
+def as_asked(errors: Iterable[FieldError], order: Order) -> list[FieldError]:
+    """Return errors of the specs that a launch would submit, at the fields that the request itself has, each once."""
+    given = {name for name, value in vars(order.by).items() if value is not None}
+    found: list[FieldError] = []
+    for error in errors:
+        own = next((name for end, name in REDUCED.items() if f".{error.field}".endswith(f".{end}")), None)
+        moved = FieldError.of(own, error.value, error.allowed) if own in given else error
+        found += [moved] if moved not in found else []
+    return found
 
 
 class LaunchedExperiment(BaseModel):

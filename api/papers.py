@@ -6,14 +6,14 @@ from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from api.authentication import SubmitterDep
 from api.deps import BackendDep, BrokerDep, DatabaseDep, Id, JsonBody
 from api.experiments import SUBMISSION_FIELDS
-from api.field_errors import body_of, checked, checked_as
+from api.field_errors import InvalidFields, body_of, checked, translate
 from api.figures import picture
-from api.paper_launch import LaunchAnswer, LaunchRequest
+from api.paper_launch import LaunchAnswer, LaunchRequest, as_asked
 from api.paper_shapes import FilledTable, Paper, PaperFigure, Papers, PaperSummary
 from services import figures, papers
 from services.board import paper_table
@@ -204,9 +204,12 @@ def _launched(
     *,
     dry_run: bool,
 ) -> LaunchAnswer | JSONResponse:
-    with checked_as(SUBMISSION_FIELDS):
+    try:
         if dry_run:
             plan = launcher.plan(wanted)
             return JSONResponse(LaunchAnswer.foreseen(paper.name, len(wanted), plan).model_dump(mode="json"))
         made = launcher.launch(wanted)
+    except ValidationError as error:
+        found = translate(error.errors(include_url=False), SUBMISSION_FIELDS)
+        raise InvalidFields(as_asked(found, launcher.order)) from error
     return LaunchAnswer.launched(paper.name, len(wanted), made)

@@ -48,7 +48,7 @@ def print_controlled(found: dict[str, Any]) -> None:
     name, model, value, spread, id_ = _of_side(found["baseline"])
     rows = [(name, model, value, spread, "baseline", None, None, None, id_)]
     print_table(title, columns, [*rows, *map(_gain, found["gains"])])
-    if found["units"] is not None:
+    if found["units"] is not None and found["num_units"] > 1:
         say(f"intervals by bootstrap over {found['num_units']} {found['units']}, each of one head by itself")
     for gain in found["gains"]:
         fields = "; ".join(f"{each['field']} {each['left']} -> {each['right']}" for each in gain["differs"])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from services.board.answers import Answers, Floats
-from services.board.parts import Tested, mean_right
+from services.board.parts import ONE_UNIT, Tested, mean_right
 from services.board.results import Result
 from services.board.systems import System, comparable, differences
 from services.metrics import of_boxes
@@ -198,7 +198,7 @@ def overlaps(left: Result, right: Result) -> tuple[OverlapChange, ...]:
 
 
 def _notes(left: System, right: System, tested: Tested) -> tuple[str, ...]:
-    notes = [NO_PAIRS] if tested.once is None else []
+    notes = [NO_PAIRS] if tested.once is None else [ONE_UNIT] if tested.is_one_unit else []
     for system in (left, right):
         if system.pooled:
             ids = ", ".join(each.row.experiment_id for each in system.pooled)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.board import results
 from services.board.answers import Answers, of_streams
-from services.board.parts import Parts, Tested, by_split, mean_right
+from services.board.parts import ONE_UNIT, Parts, Tested, by_split, mean_right
 from services.board.results import Result
 from services.db.tables import ResultRow
 from services.errors import NotFound
@@ -143,7 +143,7 @@ def _evaluated(result: Result, parts: Parts, hardest: int) -> Evaluation:
     tested = Tested({split: answers[0].test for split, answers in parts.items()})
     units, sure = tested.units, all(said.confidences is not None for answers in parts.values() for said in answers)
     unnamed = any(test.ids is None for test in tested.sets.values())
-    doubts = {NO_CONFIDENCES: not sure, NO_IDS: unnamed, NO_UNITS: units is None}
+    doubts = {NO_CONFIDENCES: not sure, NO_IDS: unnamed, NO_UNITS: units is None, ONE_UNIT: tested.is_one_unit}
     return Evaluation(
         result,
         classes=_classes(tested, parts),

@@ -28,7 +28,7 @@ from services.statistics.intervals import wilson
 NEWEST = 10
 """Experiments of one system behind a row that are looked at, and of those that have succeeded."""
 PLACE = "paper = :paper AND table_name = :table AND paper_row.row = wanted.row AND paper_row.dataset = wanted.dataset"
-SAME = f"{PLACE} AND paper_row.system = made.system AND paper_row.part = made.part"
+SAME = f"{PLACE} AND paper_row.system = made.system AND paper_row.part = made.part AND paper_row.reduced = made.reduced"
 # A lateral query with a limit or an offset is read by index for each row, however many there are in the end.
 LINKS = text(f"""
 SELECT wanted.row, wanted.dataset AS measures, link.experiment_id, made.part, made.reduced, made.system,

@@ -15,6 +15,7 @@ from services.statistics.calibration import BINS, binned, expected_error
 
 Parts = Mapping[int, Sequence[Answers]]
 """Answers of each seed, by split."""
+ONE_UNIT = "no bootstrap intervals: all test clips are of one group"
 MOST_SUMS = 20_000_000
 """Numbers of classes by units above which there is no interval of the mean over classes: 160 MB."""
 
@@ -34,6 +35,11 @@ class Tested:
         """What a bootstrap draws; None where it is not known which clips several splits share."""
         return units_of(self.sets)
 
+    @property
+    def is_one_unit(self) -> bool:
+        """Whether all clips are of one unit: each draw would meet the same, and an interval have no width."""
+        return self.units is not None and self.units.count == 1
+
     @cached_property
     def once(self) -> Mapping[int, NDArray[np.bool_]] | None:
         """Which clips no earlier split has; None where that is not known."""
@@ -46,7 +52,7 @@ class Tested:
 
     def rate_interval(self, values: Mapping[int, Floats]) -> tuple[float, float] | None:
         """Return the interval of the mean over splits of the mean over clips of some values, (N,) by split."""
-        if self.units is None:
+        if self.units is None or self.is_one_unit:
             return None
         rows = [self._sums(split, np.stack([found, np.ones(len(found))], axis=1)) for split, found in values.items()]
         sums = bootstrap.resampled(np.concatenate(rows, axis=1))
@@ -57,7 +63,7 @@ class Tested:
     def class_interval(self, values: Mapping[int, Floats]) -> tuple[float, float] | None:
         """Return the interval of the mean over splits of the mean over classes of each one's mean over clips."""
         classes = len(self.any.classes)
-        if self.units is None or 2 * classes * self.units.count > MOST_SUMS:
+        if self.units is None or self.is_one_unit or 2 * classes * self.units.count > MOST_SUMS:
             return None
         samples = []
         for split, found in values.items():
@@ -69,7 +75,7 @@ class Tested:
 
     def calibration_interval(self, parts: Parts) -> tuple[float, float] | None:
         """Return the interval of the calibration error, the mean of those of all splits and seeds."""
-        if self.units is None:
+        if self.units is None or self.is_one_unit:
             return None
         samples = []
         for split, answers in parts.items():

@@ -124,7 +124,7 @@ def _note_flags(
         flags += [asdict(VALIDATED)] if VALIDATED.code not in there else []
     after = [*before, *(flag for flag in flags if flag not in before)]
     if after != experiment.flags:
-        _set_flags(session, experiment, after)
+        set_flags(session, experiment, after)
 
 
 def _note_choices(
@@ -198,10 +198,11 @@ def _with_boxes(
 def _flag(session: Session, experiment: ExperimentRow, flag: Mapping[str, Any]) -> None:
     """Have a flag stand on an experiment, once."""
     if flag not in experiment.flags:
-        _set_flags(session, experiment, [*experiment.flags, dict(flag)])
+        set_flags(session, experiment, [*experiment.flags, dict(flag)])
 
 
-def _set_flags(session: Session, experiment: ExperimentRow, flags: list[dict[str, Any]]) -> None:
+def set_flags(session: Session, experiment: ExperimentRow, flags: list[dict[str, Any]]) -> None:
+    """Have these flags stand on an experiment, and on its run in MLflow."""
     experiment.flags = flags
     outbox.tag_experiment(session, experiment.id, flags=", ".join(sorted({flag["code"] for flag in flags})))
 

@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.board.compare import NO_PAIRS, Bounds, SeedPair, Side, paired_test, side
-from services.board.parts import Tested, mean_right
+from services.board.parts import ONE_UNIT, Tested, mean_right
 from services.board.systems import System, comparable, differing
 from services.errors import InvalidRequest
 from services.statistics.paired import holm
@@ -100,7 +100,7 @@ def several(session: Session, ids: Sequence[str], *, split: int | None = None, s
         num_units=None if units is None else units.count,
         classes=_classes(systems, tested),
         categories=_categories(systems, tested),
-        notes=(NO_PAIRS,) if tested.once is None else (),
+        notes=(NO_PAIRS,) if tested.once is None else (ONE_UNIT,) if tested.is_one_unit else (),
     )
 
 

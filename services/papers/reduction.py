@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.specs import PRETRAINED, FlowAlgorithm
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reduction:
-    """What is to differ from the paper; None leaves it as it is.
+    """What is to differ from the paper; None leaves it as it is, and so does what the paper has itself.
 
     Attributes:
         dataset: in place of the paper's. A network that starts from one trained on another dataset starts from nothing.
@@ -41,6 +41,7 @@ WHOLE = Reduction()
 
 def reduced(spec: Json, by: Reduction) -> Json:
     """Return the JSON of a spec as a reduction has it."""
+    by = _of_others(spec, by)
     found = dict(spec)
     own = dict(found["flow_stream"] or {})
     places = [place for place in (found, own) if place]
@@ -59,6 +60,17 @@ def reduced(spec: Json, by: Reduction) -> Json:
     if by.flow is not None:
         found["flow"] = {**found["flow"], "algorithm": by.flow, "device": None}
     return found | {"flow_stream": own or None}
+
+
+def _of_others(spec: Json, by: Reduction) -> Reduction:
+    """Return a reduction without what a spec has itself."""
+    backbones = {place["backbone"]["name"] for place in (spec, spec["flow_stream"] or {}) if place.get("backbone")}
+    return replace(
+        by,
+        dataset=None if by.dataset == spec["dataset"] else by.dataset,
+        backbone=None if backbones == {by.backbone} else by.backbone,
+        flow=None if by.flow == spec["flow"]["algorithm"] else by.flow,
+    )
 
 
 def _reduce_backbone(backbone: Json, by: Reduction) -> None:

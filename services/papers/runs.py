@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -47,11 +47,12 @@ class Covered(NamedTuple):
     """A figure behind which an experiment stands.
 
     ``part`` counts the experiments of a figure that has several, of which 0 has its value; `MEMBER` is a member of the
-    ensemble that has it.
+    ensemble that has it. ``reduced`` says that a reduction has left something of it out.
     """
 
     figure: PrintedFigure
     part: int
+    reduced: bool = False
 
 
 class RunMember(NamedTuple):
@@ -80,7 +81,6 @@ class Run:
     splits: tuple[int, ...]
     seeds: tuple[int, ...]
     figures: tuple[Covered, ...]
-    reduced: bool = False
     spec: ExperimentSpec | None = None
     recipe: str | None = None
     method: Rule = "probabilities"
@@ -137,8 +137,10 @@ def runs(
             skipped.append(Skipped(figure, f"the dataset has no split {figure.split}"))
             continue
         for part, source in enumerate(figure.sources):
-            system = _system(figure.paper, source.system, _canonical(source.changes), figure.dataset, order.by)
-            _need(needed, system, wanted, figure.reported_as, Covered(figure, part))
+            named = figure.paper, source.system, _canonical(source.changes), figure.dataset
+            system, whole = _system(*named, order.by), _system(*named, WHOLE)
+            unreduced = {each.digest for each in (whole, *whole.parts)}
+            _need(needed, system, wanted, figure.reported_as, Covered(figure, part), unreduced)
     ordered = sorted(needed.values(), key=lambda each: bool(each.system.members))
     return tuple(_run(each, order) for each in ordered), tuple(skipped)
 
@@ -168,15 +170,16 @@ def _need(
     splits: Iterable[int],
     stream: SystemStream,
     covered: Covered,
+    unreduced: Collection[str],
 ) -> None:
     for member, part in _members(system):
         if member.digest is not None:
             assert member.stream is not None
-            _need(needed, part, splits, member.stream, covered._replace(part=MEMBER))
+            _need(needed, part, splits, member.stream, covered._replace(part=MEMBER), unreduced)
     found = needed.setdefault(system.digest, _Needed(system))
     found.splits |= set(splits)
     found.streams.add(stream)
-    found.figures.append(covered)
+    found.figures.append(covered._replace(reduced=system.digest not in unreduced))
 
 
 def _run(needed: _Needed, order: Order) -> Run:
@@ -191,7 +194,6 @@ def _run(needed: _Needed, order: Order) -> Run:
         splits=splits,
         seeds=order.seeds if not system.members or system.parts else order.seeds[:1],  # score files are of no seed
         figures=tuple(needed.figures),
-        reduced=order.by.reduces,
         method=system.method,
         members=system.members,
     )

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services import registry
+from services.board import resting
 from services.db.tables import StageRow
 from services.errors import Finding
 from services.planning import known
@@ -97,7 +98,7 @@ def foresee(
     stages = _foreseen(session, spec.dataset, planned, states)
     known_facts = known.with_stages(session, planned, facts or Facts())
     findings = lint(spec, planned, known_facts, RECIPES[recipe].spec if recipe in RECIPES else None)
-    return Trial(tuple(stages), (*findings, *doubts))
+    return Trial(tuple(stages), (*findings, *doubts, *resting.doubts(session, spec.model_dump(mode="json"))))
 
 
 def _owed(planned: Sequence[PlannedStage], states: Mapping[str, str]) -> set[str]:

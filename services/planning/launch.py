@@ -178,10 +178,18 @@ class Launcher:
                 facts=self._facts[run.dataset],
             )
             found = Launched(run, submitted.row, True, submitted.queues)
-        rows = [_row(covered.figure, covered.part) for covered in run.figures]
-        values = {"experiment_id": found.experiment.id, "system": system, "reduced": run.reduced}
-        unique = {tuple(row.items()): {**row, **values} for row in rows}
-        session.execute(insert(PaperRow).values([*unique.values()]).on_conflict_do_nothing())
+        behind = {"experiment_id": found.experiment.id, "system": system}
+        places = [(_row(covered.figure, covered.part), covered.reduced) for covered in run.figures]
+        unique = {tuple(row.values()): {**row, **behind, "reduced": is_reduced} for row, is_reduced in places}
+        noted = insert(PaperRow).values([*unique.values()])
+        anew = noted.excluded.reduced
+        session.execute(
+            noted.on_conflict_do_update(
+                constraint=PaperRow.__table__.primary_key,  # type: ignore[arg-type]
+                set_={"reduced": anew},
+                where=PaperRow.reduced != anew,
+            )
+        )
         if not found.created:  # its run may be there already
             outbox.tag_papers(session, found.experiment.id)
         return found

@@ -17,7 +17,8 @@ Pure functions: each rule takes what is known and yields findings. What is wrong
     boxes_differ            the true boxes changed while stages were measured against them (`services.board.results`)
 
 A sweep adds one to its best configuration (`services/sweeps/turn.py`), which whoever repeats that takes over
-(`services/planning/known.py`): `best_of_trials`.
+(`services/planning/known.py`): `best_of_trials`. A withdrawal adds one to all that rests on what was withdrawn
+(`services/board/resting.py`): `rests_on_withdrawn`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from services import registry
+from services.board import resting
 from services.board.protocol import Measurement
 from services.db.tables import DeletedExperimentRow, ExperimentRow, StageRow
 from services.errors import Conflict, Finding
@@ -204,34 +205,22 @@ def submit(
 
 def _hold_named(session: Session, spec: ExperimentSpec | EnsembleSpec) -> list[str]:
     """Return the ids of the experiments that a spec names, which nobody deletes while this transaction lasts."""
-    named = sorted(set(_named(spec.model_dump(mode="json"))))
+    named = sorted({id_ for _, id_ in resting.named(spec.model_dump(mode="json"))})
     held = select(ExperimentRow.id).where(ExperimentRow.id.in_(named)).order_by(ExperimentRow.id)
     return list(session.scalars(held.with_for_update(read=True, key_share=True))) if named else []
-
-
-def _named(part: Any) -> Iterator[str]:
-    """Yield what stands in fields `experiment`, at whatever depth."""
-    if isinstance(part, Mapping):
-        if isinstance(part.get("experiment"), str):
-            yield part["experiment"]
-        for value in part.values():
-            yield from _named(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _named(value)
 
 
 def _planned(
     session: Session, spec: ExperimentSpec | EnsembleSpec, recipe: str | None, *, tested: bool
 ) -> tuple[Sequence[PlannedStage], Sequence[Measurement], Sequence[Finding]]:
     """Return the stages of an experiment, how its streams are measured, and what is doubtful of where it is from."""
-    index = registry.index_params_for(session, spec)
+    index, withdrawn = registry.index_params_for(session, spec), resting.doubts(session, spec.model_dump(mode="json"))
     if isinstance(spec, EnsembleSpec):
         ensemble = EnsemblePlan(session, spec, index)
-        return *ensemble.build(), ensemble.doubts
+        return *ensemble.build(), (*ensemble.doubts, *withdrawn)
     boxes, sources = registry.boxes_for(session, spec), Sources(session, spec.dataset)
     planned = plan(spec, index, boxes, sources, tested=tested)
-    return planned, measured(spec, planned), known.of_sweeps(session, spec, recipe)
+    return planned, measured(spec, planned), (*known.of_sweeps(session, spec, recipe), *withdrawn)
 
 
 def _claim_key(session: Session, owner: str, key: str, body_digest: str) -> ExperimentRow | None:

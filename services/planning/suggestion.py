@@ -32,6 +32,7 @@ from services.stores.artifacts import ArtifactStore
 MOST_CANDIDATES = 32
 """The newest ones: which are best is known of the test clips alone, so that choosing by it would be tuning."""
 FEWEST = 2
+NO_LOGITS = "its scores are probabilities, and method is logits"
 ON_TEST = "its epoch was chosen on the test list; selected_on_test=flag takes it all the same"
 
 
@@ -116,7 +117,6 @@ def suggest(
         NotFound: no dataset has the name.
         InvalidRequest: the dataset has no such split.
         Conflict: fewer than two streams have scores of it.
-        UserError: logits are asked for where only probabilities are.
         Unavailable: the store does not answer.
     """
     with database.transaction() as session:
@@ -127,7 +127,7 @@ def suggest(
         on_test = _chosen_on_test(session, there) if selected_on_test == "exclude" else frozenset[Candidate]()
     tuned = [(each, ON_TEST) for each in there if each in on_test]
     there = [each for each in there if each not in on_test]
-    read, left_out = _read(store, there[:MOST_CANDIDATES])
+    read, left_out = _read(store, there[:MOST_CANDIDATES], method)
     left_out += tuned
     left_out += [(each, f"more than {MOST_CANDIDATES} are newer") for each in there[MOST_CANDIDATES:]]
     if len(read) < FEWEST:
@@ -191,14 +191,18 @@ def _chosen_on_test(session: Session, candidates: Sequence[Candidate]) -> frozen
 
 
 def _read(
-    store: ArtifactStore, candidates: Sequence[Candidate]
+    store: ArtifactStore, candidates: Sequence[Candidate], method: Rule
 ) -> tuple[dict[Candidate, ScoreFile], list[tuple[Candidate, str]]]:
-    """Return the scores of candidates in one order of clips, and those that cannot be read or are of other clips."""
+    """Return the scores of candidates in one order of clips, and those that cannot be read, are of other clips, or are
+    not what a method fuses."""
     found: dict[Candidate, ScoreFile] = {}
     left_out: list[tuple[Candidate, str]] = []
     for candidate in candidates:
         try:
             file = read_scores(store.fetch(candidate.output))
+            if method == "logits" and file.kind != "logits":
+                left_out.append((candidate, NO_LOGITS))
+                continue
             first = next(iter(found.items()), None)
             if first is None:
                 found[candidate] = file

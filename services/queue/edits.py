@@ -14,7 +14,7 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from services.api_keys import Caller
-from services.board import withdrawal
+from services.board import resting, withdrawal
 from services.db.tables import ExperimentRow, ResultRow
 from services.errors import Conflict, InvalidRequest
 from services.journal import events, outbox
@@ -91,6 +91,8 @@ def _change(row: ExperimentRow, wanted: Edit) -> list[str]:
 def withdraw(session: Session, experiment_id: str, reason: str, caller: Caller) -> ExperimentRow:
     """Take an experiment off the leaderboards, whose withdrawn entries say why; one that still runs will not get there.
 
+    What rests on it, as an ensemble does on its members, is flagged.
+
     Raises:
         NotFound: no such experiment.
         Forbidden: it belongs to another user.
@@ -100,6 +102,7 @@ def withdraw(session: Session, experiment_id: str, reason: str, caller: Caller) 
         return row
     row.withdrawn_at, row.withdrawn_by, row.withdrawn_reason = func.clock_timestamp(), caller.name, reason
     withdrawal.hide(session, row.id)
+    resting.flag(session, row)
     _tell(session, row, "withdrawn", caller, reason)
     return row
 
@@ -116,6 +119,7 @@ def reinstate(session: Session, experiment_id: str, caller: Caller) -> Experimen
         return row
     row.withdrawn_at, row.withdrawn_by, row.withdrawn_reason = None, None, None
     withdrawal.show(session, row.id)
+    resting.flag(session, row)
     _tell(session, row, "reinstated", caller, "")
     return row
 

@@ -9,16 +9,23 @@ No more is read into memory than a file of twice the test set's clips would take
 from __future__ import annotations
 
 import csv
+import lzma
+import mmap
+import os
+import tokenize
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
+from pyarrow import types
 
 from services.errors import InvalidRequest
 
@@ -30,8 +37,35 @@ MAX_LINE = 1_000_000
 """Characters of a line of CSV: 10,000 classes with all their digits take a quarter."""
 MAX_MEMBER = 1 << 30
 """Bytes of an array in an archive, and of a Parquet file's columns, once they are unpacked."""
+MAX_MEMBERS = 64
+"""Of an archive, which has four with scores; the bytes with which one is listed may stand in data by chance."""
+LISTED = b"PK\x01\x02"
+MAX_FOOTER = 1 << 24
+"""Bytes in which a Parquet file says where its columns are: some 200 for each column of each group of rows."""
 MAX_TEXT = 1000
 """Characters of the name of a clip or class."""
+TEXTS = (
+    types.is_string,
+    types.is_large_string,
+    types.is_string_view,
+    types.is_binary,
+    types.is_large_binary,
+    types.is_binary_view,
+)
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What a broken or hostile archive, or the header of an array in it, makes its readers raise."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +119,12 @@ def _of_lines(file: TextIO, bounds: Bounds) -> ExternalScores:
     clips: list[str] = []
     labels: list[str] = []
     rows: list[NDArray[np.float64]] = []
-    for row in filter(None, reader):
+    for row in reader:
+        if reader.line_num > 2 * bounds.rows + 1:
+            allowed = f"{bounds.rows:,} rows, twice the test clips of the split, and as many empty lines"
+            raise _refused(f"more than {2 * bounds.rows + 1:,} lines", allowed)
+        if not row:
+            continue
         if len(row) != len(names):
             raise _refused(f"line {reader.line_num} with {len(row)} fields", f"{len(names)}, as the first line has")
         if len(rows) == bounds.rows:
@@ -102,28 +141,71 @@ def _of_lines(file: TextIO, bounds: Bounds) -> ExternalScores:
 
 def _read_parquet(path: Path, bounds: Bounds) -> ExternalScores:
     try:
+        _require_short_footer(path)
         with pyarrow.parquet.ParquetFile(path) as file:
-            about = file.metadata
-            classes = _classes_of(file.schema_arrow.names, bounds)
-            if about.num_rows > bounds.rows:
-                raise _too_many(f"{about.num_rows:,}", bounds)
-            size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
-            if size > MAX_MEMBER:
-                raise _refused(f"{size:,} bytes unpacked", f"at most {MAX_MEMBER:,}")
+            about, schema = file.metadata, file.schema_arrow
+        classes = _classes_of(schema.names, bounds)
+        if about.num_rows > bounds.rows:
+            raise _too_many(f"{about.num_rows:,}", bounds)
+        size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+        if size > MAX_MEMBER:
+            raise _refused(f"{size:,} bytes unpacked", f"at most {MAX_MEMBER:,}")
+        _require_types(schema)
+        # A text that many rows have is kept once: a file of a few kB may say it so often that no memory holds it.
+        texts = [field.name for field in schema if _is_text(field.type)]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             table = file.read()
+        table.validate(full=True)
         names = table.column_names  # of which a class may have several
         own = [column for name, column in zip(names, table.columns, strict=True) if name not in (CLIP, LABEL)]
         columns = [column.cast(pyarrow.float64()).to_numpy() for column in own]
-        texts = {name: _texts_of(table.column(name)) for name in (CLIP, LABEL) if name in table.column_names}
-    except (pyarrow.ArrowException, OSError) as error:
+        found = {name: _texts_of(name, table.column(name)) for name in (CLIP, LABEL) if name in names}
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
         raise _refused(f"{error}"[:MAX_TEXT], "a Parquet file of texts and numbers") from error
     scores = np.stack(columns, axis=1).astype(np.float64, copy=False)
-    return ExternalScores(texts[CLIP], classes, scores, texts.get(LABEL))
+    return ExternalScores(found[CLIP], classes, scores, found.get(LABEL))
 
 
-def _texts_of(column: pyarrow.ChunkedArray) -> tuple[str, ...]:
+def _require_short_footer(path: Path) -> None:
+    """Refuse a file that says more of its columns than any with scores, before all of that is read into memory."""
+    with path.open("rb") as file:
+        file.seek(-min(8, path.stat().st_size), os.SEEK_END)
+        size, mark = int.from_bytes(file.read(4), "little"), file.read(4)
+    if mark == b"PAR1" and size > MAX_FOOTER:
+        raise _refused(f"a footer of {size:,} bytes", f"a Parquet file with one of at most {MAX_FOOTER:,}")
+
+
+def _require_types(schema: pyarrow.Schema) -> None:
+    """Refuse columns of classes that are no numbers, and clips and labels that are neither text nor whole numbers."""
+    for field in schema:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        if field.name in (CLIP, LABEL):
+            fits, allowed = _is_text(kind) or types.is_integer(kind), "text or whole numbers"
+        else:
+            fits = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+            allowed = "numbers"
+        if not fits:
+            raise _refused(f"column {field.name!r} of type {field.type}"[:MAX_TEXT], allowed)
+
+
+def _is_text(kind: pyarrow.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in TEXTS)
+
+
+def _texts_of(name: str, column: pyarrow.ChunkedArray) -> tuple[str, ...]:
     """Return names or numbers as text; bytes are UTF-8, as some writers leave texts."""
-    return tuple(map(str, column.cast(pyarrow.string()).to_pylist()))
+    if column.null_count:
+        raise _refused(f"{column.null_count:,} empty cells in column {name!r}", "none")
+    found: list[str] = []
+    for chunk in column.chunks:
+        kept = chunk if isinstance(chunk, pyarrow.DictionaryArray) else chunk.dictionary_encode()
+        values = kept.dictionary.cast(pyarrow.string())
+        longest = pyarrow.compute.max(pyarrow.compute.binary_length(values)).as_py() or 0
+        if longest > 4 * MAX_TEXT:
+            raise _refused(f"column {name!r} with a text of {longest:,} bytes", f"at most {4 * MAX_TEXT:,}")
+        texts = values.to_pylist()
+        found += [texts[index] for index in kept.indices.to_pylist()]
+    return tuple(found)
 
 
 def _classes_of(names: Sequence[str], bounds: Bounds) -> tuple[str, ...]:
@@ -142,15 +224,27 @@ def _classes_of(names: Sequence[str], bounds: Bounds) -> tuple[str, ...]:
 def _read_npz(path: Path, bounds: Bounds) -> ExternalScores:
     most = {"clips": (bounds.rows,), "classes": (bounds.columns,), "scores": (bounds.rows, bounds.columns)}
     try:
+        _require_few_members(path)
         with zipfile.ZipFile(path) as archive:
             names = {Path(name).stem for name in archive.namelist()}
             for name in sorted(most.keys() - names):
                 raise _refused(f"no array {name!r}", "clips, classes, scores, and labels if there are any")
             arrays = {name: _array(archive, name, shape) for name, shape in most.items()}
             labels = _array(archive, "labels", most["clips"]) if "labels" in names else None
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise _refused(f"{error}"[:MAX_TEXT], "an npz archive of plain arrays; pickles are not read") from error
     return _of_arrays(arrays, labels)
+
+
+def _require_few_members(path: Path) -> None:
+    """Refuse an archive of very many members, whose names alone would fill the memory."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = -1
+        for _ in range(MAX_MEMBERS + 1):
+            place = content.find(LISTED, place + 1)
+            if place < 0:
+                return
+    raise _refused(f"more than {MAX_MEMBERS} members", "an npz archive of clips, classes, scores, and labels")
 
 
 def _of_arrays(arrays: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None) -> ExternalScores:
@@ -165,8 +259,13 @@ def _of_arrays(arrays: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None) 
         kept = scores if scores.dtype == np.float32 else scores.astype(np.float64)
     if labels is None:
         return ExternalScores(clips, classes, kept, None)
-    own = _texts({"labels": labels}, "labels") if labels.dtype.kind in "SU" else tuple(map(str, labels.tolist()))
-    return ExternalScores(clips, classes, kept, own)
+    return ExternalScores(clips, classes, kept, _labels(labels))
+
+
+def _labels(found: NDArray[Any]) -> tuple[str, ...]:
+    if found.dtype.kind in "iu":
+        return tuple(map(str, found.tolist()))
+    return _texts({"labels": found}, "labels", "text or whole numbers")
 
 
 def _array(archive: zipfile.ZipFile, name: str, most: tuple[int, ...]) -> NDArray[Any]:
@@ -189,7 +288,7 @@ def _array(archive: zipfile.ZipFile, name: str, most: tuple[int, ...]) -> NDArra
     return found
 
 
-def _texts(arrays: Mapping[str, NDArray[Any]], name: str) -> tuple[str, ...]:
+def _texts(arrays: Mapping[str, NDArray[Any]], name: str, allowed: str = "text") -> tuple[str, ...]:
     found = arrays[name]
     if found.dtype.kind == "S":
         try:
@@ -197,8 +296,18 @@ def _texts(arrays: Mapping[str, NDArray[Any]], name: str) -> tuple[str, ...]:
         except UnicodeDecodeError as error:
             raise _refused(f"{name}: {error}", "text in UTF-8") from error
     if found.dtype.kind != "U":
-        raise _refused(f"{name} of type {found.dtype}", "text")
-    return tuple(found.tolist())
+        raise _refused(f"{name} of type {found.dtype}", allowed)
+    try:  # of bytes, since NumPy takes any 32 bits for a character
+        return tuple(value.decode("utf-32-le").rstrip("\0") for value in _bytes_of(found))
+    except UnicodeDecodeError as error:
+        raise _refused(f"{name}: {error.reason}", "text of Unicode's characters") from error
+
+
+def _bytes_of(found: NDArray[Any]) -> Iterator[bytes]:
+    """Yield the bytes of texts, four a character, the lowest first."""
+    size = found.dtype.itemsize
+    whole = np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("<")).tobytes()
+    return (whole[at : at + size] for at in range(0, size * len(found), size)) if size else iter([b""] * len(found))
 
 
 def _too_many(found: str, bounds: Bounds) -> InvalidRequest:

@@ -19,6 +19,7 @@ from services.stores.artifacts import ArtifactStore
 
 MAX_FUSIONS = 60
 """Of an experiment: 3 splits with 20 seeds."""
+FUSES = "one that fuses the scores of two systems or more"
 
 
 @dataclass(frozen=True)
@@ -63,20 +64,23 @@ def sweeps(
     Raises:
         NotFound: nothing has this id.
         Conflict: scores are not there yet, or no longer.
-        InvalidRequest: the fusion has no such member, or no weights.
+        InvalidRequest: the fusion has no such split or member, or no weights.
         Unavailable: the store does not answer.
     """
     with database.transaction() as session:
         found = _fusions(session, experiment_id)
-    return [
-        _swept(store, fusion, member, steps) for fusion in found if split is None or fusion.params["split"] == split
-    ]
+    if not found:
+        raise InvalidRequest("experiment", experiment_id, FUSES)
+    there = sorted({fusion.params["split"] for fusion in found})
+    if split is not None and split not in there:
+        raise InvalidRequest("split", split, ", ".join(map(str, there)))
+    return [_swept(store, fusion, member, steps) for fusion in found if split in (None, fusion.params["split"])]
 
 
 def _swept(store: ArtifactStore, fusion: Fusion, member: int, steps: int) -> SweptFusion:
     params, number = fusion.params, len(fusion.systems)
     if number < 2:
-        raise InvalidRequest("experiment", fusion.systems[0][0], "one that fuses the scores of two systems or more")
+        raise InvalidRequest("experiment", fusion.systems[0][0], FUSES)
     if not -1 <= member < number:
         raise InvalidRequest("member", member, f"0 to {number - 1}, or -1 for the last one")
     files = aligned([(label, read_scores(store.fetch(output))) for label, output in fusion.systems])

@@ -23,7 +23,10 @@ from services.specs import Rule
 FOLDS = 5
 """Of groups of clips; each costs as much as the choice on all clips."""
 
-Numbers = NDArray[np.float32]
+ROOM = 5
+"""Powers of two by which all scores are smaller, so that 32 of the largest there are still add up."""
+
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def greedy(files: Sequence[ScoreFile], rule: Rule, most: int, seconds: float) ->
         UserError: logits are asked for where only probabilities are.
     """
     until = time.monotonic() + seconds
-    parts = [prepared(file, rule).astype(np.float32) for file in files]
+    parts = [np.ldexp(prepared(file, rule), -ROOM) for file in files]
     truth, (of, groups) = files[0].truth, folds(files[0].clips, FOLDS)
     numbers = range(int(of.max(initial=-1)) + 1)
     whole = _Path(parts, truth, np.ones(len(truth), np.bool_))

@@ -162,7 +162,8 @@ def test_a_sweep_says_how_much_is_tuning(client: Any, brought: str) -> None:
         "uploaded elsewhere flow",
         "uploaded elsewhere rgb",
     ]
-    assert client.get(f"{path}?split=2").json() == []
+    [error] = client.get(f"{path}?split=2").json()["errors"]
+    assert (error["field"], error["value"], error["allowed"]) == ("split", 2, "1")
     assert client.get(f"{path}?member=2").json()["errors"][0]["allowed"] == "0 to 1, or -1 for the last one"
     assert client.get(f"/experiments/{NOBODY}/fusion/sweep").status_code == 404
 

@@ -62,3 +62,44 @@ def test_what_is_doubtful_of_a_member_is_so_of_the_ensemble(client: Any, submit:
     members[1] = {"experiment": other["id"], "stream": "rgb"}
     sound = client.post("/experiments", json=body | {"name": "sound", "members": members}).json()
     assert sound["flags"] == []
+
+
+def test_what_rests_on_a_withdrawn_experiment_says_so_until_it_is_reinstated(
+    client: Any, submit: Any, worker: Any
+) -> None:
+    wrong, own = submit(name="wrong"), submit(name="own")
+    weights = {"kind": "ts_lstm", "weights": {"experiment": wrong["id"]}}
+    body = {"name": "both", "dataset": "motion_shapes", "splits": [1], "method": "probabilities"}
+    members = [{"experiment": made["id"], "stream": "rgb"} for made in (own, wrong)]
+
+    def ensemble(*of: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = client.post("/experiments", json=body | {"members": of}).json()
+        return found
+
+    def withdrawn(made: dict[str, Any]) -> set[tuple[str, str]]:
+        found = client.get(f"/experiments/{made['id']}").json()["flags"]
+        return {(each["field"], each["sentence"]) for each in found if each["code"] == "rests_on_withdrawn"}
+
+    before = [submit(name="started", model=weights, training={"epochs": 1}), ensemble(*members)]
+    of_started = ensemble(members[0], {"experiment": before[0]["id"], "stream": "rgb"})
+    ending(worker).finish_all()
+    for reason in ("trained on test clips", "trained on the test list"):
+        client.post(f"/experiments/{wrong['id']}/withdraw", json={"reason": reason})
+        said = f"{wrong['id']} was withdrawn: {reason}"
+        assert [withdrawn(made) for made in before] == [
+            {("model.weights.experiment", said)},
+            {("members.1.experiment", said)},
+        ]
+        assert withdrawn(of_started) == {("experiment", said)}
+    assert withdrawn(own) == withdrawn(wrong) == set()
+    [entry] = [row for row in client.get(BOARD).json()["rows"] if row["name"] == "started"]
+    assert "rests_on_withdrawn" in {flag["code"] for flag in entry["flags"]}
+
+    again = body | {"members": [members[1], {"experiment": before[0]["id"], "stream": "rgb"}]}
+    tried = client.post("/experiments?dry_run=true", json=again).json()["findings"]
+    after = client.post("/experiments", json=again).json()
+    assert after["flags"] == tried
+    assert withdrawn(after) == {("members.0.experiment", said), ("members.1.experiment", said)}
+
+    client.post(f"/experiments/{wrong['id']}/reinstate")
+    assert [withdrawn(made) for made in (*before, of_started, after)] == [set()] * 4

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.settings import Settings
 from tests.api.finished import Publisher
+from tests.api.test_scores import as_npz, scores, send
 
 
 def asked(client: Any, **query: Any) -> Any:
@@ -52,6 +53,21 @@ def test_what_test_clips_chose_or_was_withdrawn_is_no_candidate(
     assert (left["name"], left["reason"].startswith("its epoch was chosen on the test list")) == ("tuned", True)
     flagged = asked(client, selected_on_test="flag").json()
     assert {each["name"] for each in flagged["candidates"]} == {"a", "b", "tuned"}
+
+
+def test_probabilities_are_left_out_where_logits_are_fused(
+    client: Any, submit: Any, worker: Any, settings: Settings
+) -> None:
+    plain = submit(name="plain")["id"]
+    Publisher(worker(), Path(settings.artifacts)).finish_all()
+    brought = [
+        send(client, as_npz(scores=scores(seed)), kind="logits", file_type="npz").json()["id"] for seed in (1, 2)
+    ]
+    found = asked(client, method="logits").json()
+    assert {each["scores"] for each in found["candidates"]} == set(brought)
+    assert [(each["experiment"], each["reason"]) for each in found["left_out"]] == [
+        (plain, "its scores are probabilities, and method is logits")
+    ]
 
 
 def test_what_is_not_there_is_named(client: Any) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services.board import evaluation
+from services.board import compare, evaluation, several
 from services.board.evaluation import NO_ANSWERS, NO_CONFIDENCES, NO_IDS, NO_UNITS, Evaluation
+from services.board.parts import ONE_UNIT
 from services.db.engine import Database
 from services.db.tables import ResultRow
 from services.errors import NotFound
@@ -127,3 +128,22 @@ def test_a_result_without_answers_says_so(database: Database) -> None:
 def test_an_unknown_result_is_named(database: Database) -> None:
     with database.transaction() as session, pytest.raises(NotFound, match="no result named 7"):
         evaluation.of_result(session, 7)
+
+
+def test_clips_of_one_group_alone_have_no_bootstrap_intervals(database: Database) -> None:
+    """Each draw would be all of them: an interval without width would say that nothing is left to chance."""
+
+    def one_scene(split: int, seed: int) -> dict[str, Any]:
+        clips = [f"Hop/v_Hop_g01_c{place:02d}" for place in range(4)]
+        return said.summary(CLASSES, [0] * 4, [0, 1, 0, 2], confidences=[0.5] * 4, ids=clips, split=split, seed=seed)
+
+    one, other = (said.run(database, one_scene, **head) for head in said.heads(8, 16))
+    found = of(database, one)
+    assert (found.intervals, found.units, found.num_units, found.notes) == ({}, "groups", 1, (ONE_UNIT,))
+    assert found.calibration is not None
+    assert found.calibration.interval is None
+    with database.transaction() as session:
+        pair = compare.compare(session, one, other, split=1, stream="rgb")
+        all_pairs = several.several(session, [one, other], split=1, stream="rgb")
+    assert (pair.interval, pair.notes) == (None, (ONE_UNIT,))
+    assert (all_pairs.pairs[0].interval, all_pairs.notes) == (None, (ONE_UNIT,))

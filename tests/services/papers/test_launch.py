@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import func, select
+import pytest
+from sqlalchemy import func, select, update
 
 from services import registry
 from services.db.engine import Database
@@ -73,3 +74,48 @@ def test_another_revision_of_the_data_is_launched_anew(registered: Database) -> 
     assert second.experiment.id != first.experiment.id
     [again] = launch(registered, wanted, Order()).launched
     assert not again.created
+
+
+@pytest.mark.parametrize("smaller_first", [True, False])
+@pytest.mark.parametrize(
+    "by",
+    [
+        Reduction(batch_size=4096),
+        Reduction(dataset="ucf101"),
+        Reduction(backbone="vgg16"),
+        Reduction(flow="tvl1"),
+        Reduction("ucf101", "vgg16", None, 128, "tvl1"),
+    ],
+)
+def test_what_a_reduction_leaves_as_it_is_is_the_papers_own(
+    registered: Database, by: Reduction, smaller_first: bool
+) -> None:
+    wanted = figures("video_lstm", "3", "This paper", "ucf101")
+    orders = [Order(by=by), Order()]
+    made = [launch(registered, wanted, order) for order in (orders if smaller_first else reversed(orders))]
+    assert len({each.launched[0].experiment.id for each in made}) == 1
+    assert reduced_rows(registered) == {False}
+
+
+def test_less_than_the_paper_has_is_noted_so_for_each_row_by_itself(registered: Database) -> None:
+    rows = figures("video_lstm", "1", "ConvNet")
+    launch(registered, rows, Order(by=Reduction(dataset="ucf101")))
+    with registered.transaction() as session:
+        found = {(row.dataset, row.reduced) for row in session.execute(select(PaperRow.dataset, PaperRow.reduced))}
+    assert found == {("ucf101", False), ("hmdb51", True)}
+    launch(registered, figures("ts_lstm", "3", "TS1 BN Max BN FC101"), Order(by=Reduction(epochs=1)))
+    assert reduced_rows(registered, "ts_lstm") == {True}
+
+
+def test_what_was_once_noted_otherwise_is_set_right(registered: Database) -> None:
+    wanted = figures("video_lstm", "3", "This paper", "ucf101")
+    launch(registered, wanted, Order())
+    with registered.transaction() as session:
+        session.execute(update(PaperRow).values(reduced=True))
+    launch(registered, wanted, Order())
+    assert reduced_rows(registered) == {False}
+
+
+def reduced_rows(database: Database, paper: str = "video_lstm") -> set[bool]:
+    with database.transaction() as session:
+        return set(session.scalars(select(PaperRow.reduced).where(PaperRow.paper == paper)))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from services.scores.files import ScoreFile
+from services.scores.fusion import fused_scores
 from services.scores.greedy import FOLDS, greedy
+from services.specs import Rule
 
 GROUPS, EACH = 10, 12
 CLASSES = ("Jump", "Run", "Walk")
@@ -61,3 +66,20 @@ def test_what_choosing_among_guesses_gains_is_tuning() -> None:
 def test_when_the_time_is_over_what_was_found_is_there() -> None:
     found = greedy([guessing(seed) for seed in range(5)], "probabilities", 4, 0)
     assert (len(found.curve), found.complete, len(found.members)) == (1, False, 1)
+
+
+NEARLY_EVEN = np.full((len(CLIPS), len(CLASSES)), 1.0) + 1e-9 * np.eye(len(CLASSES))[TRUTH]
+LARGEST = np.finfo(np.float64).max * (2 * np.eye(len(CLASSES))[TRUTH] - 1)
+NOISE = np.random.default_rng(0).normal(size=(len(CLIPS), len(CLASSES)))
+
+
+@pytest.mark.parametrize("rule", ["probabilities", "logits", "product"])
+@pytest.mark.parametrize("values", [NEARLY_EVEN, LARGEST, 1e39 * NOISE, NOISE, 1e-300 * NOISE])
+def test_what_is_said_of_members_is_what_their_fusion_measures(values: NDArray[np.float64], rule: Rule) -> None:
+    files = [replace(scores(NEARLY_EVEN), scores=each, kind="logits") for each in (values, values, NOISE)]
+    found = greedy(files, rule, 3, 60)
+    members = [files[size.added] for size in found.curve]
+    for size in found.curve:
+        fused = fused_scores(members[: size.members], rule, [1.0] * size.members)
+        assert size.on_test == (fused.argmax(axis=1) == TRUTH).mean()
+    assert found.alone == tuple((fused_scores([file], rule, [1.0]).argmax(axis=1) == TRUTH).mean() for file in files)
