@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from cli.transport import Transport
 
 WHOLE = re.compile(r"exp_(?:[0-9a-f]{20}|[0-9a-f]{36})")
-BEGINNING = re.compile(r"exp_[0-9a-f]{0,36}")
-SWEEP = re.compile(r"swp_[0-9a-f]{0,36}")
+BEGINNING = re.compile(r"exp_[0-9a-f]{1,36}")
+SWEEP = re.compile(r"swp_[0-9a-f]{1,36}")
 PAGE = 200
 NAMED = 5
 """Candidates that an error names."""

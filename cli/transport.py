@@ -93,6 +93,7 @@ class Transport:
         self._http = http_client(target.url, headers=headers, timeout=TIMEOUT if timeout is None else timeout)
         with self._named_errors():
             self._http.base_url = target.url
+        self._http.event_hooks = {"request": [self._require_own]}
 
     @classmethod
     def connect(cls, url: str | None = None, token: str | None = None, *, timeout: float | None = None) -> Self:
@@ -191,6 +192,12 @@ class Transport:
             if response.is_error:
                 response.read()
             yield _checked(response)
+
+    def _require_own(self, request: httpx.Request) -> None:
+        """Refuse an address of somebody else, who would be sent the token."""
+        own = self._http.base_url
+        if (request.url.scheme, request.url.netloc) != (own.scheme, own.netloc):
+            raise CommandError(f"got {str(request.url)!r}, allowed: a path of the API at {self.url}", INVALID)
 
     def _answer(self, method: str, path: str, **options: Any) -> Any:
         with self._named_errors():

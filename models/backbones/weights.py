@@ -87,7 +87,7 @@ def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[
         for what, found, expected in misfits(given[name], value)
     ]
     unknown = len(given.keys() - own.keys())
-    return missing + shapes + ([f"{unknown} other names are unknown"] if unknown else [])
+    return missing + shapes + ([f"other names are unknown: {unknown}"] if unknown else [])
 
 
 def misfits(given: Tensor, own: Tensor) -> list[tuple[str, object, object]]:

@@ -103,6 +103,17 @@ def test_what_no_header_can_carry_is_named_and_a_secret_is_not_shown(monkeypatch
                 send({"recipe": "demo_ts_lstm"}, idempotency_key=secret)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://elsewhere.example/", "https://127.0.0.1:9/", "http://127.0.0.1:8/"],
+)
+def test_nobody_else_is_sent_the_token(address):
+    with Client.connect("http://127.0.0.1:9", "secret") as client:
+        for ask in (client.get, client.page, client.text, client.content, client.delete, client.post):
+            with pytest.raises(CommandError, match=r"allowed: a path of the API at http://127\.0\.0\.1:9$"):
+                ask(address)
+
+
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e30, "5"])
 def test_a_time_that_is_none_is_refused_wherever_one_is_taken(twostream, submitted, api, timeout):
     words = "^timeout: got .*, allowed: 0.* to 1e.09 seconds, or None$"

@@ -34,6 +34,15 @@ def test_an_experiment_goes_by_its_name_and_by_the_beginning_of_its_id(twostream
     assert (code, out) == (4, "")
 
 
+def test_what_every_id_begins_with_names_none(twostream, named):
+    """Else a command that deletes would take the only one there is."""
+    named("the only one")
+    for command in (["delete", "exp_", "--yes"], ["show", "exp_"], ["cancel", "exp_"]):
+        code, _, err = twostream(*command)
+        assert (code, "no experiment whose name or beginning of its id is 'exp_'" in err) == (3, True)
+    assert twostream("sweep", "cancel", "swp_")[0] == 2
+
+
 def test_more_than_one_are_named_and_so_are_the_nearest(twostream, named):
     first, second = named("twins"), named("twins")
     code, out, err = twostream("show", "twins")

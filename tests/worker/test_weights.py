@@ -189,7 +189,7 @@ def test_what_unpacks_to_more_than_allowed_is_not_unpacked(tmp_path: Path) -> No
             {"0.weight": torch.zeros(16, 3, 3, 3, dtype=torch.int64)},
             "0.weight has type torch.int64, expected torch.float32",
         ),
-        ({SECRET: torch.zeros(1)}, "1 other names are unknown"),
+        ({SECRET: torch.zeros(1)}, "other names are unknown: 1"),
         ({"1.weight": None}, "1.weight is missing"),
     ],
 )

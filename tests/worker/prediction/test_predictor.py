@@ -216,7 +216,7 @@ NO_TENSORS, OTHERS = "is no file of safetensors", "weights of another network: "
         (lambda content: content[:-5], NO_TENSORS),
         (lambda content: content + b"x", NO_TENSORS),
         (tensors(lambda state: state.pop("classifier.bias")), f"{OTHERS}classifier.bias is missing"),
-        long(tensors(lambda state: state.update(more=torch.zeros(1))), f"{OTHERS}1 other names are unknown"),
+        long(tensors(lambda state: state.update(more=torch.zeros(1))), f"{OTHERS}other names are unknown: 1"),
         long(
             tensors(lambda state: state.update({"classifier.bias": torch.zeros(3)})),
             f"{OTHERS}classifier.bias has shape",
