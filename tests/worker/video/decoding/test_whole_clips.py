@@ -5,6 +5,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import numpy as np
 from hypothesis import assume, event, given, reject
 from hypothesis import strategies as st
 
-from tests.worker.video.made_clips import assert_as_plain_or_refused, encode, many, pictures, plain
+from tests.worker.video.made_clips import Motion, assert_as_plain_or_refused, encode, many, pictures, plain
 from worker.video.decoding.decode import DecodeFailed, decode_clip
 from worker.video.survey.inspection import probe_clip
 
@@ -83,6 +84,8 @@ CODECS = {
 OFTEN = (*["mpeg4"] * 5, "mjpeg", "libx264")  # whose packets are read by us, or are in many data sets
 ALL = {suffix for codec in CODECS.values() for suffix in codec.suffixes.split()}
 MOV_FLAGS = ("", "faststart")
+MOST_KEPT = 2000
+"""Clips that are made: of some kilobytes."""
 FRAGMENTS = "frag_keyframe+empty_moov"
 
 
@@ -97,23 +100,46 @@ def write(
     codec = CODECS[name]
     path = folder / f"x.{draw(st.sampled_from(fitting[name]))}"
     motion = draw(st.sampled_from(["still", "lamp", "bars", "noise"]))
-    images = pictures(draw(st.integers(1, 20)), motion, draw(st.sampled_from(codec.sizes)))
+    shown = draw(st.integers(1, 20)), motion, draw(st.sampled_from(codec.sizes))
     options = {option: draw(st.sampled_from(values)) for option, values in codec.options.items()}
     options["g"] = str(draw(st.integers(1, 15)))
     if codec.b_pictures:
         options["bf"] = str(draw(st.integers(0, codec.b_pictures)))
     pixels = draw(st.sampled_from(codec.pixels.split()))
     steps = draw(st.sampled_from([(1,), (1,), (1,), (1, 1, 4), (3,)]))
-    gaps = [draw(st.sampled_from(steps)) for _ in images]
+    gaps = [draw(st.sampled_from(steps)) for _ in range(shown[0])]
     times = list(accumulate(gaps, initial=draw(st.sampled_from([0, 0, 0, 5]))))
     flag = draw(st.sampled_from(flags)) if path.suffix in (".mp4", ".mov") else ""
-    try:
-        encode(path, name, options, pixels, images, times, {"movflags": flag} if flag else {})
-    except av.FFmpegError as error:  # this encoder has not these options, or this file format not such times
-        event(f"{name} in {path.suffix} cannot be written: {error.strerror}")
+    made = _encoded(path.suffix, name, tuple(options.items()), pixels, shown, tuple(times), flag)
+    if isinstance(made, str):  # this encoder has not these options, or this file format not such times
+        event(f"{name} in {path.suffix} cannot be written: {made}")
         reject()
     event(f"{name} in {path.suffix}")
+    path.write_bytes(made)
     return path
+
+
+@lru_cache(MOST_KEPT)
+def _encoded(
+    suffix: str,
+    codec: str,
+    options: tuple[tuple[str, str], ...],
+    pixels: str,
+    shown: tuple[int, Motion, tuple[int, int]],
+    times: tuple[int, ...],
+    flag: str,
+) -> bytes | str:
+    """Return a file, or why there is none: the same whenever the same is drawn, which no encoder with threads promises.
+
+    What is drawn after it hangs on it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"x{suffix}")
+        try:
+            encode(path, codec, dict(options), pixels, pictures(*shown), times, {"movflags": flag} if flag else {})
+        except av.FFmpegError as error:
+            return str(error.strerror)
+        return path.read_bytes()
 
 
 @many(80)
