@@ -301,9 +301,10 @@ def _described_string(node: Json) -> str:
 
 
 def _plain(error: Mapping[str, Any]) -> str:
-    """Say a pattern in words where we have them; else drop pydantic's opening: "Input should be at most 3" becomes
+    """Say a pattern as a schema of a body does; else drop pydantic's opening: "Input should be at most 3" becomes
     "at most 3"."""
-    if (pattern := error.get("ctx", {}).get("pattern")) in WORDS:
-        return f"a string {WORDS[pattern]}"
+    if (pattern := error.get("ctx", {}).get("pattern")) is not None:
+        return f"a string {WORDS.get(pattern, f'that matches {pattern}')}"
     subject, _, words = error["msg"].partition(" should ")
-    return words.removeprefix("be ") if subject in {"Input", "Value", "String"} else str(error["msg"])
+    shortened = words.removeprefix("be ").removeprefix("have ")
+    return shortened if subject in {"Input", "Value", "String"} else str(error["msg"])

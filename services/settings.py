@@ -266,11 +266,15 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
+KINDS = {"int_parsing": "integer", "float_parsing": "number", "bool_parsing": "true or false"}
+"""What is allowed, by the types of pydantic's errors whose message also says why it is not that."""
+
+
 def _sentence(detail: ErrorDetails) -> str:
     """Word one of pydantic's errors."""
     name, *inside = map(str, detail["loc"] or ("",))
     value = detail["input"]
-    allowed = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    allowed = KINDS.get(detail["type"], detail["msg"].removeprefix("Input should be "))
     if detail["type"] == "extra_forbidden":
         allowed = f"one of {', '.join(Quota.model_fields)}"  # the one setting that has fields
     if detail["type"] == REFUSED:

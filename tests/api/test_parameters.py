@@ -61,3 +61,22 @@ def test_a_header_given_twice_is_422(shared, name):
     answer = shared.post("/experiments", content=b"{}", headers=[(name, "1"), (name, "2")])
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == name.lower()
+
+
+VERBS = re.compile(r"^(be|have|match|contain|should|equal)\b")
+HOSTILE = ("", "x" * 5000, "\0", "-1", "9" * 40, "nan", "a b", "\u202e")
+
+
+def test_what_is_allowed_is_said_as_a_thing_by_every_parameter(shared):
+    """Of each that the document describes: `allowed: at most 200 characters`, never `allowed: have at most`."""
+    said = set()
+    for path, methods in shared.get("/openapi.json").json()["paths"].items():
+        for parameter in methods.get("get", {}).get("parameters", ()):
+            if parameter["in"] != "query" or path.endswith("/events"):
+                continue
+            for value in HOSTILE:
+                answer = shared.get(at(path), params={parameter["name"]: value}, headers={"Accept": "application/json"})
+                if answer.status_code == 422:
+                    said |= {error["allowed"] for error in answer.json()["errors"]}
+    assert len(said) > 10
+    assert [words for words in said if VERBS.match(words)] == []
