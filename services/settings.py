@@ -274,7 +274,8 @@ def _sentence(detail: ErrorDetails) -> str:
     """Word one of pydantic's errors."""
     name, *inside = map(str, detail["loc"] or ("",))
     value = detail["input"]
-    allowed = KINDS.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    words = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    allowed = KINDS.get(detail["type"], words)
     if detail["type"] == "extra_forbidden":
         allowed = f"one of {', '.join(Quota.model_fields)}"  # the one setting that has fields
     if detail["type"] == REFUSED:
