@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -113,6 +114,10 @@ class Attempt:
         self._state.publish(state, stop)
 
     def _supervise(self, heart: Heartbeat) -> Ending:
+        with contextlib.ExitStack() as held:
+            return self._supervised(heart, held)
+
+    def _supervised(self, heart: Heartbeat, held: contextlib.ExitStack) -> Ending:
         claim, worker = self._claim, self._worker
         try:
             task = self._prepare_patiently(heart)
@@ -120,7 +125,10 @@ class Attempt:
                 return task
             task_file = self._folder / "task.json"
             write_atomically(task_file, task.model_dump_json().encode())
-            child = worker.forkservers.run(claim.kind, task_file, self._log, self._grant.environment, claim.gpus)
+            # What a stage leaves among temporary files, killed or not, goes with it.
+            own = held.enter_context(tempfile.TemporaryDirectory(prefix="twostream-", ignore_cleanup_errors=True))
+            environment = {**self._grant.environment, "TMPDIR": own}
+            child = worker.forkservers.run(claim.kind, task_file, self._log, environment, claim.gpus)
         except (StartFailed, Unavailable, OSError) as error:
             log.exception("could not start %s", claim.label)
             cause = Cause.DISK_FULL if tells_of_full_disk(error) else Cause.INTERNAL

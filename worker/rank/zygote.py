@@ -17,6 +17,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -133,6 +134,7 @@ class Zygote:
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
             os.environ.update(request["environment"])
+            tempfile.tempdir = None  # which this process may have looked up before
             if request["gpus"] > 1:
                 _exec_torchrun(request)
             code = run_task(Path(request["task"]))

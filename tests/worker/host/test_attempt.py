@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from worker.contract import Task
 from worker.host.attempt import Attempt, WorkerContext
 from worker.host.devices import Grant
 from worker.host.endings import Ending
-from worker.host.forkserver import Child
+from worker.host.forkserver import Child, StartFailed
 from worker.host.heartbeat import Heartbeat
 
 
@@ -187,6 +188,23 @@ def test_an_attempt_that_breaks_is_given_back_at_once(database: Database, tmp_pa
     assert (row.state, row.cause, row.message) == (
         "failed", "internal", "attempt: RuntimeError: can't start new thread",
     )  # fmt: skip
+
+
+def test_what_a_stage_leaves_among_temporary_files_goes_with_its_attempt(database: Database, tmp_path: Path) -> None:
+    """Such as the sockets of loader processes, where the stage's process is killed."""
+    given: list[Path] = []
+
+    class Leaving:
+        def run(self, *arguments: Any) -> Child:
+            given.append(Path(arguments[3]["TMPDIR"]))
+            (given[0] / "pymp-left").mkdir()
+            (given[0] / "pymp-left" / "listener").touch()
+            raise StartFailed("it was killed")
+
+    found = Stuck(database, tmp_path, forkservers=Leaving())
+    assert found.attempt.run() == {"cpu": 1}
+    assert given[0].parent == Path(tempfile.gettempdir())
+    assert not given[0].exists()
 
 
 @pytest.fixture

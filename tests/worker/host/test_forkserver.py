@@ -62,6 +62,19 @@ def test_a_child_sees_its_environment_and_no_secret(
     assert "secret" not in str(stage_environment(os.environ))
 
 
+def test_each_stage_has_a_folder_of_its_own_for_temporary_files(
+    light: ForkServer, make_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    found = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        file = make_task("look")
+        child = run(light, file, environment={"TMPDIR": str(tmp_path / name)})
+        assert child.wait(PATIENCE_SECONDS) == Exit(code=0)
+        found.append(outcome_of(file).summary["temporary"])
+    assert found == [str(tmp_path / "one"), str(tmp_path / "other")]
+
+
 def test_stages_share_no_process(light: ForkServer, make_task: Callable[..., Path]) -> None:
     children = [run(light, make_task("metrics")) for _ in range(3)]
     assert [child.wait(PATIENCE_SECONDS) for child in children] == [Exit(code=0)] * 3

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def look(task: Task, report: Reporter) -> dict[str, Any]:
     return {
         "torch": "torch" in sys.modules,
         "environment": dict(os.environ),
+        "temporary": tempfile.gettempdir(),
         "threads": threading.active_count(),
         "leader": os.getpid() == os.getpgid(0) == os.getsid(0),
         "oom_score": int(Path("/proc/self/oom_score_adj").read_text()),
